@@ -1,0 +1,242 @@
+//! Why a connection ends, as a value, and the one place that says what follows from it.
+//!
+//! Assertions are about ourselves; these are about peers, networks and operators. [`CloseReason::blame`] sorts them,
+//! [`CloseReason::consequence`] turns them into a score, a farewell and whether to dial again.
+
+use core::fmt;
+use std::io;
+
+use crate::wire::{DecodeError, FrameError, Kind};
+
+/// Every reason for which a connection, or an attempt at one, ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    // The peer misbehaved: what it sent can not come from a correct node.
+    /// Bytes that can never be a frame.
+    Frame(FrameError),
+    /// A frame whose payload breaks its layout.
+    Payload(Kind, DecodeError),
+    /// A frame that has no place here: wrong direction, before the handshake, or a second handshake.
+    Unexpected(Kind),
+    /// The peer changed its id or closed the stream in the middle of a frame.
+    TruncatedFrame,
+    /// A second handshake with another identity.
+    IdentityChanged,
+    /// A block that nobody asked for.
+    UnrequestedBlock,
+    /// An answer that breaks the rules of its request.
+    BadAnswer(Kind),
+    /// A block, header, transaction or proof that the chain refuses.
+    Invalid(Kind),
+    /// More of something than any correct node sends.
+    Flooding(Kind),
+
+    // The peer is merely incompatible.
+    /// It announced a version below 1.
+    VersionTooLow(i32),
+    /// It is on another chain.
+    WrongNetwork,
+    /// It is ourselves.
+    SelfConnection,
+    /// Another connection to the same node is kept.
+    DuplicateConnection,
+
+    // The network, or the peer's silence, ended it.
+    /// The peer closed the stream between two frames.
+    RemoteClosed,
+    /// The operating system reported an error on the socket.
+    Io(io::ErrorKind),
+    /// The dial took too long.
+    DialTimeout,
+    /// The handshake took too long.
+    HandshakeTimeout,
+    /// Nothing was received for too long.
+    IdleTimeout,
+    /// A ping was not answered in time.
+    PingTimeout,
+    /// The peer stopped in the middle of a frame, or sent it too slowly.
+    FrameTimeout,
+    /// The peer did not read for too long.
+    WriteTimeout,
+    /// A request was not answered in time, again and again.
+    RequestTimeout,
+
+    // Our own doing: no fault of the peer.
+    /// Asked for by the embedder or the operator.
+    Requested,
+    /// The node is stopping.
+    Shutdown,
+    /// A limit on connections is reached.
+    LimitReached,
+    /// The peer is blacklisted.
+    Blacklisted,
+    /// We ran out of descriptors, memory or local addresses.
+    LocalResource(io::ErrorKind),
+    /// The purpose of the connection is fulfilled.
+    Done,
+}
+
+/// Whose doing it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Blame {
+    /// The peer broke the protocol.
+    Misbehaved,
+    /// The peer follows another protocol, network or version.
+    Incompatible,
+    /// The network failed, or the peer fell silent.
+    Lost,
+    /// We ended it for reasons of our own.
+    Ours,
+}
+
+/// Whether an address is worth another dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Redial {
+    /// After the usual back-off.
+    Later,
+    /// Not in this run.
+    Never,
+}
+
+/// What follows from a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consequence {
+    /// Counts as one consecutive failure and costs 2 points of reputation.
+    pub counts_as_failure: bool,
+    /// The text of the Error frame to send first, if any; at most 1024 bytes.
+    pub farewell: Option<&'static str>,
+    /// Whether to dial the address again.
+    pub redial: Redial,
+}
+
+impl CloseReason {
+    /// Whose doing the close is.
+    pub const fn blame(self) -> Blame {
+        use CloseReason::*;
+        match self {
+            Frame(_) | Payload(..) | Unexpected(_) | TruncatedFrame | IdentityChanged | UnrequestedBlock
+            | BadAnswer(_) | Invalid(_) | Flooding(_) => Blame::Misbehaved,
+            VersionTooLow(_) | WrongNetwork | SelfConnection | DuplicateConnection => Blame::Incompatible,
+            RemoteClosed | Io(_) | DialTimeout | HandshakeTimeout | IdleTimeout | PingTimeout | FrameTimeout
+            | WriteTimeout | RequestTimeout => Blame::Lost,
+            Requested | Shutdown | LimitReached | Blacklisted | LocalResource(_) | Done => Blame::Ours,
+        }
+    }
+
+    /// What follows from the close: the only map from reasons to consequences.
+    pub const fn consequence(self) -> Consequence {
+        use CloseReason::*;
+        let counts_as_failure = match self.blame() {
+            Blame::Misbehaved => true,
+            Blame::Incompatible | Blame::Ours => false,
+            // A clean close is no failure: peers may leave.
+            Blame::Lost => !matches!(self, RemoteClosed),
+        };
+        let farewell = match self {
+            Frame(FrameError::Length(_)) => Some("bad frame length"),
+            Frame(FrameError::UnknownType(_)) => Some("unknown message type"),
+            Frame(FrameError::Oversize { .. }) => Some("frame too large for its type"),
+            Payload(..) => Some("malformed payload"),
+            Unexpected(_) => Some("unexpected message"),
+            IdentityChanged => Some("identity changed"),
+            UnrequestedBlock => Some("block was not asked for"),
+            BadAnswer(_) => Some("answer breaks the rules of its request"),
+            Invalid(_) => Some("invalid data"),
+            Flooding(_) => Some("too many messages"),
+            VersionTooLow(_) => Some("protocol version not supported"),
+            WrongNetwork => Some("wrong network"),
+            DuplicateConnection => Some("already connected"),
+            LimitReached => Some("too many connections"),
+            HandshakeTimeout => Some("handshake timed out"),
+            IdleTimeout => Some("nothing received for too long"),
+            PingTimeout => Some("ping not answered"),
+            Shutdown => Some("shutting down"),
+            _ => None,
+        };
+        let redial = match self {
+            SelfConnection | WrongNetwork => Redial::Never,
+            _ => Redial::Later,
+        };
+        Consequence { counts_as_failure, farewell, redial }
+    }
+
+    /// A word for counters and logs; one for each variant.
+    pub const fn label(self) -> &'static str {
+        use CloseReason::*;
+        match self {
+            Frame(_) => "bad-frame",
+            Payload(..) => "bad-payload",
+            Unexpected(_) => "unexpected-message",
+            TruncatedFrame => "truncated-frame",
+            IdentityChanged => "identity-changed",
+            UnrequestedBlock => "unrequested-block",
+            BadAnswer(_) => "bad-answer",
+            Invalid(_) => "invalid-data",
+            Flooding(_) => "flooding",
+            VersionTooLow(_) => "version-too-low",
+            WrongNetwork => "wrong-network",
+            SelfConnection => "self-connection",
+            DuplicateConnection => "duplicate-connection",
+            RemoteClosed => "remote-closed",
+            Io(_) => "io-error",
+            DialTimeout => "dial-timeout",
+            HandshakeTimeout => "handshake-timeout",
+            IdleTimeout => "idle-timeout",
+            PingTimeout => "ping-timeout",
+            FrameTimeout => "frame-timeout",
+            WriteTimeout => "write-timeout",
+            RequestTimeout => "request-timeout",
+            Requested => "requested",
+            Shutdown => "shutdown",
+            LimitReached => "limit-reached",
+            Blacklisted => "blacklisted",
+            LocalResource(_) => "local-resource",
+            Done => "done",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use CloseReason::*;
+        match self {
+            Frame(error) => write!(f, "{error}"),
+            Payload(kind, error) => write!(f, "malformed {}: {error}", kind.name()),
+            Unexpected(kind) => write!(f, "unexpected {}", kind.name()),
+            TruncatedFrame => f.write_str("closed in the middle of a frame"),
+            BadAnswer(kind) => write!(f, "{} breaks the rules of its request", kind.name()),
+            Invalid(kind) => write!(f, "invalid {}", kind.name()),
+            Flooding(kind) => write!(f, "too many {} messages", kind.name()),
+            VersionTooLow(version) => write!(f, "protocol version {version} is below 1"),
+            RemoteClosed => f.write_str("closed by the peer"),
+            Io(kind) => write!(f, "{kind}"),
+            LocalResource(kind) => write!(f, "local resources: {kind}"),
+            other => f.write_str(other.label()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_reasons_cost_the_peer_nothing() {
+        for reason in
+            [CloseReason::Shutdown, CloseReason::LimitReached, CloseReason::LocalResource(io::ErrorKind::Other)]
+        {
+            assert_eq!(reason.blame(), Blame::Ours);
+            assert!(!reason.consequence().counts_as_failure);
+        }
+    }
+
+    #[test]
+    fn a_violation_counts_and_a_clean_close_does_not() {
+        assert!(CloseReason::Frame(FrameError::Length(0)).consequence().counts_as_failure);
+        assert!(CloseReason::TruncatedFrame.consequence().counts_as_failure);
+        assert!(!CloseReason::RemoteClosed.consequence().counts_as_failure);
+        assert_eq!(CloseReason::WrongNetwork.consequence().farewell, Some("wrong network"));
+        assert_eq!(CloseReason::SelfConnection.consequence().redial, Redial::Never);
+    }
+}

@@ -1,0 +1,12 @@
+//! Placeholder
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod close;
+pub mod driver;
+pub mod id;
+pub mod proto;
+pub mod rng;
+pub mod time;
+pub mod wire;

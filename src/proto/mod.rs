@@ -1,0 +1,4 @@
+//! Decisions, without sockets, clocks or files.
+
+pub mod event;
+pub mod sync;

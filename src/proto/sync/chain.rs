@@ -1,0 +1,149 @@
+//! What the engine asks of a chain: the [`Chain`] trait.
+//!
+//! Blocks, headers and transactions are bytes to the engine. A chain names them, judges them and keeps them; the engine
+//! moves them. Calls come from the loop's thread and must return soon (a millisecond is soon, ten are not): a judgement
+//! that takes longer answers [`Verdict::Pending`] and is delivered later.
+
+use bytes::Bytes;
+
+use crate::time::UnixTime;
+use crate::wire::{Hash, Kind};
+
+/// The end of a chain of blocks, or a place on one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// The block's hash.
+    pub hash: Hash,
+    /// Blocks before it; genesis is 0.
+    pub height: u64,
+    /// The work of all blocks up to and including this one, saturating.
+    pub work: u128,
+}
+
+/// What a header says and proves by itself, before anything is known of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderInfo {
+    /// The header's hash, which is its block's.
+    pub hash: Hash,
+    /// The parent's hash.
+    pub previous: Hash,
+    /// The height it claims.
+    pub height: u64,
+    /// The work of this header alone.
+    pub work: u128,
+}
+
+/// What a chain says of a block or a transaction that was submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// New, valid and kept. For a block, `best_changed` says that the best chain now ends elsewhere.
+    Accepted {
+        /// True when the best tip moved.
+        best_changed: bool,
+    },
+    /// Valid, and we had it.
+    Known,
+    /// A block whose parent we do not have.
+    Orphan {
+        /// The parent that is missing.
+        parent: Hash,
+    },
+    /// Never valid, whoever sends it and whenever.
+    Invalid(Rejection),
+    /// Not valid now but perhaps later, or not wanted (a full pool, a time ahead of ours): dropped, nobody's fault.
+    Ignored(&'static str),
+    /// The answer comes later, under this number, through `Command::Verdict`.
+    Pending(u64),
+}
+
+/// Why something is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rejection {
+    /// A short text for logs.
+    pub why: &'static str,
+    /// True when the bytes do not match the hash that names them: the sender changed them, the block itself may be good.
+    pub mutated: bool,
+}
+
+impl Rejection {
+    /// The thing itself is invalid.
+    pub const fn invalid(why: &'static str) -> Self {
+        Rejection { why, mutated: false }
+    }
+
+    /// The bytes are not the ones that the hash names.
+    pub const fn mutated(why: &'static str) -> Self {
+        Rejection { why, mutated: true }
+    }
+}
+
+/// What [`Chain::check_header`] answers instead of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeaderError {
+    /// Never valid.
+    Invalid(Rejection),
+    /// Its time is too far ahead of ours: perhaps valid later, nobody's fault.
+    Early,
+}
+
+/// A chain of blocks: validation, fork choice, storage and the pool of waiting transactions.
+///
+/// Implement it to run the engine on another chain. Nothing here may panic on any bytes.
+pub trait Chain {
+    /// The hash of the first block, which is also the network's id.
+    fn genesis(&self) -> Hash;
+
+    /// The end of the best chain.
+    fn best(&self) -> Tip;
+
+    /// Where a block that we hold stands, on any branch; `None` when we do not hold it.
+    fn position(&self, hash: &Hash) -> Option<Tip>;
+
+    /// Hashes of the best chain, newest first, dense at the tip and sparse towards genesis; at most 65, at least 1.
+    fn locator(&self) -> Vec<Hash>;
+
+    /// Headers of the best chain after the first hash of `locator` that is on it (after genesis when none is), at most
+    /// `max`, ending with `stop` when that is among them.
+    fn headers_after(&self, locator: &mut dyn Iterator<Item = Hash>, stop: Option<Hash>, max: usize) -> Vec<Bytes>;
+
+    /// The bytes of a block that we hold, on any branch.
+    fn block(&self, hash: &Hash) -> Option<Bytes>;
+
+    /// Decodes a header and checks what it proves alone: format, work, time against `now`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    fn check_header(&self, now: UnixTime, header: &[u8]) -> Result<HeaderInfo, HeaderError>;
+
+    /// Reads and checks the header that stands in a block, without looking at the rest.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError>;
+
+    /// Validates a block in full and keeps it when it is valid, on the best chain or on a side branch.
+    fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict;
+
+    /// Validates a transaction and keeps it in the pool.
+    fn submit_transaction(&mut self, now: UnixTime, transaction: Bytes) -> Verdict;
+
+    /// The name of a transaction, for deduplication; `None` when the bytes are not one.
+    fn transaction_id(&self, transaction: &[u8]) -> Option<Hash>;
+
+    /// The waiting transactions' ids, at most `max`, oldest first.
+    fn pool_ids(&self, max: usize) -> Vec<Hash>;
+
+    /// A waiting transaction's bytes.
+    fn pool_transaction(&self, id: &Hash) -> Option<Bytes>;
+
+    /// Judges a challenge, a proof or an acceptance (`kind` says which) whose layout is right. Only `Accepted` is passed
+    /// on to other peers.
+    fn check_gossip(&mut self, now: UnixTime, kind: Kind, payload: &[u8]) -> Verdict;
+
+    /// Called once at the end of every turn in which something was submitted: the place to start one durable write for
+    /// all of it. Must not wait for a disk.
+    fn turn_ended(&mut self) {}
+}

@@ -1,0 +1,259 @@
+//! One frame: its header, the rules it must meet and the parser that answers in three ways.
+
+use bytes::Bytes;
+use core::fmt;
+use core::ops::Deref;
+
+use crate::wire::kind::Kind;
+
+/// Bytes before the payload: the length and the type.
+pub const HEADER_LEN: usize = 5;
+/// The largest value of the length field; it counts the type byte.
+pub const MAX_LENGTH: u32 = 16_777_216;
+/// The largest payload, in bytes.
+pub const MAX_PAYLOAD: u32 = MAX_LENGTH - 1;
+/// The largest payload before the handshake is done: what a stranger can make a node hold.
+pub const MAX_GREETING_PAYLOAD: u32 = 1024;
+
+/// Which type bytes a connection accepts now, and how large each may be.
+///
+/// A table of 256 limits, made once and shared: the parser knows the verdict on a frame from its first five bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FrameRules {
+    /// One more than the largest accepted length field for each type, so that 0 means "not a type".
+    bounds: [u32; 256],
+}
+
+impl FrameRules {
+    /// No type at all; a start for [`FrameRules::with`].
+    pub const fn none() -> Self {
+        FrameRules { bounds: [0; 256] }
+    }
+
+    /// Every type byte with payloads of at most `max_payload` bytes, for protocols that are not this one.
+    ///
+    /// A larger `max_payload` than [`MAX_PAYLOAD`] means [`MAX_PAYLOAD`].
+    pub const fn any(max_payload: u32) -> Self {
+        let mut rules = FrameRules::none();
+        let mut byte = 0;
+        while byte < 256 {
+            rules = rules.with(byte as u8, max_payload);
+            byte += 1;
+        }
+        rules
+    }
+
+    /// These rules with type `byte` accepted up to `max_payload` bytes.
+    #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places; `get_mut` is not const")]
+    pub const fn with(mut self, byte: u8, max_payload: u32) -> Self {
+        let max = if max_payload > MAX_PAYLOAD { MAX_PAYLOAD } else { max_payload };
+        self.bounds[byte as usize] = max + 2;
+        self
+    }
+
+    /// What the protocol accepts before the handshake is done.
+    pub const fn greeting() -> &'static Self {
+        &GREETING
+    }
+
+    /// What protocol version `version` accepts after the handshake: 1, or 2 for everything above.
+    pub const fn version(version: u8) -> &'static Self {
+        if version <= 1 { &VERSION_1 } else { &VERSION_2 }
+    }
+
+    /// The largest payload of type `byte`; `None` when the type is not accepted.
+    pub fn max_payload(&self, byte: u8) -> Option<u32> {
+        self.bounds.get(usize::from(byte)).and_then(|bound| bound.checked_sub(2))
+    }
+
+    const fn for_version(version: u8) -> Self {
+        let mut rules = FrameRules::none();
+        let mut index = 0;
+        #[allow(clippy::indexing_slicing, reason = "the index is below the length")]
+        while index < Kind::ALL.len() {
+            let kind = Kind::ALL[index];
+            if kind.since() <= version {
+                rules = rules.with(kind as u8, kind.max_payload());
+            }
+            index += 1;
+        }
+        rules
+    }
+}
+
+impl fmt::Debug for FrameRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries((0..=255u8).filter_map(|byte| Some((byte, self.max_payload(byte)?)))).finish()
+    }
+}
+
+static GREETING: FrameRules = FrameRules::none()
+    .with(Kind::Handshake as u8, MAX_GREETING_PAYLOAD)
+    .with(Kind::HandshakeAck as u8, MAX_GREETING_PAYLOAD)
+    .with(Kind::Error as u8, MAX_GREETING_PAYLOAD);
+static VERSION_1: FrameRules = FrameRules::for_version(1);
+static VERSION_2: FrameRules = FrameRules::for_version(2);
+
+/// Why bytes can never become a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameError {
+    /// The length field is 0 or above [`MAX_LENGTH`]; known after four bytes.
+    Length(u32),
+    /// The type is not defined here; known after five bytes.
+    UnknownType(u8),
+    /// The payload would be larger than its type allows; known after five bytes.
+    Oversize {
+        /// The type byte.
+        kind: u8,
+        /// The payload's length in bytes, as announced.
+        len: u32,
+    },
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            FrameError::Length(length) => write!(f, "frame length {length} is not within 1..={MAX_LENGTH}"),
+            FrameError::UnknownType(byte) => write!(f, "type 0x{byte:02x} is not accepted here"),
+            FrameError::Oversize { kind, len } => write!(f, "{len} bytes are too many for type 0x{kind:02x}"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// The parser's three answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parse<'a> {
+    /// A whole frame stands at the front of the input.
+    Complete {
+        /// The type byte, accepted by the rules.
+        kind: u8,
+        /// The payload, borrowed from the input.
+        payload: &'a [u8],
+        /// What follows the frame.
+        rest: &'a [u8],
+    },
+    /// The input is the start of a frame that may become valid.
+    NeedMore {
+        /// The frame's whole length in bytes, header included, once the first five are there.
+        total: Option<usize>,
+    },
+    /// No continuation makes this a frame.
+    Never(FrameError),
+}
+
+/// Looks for one frame at the front of `input`.
+///
+/// Reads at most the five header bytes and copies nothing. What can be known is said at once: a wrong length at byte 4,
+/// a wrong type or size at byte 5.
+#[inline]
+pub fn parse<'a>(input: &'a [u8], rules: &FrameRules) -> Parse<'a> {
+    let Some((header, body)) = input.split_first_chunk::<HEADER_LEN>() else {
+        return match input.first_chunk::<4>() {
+            Some(prefix) if !length_is_valid(u32::from_le_bytes(*prefix)) => {
+                Parse::Never(FrameError::Length(u32::from_le_bytes(*prefix)))
+            }
+            _ => Parse::NeedMore { total: None },
+        };
+    };
+    let [a, b, c, d, kind] = *header;
+    let length = u32::from_le_bytes([a, b, c, d]);
+    // One comparison accepts the frame: a bound is at most MAX_LENGTH + 1 and is 0 for a type that is not accepted, and
+    // a length of 0 wraps to the top.
+    #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places")]
+    let bound = rules.bounds[usize::from(kind)];
+    if length.wrapping_sub(1) >= bound.saturating_sub(1) {
+        return Parse::Never(refusal(length, kind, bound));
+    }
+    let len = (length - 1) as usize;
+    match body.split_at_checked(len) {
+        Some((payload, rest)) => Parse::Complete { kind, payload, rest },
+        None => Parse::NeedMore { total: Some(HEADER_LEN + len) },
+    }
+}
+
+const fn length_is_valid(length: u32) -> bool {
+    length >= 1 && length <= MAX_LENGTH
+}
+
+#[cold]
+fn refusal(length: u32, kind: u8, bound: u32) -> FrameError {
+    if !length_is_valid(length) {
+        FrameError::Length(length)
+    } else if bound == 0 {
+        FrameError::UnknownType(kind)
+    } else {
+        FrameError::Oversize { kind, len: length - 1 }
+    }
+}
+
+/// The five bytes before a payload of `len` bytes.
+///
+/// # Errors
+///
+/// [`FrameError::Length`] when the payload is longer than [`MAX_PAYLOAD`].
+pub fn header(kind: u8, len: usize) -> Result<[u8; HEADER_LEN], FrameError> {
+    match u32::try_from(len) {
+        Ok(len) if len <= MAX_PAYLOAD => {
+            let [a, b, c, d] = (len + 1).to_le_bytes();
+            Ok([a, b, c, d, kind])
+        }
+        Ok(len) => Err(FrameError::Length(len.saturating_add(1))),
+        Err(_) => Err(FrameError::Length(u32::MAX)),
+    }
+}
+
+/// A frame's payload: lent from a buffer that will be used again, or given in a buffer of its own.
+#[derive(Clone, Debug)]
+pub enum Payload<'a> {
+    /// A slice of the read buffer; copy what must be kept.
+    Lent(&'a [u8]),
+    /// Assembled in its own buffer; keeping it costs nothing.
+    Given(Bytes),
+}
+
+impl Payload<'_> {
+    /// The payload to keep: a copy of what was lent, what was given as it is.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Payload::Lent(slice) => Bytes::copy_from_slice(slice),
+            Payload::Given(bytes) => bytes,
+        }
+    }
+
+    /// The part of the payload that `slice` points at, to keep. `slice` must be borrowed from this payload.
+    ///
+    /// A slice from elsewhere is copied.
+    pub fn keep(&self, slice: &[u8]) -> Bytes {
+        match self {
+            Payload::Given(bytes) if is_within(bytes, slice) => bytes.slice_ref(slice),
+            _ => Bytes::copy_from_slice(slice),
+        }
+    }
+}
+
+fn is_within(outer: &[u8], inner: &[u8]) -> bool {
+    let (outer, inner) = (outer.as_ptr_range(), inner.as_ptr_range());
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+impl Deref for Payload<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Payload::Lent(slice) => slice,
+            Payload::Given(bytes) => bytes,
+        }
+    }
+}
+
+/// A frame that met its connection's rules.
+#[derive(Clone, Debug)]
+pub struct Frame<'a> {
+    /// The type byte.
+    pub kind: u8,
+    /// What it carries.
+    pub payload: Payload<'a>,
+}
