@@ -1,0 +1,121 @@
+//! Answers to requests: addresses, headers, blocks and the pool.
+
+use bytes::Bytes;
+use core::net::SocketAddr;
+
+use crate::id::ConnId;
+use crate::proto::node::Node;
+use crate::proto::peer::share;
+use crate::proto::session::DEFERRED_BLOCKS_MAX;
+use crate::proto::sync::answer_get_headers;
+use crate::proto::sync::chain::Chain;
+use crate::time::Now;
+use crate::wire::message::{GetHeaders, GetPeers, TxPoolRequest};
+use crate::wire::{Hash, Kind, Message};
+
+/// Bytes of transactions in one answer to a TxPoolRequest: five bytes asked for it.
+const POOL_ANSWER_BYTES_MAX: usize = 2 << 20;
+/// Ids in one TxPool: what the protocol allows.
+const POOL_IDS_MAX: u32 = 50_000;
+
+impl<C: Chain> Node<C> {
+    pub(super) fn on_get_peers(&mut self, now: Now, conn: ConnId, request: &GetPeers<'_>) {
+        let Some(session) = self.sessions.get(&conn) else { return };
+        let (asker, own) = (session.remote, session.peer().and_then(|p| p.address));
+        let (max, exclude): (u32, Vec<SocketAddr>) = match request {
+            GetPeers::All => (1000, Vec::new()),
+            GetPeers::Limited { max, exclude } => (*max, exclude.iter().filter_map(|text| text.parse().ok()).collect()),
+        };
+        let standings = &self.standings;
+        let admission = &self.admission;
+        let banned = |address: &SocketAddr| {
+            !admission.is_exempt(*address) && standings.is_blacklisted(now.at, address.ip())
+        };
+        let asked = share::Asked { max: max as usize, asker: asker.ip(), own, exclude: &exclude };
+        let answer = share::answer(&mut self.rng, &self.book, &asked, self.config.allow_private, banned);
+        self.send(conn, &Message::Peers(answer));
+    }
+
+    pub(super) fn on_peers(&mut self, now: Now, conn: ConnId, mut addresses: Vec<SocketAddr>) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let source = session.remote.ip();
+        let Some(peer) = session.peer_mut() else { return };
+        let asked = core::mem::take(&mut peer.asked_peers);
+        self.rng.shuffle(&mut addresses);
+        addresses.truncate(session.budgets.addresses(now.at, asked, addresses.len()));
+        for address in addresses {
+            self.book.heard(now, address, source);
+        }
+    }
+
+    pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {
+        let headers = answer_get_headers(&self.chain, request);
+        let headers = headers.iter().map(|header| header.as_ref()).collect();
+        self.send(conn, &Message::Headers(headers));
+    }
+
+    pub(super) fn on_get_block(&mut self, conn: ConnId, hash: Hash) {
+        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        if !peer.deferred.is_empty() {
+            if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
+                peer.deferred.push_back(hash);
+            }
+            return;
+        }
+        self.answer_block(conn, hash);
+    }
+
+    fn answer_block(&mut self, conn: ConnId, hash: Hash) {
+        let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
+        match self.chain.block(&hash) {
+            Some(block) => {
+                self.relay.learned(Some(conn), hash);
+                self.send_payload(conn, Kind::Block, block);
+            }
+            // Version 1 has no word for it: the asker's deadline decides.
+            None if version >= 2 => self.send(conn, &Message::NotFound(hash)),
+            None => {}
+        }
+    }
+
+    pub(super) fn on_pool_request(&mut self, conn: ConnId, request: TxPoolRequest) {
+        let max = request.max.min(POOL_IDS_MAX) as usize;
+        let mut ids = self.chain.pool_ids(max);
+        if request.include_data {
+            let mut room = POOL_ANSWER_BYTES_MAX;
+            let mut sent = 0;
+            for id in &ids {
+                let Some(transaction) = self.chain.pool_transaction(id) else { continue };
+                let Some(left) = room.checked_sub(transaction.len()) else { break };
+                room = left;
+                sent += 1;
+                self.relay.learned(Some(conn), *id);
+                self.send_payload(conn, Kind::Transaction, transaction);
+            }
+            ids.truncate(sent);
+        }
+        self.send(conn, &Message::TxPool(ids));
+    }
+
+    /// A full queue refused a frame. Answers to GetBlock wait for their turn; the rest is gone and counted.
+    pub(super) fn on_refused(&mut self, now: Now, conn: ConnId, kind: Kind, payload: &Bytes) {
+        *self.counters.refused.entry(kind).or_default() += 1;
+        if kind != Kind::Block {
+            return;
+        }
+        let Ok(header) = self.chain.check_block_header(now.unix, payload) else { return };
+        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+            if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
+                peer.deferred.push_back(header.hash);
+            }
+        }
+    }
+
+    pub(super) fn on_writable(&mut self, conn: ConnId) {
+        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        // What is refused again comes back through `on_refused`, in the same order.
+        for hash in core::mem::take(&mut peer.deferred) {
+            self.answer_block(conn, hash);
+        }
+    }
+}
