@@ -1,4 +1,6 @@
 //! Decisions, without sockets, clocks or files.
 
+pub mod budget;
 pub mod event;
+pub mod gossip;
 pub mod sync;
