@@ -3,6 +3,8 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+#[cfg(feature = "chain")]
+pub mod chain;
 pub mod close;
 pub mod driver;
 pub mod id;
