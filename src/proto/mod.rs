@@ -1,4 +1,5 @@
 //! Decisions, without sockets, clocks or files.
 
 pub mod event;
+pub mod peer;
 pub mod sync;
