@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rng::Rng;
 use crate::time::UnixTime;
 
 fn now(seconds: u64) -> Now {

@@ -9,8 +9,22 @@ use crate::time::Instant;
 
 /// 2^(-2^-k) for k = 1..=16, as 32-bit fractions.
 const FACTORS: [u64; 16] = [
-    0xb504_f334, 0xd744_fccb, 0xeac0_c6e8, 0xf525_7d15, 0xfa83_b2db, 0xfd3e_0c0d, 0xfe9e_115c, 0xff4e_cb59,
-    0xffa7_5652, 0xffd3_a752, 0xffe9_d2b3, 0xfff4_e91c, 0xfffa_747f, 0xfffd_3a3b, 0xfffe_9d1d, 0xffff_4e8e,
+    0xb504_f334,
+    0xd744_fccb,
+    0xeac0_c6e8,
+    0xf525_7d15,
+    0xfa83_b2db,
+    0xfd3e_0c0d,
+    0xfe9e_115c,
+    0xff4e_cb59,
+    0xffa7_5652,
+    0xffd3_a752,
+    0xffe9_d2b3,
+    0xfff4_e91c,
+    0xfffa_747f,
+    0xfffd_3a3b,
+    0xfffe_9d1d,
+    0xffff_4e8e,
 ];
 const STEP_BITS: u32 = 16;
 

@@ -37,6 +37,9 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A bucket of which nothing was taken yet.
+    pub const FULL: Bucket = Bucket { full_at: Instant::ZERO };
+
     /// When a token will be there: `now` or earlier when there is one, [`Instant::NEVER`] for a burst of 0.
     pub fn ready_at(&self, rate: Rate) -> Instant {
         match rate.burst.checked_sub(1) {
@@ -57,11 +60,6 @@ impl Bucket {
             self.full_at = self.full_at.max(now) + rate.interval;
         }
         has
-    }
-
-    /// Fills the bucket.
-    pub fn refill(&mut self) {
-        self.full_at = Instant::ZERO;
     }
 
     /// Has nothing been taken lately? Such a bucket equals a new one.
