@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::proto::peer::admission;
+use crate::proto::peer::admission::AdmissionConfig;
 use crate::proto::sync::SyncConfig;
 
 /// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs.
@@ -27,7 +27,7 @@ pub struct Config {
     /// Accept and share loopback and private addresses from anyone, not only from peers that are there too.
     pub allow_private: bool,
     /// Connection limits, rates and who is exempt from the per-address ones.
-    pub admission: admission::Config,
+    pub admission: AdmissionConfig,
     /// Catching up.
     pub sync: SyncConfig,
     /// A dial may take this long.
@@ -57,7 +57,7 @@ impl Default for Config {
             connect: Vec::new(),
             seeds: Vec::new(),
             allow_private: false,
-            admission: admission::Config::default(),
+            admission: AdmissionConfig::default(),
             sync: SyncConfig::default(),
             dial_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),

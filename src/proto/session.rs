@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction};
 use crate::proto::budget::PeerBudgets;
+use crate::proto::peer::share::Intake;
 use crate::time::Instant;
 use crate::wire::Hash;
 
@@ -25,6 +26,8 @@ pub(super) struct Session {
     /// When the last frame, or the last part of a large one, came.
     pub(super) last_received: Instant,
     pub(super) budgets: PeerBudgets,
+    /// How many addresses it may still tell us.
+    pub(super) intake: Intake,
 }
 
 /// How far a session has come.

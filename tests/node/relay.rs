@@ -116,9 +116,8 @@ fn a_pool_is_handed_to_whoever_asks() {
         world.command(alice, Command::SubmitTransaction(transaction(nonce)));
     }
     let peer = world.peer(alice, "10.9.0.1:1", "carol", 2);
-    let request = |include_data| {
-        Message::TxPoolRequest(spacetime_network::wire::message::TxPoolRequest { max: 3, include_data })
-    };
+    let request =
+        |include_data| Message::TxPoolRequest(spacetime_network::wire::message::TxPoolRequest { max: 3, include_data });
     world.say(peer, &request(false));
     assert_eq!(world.hear_all(peer), [Kind::TxPool]);
     world.say(peer, &request(true));

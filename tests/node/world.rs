@@ -41,9 +41,16 @@ enum Mail {
 
 #[allow(clippy::large_enum_variant)]
 enum Party {
-    Node { node: Node<ReferenceChain>, address: SocketAddr, next: u32 },
+    Node {
+        node: Node<ReferenceChain>,
+        address: SocketAddr,
+        next: u32,
+    },
     /// Someone whose every move the test decides.
-    Stranger { inbox: VecDeque<(Kind, Bytes)>, closed: bool },
+    Stranger {
+        inbox: VecDeque<(Kind, Bytes)>,
+        closed: bool,
+    },
 }
 
 /// A stranger's connection to a node.
@@ -205,7 +212,10 @@ impl World {
                     ticked = true;
                     self.feed(index, Input::Tick);
                     let deadline = self.get(index).deadline();
-                    assert!(deadline.is_none_or(|at| at > self.now.at), "a tick leaves its deadline: a loop would spin");
+                    assert!(
+                        deadline.is_none_or(|at| at > self.now.at),
+                        "a tick leaves its deadline: a loop would spin"
+                    );
                 }
             }
             self.settle();
@@ -340,7 +350,9 @@ impl World {
         let len = payload.len() as u32;
         match rules.max_payload(kind) {
             None => self.feed(party, Input::BadFrame { conn, error: FrameError::UnknownType(kind) }),
-            Some(max) if len > max => self.feed(party, Input::BadFrame { conn, error: FrameError::Oversize { kind, len } }),
+            Some(max) if len > max => {
+                self.feed(party, Input::BadFrame { conn, error: FrameError::Oversize { kind, len } })
+            }
             Some(_) => self.feed(party, Input::Frame { conn, frame: Frame { kind, payload: Payload::Given(payload) } }),
         }
     }

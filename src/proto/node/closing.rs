@@ -2,11 +2,12 @@
 
 use core::net::SocketAddr;
 
-use crate::close::{Blame, CloseReason, Redial};
-use crate::id::{ConnId, DialId};
+use crate::close::{Blame, CloseReason};
+use crate::id::{ConnId, DialId, Direction};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
-use crate::proto::peer::PeerRecord;
+use crate::proto::peer::manager::PeerRecord;
+use crate::proto::peer::standing::Origin;
 use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
@@ -32,7 +33,6 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_closed(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
         let Some(session) = self.sessions.remove(&conn) else { return };
         self.timers.remove(&(session.timer, Timer::Session(conn)));
-        let outbound = session.direction.is_outbound();
         let (remote, stage) = (session.remote, session.stage);
         self.admission.closed(conn);
         let (reason, node_id) = match stage {
@@ -40,13 +40,8 @@ impl<C: Chain> Node<C> {
             stage => (reason, self.settle(now, conn, remote, stage, reason)),
         };
         *self.counters.closed.entry(reason.label()).or_default() += 1;
-        if outbound {
-            self.pool.closed(now.at, &mut self.rng, conn, remote, reason);
-            match reason.consequence().redial {
-                Redial::Never => self.book.never(remote),
-                Redial::Later if node_id.is_none() => self.book.failed(now, &mut self.rng, remote, self.is_online()),
-                Redial::Later => {}
-            }
+        if let Direction::Outbound(dial) = session.direction {
+            self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
         }
         self.emit(match node_id {
             Some(node_id) => Event::PeerDisconnected { conn, node_id, reason },
@@ -55,7 +50,14 @@ impl<C: Chain> Node<C> {
     }
 
     /// Takes a session out of everything that counts on it; answers the peer's id when it had introduced itself.
-    fn settle(&mut self, now: Now, conn: ConnId, remote: SocketAddr, stage: Stage, reason: CloseReason) -> Option<String> {
+    fn settle(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        remote: SocketAddr,
+        stage: Stage,
+        reason: CloseReason,
+    ) -> Option<String> {
         let peer = match stage {
             Stage::Ready(peer) => Some(peer),
             _ => None,
@@ -63,7 +65,7 @@ impl<C: Chain> Node<C> {
         if let Some(peer) = &peer {
             if self.by_id.get(&peer.node_id) == Some(&conn) {
                 self.by_id.remove(&peer.node_id);
-                self.peers.set_connected(&peer.node_id, false);
+                self.peers.set_connected(&peer.node_id, false, now);
             }
             self.relay.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
@@ -81,8 +83,8 @@ impl<C: Chain> Node<C> {
             self.peers.record_failure(&peer.node_id);
         }
         if reason.blame() == Blame::Misbehaved {
-            self.standings.record_violation(now.at, remote.ip());
-            if self.is_banned(now, remote) {
+            let exempt = self.is_exempt(remote);
+            if !exempt && self.standing.record_violation(Origin::of(remote.ip()), now.at) {
                 self.ban(now, remote);
             }
         }
@@ -91,8 +93,12 @@ impl<C: Chain> Node<C> {
     /// Closes every connection from a blacklisted address.
     fn ban(&mut self, now: Now, remote: SocketAddr) {
         self.emit(Event::Blacklisted { remote });
-        let same: Vec<ConnId> =
-            self.sessions.values().filter(|s| !s.is_closing() && self.is_banned(now, s.remote)).map(|s| s.conn).collect();
+        let same: Vec<ConnId> = self
+            .sessions
+            .values()
+            .filter(|s| !s.is_closing() && self.is_banned(now, s.remote))
+            .map(|s| s.conn)
+            .collect();
         for conn in same {
             self.close(now, conn, CloseReason::Blacklisted);
         }
@@ -102,14 +108,12 @@ impl<C: Chain> Node<C> {
     pub(super) fn record_success(&mut self, now: Now, conn: ConnId) {
         let Some(session) = self.sessions.get(&conn) else { return };
         let Some(peer) = session.peer() else { return };
-        if self.standings.record_success(now.at, session.remote.ip()) {
-            self.peers.record_success(&peer.node_id);
-        }
+        self.peers.record_success(&peer.node_id);
+        self.standing.record_success(Origin::of(session.remote.ip()), now.at);
     }
 
     /// A request that was not answered in time; slowness alone never bans.
-    pub(super) fn record_slowness(&mut self, now: Now, conn: ConnId) {
-        let _ = now;
+    pub(super) fn record_slowness(&mut self, conn: ConnId) {
         if let Some(peer) = self.sessions.get(&conn).and_then(|s| s.peer()) {
             self.peers.record_failure(&peer.node_id);
         }
@@ -118,13 +122,7 @@ impl<C: Chain> Node<C> {
     /// A dial that ended without a connection.
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
         let Some((remote, _)) = self.dials.remove(&dial) else { return };
-        self.pool.dial_failed(now.at, &mut self.rng, dial, remote, reason);
-        match (reason.consequence().redial, reason.blame()) {
-            (Redial::Never, _) => self.book.never(remote),
-            // Ours to mend: the address keeps its good name.
-            (_, Blame::Ours) => {}
-            _ => self.book.failed(now, &mut self.rng, remote, self.is_online()),
-        }
+        self.pool.dial_failed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
         self.emit(Event::DialFailed { remote, reason });
     }
 
@@ -135,17 +133,15 @@ impl<C: Chain> Node<C> {
 
     /// Puts a peer that introduced itself into the table of known peers.
     pub(super) fn remember_peer(&mut self, now: Now, peer: &Peer) {
-        self.peers.add(PeerRecord {
-            node_id: peer.node_id.clone(),
-            address: peer.address,
-            last_seen: now.unix,
-            last_seen_at: now.at,
+        let record = PeerRecord {
             connected: true,
             chain_length: peer.chain_length,
-            protocol_version: peer.version,
+            protocol_version: i32::from(peer.version),
             user_agent: peer.user_agent.clone(),
-            ..PeerRecord::default()
-        });
+            ..PeerRecord::new(peer.node_id.clone(), peer.address, now)
+        };
+        // The table is for dials and reports: a peer that finds no room in it is served all the same.
+        let _ = self.peers.add(record);
     }
 
     /// Says goodbye to everyone.

@@ -61,10 +61,10 @@ impl<C: Chain> Node<C> {
             Message::Handshake(handshake) => self.on_late_handshake(now, conn, Kind::Handshake, Some(&handshake)),
             Message::HandshakeAck(ack) => self.on_late_handshake(now, conn, Kind::HandshakeAck, ack.as_ref()),
             Message::Heartbeat(heartbeat) => self.on_heartbeat(now, conn, &heartbeat),
-            Message::Ping(ping) => self.send(conn, &Message::Pong(crate::wire::message::Ping {
-                nonce: ping.nonce,
-                unix_millis: now.unix.as_millis(),
-            })),
+            Message::Ping(ping) => self.send(
+                conn,
+                &Message::Pong(crate::wire::message::Ping { nonce: ping.nonce, unix_millis: now.unix.as_millis() }),
+            ),
             Message::Pong(pong) => self.on_pong(now, conn, pong.nonce),
             Message::GetPeers(request) => self.on_get_peers(now, conn, &request),
             Message::Peers(addresses) => self.on_peers(now, conn, addresses),

@@ -9,7 +9,7 @@
 use core::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::id::ConnId;
+use crate::id::{ConnId, Direction};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
 use crate::proto::session::{Peer, Stage};
@@ -138,12 +138,13 @@ impl<C: Chain> Node<C> {
         }
         self.by_id.insert(introduction.node_id.clone(), conn);
         self.admission.ready(conn);
-        self.relay.peer_ready(conn);
         if outbound {
-            self.pool.ready(now.at, conn, remote);
-            self.book.connected(now, remote);
+            if let Some(Direction::Outbound(dial)) = self.sessions.get(&conn).map(|s| s.direction) {
+                self.pool.ready(dial, now, &mut self.book);
+            }
         } else if let Some(address) = address {
-            self.book.heard(now, address, remote.ip());
+            self.book.announced(address, now);
+            self.pool.nudge();
         }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
@@ -177,11 +178,11 @@ impl<C: Chain> Node<C> {
 
     /// Asks one peer for addresses, once until it answers.
     pub(super) fn ask_for_peers(&mut self, conn: ConnId) {
-        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
-            if !peer.asked_peers {
-                peer.asked_peers = true;
-                self.send(conn, &Message::GetPeers(GetPeers::All));
-            }
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if let Some(peer) = session.peer_mut().filter(|peer| !peer.asked_peers) {
+            peer.asked_peers = true;
+            session.intake.asked();
+            self.send(conn, &Message::GetPeers(GetPeers::All));
         }
     }
 

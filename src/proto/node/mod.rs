@@ -28,7 +28,12 @@ use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
 use crate::proto::event::{Command, Event, Input, Output};
 use crate::proto::gossip::{Relay, Seen};
-use crate::proto::peer::{AddressBook, Admission, PeerManager, Pool, Standings};
+use crate::proto::peer::admission::Admission;
+use crate::proto::peer::book::{Book, BookConfig};
+use crate::proto::peer::manager::{ManagerConfig, PeerManager, PeerRecord};
+use crate::proto::peer::pool::{Pool, PoolConfig};
+use crate::proto::peer::share::Intake;
+use crate::proto::peer::standing::{Origin, Standing, StandingConfig};
 use crate::proto::session::{PeerInfo, Session, Stage};
 use crate::proto::sync::chain::Chain;
 use crate::proto::sync::{SyncManager, SyncOutput};
@@ -50,9 +55,9 @@ pub struct Node<C> {
     /// When each session and the housekeeping are due; a session's entry equals its `timer`.
     timers: BTreeSet<(Instant, Timer)>,
     peers: PeerManager,
-    standings: Standings,
+    standing: Standing,
     admission: Admission,
-    book: AddressBook,
+    book: Book,
     pool: Pool,
     /// Dials under way: where to, and since when.
     dials: BTreeMap<DialId, (SocketAddr, Instant)>,
@@ -84,6 +89,9 @@ pub struct Counters {
     pub turned_away: BTreeMap<&'static str, u64>,
 }
 
+/// How much wider the budgets of exempt peers are: test networks and tools on one machine move faster than strangers.
+const EXEMPT_SCALE: u32 = 16;
+
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -99,9 +107,9 @@ impl<C: Chain> Node<C> {
     /// Dials begin with the first [`Input::Tick`].
     pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Self {
         let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping)]);
-        let mut pool = Pool::new(config.outbound);
+        let mut pool = Pool::new(PoolConfig { outbound: config.outbound, ..PoolConfig::default() });
         for address in &config.connect {
-            pool.connect(*address);
+            pool.keep(*address);
         }
         for address in &config.seeds {
             pool.add_seed(*address);
@@ -113,10 +121,10 @@ impl<C: Chain> Node<C> {
             sessions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             timers,
-            peers: PeerManager::default(),
-            standings: Standings::default(),
+            peers: PeerManager::new(ManagerConfig { stale_after: config.stale_after, ..ManagerConfig::default() }),
+            standing: Standing::new(StandingConfig::default()),
             admission: Admission::new(config.admission.clone()),
-            book: AddressBook::new(config.allow_private),
+            book: Book::new(BookConfig { allow_private: config.allow_private, ..BookConfig::default() }),
             pool,
             dials: BTreeMap::new(),
             sync: SyncManager::new(config.sync.clone()),
@@ -189,9 +197,11 @@ impl<C: Chain> Node<C> {
 
     fn on_command(&mut self, now: Now, command: Command) {
         match command {
-            Command::Connect(address) => self.pool.connect(address),
+            Command::Connect(address) => {
+                self.pool.keep(address);
+            }
             Command::Disconnect(address) => {
-                self.pool.disconnect(address);
+                self.pool.unkeep(address);
                 let conns: Vec<ConnId> = self
                     .sessions
                     .values()
@@ -202,7 +212,9 @@ impl<C: Chain> Node<C> {
                     self.close(now, conn, crate::close::CloseReason::Requested);
                 }
             }
-            Command::AddSeed(address) => self.pool.add_seed(address),
+            Command::AddSeed(address) => {
+                self.pool.add_seed(address);
+            }
             Command::SubmitTransaction(bytes) => self.submit_transaction(now, None, bytes),
             Command::SubmitBlock(bytes) => self.submit_block(now, None, bytes),
             Command::Gossip(kind, payload) => self.submit_gossip(now, None, kind, payload),
@@ -213,17 +225,26 @@ impl<C: Chain> Node<C> {
 
     fn on_opened(&mut self, now: Now, conn: ConnId, remote: SocketAddr, direction: Direction) {
         let started = match direction {
-            Direction::Outbound(dial) => match self.dials.remove(&dial) {
-                Some((_, since)) => since,
-                None => now.at,
-            },
+            Direction::Outbound(dial) => {
+                self.pool.dial_opened(dial);
+                self.dials.remove(&dial).map_or(now.at, |(_, since)| since)
+            }
             Direction::Inbound => now.at,
         };
-        self.admission.opened(conn, remote, direction.is_outbound());
+        self.admission.opened(conn, remote, !direction.is_outbound());
         let deadline = started + self.config.handshake_timeout;
-        let budgets = PeerBudgets::new(now.at, self.admission.is_exempt(remote));
+        let budgets = PeerBudgets::new(if self.is_exempt(remote) { EXEMPT_SCALE } else { 1 });
         let stage = Stage::Greeting { deadline };
-        let session = Session { conn, remote, direction, stage, timer: deadline, last_received: now.at, budgets };
+        let session = Session {
+            conn,
+            remote,
+            direction,
+            stage,
+            timer: deadline,
+            last_received: now.at,
+            budgets,
+            intake: Intake::new(),
+        };
         self.timers.insert((deadline, Timer::Session(conn)));
         self.sessions.insert(conn, session);
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
@@ -260,7 +281,7 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
-                    self.seen.mark(now.at, hash, Some(from));
+                    self.seen.insert(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     if best_changed {
                         tip_moved = true;
@@ -268,7 +289,7 @@ impl<C: Chain> Node<C> {
                     }
                 }
                 SyncOutput::Useful { conn } => self.record_success(now, conn),
-                SyncOutput::Slow { conn } => self.record_slowness(now, conn),
+                SyncOutput::Slow { conn } => self.record_slowness(conn),
                 SyncOutput::Progress { height, target } => self.emit(Event::Sync { height, target }),
             }
         }
@@ -300,9 +321,21 @@ impl<C> Node<C> {
         &self.peers
     }
 
-    /// The known peers, to fill the table at start. See [`Node::restore_peers`].
-    pub fn peers_mut(&mut self) -> &mut PeerManager {
-        &mut self.peers
+    /// Takes over the peers that an earlier run saved: all of them disconnected, and worth a dial.
+    pub fn restore_peers(&mut self, now: Now, records: impl IntoIterator<Item = PeerRecord>) {
+        for record in records {
+            if let Some(address) = record.address {
+                self.book.hear(address, None, now);
+            }
+            // A full table keeps the better ones; that is what it is for.
+            let _ = self.peers.add(PeerRecord { connected: false, seen_at: now.at, ..record });
+        }
+        self.pool.nudge();
+    }
+
+    /// The addresses that it may dial.
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 
     /// What it counted.
@@ -340,12 +373,17 @@ impl<C> Node<C> {
     }
 
     fn is_banned(&self, now: Now, remote: SocketAddr) -> bool {
-        !self.admission.is_exempt(remote) && self.standings.is_blacklisted(now.at, remote.ip())
+        !self.is_exempt(remote) && self.standing.is_blacklisted(Origin::of(remote.ip()), now.at)
+    }
+
+    /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.
+    fn is_exempt(&self, remote: SocketAddr) -> bool {
+        self.admission.exempt().contains(remote.ip()) || self.pool.is_kept(remote)
     }
 }
 
-/// `UnixTime` of a moment that the monotonic clock saw, as far as both can be compared now.
-fn wall_of(now: Now, at: Instant) -> UnixTime {
+/// What both clocks said at `at`, as far as the monotonic one can tell.
+fn moment(now: Now, at: Instant) -> Now {
     let age = i64::try_from(now.at.since(at).as_millis()).unwrap_or(i64::MAX);
-    UnixTime::from_millis(now.unix.as_millis().saturating_sub(age))
+    Now { at, unix: UnixTime::from_millis(now.unix.as_millis().saturating_sub(age)) }
 }

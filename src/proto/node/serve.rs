@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use core::net::SocketAddr;
+use std::collections::BTreeSet;
 
 use crate::id::ConnId;
 use crate::proto::node::Node;
 use crate::proto::peer::share;
+use crate::proto::peer::standing::Origin;
 use crate::proto::session::DEFERRED_BLOCKS_MAX;
 use crate::proto::sync::answer_get_headers;
 use crate::proto::sync::chain::Chain;
@@ -21,18 +23,15 @@ const POOL_IDS_MAX: u32 = 50_000;
 impl<C: Chain> Node<C> {
     pub(super) fn on_get_peers(&mut self, now: Now, conn: ConnId, request: &GetPeers<'_>) {
         let Some(session) = self.sessions.get(&conn) else { return };
-        let (asker, own) = (session.remote, session.peer().and_then(|p| p.address));
-        let (max, exclude): (u32, Vec<SocketAddr>) = match request {
-            GetPeers::All => (1000, Vec::new()),
+        let (remote, own) = (session.remote, session.peer().and_then(|p| p.address));
+        let (max, excluded): (u32, BTreeSet<SocketAddr>) = match request {
+            GetPeers::All => (1000, BTreeSet::new()),
             GetPeers::Limited { max, exclude } => (*max, exclude.iter().filter_map(|text| text.parse().ok()).collect()),
         };
-        let standings = &self.standings;
-        let admission = &self.admission;
-        let banned = |address: &SocketAddr| {
-            !admission.is_exempt(*address) && standings.is_blacklisted(now.at, address.ip())
-        };
-        let asked = share::Asked { max: max as usize, asker: asker.ip(), own, exclude: &exclude };
-        let answer = share::answer(&mut self.rng, &self.book, &asked, self.config.allow_private, banned);
+        let listening_port = own.map(|address| address.port());
+        let asker = share::Asker { remote, listening_port, max: max as usize, excluded: &excluded };
+        let banned = |ip| self.standing.is_blacklisted(Origin::of(ip), now.at);
+        let answer = share::answer(&self.book, asker, banned, &mut self.rng);
         self.send(conn, &Message::Peers(answer));
     }
 
@@ -40,12 +39,16 @@ impl<C: Chain> Node<C> {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let source = session.remote.ip();
         let Some(peer) = session.peer_mut() else { return };
-        let asked = core::mem::take(&mut peer.asked_peers);
+        peer.asked_peers = false;
+        // Which ones are believed is not for their sender to choose.
         self.rng.shuffle(&mut addresses);
-        addresses.truncate(session.budgets.addresses(now.at, asked, addresses.len()));
         for address in addresses {
-            self.book.heard(now, address, source);
+            if !session.intake.take(now.at) {
+                break;
+            }
+            self.book.hear(address, Some(source), now);
         }
+        self.pool.nudge();
     }
 
     pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {
@@ -69,7 +72,7 @@ impl<C: Chain> Node<C> {
         let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
         match self.chain.block(&hash) {
             Some(block) => {
-                self.relay.learned(Some(conn), hash);
+                self.relay.peer_knows(conn, hash);
                 self.send_payload(conn, Kind::Block, block);
             }
             // Version 1 has no word for it: the asker's deadline decides.
@@ -89,7 +92,7 @@ impl<C: Chain> Node<C> {
                 let Some(left) = room.checked_sub(transaction.len()) else { break };
                 room = left;
                 sent += 1;
-                self.relay.learned(Some(conn), *id);
+                self.relay.peer_knows(conn, *id);
                 self.send_payload(conn, Kind::Transaction, transaction);
             }
             ids.truncate(sent);

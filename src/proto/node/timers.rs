@@ -3,18 +3,23 @@
 //! Liveness in steps: every `heartbeat` a Heartbeat goes out, and a Ping to version 2; silence of `idle_timeout` or a
 //! Ping without its Pong for `ping_timeout` ends the connection. A peer in the middle of a large frame is not silent.
 
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, Direction};
+use crate::id::ConnId;
 use crate::proto::event::Output;
-use crate::proto::node::{Node, Timer, wall_of};
+use crate::proto::node::{Node, Timer, moment};
+use crate::proto::peer::pool::Around;
+use crate::proto::peer::standing::Origin;
 use crate::proto::session::Stage;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::Message;
 use crate::wire::message::{Heartbeat, Ping};
 
+/// With fewer addresses than this in the book, a connected peer is asked for more at every round.
+const ADDRESSES_WANTED: usize = 64;
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -90,7 +95,7 @@ impl<C: Chain> Node<C> {
         if ask {
             peer.ping = Some((nonce, now.at));
         }
-        self.peers.update_last_seen(&id, last_received, wall_of(now, last_received));
+        self.peers.update_last_seen(&id, moment(now, last_received));
         if ask {
             self.send(conn, &Message::Ping(Ping { nonce, unix_millis: now.unix.as_millis() }));
         }
@@ -117,14 +122,13 @@ impl<C: Chain> Node<C> {
     fn keep_house(&mut self, now: Now) {
         for session in self.sessions.values() {
             if let Some(peer) = session.peer() {
-                let at = session.last_received;
-                self.peers.update_last_seen(&peer.node_id, at, wall_of(now, at));
+                self.peers.update_last_seen(&peer.node_id, moment(now, session.last_received));
             }
         }
-        self.peers.drop_stale(now.at, self.config.stale_after);
+        self.peers.drop_stale(now);
         self.outputs.push_back(Output::SavePeers);
         // Too few addresses: ask those we are connected to, seeds among them.
-        if !self.stopping && self.pool.wants_addresses(&self.book) {
+        if !self.stopping && self.book.len() < ADDRESSES_WANTED {
             let conns: Vec<ConnId> = self.sessions.values().filter(|s| s.peer().is_some()).map(|s| s.conn).collect();
             if let Some(conn) = self.rng.index(conns.len()).and_then(|i| conns.get(i)) {
                 self.ask_for_peers(*conn);
@@ -138,23 +142,24 @@ impl<C: Chain> Node<C> {
             return;
         }
         loop {
-            let room = self.config.admission.total.saturating_sub(self.sessions.len() + self.dials.len());
-            if room == 0 {
-                break;
-            }
             let sessions = &self.sessions;
-            let connected = |address: &core::net::SocketAddr| {
+            let connected = |address: &SocketAddr| {
                 sessions.values().any(|s| {
-                    s.remote == *address && matches!(s.direction, Direction::Outbound(_))
+                    s.remote == *address && s.direction.is_outbound()
                         || s.peer().is_some_and(|p| p.address == Some(*address))
                 })
             };
-            let (standings, admission) = (&self.standings, &self.admission);
-            let banned = |address: &core::net::SocketAddr| {
-                !admission.is_exempt(*address) && standings.is_blacklisted(now.at, address.ip())
+            let (standing, exempt) = (&self.standing, self.admission.exempt());
+            let banned = |ip: IpAddr| !exempt.contains(ip) && standing.is_blacklisted(Origin::of(ip), now.at);
+            let around = Around {
+                book: &mut self.book,
+                peers: &self.peers,
+                connected,
+                banned,
+                online: !self.by_id.is_empty(),
+                room: self.admission.room_to_dial(self.dials.len()),
             };
-            let next = self.pool.next_dial(now.at, &mut self.rng, &mut self.book, &self.peers, connected, banned);
-            let Some((dial, address)) = next else { break };
+            let Some((dial, address)) = self.pool.next_dial(now, &mut self.rng, around) else { break };
             self.dials.insert(dial, (address, now.at));
             let timeout = self.config.dial_timeout.min(self.config.handshake_timeout);
             self.outputs.push_back(Output::Dial { dial, address, timeout });
