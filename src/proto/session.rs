@@ -60,7 +60,6 @@ pub(super) struct Peer {
     pub(super) address: Option<SocketAddr>,
     /// Blocks of its chain, as it last said.
     pub(super) chain_length: u64,
-    pub(super) best_hash: Option<Hash>,
     pub(super) since: Instant,
     pub(super) next_heartbeat: Instant,
     /// The ping under way: its nonce and when it left.
@@ -68,6 +67,8 @@ pub(super) struct Peer {
     pub(super) round_trip: Option<Duration>,
     /// We asked for addresses and have no answer yet.
     pub(super) asked_peers: bool,
+    /// When we asked it for addresses last.
+    pub(super) asked_peers_at: Option<Instant>,
     /// We asked for the waiting transactions; this many may still come outside of the usual budget.
     pub(super) asked_transactions: u32,
     /// Blocks it asked for while its queue was full.

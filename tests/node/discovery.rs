@@ -29,7 +29,8 @@ fn ten_nodes_that_know_one_address_find_each_other() {
     world.advance(Duration::from_secs(120));
     for node in nodes {
         let outbound = world.get(node).connected().filter(|p| p.outbound).count();
-        assert!((1..=4).contains(&outbound), "node {node} keeps {outbound} outbound connections");
+        // The seed itself may have nobody left to dial: everyone came to it.
+        assert!(outbound <= 4 && (outbound > 0 || node == 0), "node {node} keeps {outbound} outbound connections");
         let all = world.get(node).connected().count();
         assert!(all >= 3, "node {node} has {all} peers");
     }
@@ -72,8 +73,8 @@ fn addresses_are_shared_with_whoever_asks_but_not_their_own() {
     let (kind, payload) = world.hear(asker).expect("an answer");
     let Ok(Message::Peers(shared)) = Message::decode(kind, &payload) else { panic!("not peers: {kind:?}") };
     assert_eq!(shared, ["5.6.7.8:9000".parse().unwrap()]);
+    world.hear_all(listener);
     world.say(listener, &Message::GetPeers(GetPeers::Limited { max: 10, exclude: vec!["9.8.7.6:9001"] }));
-    world.hear(listener);
     let (kind, payload) = world.hear(listener).expect("an answer");
     assert_eq!(Message::decode(kind, &payload), Ok(Message::Peers(vec![])), "excluded, and not its own");
 }

@@ -179,6 +179,6 @@ fn when_both_dial_at_once_both_keep_the_connection_of_the_smaller_id() {
     let churn = |e: &Event| matches!(e, Event::PeerConnected { .. });
     assert!(world.count(alice, churn) <= 2, "no reconnect storm");
     for node in [alice, bob] {
-        assert!(world.get(node).peers().known().all(|peer| peer.score >= 0), "nobody is to blame");
+        assert!(world.get(node).peers().known_peers().all(|peer| peer.score >= 0), "nobody is to blame");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spacetime_network::proto::Event;
+use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::wire::message::{GetHeaders, Ping};
 use spacetime_network::wire::{Hash, Kind, Message};
 
@@ -80,7 +81,7 @@ fn a_block_that_nobody_asked_for_is_a_violation() {
     let block = world.block_on(alice, "eve");
     world.say(bad, &Message::Block(&block));
     assert!(world.is_closed(bad));
-    assert_eq!(world.get(alice).chain_tip().height, 0);
+    assert_eq!(world.get(alice).chain().best().height, 0);
 }
 
 #[test]

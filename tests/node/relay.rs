@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spacetime_network::chain::Transaction;
+use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Event};
+use spacetime_network::time::UnixTime;
 use spacetime_network::wire::message::{BlockAccepted, ProofSubmission};
 use spacetime_network::wire::{Hash, Kind, Message};
 
@@ -13,8 +15,8 @@ use crate::world::World;
 const ALICE: &str = "10.0.0.1:8333";
 
 fn transaction(nonce: u64) -> Bytes {
-    let unix_millis = 1_800_000_000_000;
-    let transaction = Transaction { sender: "ann", recipient: "bob", amount: 5, unix_millis, nonce };
+    let time = UnixTime::from_millis(1_800_000_000_000);
+    let transaction = Transaction { sender: "ann", recipient: "bob", amount: 5, time, nonce };
     transaction.encode().unwrap()
 }
 
@@ -52,8 +54,8 @@ fn a_mined_block_reaches_every_node_of_a_line() {
     let ids = ["a", "b", "c", "d", "e"];
     let addresses: Vec<String> = (0..5).map(|i| format!("10.{i}.0.1:8333")).collect();
     let nodes: Vec<usize> = (0..5)
-        .map(|i| {
-            let before = i.checked_sub(1).map(|j: usize| addresses[j].parse().unwrap());
+        .map(|i: usize| {
+            let before = i.checked_sub(1).map(|j| addresses[j].parse().unwrap());
             world.node(ids[i], &addresses[i], |c| {
                 c.connect = before.into_iter().collect();
                 c.outbound = 0;
@@ -64,7 +66,7 @@ fn a_mined_block_reaches_every_node_of_a_line() {
     world.command(nodes[4], Command::SubmitTransaction(transaction(7)));
     let hash = world.mine(nodes[0]);
     for node in &nodes {
-        assert_eq!(world.get(*node).chain_tip().hash, hash);
+        assert_eq!(world.get(*node).chain().best().hash, hash);
         assert_eq!(world.count(*node, |e| matches!(e, Event::BlockAccepted { .. })), 1);
         assert_eq!(world.count(*node, |e| matches!(e, Event::TransactionAccepted { .. })), 1);
     }
@@ -81,12 +83,12 @@ fn an_invalid_block_is_relayed_nowhere() {
     world.say(bad, &Message::NewBlock(&block));
     assert!(world.is_closed(bad));
     assert_eq!(world.hear_all(other), []);
-    assert_eq!(world.get(alice).chain_tip().height, 0);
+    assert_eq!(world.get(alice).chain().best().height, 0);
     // The good block still passes: the bad copy did not mark it as seen.
     let block = world.block_on(alice, "eve");
     let good = world.peer(alice, "10.7.0.1:1", "good", 2);
     world.say(good, &Message::NewBlock(&block));
-    assert_eq!(world.get(alice).chain_tip().height, 1);
+    assert_eq!(world.get(alice).chain().best().height, 1);
     assert_eq!(world.hear_all(other), [Kind::NewBlock]);
 }
 
@@ -136,8 +138,8 @@ fn a_node_that_joins_late_gets_the_chain_and_the_pool() {
     world.command(alice, Command::SubmitTransaction(transaction(99)));
     let late = world.node("late", "10.0.1.1:8333", |c| c.connect = vec![ALICE.parse().unwrap()]);
     world.advance(Duration::from_secs(5));
-    assert_eq!(world.get(late).chain_tip().hash, tip);
-    assert_eq!(world.get(late).pool_len(), 1);
+    assert_eq!(world.get(late).chain().best().hash, tip);
+    assert_eq!(world.get(late).chain().pool().len(), 1);
 }
 
 #[test]
@@ -153,6 +155,6 @@ fn after_a_partition_the_longer_chain_wins_and_its_loser_returns_the_transaction
     }
     world.command(alice, Command::Connect("10.0.1.1:8333".parse().unwrap()));
     world.advance(Duration::from_secs(5));
-    assert_eq!(world.get(alice).chain_tip().hash, tip);
-    assert_eq!(world.get(alice).pool_len(), 1, "the abandoned block's transaction waits again");
+    assert_eq!(world.get(alice).chain().best().hash, tip);
+    assert_eq!(world.get(alice).chain().pool().len(), 1, "the abandoned block's transaction waits again");
 }

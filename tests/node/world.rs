@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spacetime_network::chain::{Params, ReferenceChain};
+use spacetime_network::chain::{Miner, Params, ReferenceChain};
 use spacetime_network::close::CloseReason;
 use spacetime_network::id::{ConnId, DialId, Direction};
+use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::message::{Extension, Handshake};
@@ -82,7 +83,7 @@ impl World {
         config.listening_port = address.port();
         change(&mut config);
         assert_eq!(config.problems(), Vec::<String>::new());
-        let chain = ReferenceChain::in_memory(Params { difficulty: 1, reward: 50 });
+        let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
         let seed = 1 + index as u64;
         let node = Node::new(config, chain, seed, 0xbeef_0000 + seed);
         self.parties.push(Party::Node { node, address, next: 0 });
@@ -119,14 +120,16 @@ impl World {
     /// Mines one block on `node`'s tip from its pool and submits it there.
     pub fn mine(&mut self, node: usize) -> Hash {
         let block = self.block_on(node, "miner");
-        let hash = self.get(node).chain().identify(&block).unwrap();
+        let hash = self.get(node).chain().check_block_header(self.now.unix, &block).unwrap().hash;
         self.command(node, Command::SubmitBlock(block));
         hash
     }
 
     /// A valid block on `node`'s tip that nobody has yet.
     pub fn block_on(&self, node: usize, miner: &str) -> Bytes {
-        self.get(node).chain().mine_next(self.now.unix, miner)
+        let mut block = self.get(node).chain().template(self.now.unix, miner, 1 << 20).unwrap();
+        block.header = Miner::new(block.header).run(u64::MAX).unwrap();
+        block.encode()
     }
 
     /// A stranger connects to `node` from `from`; `None` when it is turned away.
@@ -233,7 +236,9 @@ impl World {
     pub fn cut_all(&mut self, node: usize) {
         let ends: Vec<End> = self.links.keys().filter(|(party, _)| *party == node).copied().collect();
         for end in ends {
-            self.cut(end, CloseReason::Io(std::io::ErrorKind::ConnectionReset));
+            let reason = CloseReason::Io(std::io::ErrorKind::ConnectionReset);
+            self.cut(end, reason);
+            self.mail.push_back(Mail::Closed(end, reason));
         }
         self.settle();
     }

@@ -119,12 +119,12 @@ impl<C: Chain> Node<C> {
             version: introduction.version,
             address,
             chain_length: introduction.best.map_or(0, |(height, _)| height.saturating_add(1)),
-            best_hash: introduction.best.map(|(_, hash)| hash),
             since: now.at,
             next_heartbeat,
             ping: None,
             round_trip: None,
             asked_peers: false,
+            asked_peers_at: None,
             asked_transactions: 0,
             deferred: std::collections::VecDeque::new(),
         };
@@ -145,10 +145,11 @@ impl<C: Chain> Node<C> {
         } else if let Some(address) = address {
             self.book.announced(address, now);
             self.pool.nudge();
+            self.spread(conn, &[address]);
         }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
-        self.first_questions(conn, version, outbound);
+        self.first_questions(now, conn, version, outbound);
         self.sync.peer_ready(now, conn, version, introduction.best, &self.chain);
     }
 
@@ -162,27 +163,17 @@ impl<C: Chain> Node<C> {
     }
 
     /// What we want to know from everyone we chose to talk to.
-    fn first_questions(&mut self, conn: ConnId, version: u8, outbound: bool) {
+    fn first_questions(&mut self, now: Now, conn: ConnId, version: u8, outbound: bool) {
         if !outbound {
             return;
         }
-        self.ask_for_peers(conn);
+        self.ask_for_peers(now, conn);
         if version >= 2 {
             let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
             self.send(conn, &Message::TxPoolRequest(request));
             if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
                 peer.asked_transactions = POOL_REQUEST_MAX;
             }
-        }
-    }
-
-    /// Asks one peer for addresses, once until it answers.
-    pub(super) fn ask_for_peers(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if let Some(peer) = session.peer_mut().filter(|peer| !peer.asked_peers) {
-            peer.asked_peers = true;
-            session.intake.asked();
-            self.send(conn, &Message::GetPeers(GetPeers::All));
         }
     }
 

@@ -91,8 +91,8 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_verdict(&mut self, now: Now, ticket: u64, verdict: Verdict) {
         if let Some(object) = self.pending.remove(&ticket) {
             self.judge(now, verdict, object);
-        } else if let Err((conn, reason)) = self.sync.handle_verdict(now, ticket, verdict, &mut self.chain) {
-            self.close(now, conn, reason);
+        } else {
+            self.sync.handle_verdict(now, ticket, verdict, &mut self.chain);
         }
     }
 

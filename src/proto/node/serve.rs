@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::id::ConnId;
 use crate::proto::node::Node;
+use crate::proto::peer::address::may_pass;
+use crate::proto::peer::book::Heard;
 use crate::proto::peer::share;
 use crate::proto::peer::standing::Origin;
 use crate::proto::session::DEFERRED_BLOCKS_MAX;
@@ -17,6 +20,14 @@ use crate::wire::{Hash, Kind, Message};
 
 /// Bytes of transactions in one answer to a TxPoolRequest: five bytes asked for it.
 const POOL_ANSWER_BYTES_MAX: usize = 2 << 20;
+/// A peer is asked for addresses again after this.
+const ASK_INTERVAL: Duration = Duration::from_secs(120);
+/// The same for exempt peers, whose answers are not rationed so hard.
+const ASK_EXEMPT_INTERVAL: Duration = Duration::from_secs(10);
+/// Peers that are told of a new address, as in Bitcoin Core: with two, news reaches everyone and dies out.
+const SPREAD_PEERS: usize = 2;
+/// Unasked-for answers with more news than this are a dump, not news, and are not passed on.
+const SPREAD_ADDRESSES_MAX: usize = 10;
 /// Ids in one TxPool: what the protocol allows.
 const POOL_IDS_MAX: u32 = 50_000;
 
@@ -39,16 +50,56 @@ impl<C: Chain> Node<C> {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let source = session.remote.ip();
         let Some(peer) = session.peer_mut() else { return };
-        peer.asked_peers = false;
+        let asked = core::mem::take(&mut peer.asked_peers);
+        let mut news = Vec::new();
         // Which ones are believed is not for their sender to choose.
         self.rng.shuffle(&mut addresses);
         for address in addresses {
             if !session.intake.take(now.at) {
                 break;
             }
-            self.book.hear(address, Some(source), now);
+            if self.book.hear(address, Some(source), now) == Heard::New {
+                news.push(address);
+            }
         }
         self.pool.nudge();
+        if !asked && news.len() <= SPREAD_ADDRESSES_MAX {
+            self.spread(conn, &news);
+        }
+    }
+
+    /// Asks one peer for addresses, unless it was asked lately.
+    pub(super) fn ask_for_peers(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get(&conn) else { return };
+        let pause = if self.is_exempt(session.remote) { ASK_EXEMPT_INTERVAL } else { ASK_INTERVAL };
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let Some(peer) = session.peer_mut() else { return };
+        if peer.asked_peers_at.is_none_or(|at| now.at.since(at) >= pause) {
+            peer.asked_peers = true;
+            peer.asked_peers_at = Some(now.at);
+            session.intake.asked();
+            self.send(conn, &Message::GetPeers(GetPeers::All));
+        }
+    }
+
+    /// Tells a few peers of addresses that just became known, so that news travels without being asked for.
+    pub(super) fn spread(&mut self, from: ConnId, addresses: &[SocketAddr]) {
+        let mut listeners: Vec<(ConnId, SocketAddr, Option<SocketAddr>)> = self
+            .sessions
+            .values()
+            .filter(|s| s.conn != from)
+            .filter_map(|s| Some((s.conn, s.remote, s.peer()?.address)))
+            .collect();
+        self.rng.shuffle(&mut listeners);
+        for (conn, remote, own) in listeners.into_iter().take(SPREAD_PEERS) {
+            let told = |address: &&SocketAddr| {
+                Some(**address) != own && may_pass(**address, remote.ip(), self.config.allow_private)
+            };
+            let news: Vec<SocketAddr> = addresses.iter().filter(told).copied().collect();
+            if !news.is_empty() {
+                self.send(conn, &Message::Peers(news));
+            }
+        }
     }
 
     pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {

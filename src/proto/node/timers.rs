@@ -18,7 +18,7 @@ use crate::time::{Instant, Now};
 use crate::wire::Message;
 use crate::wire::message::{Heartbeat, Ping};
 
-/// With fewer addresses than this in the book, a connected peer is asked for more at every round.
+/// With fewer addresses than this in the book, a peer we dialed is asked for more.
 const ADDRESSES_WANTED: usize = 64;
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -129,9 +129,10 @@ impl<C: Chain> Node<C> {
         self.outputs.push_back(Output::SavePeers);
         // Too few addresses: ask those we are connected to, seeds among them.
         if !self.stopping && self.book.len() < ADDRESSES_WANTED {
-            let conns: Vec<ConnId> = self.sessions.values().filter(|s| s.peer().is_some()).map(|s| s.conn).collect();
+            let ready = self.sessions.values().filter(|s| s.peer().is_some() && s.direction.is_outbound());
+            let conns: Vec<ConnId> = ready.map(|s| s.conn).collect();
             if let Some(conn) = self.rng.index(conns.len()).and_then(|i| conns.get(i)) {
-                self.ask_for_peers(*conn);
+                self.ask_for_peers(now, *conn);
             }
         }
     }
