@@ -10,10 +10,19 @@
 //! Nothing here panics, allocates ahead of the bytes that arrived, or knows a policy. [`frame::parse`] answers in three
 //! ways (complete, need more, never valid); after it said "complete" the payload is a slice of the input.
 
+mod address;
+mod block;
+mod cursor;
+mod error;
 pub mod frame;
+mod handshake;
 pub mod hash;
+mod header;
 pub mod kind;
+mod liveness;
 pub mod message;
+mod proof;
+mod transaction;
 
 pub use frame::{Frame, FrameError, FrameRules, Parse, Payload};
 pub use hash::Hash;
