@@ -75,9 +75,12 @@ impl Quota {
     /// Three quarters of this quota, for our own asking: the network may bunch up what we send evenly, and the other
     /// side's bucket must not overflow then.
     pub const fn for_asking(self) -> Quota {
-        let interval = self.interval.saturating_mul(4);
-        let burst = self.burst - self.burst / 4;
-        Quota { interval: Duration::from_nanos((interval.as_nanos() / 3) as u64), burst }
+        // A third more time for each, rounded up; the division cannot fail.
+        let more = match self.interval.checked_div(3) {
+            Some(third) => third.saturating_add(Duration::from_nanos(1)),
+            None => Duration::ZERO,
+        };
+        Quota { interval: self.interval.saturating_add(more), burst: self.burst - self.burst / 4 }
     }
 }
 
@@ -132,16 +135,32 @@ pub enum Charge {
 #[derive(Clone, Debug)]
 pub struct PeerBudgets {
     buckets: Vec<(Kind, TokenBucket, TokenBucket)>,
+    addresses: TokenBucket,
 }
 
+/// How much wider the budgets of an exempt peer are: enough for a machine that one operator owns at both ends.
+pub const EXEMPT_FACTOR: u32 = 16;
+/// Addresses that a peer may tell unasked: slow enough that nobody fills an address book, with room for one short list.
+pub const ADDRESS_QUOTA: Quota = Quota::new(1, Duration::from_secs(10), 10);
+
 impl PeerBudgets {
-    /// Full budgets, `scale` times the quotas of the table: 1 for strangers, more for peers the operator named.
-    pub fn new(scale: u32) -> Self {
+    /// Full budgets: the quotas of the table, [`EXEMPT_FACTOR`] times as wide for peers that the operator named.
+    pub fn new(exempt: bool) -> Self {
+        let scale = if exempt { EXEMPT_FACTOR } else { 1 };
         let pair = |kind: Kind| {
             let quota = Quota::of(kind)?.times(scale);
             Some((kind, TokenBucket::new(quota), TokenBucket::new(quota.times(FLOOD_FACTOR))))
         };
-        PeerBudgets { buckets: Kind::ALL.iter().copied().filter_map(pair).collect() }
+        PeerBudgets {
+            buckets: Kind::ALL.iter().copied().filter_map(pair).collect(),
+            addresses: TokenBucket::new(ADDRESS_QUOTA.times(scale)),
+        }
+    }
+
+    /// How many of `count` addresses in a Peers message to look at: all when we asked for them, else what the ration
+    /// of unasked addresses still has.
+    pub fn addresses(&mut self, now: Instant, asked: bool, count: usize) -> usize {
+        if asked { count } else { (0..count).take_while(|_| self.addresses.take(now)).count() }
     }
 
     /// Charges one message of `kind`.
@@ -213,7 +232,7 @@ mod tests {
 
     #[test]
     fn more_than_the_burst_is_dropped_and_ten_times_it_is_a_violation() {
-        let mut budgets = PeerBudgets::new(1);
+        let mut budgets = PeerBudgets::new(false);
         let at = Instant::from_millis(1000);
         let charges: Vec<Charge> = (0..220).map(|_| budgets.charge(at, Kind::GetHeaders)).collect();
         assert!(charges[..20].iter().all(|c| *c == Charge::Ok));
@@ -224,20 +243,28 @@ mod tests {
 
     #[test]
     fn a_peer_that_keeps_to_the_rate_is_never_over_and_an_exempt_one_has_more() {
-        let mut strict = PeerBudgets::new(1);
-        let mut exempt = PeerBudgets::new(4);
+        let mut strict = PeerBudgets::new(false);
+        let mut exempt = PeerBudgets::new(true);
         for second in 0..1000 {
             let at = Instant::from_millis(second * 1000);
             assert_eq!(strict.charge(at, Kind::NewBlock), Charge::Ok);
-            for _ in 0..4 {
+            for _ in 0..EXEMPT_FACTOR {
                 assert_eq!(exempt.charge(at, Kind::NewBlock), Charge::Ok);
             }
         }
     }
 
     #[test]
+    fn unasked_addresses_are_rationed_and_asked_for_ones_are_not() {
+        let mut budgets = PeerBudgets::new(false);
+        assert_eq!(budgets.addresses(Instant::ZERO, true, 1000), 1000);
+        assert_eq!(budgets.addresses(Instant::ZERO, false, 1000), 10);
+        assert_eq!(budgets.addresses(Instant::from_millis(20_000), false, 1000), 2);
+    }
+
+    #[test]
     fn answers_that_other_rules_bound_have_no_quota() {
-        let mut budgets = PeerBudgets::new(1);
+        let mut budgets = PeerBudgets::new(false);
         for _ in 0..100_000 {
             assert_eq!(budgets.charge(Instant::ZERO, Kind::Block), Charge::Ok);
         }

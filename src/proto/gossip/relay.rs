@@ -42,9 +42,16 @@ impl Relay {
         Relay::default()
     }
 
-    /// Notes that a peer has an object: it sent it, or we sent it.
-    pub fn peer_knows(&mut self, conn: ConnId, name: Hash) {
-        self.known.entry(conn).or_default().insert(name);
+    /// A connection finished its handshake. Only such connections are remembered.
+    pub fn peer_ready(&mut self, conn: ConnId) {
+        self.known.entry(conn).or_default();
+    }
+
+    /// Notes that a peer has an object: it sent it, asked for it, or got it from us. `None` is ourselves.
+    pub fn learned(&mut self, conn: Option<ConnId>, name: Hash) {
+        if let Some(known) = conn.and_then(|conn| self.known.get_mut(&conn)) {
+            known.insert(name);
+        }
     }
 
     /// Forgets a connection.
@@ -54,7 +61,7 @@ impl Relay {
 
     /// The peers to send an object of `kind` to, in the order of `peers` (each ready connection with its protocol
     /// version): those that are not known to have it and whose version has the kind. They count as knowing it from now
-    /// on, and so does `from`. A kind that is not relayed goes to nobody.
+    /// on, and so does `from`.
     pub fn relay(
         &mut self,
         name: Hash,
@@ -62,16 +69,11 @@ impl Relay {
         peers: impl Iterator<Item = (ConnId, u8)>,
         kind: Kind,
     ) -> Vec<ConnId> {
-        if let Some(from) = from {
-            self.peer_knows(from, name);
-        }
-        if !kind.is_relayed() {
-            return Vec::new();
-        }
+        self.learned(from, name);
         peers
             .filter(|(_, version)| *version >= kind.since())
             .map(|(conn, _)| conn)
-            .filter(|conn| self.known.entry(*conn).or_default().insert(name))
+            .filter(|conn| self.known.get_mut(conn).is_some_and(|known| known.insert(name)))
             .collect()
     }
 }
@@ -91,12 +93,18 @@ mod tests {
         ConnId::new(n, 1)
     }
 
+    fn ready(peers: u32) -> Relay {
+        let mut relay = Relay::new();
+        (0..peers).for_each(|n| relay.peer_ready(conn(n)));
+        relay
+    }
+
     proptest! {
         #[test]
         fn every_peer_gets_an_object_once_unless_it_brought_it(
             moves in prop::collection::vec((0u32..20, prop::option::of(0u32..6), any::<bool>()), 1..200)
         ) {
-            let mut relay = Relay::new();
+            let mut relay = ready(6);
             let mut has: BTreeSet<(u32, u32)> = BTreeSet::new();
             for (object, from, second) in moves {
                 let kind = if second { Kind::BlockAccepted } else { Kind::NewBlock };
@@ -113,27 +121,30 @@ mod tests {
 
     #[test]
     fn a_version_1_peer_never_gets_a_version_2_kind() {
-        let mut relay = Relay::new();
+        let mut relay = ready(3);
         let peers = [(conn(1), 1), (conn(2), 2)];
         assert_eq!(relay.relay(name(1), None, peers.into_iter(), Kind::BlockAccepted), [conn(2)]);
         assert_eq!(relay.relay(name(1), None, peers.into_iter(), Kind::NewBlock), [conn(1)]);
     }
 
     #[test]
-    fn answers_are_not_relayed() {
-        assert!(Relay::new().relay(name(1), None, [(conn(1), 2)].into_iter(), Kind::Block).is_empty());
+    fn a_connection_that_is_not_ready_gets_nothing_and_leaves_no_trace() {
+        let mut relay = ready(1);
+        relay.learned(Some(conn(9)), name(1));
+        assert!(relay.relay(name(1), None, [(conn(9), 2)].into_iter(), Kind::NewBlock).is_empty());
+        assert_eq!(relay.known.len(), 1);
     }
 
     #[test]
     fn a_connection_remembers_so_many_and_nothing_after_it_is_gone() {
-        let mut relay = Relay::new();
+        let mut relay = ready(2);
         for n in 0..3 * KNOWN_PER_PEER as u32 {
-            relay.peer_knows(conn(1), name(n));
+            relay.learned(Some(conn(1)), name(n));
         }
         let known = &relay.known[&conn(1)];
         assert_eq!((known.names.len(), known.order.len()), (KNOWN_PER_PEER, KNOWN_PER_PEER));
         assert!(relay.relay(name(5999), None, [(conn(1), 2)].into_iter(), Kind::Transaction).is_empty());
         relay.peer_gone(conn(1));
-        assert!(relay.known.is_empty());
+        assert!(!relay.known.contains_key(&conn(1)));
     }
 }

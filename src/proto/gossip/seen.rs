@@ -57,7 +57,7 @@ impl Seen {
     ///
     /// When `source` has its share, its own oldest object makes room; when the memory is full, the oldest of the source
     /// that holds most.
-    pub fn insert(&mut self, now: Instant, name: Hash, source: Option<ConnId>) -> bool {
+    pub fn mark(&mut self, now: Instant, name: Hash, source: Option<ConnId>) -> bool {
         self.expire(now);
         if self.names.contains_key(&name) {
             return false;
@@ -187,7 +187,7 @@ mod tests {
                 at += step;
                 let now = Instant::from_millis(at);
                 let fresh = naive.insert(20, now, name(object), peer(source));
-                prop_assert_eq!(seen.insert(now, name(object), peer(source)), fresh);
+                prop_assert_eq!(seen.mark(now, name(object), peer(source)), fresh);
                 prop_assert_eq!(seen.len(), naive.list.len());
                 for n in 0..60 {
                     let known = naive.list.iter().any(|e| e.0 == name(n) && e.2 > now);
@@ -203,9 +203,9 @@ mod tests {
     fn a_million_objects_of_one_peer_do_not_push_out_another_ones() {
         let mut seen = Seen::default();
         let victim = name(u32::MAX);
-        assert!(seen.insert(Instant::ZERO, victim, peer(1)));
+        assert!(seen.mark(Instant::ZERO, victim, peer(1)));
         for n in 0..1_000_000 {
-            assert!(seen.insert(Instant::ZERO, name(n), peer(2)));
+            assert!(seen.mark(Instant::ZERO, name(n), peer(2)));
         }
         assert!(seen.contains(Instant::ZERO, &victim));
         assert_eq!(seen.len(), SEEN_CAPACITY / SEEN_SHARE + 1);
@@ -214,11 +214,11 @@ mod tests {
     #[test]
     fn an_object_is_forgotten_after_its_lifetime_and_not_before() {
         let mut seen = Seen::default();
-        seen.insert(Instant::ZERO, name(1), None);
+        seen.mark(Instant::ZERO, name(1), None);
         let end = Instant::ZERO + SEEN_LIFETIME;
         assert!(seen.contains(end - Duration::from_nanos(1), &name(1)));
         assert!(!seen.contains(end, &name(1)));
-        assert!(seen.insert(end, name(1), None));
+        assert!(seen.mark(end, name(1), None));
         assert_eq!(seen.len(), 1);
     }
 }
