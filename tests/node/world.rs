@@ -47,10 +47,11 @@ enum Party {
         address: SocketAddr,
         next: u32,
     },
-    /// Someone whose every move the test decides.
+    /// Someone whose every move the test decides. A courteous one says by itself, when asked, that it has no headers.
     Stranger {
         inbox: VecDeque<(Kind, Bytes)>,
         closed: bool,
+        courteous: bool,
     },
 }
 
@@ -140,7 +141,7 @@ impl World {
             return None;
         }
         let party = self.parties.len();
-        self.parties.push(Party::Stranger { inbox: VecDeque::new(), closed: false });
+        self.parties.push(Party::Stranger { inbox: VecDeque::new(), closed: false, courteous: false });
         let (conn, theirs) = (ConnId::new(0, 0), self.next_conn(node));
         self.link((party, conn), (node, theirs));
         self.mail.push_back(Mail::Opened((node, theirs), from, Direction::Inbound));
@@ -154,6 +155,17 @@ impl World {
         self.say(stranger, &introduction(id, version, 0));
         let (kind, _) = self.hear(stranger).expect("an answer to the handshake");
         assert_eq!(kind, Kind::HandshakeAck);
+        let mut rest = Vec::new();
+        while let Some((kind, payload)) = self.hear(stranger) {
+            rest.push((kind, payload));
+        }
+        if let Party::Stranger { inbox, courteous, .. } = &mut self.parties[stranger.party] {
+            *courteous = true;
+            inbox.extend(rest.iter().filter(|(kind, _)| *kind != Kind::GetHeaders).cloned());
+        }
+        if rest.iter().any(|(kind, _)| *kind == Kind::GetHeaders) {
+            self.say(stranger, &Message::Headers(vec![]));
+        }
         stranger
     }
 
@@ -347,7 +359,14 @@ impl World {
 
     fn deliver(&mut self, end: End, kind: u8, payload: Bytes) {
         let (party, conn) = end;
-        if let Party::Stranger { inbox, .. } = &mut self.parties[party] {
+        if let Party::Stranger { inbox, courteous, .. } = &mut self.parties[party] {
+            if *courteous && kind == Kind::GetHeaders as u8 {
+                let answer = Message::Headers(vec![]);
+                if let Some(back) = self.links.get(&end) {
+                    self.mail.push_back(Mail::Frame(*back, Kind::Headers as u8, answer.to_payload().unwrap()));
+                }
+                return;
+            }
             inbox.push_back((Kind::from_byte(kind).unwrap(), payload));
             return;
         }

@@ -15,7 +15,7 @@ use crate::proto::node::{Node, Timer};
 use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
-use crate::wire::message::{Extension, GetPeers, Handshake, TxPoolRequest};
+use crate::wire::message::{Extension, Handshake, TxPoolRequest};
 use crate::wire::{FrameRules, Hash, Kind, Message};
 
 /// Transactions we ask a new version 2 peer for: what its pool holds and we may have missed.
@@ -138,6 +138,7 @@ impl<C: Chain> Node<C> {
         }
         self.by_id.insert(introduction.node_id.clone(), conn);
         self.admission.ready(conn);
+        self.relay.peer_ready(conn);
         if outbound {
             if let Some(Direction::Outbound(dial)) = self.sessions.get(&conn).map(|s| s.direction) {
                 self.pool.ready(dial, now, &mut self.book);

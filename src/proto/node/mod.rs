@@ -89,9 +89,6 @@ pub struct Counters {
     pub turned_away: BTreeMap<&'static str, u64>,
 }
 
-/// How much wider the budgets of exempt peers are: test networks and tools on one machine move faster than strangers.
-const EXEMPT_SCALE: u32 = 16;
-
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -233,7 +230,7 @@ impl<C: Chain> Node<C> {
         };
         self.admission.opened(conn, remote, !direction.is_outbound());
         let deadline = started + self.config.handshake_timeout;
-        let budgets = PeerBudgets::new(if self.is_exempt(remote) { EXEMPT_SCALE } else { 1 });
+        let budgets = PeerBudgets::new(self.is_exempt(remote));
         let stage = Stage::Greeting { deadline };
         let session = Session {
             conn,
@@ -281,7 +278,7 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
-                    self.seen.insert(now.at, hash, Some(from));
+                    self.seen.mark(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     if best_changed {
                         tip_moved = true;

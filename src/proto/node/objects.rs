@@ -60,7 +60,7 @@ impl<C: Chain> Node<C> {
             return;
         }
         if self.chain.position(&header.hash).is_some() {
-            self.sender_knows(from, header.hash);
+            self.relay.learned(from, header.hash);
             return;
         }
         let verdict = self.chain.submit_block(now.unix, bytes.clone());
@@ -91,8 +91,8 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_verdict(&mut self, now: Now, ticket: u64, verdict: Verdict) {
         if let Some(object) = self.pending.remove(&ticket) {
             self.judge(now, verdict, object);
-        } else {
-            self.sync.handle_verdict(now, ticket, verdict, &mut self.chain);
+        } else if let Err((conn, reason)) = self.sync.handle_verdict(now, ticket, verdict, &mut self.chain) {
+            self.close(now, conn, reason);
         }
     }
 
@@ -100,7 +100,7 @@ impl<C: Chain> Node<C> {
     fn is_old(&mut self, now: Now, id: Hash, from: Option<ConnId>) -> bool {
         let old = self.seen.contains(now.at, &id);
         if old {
-            self.sender_knows(from, id);
+            self.relay.learned(from, id);
         }
         old
     }
@@ -109,7 +109,7 @@ impl<C: Chain> Node<C> {
         let Pending { kind, id, from, payload } = object;
         match verdict {
             Verdict::Accepted { best_changed } => {
-                self.seen.insert(now.at, id, from);
+                self.seen.mark(now.at, id, from);
                 if let Some(conn) = from {
                     self.record_success(now, conn);
                 }
@@ -127,8 +127,8 @@ impl<C: Chain> Node<C> {
                 }
             }
             Verdict::Known => {
-                self.seen.insert(now.at, id, from);
-                self.sender_knows(from, id);
+                self.seen.mark(now.at, id, from);
+                self.relay.learned(from, id);
             }
             Verdict::Orphan { .. } => self.refuse_softly(from, kind, "its parent is unknown"),
             Verdict::Ignored(why) => self.refuse_softly(from, kind, why),
@@ -139,12 +139,6 @@ impl<C: Chain> Node<C> {
                 }
                 self.pending.insert(ticket, Pending { kind, id, from, payload });
             }
-        }
-    }
-
-    fn sender_knows(&mut self, from: Option<ConnId>, id: Hash) {
-        if let Some(conn) = from {
-            self.relay.peer_knows(conn, id);
         }
     }
 

@@ -123,7 +123,7 @@ impl<C: Chain> Node<C> {
         let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
         match self.chain.block(&hash) {
             Some(block) => {
-                self.relay.peer_knows(conn, hash);
+                self.relay.learned(Some(conn), hash);
                 self.send_payload(conn, Kind::Block, block);
             }
             // Version 1 has no word for it: the asker's deadline decides.
@@ -143,7 +143,7 @@ impl<C: Chain> Node<C> {
                 let Some(left) = room.checked_sub(transaction.len()) else { break };
                 room = left;
                 sent += 1;
-                self.relay.peer_knows(conn, *id);
+                self.relay.learned(Some(conn), *id);
                 self.send_payload(conn, Kind::Transaction, transaction);
             }
             ids.truncate(sent);
