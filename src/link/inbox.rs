@@ -76,6 +76,10 @@ impl Inbox {
     /// Keeps all of `input` unparsed, behind what is held: the frame budget is used up, or delivery is paused.
     pub fn stash(&mut self, input: &mut &[u8], pool: &mut Pool) {
         if input.is_empty() {
+            // The frame before may have been the last of what was held.
+            if self.held.as_ref().is_some_and(|held| held.large.is_none() && held.unparsed().is_empty()) {
+                self.clear(pool);
+            }
             return;
         }
         let held = self.held.get_or_insert_with(|| pool.held());
@@ -367,3 +371,6 @@ pub(super) fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
         buffer.extend_from_slice(step);
     }
 }
+
+#[cfg(test)]
+mod tests;

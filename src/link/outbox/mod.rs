@@ -311,4 +311,4 @@ impl Queues {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;
