@@ -8,6 +8,8 @@ pub mod chain;
 pub mod close;
 pub mod driver;
 pub mod id;
+pub mod limits;
+pub mod link;
 pub mod proto;
 pub mod rng;
 pub mod time;
