@@ -83,24 +83,21 @@ fn a_reorganisation_returns_what_the_new_branch_lacks() {
 fn two_branches_that_alternate_the_lead_leave_nothing_behind() {
     let (params, mut chain) = (params(0), ReferenceChain::memory(params(0)));
     let (mut left, mut right) = (chain.best(), chain.best());
-    for round in 0..200u64 {
-        for (side, tag) in [(&mut left, 1), (&mut right, 2)] {
+    let mut extend = |side: &mut Tip, tag: u64, pays: &[Bytes]| {
+        let bytes = block(&params, *side, pays, tag);
+        let verdict = chain.submit_block(NOW, bytes.clone());
+        *side = chain.position(&hash_of(&bytes)).unwrap();
+        verdict
+    };
+    assert_eq!(extend(&mut left, 1, &[]), BEST);
+    for round in 0..200 {
+        for (side, tag) in [(&mut right, 2), (&mut left, 1)] {
             // Two at a time: one to draw level, one to lead.
-            for _ in 0..2 {
-                let pay = transfer("a", "b", tag, round);
-                let bytes = block(&params, *side, if side.height % 2 == 0 { std::slice::from_ref(&pay) } else { &[] }, tag);
-                let _ = chain.submit_block(NOW, bytes.clone());
-                *side = chain.position(&hash_of(&bytes)).unwrap();
-            }
-        }
-        if round == 0 {
-            // Now each side's turn starts one behind.
-            let bytes = block(&params, left, &[], 1);
-            let _ = chain.submit_block(NOW, bytes.clone());
-            left = chain.position(&hash_of(&bytes)).unwrap();
+            assert_eq!(extend(side, tag, &[transfer("a", "b", tag, round)]), KEPT);
+            assert_eq!(extend(side, tag, &[]), BEST);
         }
     }
-    assert_eq!(chain.best().height, left.height.max(right.height));
+    assert_eq!(chain.best(), left);
     // Of the branch that lost, every transfer waits; of the other, none.
     assert_eq!(chain.pool().len(), 200);
     assert_eq!(chain.verify(|_, _| ()).unwrap().blocks, left.height + right.height + 1);
