@@ -313,3 +313,128 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::sha256;
+    use crate::time::UnixTime;
+
+    /// An index without real blocks: work 1 each, a hash and a transaction per number.
+    struct Bench {
+        index: Index,
+        count: u64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Bench { index: Index::new(Self::numbered(0)), count: 0 }
+        }
+
+        fn numbered(number: u64) -> NewBlock {
+            let (hash, time) = (sha256(&number.to_le_bytes()), UnixTime::from_millis(0));
+            let zero = Hash::ZERO;
+            let header = Header { height: 0, previous: zero, root: zero, time, difficulty: 0, nonce: number };
+            let seq = number.checked_sub(1);
+            NewBlock { header, hash, work: 1, seq, len: 100, ids: vec![sha256(&hash.0)] }
+        }
+
+        fn add(&mut self, parent: NodeId) -> (NodeId, Reorg) {
+            self.count += 1;
+            let id = self.index.insert(parent, Self::numbered(self.count));
+            (id, self.index.follow(id))
+        }
+
+        fn run(&mut self, mut parent: NodeId, count: usize) -> (NodeId, Reorg) {
+            let mut reorg = Reorg::default();
+            for _ in 0..count {
+                (parent, reorg) = self.add(parent);
+            }
+            (parent, reorg)
+        }
+
+        fn root(&self) -> NodeId {
+            self.index.best[0]
+        }
+    }
+
+    #[test]
+    fn a_fork_of_a_hundred_thousand_blocks_needs_no_stack_and_takes_over_once() {
+        const DEPTH: usize = 100_000;
+        let mut bench = Bench::new();
+        let old = bench.run(bench.root(), DEPTH).0;
+        let (level, reorg) = bench.run(bench.root(), DEPTH);
+        assert!(reorg.joined.is_empty() && bench.index.tip == old);
+        let (new, reorg) = bench.add(level);
+        assert_eq!((reorg.left.len(), reorg.joined.len()), (DEPTH, DEPTH + 1));
+        assert_eq!(bench.index.tip, new);
+        let deep = bench.index.nodes[old].ids.to_vec();
+        assert!(!bench.index.repeats(new, &deep) && bench.index.repeats(old, &deep));
+        let first = bench.index.at(1).unwrap().ids.to_vec();
+        assert!(bench.index.repeats(new, &first) && !bench.index.repeats(old, &first));
+    }
+
+    #[test]
+    fn ancestors_are_what_following_parents_says() {
+        let mut bench = Bench::new();
+        let mut ids = vec![bench.root()];
+        for n in 1..300usize {
+            // Long branches with forks all over them.
+            let parent = ids[if n % 7 == 0 { n * 31 % ids.len() } else { ids.len() - 1 }];
+            ids.push(bench.add(parent).0);
+        }
+        for &below in &ids {
+            let mut ancestors = vec![below];
+            let mut at = below;
+            while at != bench.root() {
+                at = bench.index.nodes[at].parent;
+                ancestors.push(at);
+            }
+            for &above in &ids {
+                assert_eq!(bench.index.is_ancestor(above, below), ancestors.contains(&above));
+            }
+        }
+    }
+
+    #[test]
+    fn side_blocks_beyond_the_limit_go_oldest_branch_first_and_from_its_end() {
+        let mut bench = Bench::new();
+        let main = bench.run(bench.root(), 100).0;
+        let old = bench.run(bench.root(), 50).0;
+        let old_end = bench.index.nodes[old].tip.hash;
+        // As many as fit besides the old branch and the best chain's 101, each a branch of its own.
+        let above = bench.index.nodes[main].parent;
+        for _ in 0..SIDE_BLOCKS + 101 - 50 {
+            bench.add(above);
+        }
+        assert!(bench.index.prune().is_empty());
+        let last = bench.add(above).0;
+        let dropped = bench.index.prune();
+        assert_eq!(dropped, [(old_end, Some(149))]);
+        assert_eq!(bench.index.find(&old_end), None);
+        for _ in 0..49 {
+            bench.add(above);
+        }
+        assert_eq!(bench.index.prune().len(), 49, "the rest of the old branch");
+        assert_eq!(bench.index.side_count, SIDE_BLOCKS + 101);
+        assert!(bench.index.nodes.0.contains(last.0) && bench.index.tip == main);
+        let ids: usize = bench.index.places.len();
+        assert_eq!(ids, bench.index.len(), "a dropped block takes its transactions along");
+        bench.add(above);
+        assert_eq!(bench.index.prune().len(), 1, "then the oldest of the small ones");
+    }
+
+    #[test]
+    fn side_bytes_have_a_limit_too_and_the_best_chain_is_never_dropped() {
+        let mut bench = Bench::new();
+        bench.run(bench.root(), 2);
+        let root = bench.root();
+        let mut large = Bench::numbered(77);
+        large.len = usize::try_from(SIDE_BYTES).unwrap() + 301;
+        let hash = large.hash;
+        let id = bench.index.insert(root, large);
+        assert!(bench.index.follow(id).joined.is_empty());
+        assert_eq!(bench.index.prune(), [(hash, Some(76))]);
+        assert_eq!((bench.index.side_count, bench.index.side_bytes, bench.index.len()), (0, 0, 3));
+    }
+}

@@ -105,6 +105,20 @@ impl std::error::Error for OpenError {
 
 /// Opens the file at `path`, or makes it, for the network of `params`.
 pub(super) fn open(path: &Path, params: &Params) -> Result<Database, OpenError> {
+    guard(|| open_unguarded(path, params)).unwrap_or_else(|| Err(damaged(path, GUARDED)))
+}
+
+/// What is said of a file over which redb panicked.
+pub(super) const GUARDED: &str = "its pages contradict each other";
+
+/// Runs something that reads the file; `None` when it panicked. redb asserts what it believes of its own pages, and flipped
+/// bits on a disk can make that false (`a_flipped_bit_anywhere_is_reported_or_harmless`); that must not end a node.
+pub(super) fn guard<T>(read: impl FnOnce() -> T) -> Option<T> {
+    // Nothing of ours is left half changed: redb's transaction is dropped with the panic.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok()
+}
+
+fn open_unguarded(path: &Path, params: &Params) -> Result<Database, OpenError> {
     let database =
         Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| database_error(path, error))?;
     match read_meta(&database) {

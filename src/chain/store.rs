@@ -204,3 +204,166 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::{Builder, StorageBackend};
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    /// Longer than any of these waits takes, and only ever waited for in full when a test fails.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A disk in memory that outlives its database and can be full or broken.
+    #[derive(Clone, Debug, Default)]
+    struct Disk {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        /// Nothing can grow.
+        full: Arc<AtomicBool>,
+        /// Nothing can be written.
+        broken: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().unwrap().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let bytes = self.bytes.lock().unwrap();
+            let from = usize::try_from(offset).unwrap();
+            out.copy_from_slice(bytes.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            let mut bytes = self.bytes.lock().unwrap();
+            let len = usize::try_from(len).unwrap();
+            if self.broken.load(Ordering::SeqCst) || self.full.load(Ordering::SeqCst) && len > bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            bytes.resize(len, 0);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            if self.broken.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.broken.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let mut bytes = self.bytes.lock().unwrap();
+            let from = usize::try_from(offset).unwrap();
+            bytes.get_mut(from..from + data.len()).ok_or(io::ErrorKind::StorageFull)?.copy_from_slice(data);
+            Ok(())
+        }
+    }
+
+    impl Disk {
+        fn database(&self) -> Result<redb::Database, String> {
+            Builder::new().create_with_backend(self.clone()).map_err(|error| error.to_string())
+        }
+
+        fn store(&self) -> Store {
+            let again = self.clone();
+            Store::start(Path::new("test"), self.database().unwrap(), Box::new(move || again.database())).unwrap()
+        }
+    }
+
+    fn large(n: u8) -> Bytes {
+        vec![n; 1 << 20].into()
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_serving_goes_on_and_room_lets_it_catch_up() {
+        let disk = Disk::default();
+        let mut store = disk.store();
+        let first = store.append(large(1));
+        store.flush(PATIENCE).unwrap();
+        disk.full.store(true, Ordering::SeqCst);
+        let mut waiting = Vec::new();
+        // More than fits into what the file has already, whatever its layout.
+        for n in 2..40 {
+            waiting.push((store.append(large(n)), n));
+        }
+        let error = store.flush(PATIENCE).unwrap_err();
+        assert!(matches!(error, StoreError::Write(_)), "{error:?}");
+        assert!(store.health().error.is_some());
+        assert_eq!(store.health().backlog_bytes, waiting.len() << 20);
+        assert_eq!(store.read(first), Some(large(1)), "what is on disk is served");
+        for (seq, n) in &waiting {
+            assert_eq!(store.read(*seq), Some(large(*n)), "what waits is served");
+        }
+        disk.full.store(false, Ordering::SeqCst);
+        store.flush(PATIENCE).unwrap();
+        assert_eq!(store.health(), Health { error: None, backlog_bytes: 0, written: 39 });
+        drop(store);
+        let mut seen = Vec::new();
+        let mut again = disk.store();
+        again
+            .load(|seq, bytes| {
+                seen.push((seq, bytes));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, (0..39).map(|seq| (seq, large(u8::try_from(seq).unwrap() + 1))).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_broken_disk_keeps_what_it_holds_and_does_not_hold_up_a_stop() {
+        let disk = Disk::default();
+        let mut store = disk.store();
+        store.append(large(1));
+        store.flush(PATIENCE).unwrap();
+        disk.broken.store(true, Ordering::SeqCst);
+        let waiting = store.append(large(2));
+        assert!(store.flush(PATIENCE).is_err() && store.flush(PATIENCE).is_err());
+        assert_eq!(store.read(waiting), Some(large(2)));
+        drop(store);
+        disk.broken.store(false, Ordering::SeqCst);
+        let mut count = 0;
+        let counted = disk.store().load(|seq, bytes| {
+            assert_eq!((seq, bytes), (0, large(1)));
+            count += 1;
+            Ok(())
+        });
+        counted.unwrap();
+        assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn too_much_that_waits_is_said_until_it_is_written() {
+        let disk = Disk::default();
+        let mut store = disk.store();
+        disk.broken.store(true, Ordering::SeqCst);
+        for n in 0..63 {
+            store.append(large(n));
+        }
+        assert!(!store.is_behind());
+        store.append(large(63));
+        assert!(store.is_behind());
+        assert!(store.flush(PATIENCE).is_err());
+        assert!(store.is_behind());
+        disk.broken.store(false, Ordering::SeqCst);
+        store.flush(PATIENCE).unwrap();
+        assert!(!store.is_behind());
+    }
+
+    #[test]
+    fn a_removed_block_is_gone_in_memory_and_on_disk() {
+        let disk = Disk::default();
+        for mut store in [Store::memory(), disk.store()] {
+            let (kept, gone) = (store.append(large(1)), store.append(large(2)));
+            store.flush(PATIENCE).unwrap();
+            store.remove(gone);
+            let short = store.append(large(3));
+            store.remove(short);
+            store.flush(PATIENCE).unwrap();
+            assert_eq!((store.read(kept), store.read(gone), store.read(short)), (Some(large(1)), None, None));
+        }
+    }
+}

@@ -14,9 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use bytes::Bytes;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageError};
 
-use crate::chain::open::BLOCKS;
+use crate::chain::open::{BLOCKS, GUARDED, guard};
 use crate::chain::store::{Health, StoreError};
 
 /// The pause after a first failure; it doubles with each further one.
@@ -118,9 +118,11 @@ impl Writer {
             return Some(bytes.clone());
         }
         let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
-        let table = database.as_ref()?.begin_read().ok()?.open_table(BLOCKS).ok()?;
-        let value = table.get(seq).ok()??;
-        Some(Bytes::copy_from_slice(value.value()))
+        let read = |database: &Database| {
+            let value = database.begin_read().ok()?.open_table(BLOCKS).ok()?.get(seq).ok()??;
+            Some(Bytes::copy_from_slice(value.value()))
+        };
+        guard(|| read(database.as_ref()?)).flatten()
     }
 
     /// Calls `each` with every durable block in order of arrival, until it fails.
@@ -130,12 +132,16 @@ impl Writer {
     ) -> Result<(), E> {
         let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = database.as_ref() else { return Ok(()) };
-        let table = database.begin_read().map_err(redb::Error::from)?.open_table(BLOCKS).map_err(redb::Error::from)?;
-        for row in table.iter().map_err(redb::Error::from)? {
-            let (seq, bytes) = row.map_err(redb::Error::from)?;
-            each(seq.value(), Bytes::copy_from_slice(bytes.value()))?;
-        }
-        Ok(())
+        let scan = || {
+            let transaction = database.begin_read().map_err(redb::Error::from)?;
+            let table = transaction.open_table(BLOCKS).map_err(redb::Error::from)?;
+            for row in table.iter().map_err(redb::Error::from)? {
+                let (seq, bytes) = row.map_err(redb::Error::from)?;
+                each(seq.value(), Bytes::copy_from_slice(bytes.value()))?;
+            }
+            Ok(())
+        };
+        guard(scan).unwrap_or_else(|| Err(redb::Error::from(StorageError::Corrupted(GUARDED.into())).into()))
     }
 
     /// Bytes that are not durable yet.
@@ -220,12 +226,11 @@ fn run(shared: &Shared, reopen: &Reopen) {
 fn write_until_done(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> bool {
     let mut pause = RETRY_FIRST;
     loop {
-        let Err(error) = write(shared, batch) else { return true };
-        let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
-        // The old one must be closed first: it holds the file's lock.
-        *database = None;
-        *database = reopen().ok();
-        drop(database);
+        let Err(error) = ensure_open(shared, reopen).and_then(|()| write(shared, batch)) else { return true };
+        // Closed before it is opened again: the old one holds the file's lock.
+        *shared.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        // Now and not with the next try, so that reading goes on; an error comes up again with the next try.
+        let _ = ensure_open(shared, reopen);
         let mut state = shared.lock();
         state.error = Some(error);
         state.failures += 1;
@@ -243,9 +248,17 @@ fn write_until_done(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> bool 
     }
 }
 
+fn ensure_open(shared: &Shared, reopen: &Reopen) -> Result<(), String> {
+    let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
+    if database.is_none() {
+        *database = Some(reopen()?);
+    }
+    Ok(())
+}
+
 fn write(shared: &Shared, batch: &[Change]) -> Result<(), String> {
     let database = shared.database.read().unwrap_or_else(PoisonError::into_inner);
-    let database = database.as_ref().ok_or("the file could not be opened again")?;
+    let database = database.as_ref().ok_or("the file is closed")?;
     let commit = || -> Result<(), redb::Error> {
         let mut transaction = database.begin_write()?;
         // Anything less loses the table in a crash of this process alone.
@@ -261,5 +274,7 @@ fn write(shared: &Shared, batch: &[Change]) -> Result<(), String> {
         }
         Ok(transaction.commit()?)
     };
-    commit().map_err(|error| error.to_string())
+    guard(commit)
+        .unwrap_or_else(|| Err(StorageError::Corrupted(GUARDED.into()).into()))
+        .map_err(|error| error.to_string())
 }
