@@ -2,6 +2,8 @@
 //!
 //! SKELETON: signatures are the contract; bodies, splitting into files and docs are the driver author's.
 
+pub mod store;
+
 use bytes::Bytes;
 use core::time::Duration;
 use std::io;
