@@ -26,6 +26,9 @@ mod run;
 mod stats;
 mod timer;
 
+pub mod node;
+pub mod store;
+
 use core::time::Duration;
 use std::net::SocketAddr;
 
