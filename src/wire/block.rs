@@ -32,6 +32,7 @@ pub(super) fn read_opaque<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Decod
     }
 }
 
+#[inline]
 pub(super) fn write_opaque(bytes: &[u8], writer: &mut Writer<'_>) -> Written {
     if bytes.is_empty() { Err("payload") } else { writer.bytes(bytes) }
 }

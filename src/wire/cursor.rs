@@ -156,6 +156,7 @@ impl<'o> Writer<'o> {
         Writer { out, room: usize::try_from(max_payload).unwrap_or(usize::MAX) }
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Written {
         self.room = self.room.checked_sub(bytes.len()).ok_or("payload")?;
         self.out.extend_from_slice(bytes);

@@ -193,6 +193,7 @@ fn refusal(length: u32, kind: u8, bound: u32) -> FrameError {
 /// # Errors
 ///
 /// [`FrameError::Length`] when the payload is longer than [`MAX_PAYLOAD`].
+#[inline]
 pub fn header(kind: u8, len: usize) -> Result<[u8; HEADER_LEN], FrameError> {
     match u32::try_from(len) {
         Ok(len) if len <= MAX_PAYLOAD => {

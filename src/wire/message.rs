@@ -70,6 +70,7 @@ pub enum Message<'a> {
 
 impl<'a> Message<'a> {
     /// The kind that the message travels under.
+    #[inline]
     pub const fn kind(&self) -> Kind {
         match self {
             Message::Handshake(_) => Kind::Handshake,
@@ -144,6 +145,7 @@ impl<'a> Message<'a> {
         })
     }
 
+    #[inline]
     fn write(&self, writer: &mut Writer<'_>) -> Written {
         match self {
             Message::Handshake(handshake) | Message::HandshakeAck(Some(handshake)) => handshake.write(writer),
@@ -197,21 +199,25 @@ impl<'a> Message<'a> {
     /// # Errors
     ///
     /// A field that breaks its cap; `out` is then as it was.
+    #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let start = out.len();
+        let (kind, start) = (self.kind(), out.len());
+        // The header is written when the length is known; its place is kept so that nothing moves afterwards.
         out.extend_from_slice(&[0; HEADER_LEN]);
-        let written = self.encode_payload(out).and_then(|()| {
-            let kind = self.kind();
-            let frame = out.get_mut(start..).unwrap_or_default();
-            let header = frame::header(kind as u8, frame.len().saturating_sub(HEADER_LEN)).ok();
-            let place = frame.first_chunk_mut::<HEADER_LEN>();
-            let (place, header) = place.zip(header).ok_or(EncodeError { kind, field: "payload" })?;
-            *place = header;
-            Ok(())
+        let written = self.write(&mut Writer::new(out, kind.max_payload()));
+        let header = written.and_then(|()| {
+            let len = out.len().saturating_sub(start).saturating_sub(HEADER_LEN);
+            frame::header(kind as u8, len).map_err(|_| "payload")
         });
-        if written.is_err() {
-            out.truncate(start);
+        match (header, out.get_mut(start..).and_then(<[u8]>::first_chunk_mut)) {
+            (Ok(header), Some(place)) => {
+                *place = header;
+                Ok(())
+            }
+            (header, _) => {
+                out.truncate(start);
+                Err(EncodeError { kind, field: header.err().unwrap_or("payload") })
+            }
         }
-        written
     }
 }
