@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use crate::close::{Blame, CloseReason};
 use crate::driver::{self, Driver, Net, Protocol, SendOutcome};
 use crate::id::ConnId;
-use crate::proto::event::{Command, Event, Input, Output};
-use crate::proto::peer::PeerManager;
-use crate::proto::sync::chain::Chain;
 use crate::proto::Node;
+use crate::proto::event::{Command, Event, Input, Output};
+use crate::proto::peer::manager::PeerManager;
+use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::{FrameError, Kind, Message};
 
@@ -148,7 +148,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     }
 }
 
-impl<C: Chain, O: Observer<C>> Protocol for NodeProtocol<C, O> {
+impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
     type Command = NodeCommand<C>;
 
     fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
