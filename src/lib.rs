@@ -53,3 +53,8 @@ pub mod proto;
 pub mod rng;
 pub mod time;
 pub mod wire;
+
+/// The front page's code, compiled as it stands.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -23,3 +23,10 @@ pub mod share;
 pub mod standing;
 
 mod decay;
+
+pub use address::{Exempt, Origin};
+pub use admission::{Admission, AdmissionConfig, Refusal};
+pub use book::{Book, BookConfig};
+pub use manager::{ManagerConfig, PeerManager, PeerRecord};
+pub use pool::{Pool, PoolConfig};
+pub use standing::{Standing, StandingConfig};
