@@ -170,3 +170,10 @@ fn iteration_gives_the_best_chain_in_order() {
     assert_eq!((report.blocks, report.side_blocks, report.transactions), (5, 0, 5));
     assert_eq!(steps, [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]);
 }
+
+#[test]
+fn a_chain_can_move_to_the_thread_that_runs_it() {
+    let chain = ReferenceChain::memory(params(0));
+    let genesis = chain.genesis();
+    assert_eq!(std::thread::spawn(move || chain.best().hash).join().unwrap(), genesis);
+}

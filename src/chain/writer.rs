@@ -24,6 +24,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause between two tries: an operator who has made room sees it noticed.
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
+/// How many blocks are let go under one lock: the loop waits for the lock, and not for a whole batch.
+const RELEASED_AT_ONCE: usize = 256;
+
 /// How the file is opened again after a failure.
 pub(super) type Reopen = Box<dyn Fn() -> Result<Database, String> + Send>;
 
@@ -208,14 +211,17 @@ fn run(shared: &Shared, reopen: &Reopen) {
         if !write_until_done(shared, reopen, &batch) {
             return;
         }
-        let mut state = shared.lock();
-        for change in &batch {
-            if let Change::Put(seq, bytes) = change {
-                state.pending.remove(seq);
-                state.pending_bytes = state.pending_bytes.saturating_sub(bytes.len());
-                state.durable += 1;
+        for part in batch.chunks(RELEASED_AT_ONCE) {
+            let mut state = shared.lock();
+            for change in part {
+                if let Change::Put(seq, bytes) = change {
+                    state.pending.remove(seq);
+                    state.pending_bytes = state.pending_bytes.saturating_sub(bytes.len());
+                    state.durable += 1;
+                }
             }
         }
+        let mut state = shared.lock();
         state.writing = false;
         state.error = None;
         shared.done.notify_all();
@@ -249,9 +255,9 @@ fn write_until_done(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> bool 
 }
 
 fn ensure_open(shared: &Shared, reopen: &Reopen) -> Result<(), String> {
-    let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
-    if database.is_none() {
-        *database = Some(reopen()?);
+    if shared.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+        let database = reopen()?;
+        *shared.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
     }
     Ok(())
 }
