@@ -128,7 +128,7 @@ pub(crate) enum LogFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub(crate) struct GenesisArgs {
     /// Hexadecimal zeros that a block hash starts with
-    #[arg(long, default_value_t = 2, value_name = "ZEROS", value_parser = clap::value_parser!(u8).range(0..=64),
+    #[arg(long, default_value_t = 2, value_name = "ZEROS", value_parser = clap::value_parser!(u8).range(0..=30),
           help_heading = "Chain")]
     pub(crate) difficulty: u8,
     /// What the miner of a block gets
@@ -297,8 +297,6 @@ pub(crate) struct SyncArgs {
     pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) data: DataDirArg,
-    #[command(flatten)]
-    pub(crate) genesis: GenesisArgs,
     #[command(flatten)]
     pub(crate) output: JsonArg,
 }
