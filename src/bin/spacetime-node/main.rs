@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! cli, settings, value    what was asked for
-//! run, demo               full nodes           node_thread, observer, miner, signals
-//! client/*                questions to a node  talk
-//! inspect                 a data directory     data_dir, key
+//! run, demo, sync         full nodes           node_thread, miner, event_log, signals, limits
+//! client                  questions to a node
+//! inspect                 a data directory     data_dir, key, peers_file
 //! failure, output, logging                     what is said, and where
 //! ```
 
@@ -12,12 +12,24 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod cli;
+mod client;
 mod data_dir;
+mod demo;
+mod event_log;
 mod failure;
+mod inspect;
 mod key;
+mod limits;
 mod logging;
+mod miner;
+mod node_thread;
 mod output;
+mod peers_file;
+mod run;
 mod settings;
+mod signals;
+mod sync;
+mod tip_signal;
 mod value;
 
 use std::process::ExitCode;
@@ -40,6 +52,24 @@ fn main() -> ExitCode {
 
 fn obey(command: Command) -> Result<(), Failure> {
     match command {
-        _ => Ok(()),
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Ping(args) => client::ping(&args),
+        Command::Peers(args) => client::peers(&args),
+        Command::Headers(args) => client::headers(&args),
+        Command::Block(args) => client::block(&args),
+        Command::TxPool(args) => client::tx_pool(&args),
+        Command::SendTx(args) => client::send_tx(&args),
+        Command::Sync(args) => sync::sync(&args),
+        Command::Chain(args) => inspect::chain(&args),
+        Command::KnownPeers(args) => inspect::known_peers(&args),
+        Command::Id(args) => inspect::id(&args),
+        Command::Completions(args) => completions(args.shell),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut settings::definition(), "spacetime-node", &mut text);
+    output::line(String::from_utf8_lossy(&text).trim_end())
 }

@@ -20,7 +20,11 @@ pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
     talk.leave();
     let tried = || format!("get block {} from {}", args.hash, args.ask.address);
     let bytes = answer.ok_or_else(|| {
-        Failure::new(tried(), "the node does not have it", "check the hash with the headers command, or ask another node")
+        Failure::new(
+            tried(),
+            "the node does not have it",
+            "check the hash with the headers command, or ask another node",
+        )
     })?;
     if let Some(path) = &args.out {
         write(path, &bytes)?;
@@ -30,7 +34,9 @@ pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
         (Some(view), None) => output::result(args.ask.output.json, &view, BlockView::lines),
         (Some(view), Some(_)) if args.ask.output.json => output::json(&view),
         (_, Some(path)) => output::line(format_args!("{} bytes written to {}", bytes.len(), path.display())),
-        (None, None) => Err(Failure::new(tried(), "it is not of the reference chain", "keep its bytes with --out FILE")),
+        (None, None) => {
+            Err(Failure::new(tried(), "it is not of the reference chain", "keep its bytes with --out FILE"))
+        }
     }
 }
 

@@ -33,7 +33,9 @@ pub(crate) fn headers(args: &HeadersArgs) -> Result<(), Failure> {
     let more = (talk.host().version >= 2).then(Vec::new);
     let request = GetHeaders { locator: args.from.unwrap_or(Hash::ZERO), stop: None, max: args.max, more };
     let answer = talk.ask("headers", &Message::GetHeaders(request), |message| match message {
-        Message::Headers(headers) => Some(headers.iter().map(|bytes| Header::decode(bytes)).collect::<Option<Vec<_>>>()),
+        Message::Headers(headers) => {
+            Some(headers.iter().map(|bytes| Header::decode(bytes)).collect::<Option<Vec<_>>>())
+        }
         _ => None,
     })?;
     talk.leave();

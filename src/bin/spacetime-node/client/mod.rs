@@ -7,9 +7,9 @@ mod lists;
 mod ping;
 mod send;
 pub(crate) mod talk;
-mod view;
+pub(crate) mod view;
 
-pub(crate) use block::block;
+pub(crate) use block::{block, fetch as fetch_block};
 pub(crate) use lists::{headers, peers, tx_pool};
 pub(crate) use ping::ping;
 pub(crate) use send::send_tx;

@@ -122,9 +122,7 @@ impl Talk {
 
     /// Sends a frame; it leaves with the next turn of the loop.
     pub(crate) fn say(&mut self, tried: &str, message: &Message<'_>) -> Result<(), Failure> {
-        let payload = message
-            .to_payload()
-            .map_err(|error| Failure::new(tried, error, "ask for less"))?;
+        let payload = message.to_payload().map_err(|error| Failure::new(tried, error, "ask for less"))?;
         let outcome = self.driver.with(|guest, _, net| match guest.state {
             State::Open(conn) => Some(net.send_shared(conn, message.kind().priority(), message.kind() as u8, &payload)),
             _ => None,
@@ -313,13 +311,7 @@ mod tests {
             best_height: 3,
             best_hash: Hash::ZERO,
         };
-        Handshake {
-            version,
-            unix_seconds: 0,
-            node_id: "n",
-            user_agent: "a",
-            extension: extended.then_some(extension),
-        }
+        Handshake { version, unix_seconds: 0, node_id: "n", user_agent: "a", extension: extended.then_some(extension) }
     }
 
     #[test]
