@@ -1,1 +1,75 @@
-fn main() {}
+//! `spacetime-node`: the operator's program around the engine.
+//!
+//! ```text
+//! cli, settings, value    what was asked for
+//! run, demo, sync         full nodes           node_thread, miner, event_log, signals, limits
+//! client                  questions to a node
+//! inspect                 a data directory     data_dir, key, peers_file
+//! failure, output, logging                     what is said, and where
+//! ```
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod cli;
+mod client;
+mod data_dir;
+mod demo;
+mod event_log;
+mod failure;
+mod inspect;
+mod key;
+mod limits;
+mod logging;
+mod miner;
+mod node_thread;
+mod output;
+mod peers_file;
+mod run;
+mod settings;
+mod signals;
+mod sync;
+mod tip_signal;
+mod value;
+
+use std::process::ExitCode;
+
+use crate::cli::Command;
+use crate::failure::Failure;
+use crate::settings::Asked;
+
+fn main() -> ExitCode {
+    let done = match settings::read(std::env::args_os()) {
+        Ok(Asked::Text(text)) => output::line(text.trim_end()),
+        Ok(Asked::Run(command)) => obey(*command),
+        Err(failure) => Err(failure),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn obey(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Ping(args) => client::ping(&args),
+        Command::Peers(args) => client::peers(&args),
+        Command::Headers(args) => client::headers(&args),
+        Command::Block(args) => client::block(&args),
+        Command::TxPool(args) => client::tx_pool(&args),
+        Command::SendTx(args) => client::send_tx(&args),
+        Command::Sync(args) => sync::sync(&args),
+        Command::Chain(args) => inspect::chain(&args),
+        Command::KnownPeers(args) => inspect::known_peers(&args),
+        Command::Id(args) => inspect::id(&args),
+        Command::Completions(args) => completions(args.shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut settings::definition(), "spacetime-node", &mut text);
+    output::line(String::from_utf8_lossy(&text).trim_end())
+}

@@ -1,0 +1,339 @@
+//! The command line: every command and flag, with its default, its limits and an example.
+//!
+//! Each flag is also an environment variable, `SPACETIME_NODE_<FLAG>`, and a key of the `--config` file (see
+//! [`settings`](crate::settings)); both are added to what is declared here in one place, so that no flag is forgotten.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use spacetime_network::wire::Hash;
+
+use crate::value::{self, Endpoint, Exempt};
+
+/// A full node, and the tools around it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spacetime-node",
+    version,
+    arg_required_else_help = true,
+    after_help = "A first pair of nodes:\n  spacetime-node run --data-dir one --listen 127.0.0.1:8333 --mine\n  \
+                  spacetime-node run --data-dir two --listen 127.0.0.1:0 --connect 127.0.0.1:8333\n\n\
+                  Every flag is also an environment variable (SPACETIME_NODE_LISTEN) and a key of the --config file\n\
+                  (listen = [\"0.0.0.0:8333\"]); a flag beats the environment, which beats the file.\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Cli {
+    /// TOML file with defaults for flags, by their names without the dashes
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a full node until it is told to stop
+    #[command(
+        after_help = "Example:\n  spacetime-node run --data-dir ./one --listen 0.0.0.0:8333 --seed 192.0.2.7:8333 --mine"
+    )]
+    Run(RunArgs),
+    /// Show the whole thing at work: several full nodes in one process
+    #[command(after_help = "Example:\n  spacetime-node demo --nodes 5 --blocks 20")]
+    Demo(DemoArgs),
+    /// Measure round trips to a running node
+    #[command(after_help = "Example:\n  spacetime-node ping 192.0.2.7:8333 --count 10 --interval 500ms")]
+    Ping(PingArgs),
+    /// Ask a running node for the addresses that it shares
+    #[command(after_help = "Example:\n  spacetime-node peers 192.0.2.7:8333 --json")]
+    Peers(PeersArgs),
+    /// Ask a running node for block headers
+    #[command(after_help = "Example:\n  spacetime-node headers 192.0.2.7:8333 --max 10")]
+    Headers(HeadersArgs),
+    /// Ask a running node for one block
+    #[command(after_help = "Example:\n  spacetime-node block 192.0.2.7:8333 HASH --out block.bin")]
+    Block(BlockArgs),
+    /// Ask a running node for the transactions that wait in its pool
+    #[command(after_help = "Example:\n  spacetime-node tx-pool 192.0.2.7:8333")]
+    TxPool(TxPoolArgs),
+    /// Give a running node a transaction
+    #[command(after_help = "Example:\n  spacetime-node send-tx 192.0.2.7:8333 --from alice --to bob --amount 5")]
+    SendTx(SendTxArgs),
+    /// Download the whole chain from running nodes, then leave
+    #[command(after_help = "Example:\n  spacetime-node sync 192.0.2.7:8333 192.0.2.8:8333 --data-dir ./copy")]
+    Sync(SyncArgs),
+    /// Show the chain in a data directory of a node that is stopped
+    #[command(after_help = "Example:\n  spacetime-node chain --data-dir ./one --verify --json")]
+    Chain(ChainArgs),
+    /// Show the peers that a node has saved in its data directory
+    #[command(after_help = "Example:\n  spacetime-node known-peers --data-dir ./one")]
+    KnownPeers(KnownPeersArgs),
+    /// Print the node id; makes the key where there is none
+    #[command(after_help = "Example:\n  spacetime-node id --data-dir ./one")]
+    Id(IdArgs),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  spacetime-node completions bash > /etc/bash_completion.d/spacetime-node")]
+    Completions(CompletionsArgs),
+}
+
+/// Where a node keeps its files.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DataDirArg {
+    /// Directory of the node's files [default: $XDG_DATA_HOME/spacetime-node, else ~/.local/share/spacetime-node]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct JsonArg {
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How much is logged, and how.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Log lines of this weight and above, on standard error
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, value_name = "LEVEL", help_heading = "Logging")]
+    pub(crate) log_level: LogLevel,
+    /// Log as text or as one JSON object per line
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = "Logging")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The weight of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The numbers that make a chain: nodes that differ in them are on different networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub(crate) struct GenesisArgs {
+    /// Hexadecimal zeros that a block hash starts with
+    #[arg(long, default_value_t = 2, value_name = "ZEROS", value_parser = clap::value_parser!(u8).range(0..=30),
+          help_heading = "Chain")]
+    pub(crate) difficulty: u8,
+    /// What the miner of a block gets
+    #[arg(long, default_value_t = 50, value_name = "AMOUNT", help_heading = "Chain")]
+    pub(crate) reward: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Accept connections here, port 0 for any free one; may be given several times [default: 0.0.0.0:8333]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::listen_address, help_heading = "Network")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Accept no connections, only dial
+    #[arg(long, help_heading = "Network")]
+    pub(crate) no_listen: bool,
+    /// Keep a connection to this node; may be given several times
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) connect: Vec<Endpoint>,
+    /// Ask this node for addresses when there are too few peers; may be given several times
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) seed: Vec<Endpoint>,
+    /// Most connections at a time, in both directions
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536),
+          help_heading = "Network")]
+    pub(crate) max_connections: u32,
+    /// Connections to dial and keep
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_024),
+          help_heading = "Network")]
+    pub(crate) outbound: u32,
+    /// Dial and share addresses of private ranges too, as in a network of one's own
+    #[arg(long, help_heading = "Network")]
+    pub(crate) allow_private: bool,
+    /// Ranges that bans and limits per address do not apply to, or "none"
+    /// [default: loopback]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) exempt: Vec<Exempt>,
+    /// Tell each peer this often that we are here
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = value::duration, help_heading = "Network")]
+    pub(crate) heartbeat: Duration,
+    /// Leave a peer that sent nothing for this long
+    #[arg(long, default_value = "90s", value_name = "TIME", value_parser = value::duration, help_heading = "Network")]
+    pub(crate) idle_timeout: Duration,
+    /// Time for connecting and greeting
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = value::duration, help_heading = "Network")]
+    pub(crate) handshake_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) data: DataDirArg,
+
+    /// Mine blocks
+    #[arg(long, help_heading = "Chain")]
+    pub(crate) mine: bool,
+    /// Who gets the reward of mined blocks [default: the first 16 digits of the node id]
+    #[arg(long, value_name = "NAME", value_parser = value::account, help_heading = "Chain")]
+    pub(crate) miner: Option<String>,
+    /// Mine a block no sooner than this many seconds after its parent; 0 for as fast as it can
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = value::seconds, help_heading = "Chain")]
+    pub(crate) block_interval: Duration,
+    #[command(flatten)]
+    pub(crate) genesis: GenesisArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Full nodes to run
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=50))]
+    pub(crate) nodes: u16,
+    /// Height that every node must reach
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u64).range(4..=200))]
+    pub(crate) blocks: u64,
+    /// CSV file of sender,recipient,amount [default: bundled examples]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transactions: Option<PathBuf>,
+    /// Keep the data directories in DIR [default: a temporary directory that is removed]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+/// What all questions to a running node share.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AskArgs {
+    /// The node to ask: ip:port or name:port
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: Endpoint,
+    /// Longest wait for the connection, and for each answer
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = value::duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PingArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+    /// Pings to send
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) count: u32,
+    /// Time between pings
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = value::duration)]
+    pub(crate) interval: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PeersArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HeadersArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+    /// Start after this block [default: the first block]
+    #[arg(long, value_name = "HASH")]
+    pub(crate) from: Option<Hash>,
+    /// Most headers to ask for
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(crate) max: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BlockArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+    /// The block's hash, 64 hexadecimal digits
+    #[arg(value_name = "HASH")]
+    pub(crate) hash: Hash,
+    /// Write the block's bytes to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TxPoolArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SendTxArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+    /// Who pays
+    #[arg(long, value_name = "NAME", value_parser = value::account)]
+    pub(crate) from: String,
+    /// Who is paid
+    #[arg(long, value_name = "NAME", value_parser = value::account)]
+    pub(crate) to: String,
+    /// How much
+    #[arg(long, value_name = "N")]
+    pub(crate) amount: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Nodes to download from: ip:port or name:port
+    #[arg(value_name = "ADDR", required = true)]
+    pub(crate) addresses: Vec<Endpoint>,
+    /// Give up when nothing moved for this long
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = value::duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) data: DataDirArg,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ChainArgs {
+    #[command(flatten)]
+    pub(crate) data: DataDirArg,
+    /// Check every block again, from the first to the last
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Show what everybody has
+    #[arg(long)]
+    pub(crate) balances: bool,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KnownPeersArgs {
+    #[command(flatten)]
+    pub(crate) data: DataDirArg,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IdArgs {
+    #[command(flatten)]
+    pub(crate) data: DataDirArg,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell to complete for
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,15 @@
+//! Questions to a running node, over the wire: each connects, greets, asks, prints and leaves.
+//!
+//! [`talk`] is the conversation: one connection on a loop of its own. The other files are the questions.
+
+mod block;
+mod lists;
+mod ping;
+mod send;
+pub(crate) mod talk;
+pub(crate) mod view;
+
+pub(crate) use block::{block, fetch as fetch_block};
+pub(crate) use lists::{headers, peers, tx_pool};
+pub(crate) use ping::ping;
+pub(crate) use send::send_tx;

@@ -1,0 +1,91 @@
+//! A node's events as log lines. What strangers can cause is rationed: a line per event, but few of each sort per minute.
+
+use std::time::Duration;
+
+use spacetime_network::close::{Blame, CloseReason};
+use spacetime_network::proto::Event;
+use spacetime_network::time::{Instant, Now};
+use tracing::{debug, info, warn};
+
+use crate::logging::Ration;
+use crate::node_thread::LiveNode;
+
+/// Lines of one sort that a minute may have.
+const LINES_PER_MINUTE: u32 = 30;
+/// Time between two lines about a catch-up.
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+
+/// Writes events to the log.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    peers: Ration,
+    failures: Ration,
+    texts: Ration,
+    blocks: Ration,
+    sync_logged: Option<Instant>,
+}
+
+impl EventLog {
+    pub(crate) fn new() -> Self {
+        let ration = || Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
+        EventLog { peers: ration(), failures: ration(), texts: ration(), blocks: ration(), sync_logged: None }
+    }
+
+    /// One event.
+    pub(crate) fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode) {
+        let at = now.at;
+        match event {
+            Event::PeerConnected { node_id, remote, outbound, version, .. } => {
+                let peers = node.connected().count();
+                if let Some(withheld) = self.peers.admit(at) {
+                    info!(%remote, id = node_id, outbound, version, peers, withheld, "peer connected");
+                }
+            }
+            Event::PeerDisconnected { node_id, reason, .. } => {
+                if let Some(withheld) = self.peers.admit(at) {
+                    info!(id = node_id, %reason, withheld, "peer disconnected");
+                }
+            }
+            Event::HandshakeFailed { remote, reason } => self.failure(at, "handshake failed", remote, *reason),
+            Event::DialFailed { remote, reason } => self.failure(at, "dial failed", remote, *reason),
+            Event::Blacklisted { remote } => {
+                if let Some(withheld) = self.failures.admit(at) {
+                    warn!(%remote, withheld, "address banned");
+                }
+            }
+            Event::RemoteError { conn, text } => {
+                if let Some(withheld) = self.texts.admit(at) {
+                    debug!(%conn, text, withheld, "peer reports an error");
+                }
+            }
+            Event::NewTip(tip) => {
+                if let Some(withheld) = self.blocks.admit(at) {
+                    info!(height = tip.height, hash = %tip.hash, withheld, "new tip");
+                }
+            }
+            Event::BlockAccepted { hash, .. } => debug!(%hash, "block accepted"),
+            Event::TransactionAccepted { id, .. } => debug!(%id, "transaction accepted"),
+            Event::SubmissionRefused { kind, why } => warn!(kind = kind.name(), why, "our own submission was refused"),
+            Event::Sync { height, target } => {
+                let is_due = self.sync_logged.is_none_or(|last| at.since(last) >= SYNC_EVERY);
+                if is_due || height >= target {
+                    self.sync_logged = Some(at);
+                    info!(height, target, "catching up");
+                }
+            }
+            other => debug!(event = ?other, "event"),
+        }
+    }
+
+    fn failure(&mut self, at: Instant, what: &str, remote: &std::net::SocketAddr, reason: CloseReason) {
+        let Some(withheld) = self.failures.admit(at) else { return };
+        // What runs out on our side is for the operator to mend; the rest is the weather.
+        if matches!(reason, CloseReason::LocalResource(_)) {
+            warn!(%remote, %reason, withheld, "{what}");
+        } else if reason.blame() == Blame::Misbehaved {
+            info!(%remote, %reason, withheld, "{what}");
+        } else {
+            debug!(%remote, %reason, withheld, "{what}");
+        }
+    }
+}

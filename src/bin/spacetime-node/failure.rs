@@ -1,0 +1,100 @@
+//! What the program says when it cannot do what was asked: one line and an exit code.
+//!
+//! A line names what was tried, what happened and what to do about it, so that an operator needs neither the source nor a
+//! stack trace. Exit codes: 1 failed, 2 wrong usage.
+
+use std::fmt::{self, Display};
+use std::io;
+use std::process::ExitCode;
+
+/// Why a command ends without success.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The command line, the environment or the configuration file is wrong.
+    Usage(String),
+    /// It was tried and did not work.
+    Failed(String),
+    /// Whoever read our standard output has left: nothing to say, and nobody to say it to.
+    OutputClosed,
+}
+
+impl Failure {
+    /// "cannot `tried`: `happened`; `remedy`".
+    pub(crate) fn new(tried: impl Display, happened: impl Display, remedy: impl Display) -> Self {
+        Failure::Failed(one_line(&format!("cannot {tried}: {happened}; {remedy}")))
+    }
+
+    /// "cannot `tried`: `happened`", where the cause says by itself what to do.
+    pub(crate) fn plain(tried: impl Display, happened: impl Display) -> Self {
+        Failure::Failed(one_line(&format!("cannot {tried}: {happened}")))
+    }
+
+    /// A wrong value or a wrong combination of values.
+    pub(crate) fn usage(what: impl Display) -> Self {
+        Failure::Usage(one_line(&what.to_string()))
+    }
+
+    /// What an error on standard output means.
+    pub(crate) fn from_output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Failure::OutputClosed
+        } else {
+            Failure::new("write to standard output", error, "check where it is redirected to")
+        }
+    }
+
+    /// Prints the line on standard error and answers the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Failure::OutputClosed => ExitCode::SUCCESS,
+            Failure::Failed(line) => {
+                say(line);
+                ExitCode::from(1)
+            }
+            Failure::Usage(line) => {
+                say(line);
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(line) | Failure::Failed(line) => f.write_str(line),
+            Failure::OutputClosed => f.write_str("standard output is closed"),
+        }
+    }
+}
+
+fn say(line: &str) {
+    use io::Write;
+    // A closed standard error must not turn a report into a panic, as `eprintln!` would.
+    let _ = writeln!(io::stderr(), "error: {line}");
+}
+
+/// Joins what other libraries print on several lines, and keeps control characters of remote texts off the terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    joined.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_whatever_its_cause_prints() {
+        let failure = Failure::new("open x", "line one\n  line two\x1b[31m", "try y");
+        assert_eq!(failure.to_string(), "cannot open x: line one line two\\u{1b}[31m; try y");
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure_to_talk_about() {
+        let left = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(Failure::from_output(&left), Failure::OutputClosed);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(matches!(Failure::from_output(&full), Failure::Failed(_)));
+    }
+}

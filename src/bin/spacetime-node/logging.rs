@@ -1,0 +1,92 @@
+//! The program's log: text or JSON lines on standard error, and a ration for lines that strangers can cause.
+
+use std::io;
+use std::time::Duration;
+
+use spacetime_network::time::Instant;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt;
+
+use crate::cli::{LogArgs, LogFormat, LogLevel};
+
+impl LogLevel {
+    fn filter(self) -> LevelFilter {
+        match self {
+            LogLevel::Off => LevelFilter::OFF,
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Starts the log for this process. Called once, before anything is logged.
+pub(crate) fn start(args: LogArgs) {
+    // A log that cannot be written must not become a panic, hence no reports about reports.
+    let builder = fmt()
+        .with_writer(io::stderr)
+        .with_max_level(args.log_level.filter())
+        .with_target(false)
+        .log_internal_errors(false);
+    match args.log_format {
+        LogFormat::Text => {
+            use std::io::IsTerminal;
+            let colour =
+                io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            builder.with_ansi(colour).init();
+        }
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// How many lines of one sort are written: a stranger who causes an event a thousand times a second must not fill a disk.
+#[derive(Debug)]
+pub(crate) struct Ration {
+    lines_max: u32,
+    period: Duration,
+    started: Instant,
+    lines: u32,
+    withheld: u64,
+}
+
+impl Ration {
+    /// At most `lines_max` lines in each `period`.
+    pub(crate) fn new(lines_max: u32, period: Duration) -> Self {
+        Ration { lines_max, period, started: Instant::ZERO, lines: 0, withheld: 0 }
+    }
+
+    /// May this line be written? `Some` with the number of lines withheld since the last one that was.
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if now.since(self.started) >= self.period {
+            self.started = now;
+            self.lines = 0;
+        }
+        if self.lines < self.lines_max {
+            self.lines += 1;
+            Some(std::mem::take(&mut self.withheld))
+        } else {
+            self.withheld = self.withheld.saturating_add(1);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ration_lets_a_few_lines_through_and_counts_the_rest() {
+        let mut ration = Ration::new(2, Duration::from_secs(10));
+        let at = Instant::from_millis;
+        assert_eq!(ration.admit(at(1)), Some(0));
+        assert_eq!(ration.admit(at(2)), Some(0));
+        assert_eq!(ration.admit(at(3)), None);
+        assert_eq!(ration.admit(at(9_999)), None);
+        assert_eq!(ration.admit(at(10_000)), Some(2));
+        assert_eq!(ration.admit(at(10_001)), Some(0));
+        assert_eq!(ration.admit(at(10_002)), None);
+    }
+}

@@ -1,0 +1,111 @@
+use super::*;
+use std::collections::BTreeSet;
+
+fn run_with(file: &str, arguments: &[&str]) -> Result<crate::cli::RunArgs, Failure> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.toml");
+    std::fs::write(&path, file).unwrap();
+    let mut line: Vec<OsString> = vec!["spacetime-node".into(), "run".into(), "--config".into(), path.into()];
+    line.extend(arguments.iter().map(OsString::from));
+    match read(line)? {
+        Asked::Run(command) => match *command {
+            Command::Run(run) => Ok(run),
+            other => panic!("{other:?}"),
+        },
+        Asked::Text(text) => panic!("{text}"),
+    }
+}
+
+fn why(result: Result<impl std::fmt::Debug, Failure>) -> String {
+    match result.unwrap_err() {
+        Failure::Usage(line) => line,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_flag_has_an_environment_variable_and_every_command_an_example() {
+    let definition = definition();
+    definition.clone().debug_assert();
+    for command in definition.get_subcommands() {
+        let examples = command.get_after_help().unwrap().to_string();
+        assert!(examples.contains(&format!("spacetime-node {}", command.get_name())), "{}", command.get_name());
+        for arg in command.get_arguments().filter(|arg| flag_name(arg).is_some()) {
+            let expected = format!("SPACETIME_NODE_{}", arg.get_long().unwrap().to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().unwrap().to_str().unwrap(), expected);
+        }
+    }
+    let names: BTreeSet<&str> = definition.get_subcommands().map(clap::Command::get_name).collect();
+    assert!(names.contains("known-peers") && names.contains("tx-pool"));
+}
+
+#[test]
+fn the_file_beats_defaults_and_flags_beat_the_file() {
+    let file = "max-connections = 7\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nmine = true\nheartbeat = \"5s\"\n";
+    let run = run_with(file, &["--heartbeat", "6s", "--listen", "127.0.0.1:3"]).unwrap();
+    assert_eq!(run.max_connections, 7);
+    assert_eq!(run.listen, ["127.0.0.1:3".parse().unwrap()]);
+    assert!(run.mine);
+    assert_eq!(run.heartbeat.as_secs(), 6);
+    assert_eq!(run.outbound, 8);
+    assert_eq!(run_with(file, &[]).unwrap().listen.len(), 2);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_likely_one() {
+    let line = why(run_with("max_conections = 7", &[]));
+    assert!(line.contains("unknown key max_conections; did you mean max-connections?"), "{line}");
+    let line = why(run_with("zzzzzzzzzzzzzzzzzzzzzzzzzz = 7", &[]));
+    assert!(line.ends_with("unknown key zzzzzzzzzzzzzzzzzzzzzzzzzz"), "{line}");
+}
+
+#[test]
+fn a_key_of_another_command_is_left_alone() {
+    assert!(run_with("nodes = 7\ntimeout = \"1s\"", &[]).is_ok());
+}
+
+#[test]
+fn a_wrong_value_names_the_file_on_one_line() {
+    for (file, part) in [
+        ("heartbeat = \"soon\"", "like 30s"),
+        ("outbound = -1", "'-1'"),
+        ("heartbeat = [\"1s\", \"2s\"]", "takes one value"),
+        ("[run]\nmine = true", "must be a text"),
+        ("mine = ", "is not TOML"),
+    ] {
+        let line = why(run_with(file, &[]));
+        assert!(line.contains("node.toml") && line.contains(part) && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+fn of_flags_that_exclude_each_other_the_stronger_source_holds() {
+    let run = run_with("listen = \"127.0.0.1:1\"", &["--no-listen"]).unwrap();
+    assert!(run.no_listen && run.listen.is_empty());
+    let run = run_with("no-listen = true", &["--listen", "127.0.0.1:1"]).unwrap();
+    assert!(!run.no_listen && run.listen.len() == 1);
+    let line = why(run_with("", &["--no-listen", "--listen", "127.0.0.1:1"]));
+    assert!(line.contains("exclude each other"), "{line}");
+}
+
+#[test]
+fn usage_errors_are_one_line() {
+    for arguments in [
+        &["--nonsense"][..],
+        &["--listen", "nowhere"],
+        &["--max-connections", "0"],
+        &["--block-interval", "-1"],
+        &["--tls", "any"],
+        &["--exempt", "10.0.0.0/99"],
+    ] {
+        let line = why(run_with("", arguments));
+        assert!(!line.contains('\n') && line.ends_with("try --help"), "{line}");
+    }
+}
+
+#[test]
+fn distance_counts_edits() {
+    assert_eq!(distance("", "abc"), 3);
+    assert_eq!(distance("kitten", "sitting"), 3);
+    assert_eq!(distance("listen", "listen"), 0);
+}
