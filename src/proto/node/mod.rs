@@ -303,6 +303,11 @@ impl<C> Node<C> {
         &self.config
     }
 
+    /// Says which port we accept connections on, once it is known; peers hear it in the next handshakes.
+    pub fn set_listening_port(&mut self, port: u16) {
+        self.config.listening_port = port;
+    }
+
     /// The chain.
     pub fn chain(&self) -> &C {
         &self.chain
