@@ -8,28 +8,30 @@ mod feeder;
 mod rivals;
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 
 use rivals::{
     Answer, Bare, BareEncoding, Decode, Encode, KIND, LengthDelimited, LengthDelimitedEncoding, Ours, OursEncoding,
+    Placed,
 };
 
 /// Payload sizes, in bytes: latency, a small transaction, a page, a small block.
 const SIZES: [usize; 4] = [32, 256, 4096, 65_536];
-/// A stream is about this long, in bytes: sixteen reads, and within the second cache level.
-const STREAM_LEN: usize = 1 << 20;
+/// A stream is about this long, in bytes: four reads, and within the second cache level.
+const STREAM_LEN: usize = 1 << 18;
 /// Rounds of the interleaved run; odd, so that the median is one of them.
-const ROUNDS: usize = 101;
-/// Streams that each rival does per round: about a millisecond.
-const STREAMS_PER_ROUND: usize = 8;
+const ROUNDS: usize = 301;
+/// How long a rival's turn lasts. The same for all and far below a scheduler's time slice: on a busy machine a rival with
+/// longer turns would be interrupted in each of them, and the median would show the machine.
+const TURN: Duration = Duration::from_micros(300);
 
 /// Frames with payloads of one size, and what a decoder must find in them.
 struct Stream {
-    payload: Vec<u8>,
+    payload: Placed,
     frames: usize,
-    bytes: Vec<u8>,
+    bytes: Placed,
     answer: Answer,
 }
 
@@ -37,10 +39,10 @@ impl Stream {
     fn of(size: usize) -> Self {
         let payload: Vec<u8> = (0..size).map(|index| (index * 31 + 7) as u8).collect();
         let frames = STREAM_LEN.div_ceil(size + 5);
-        let bytes = BareEncoding::default().encode(&payload, frames).to_vec();
+        let bytes = BareEncoding::new().encode(&payload, frames).to_vec();
         let mut answer = Answer::default();
         (0..frames).for_each(|_| answer.add(KIND as u8, &payload));
-        Stream { payload, frames, bytes, answer }
+        Stream { payload: Placed::new(&payload), frames, bytes: Placed::new(&bytes), answer }
     }
 }
 
@@ -54,9 +56,9 @@ fn decoders() -> [(&'static str, Box<dyn Decode>); 3] {
 
 fn encoders() -> [(&'static str, Box<dyn Encode>); 3] {
     [
-        ("spacetime", Box::new(OursEncoding::default())),
+        ("spacetime", Box::new(OursEncoding::new())),
         ("length-delimited", Box::new(LengthDelimitedEncoding::new())),
-        ("bare", Box::new(BareEncoding::default())),
+        ("bare", Box::new(BareEncoding::new())),
     ]
 }
 
@@ -64,13 +66,13 @@ fn groups(criterion: &mut Criterion) {
     for size in SIZES {
         let stream = Stream::of(size);
         let throughput =
-            Throughput::ElementsAndBytes { elements: stream.frames as u64, bytes: stream.bytes.len() as u64 };
+            Throughput::ElementsAndBytes { elements: stream.frames as u64, bytes: stream.bytes.get().len() as u64 };
 
         let mut group = criterion.benchmark_group(format!("decode/{size}"));
         group.throughput(throughput.clone());
         for (name, mut decoder) in decoders() {
             group.bench_function(name, |bencher| {
-                bencher.iter(|| assert_eq!(decoder.decode(black_box(&stream.bytes)), stream.answer));
+                bencher.iter(|| assert_eq!(decoder.decode(black_box(stream.bytes.get())), stream.answer));
             });
         }
         group.finish();
@@ -78,11 +80,14 @@ fn groups(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("encode/{size}"));
         group.throughput(throughput);
         for (name, mut encoder) in encoders() {
-            assert!(encoder.encode(&stream.payload, stream.frames) == stream.bytes, "{name} encodes something else");
+            assert!(
+                encoder.encode(stream.payload.get(), stream.frames) == stream.bytes.get(),
+                "{name} encodes something else"
+            );
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
-                    let written = black_box(encoder.encode(black_box(&stream.payload), stream.frames));
-                    assert_eq!(written.len(), stream.bytes.len());
+                    let written = black_box(encoder.encode(black_box(stream.payload.get()), stream.frames));
+                    assert_eq!(written.len(), stream.bytes.get().len());
                 });
             });
         }
@@ -90,23 +95,29 @@ fn groups(criterion: &mut Criterion) {
     }
 }
 
-/// Nanoseconds per frame of each rival: `rounds` rounds, each rival once per round, the first one changing.
+/// Nanoseconds per frame of each rival in each round: one turn per rival and round, the first one changing.
 fn interleaved<const N: usize>(frames: usize, mut run: impl FnMut(usize)) -> Vec<[f64; N]> {
-    let mut rounds = Vec::with_capacity(ROUNDS);
-    for round in 0..=ROUNDS {
-        let mut times = [0.0; N];
-        for turn in 0..N {
-            let rival = (round + turn) % N;
-            let start = Instant::now();
-            (0..STREAMS_PER_ROUND).for_each(|_| run(rival));
-            times[rival] = start.elapsed().as_secs_f64() * 1e9 / (frames * STREAMS_PER_ROUND) as f64;
-        }
-        // The first round warms caches and buffers.
-        if round > 0 {
-            rounds.push(times);
-        }
-    }
-    rounds
+    let mut timed = |rival, streams: usize| {
+        let start = Instant::now();
+        (0..streams).for_each(|_| run(rival));
+        start.elapsed()
+    };
+    let streams: [usize; N] = core::array::from_fn(|rival| {
+        // The fastest of a few, after the first has warmed caches and buffers.
+        let one = (0..20).map(|_| timed(rival, 1)).min().unwrap_or_default();
+        (TURN.as_nanos() / one.as_nanos().max(1)).max(1) as usize
+    });
+    (0..ROUNDS)
+        .map(|round| {
+            let mut nanos = [0.0; N];
+            for turn in 0..N {
+                let rival = (round + turn) % N;
+                let elapsed = timed(rival, streams[rival]);
+                nanos[rival] = elapsed.as_secs_f64() * 1e9 / (frames * streams[rival]) as f64;
+            }
+            nanos
+        })
+        .collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -135,7 +146,7 @@ fn ratios() {
     for size in SIZES {
         let (stream, mut rivals) = (Stream::of(size), decoders());
         let rounds = interleaved(stream.frames, |rival| {
-            assert_eq!(rivals[rival].1.decode(black_box(&stream.bytes)), stream.answer);
+            assert_eq!(rivals[rival].1.decode(black_box(stream.bytes.get())), stream.answer);
         });
         print_row(size, size + 5, &rounds);
     }
@@ -144,8 +155,8 @@ fn ratios() {
     for size in SIZES {
         let (stream, mut rivals) = (Stream::of(size), encoders());
         let rounds = interleaved(stream.frames, |rival| {
-            let written = black_box(rivals[rival].1.encode(black_box(&stream.payload), stream.frames));
-            assert_eq!(written.len(), stream.bytes.len());
+            let written = black_box(rivals[rival].1.encode(black_box(stream.payload.get()), stream.frames));
+            assert_eq!(written.len(), stream.bytes.get().len());
         });
         print_row(size, size + 5, &rounds);
     }

@@ -36,6 +36,46 @@ impl Answer {
     }
 }
 
+/// Bytes at a chosen distance from a page boundary.
+///
+/// On some processors (measured on an AMD EPYC whose C library copies with `rep movsb`) a large copy takes more than ten
+/// times as long when its target lies 1 to 31 bytes after its source, modulo a page. Left to the allocator this strikes
+/// one rival and not the next, so large copies are kept out of it: reads are done in steps of [`STEP_LEN`], and what is
+/// copied whole starts in the middle of a page, while the targets are at its start.
+pub(crate) struct Placed {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+/// Bytes that a read copies at once: about what a socket's segments hold.
+const STEP_LEN: usize = 2048;
+/// A capacity that allocators take from the system, so that every encoder's buffer starts where a page does. Untouched
+/// pages cost nothing.
+const OUT_CAPACITY: usize = 33 << 20;
+
+const PAGE_LEN: usize = 4096;
+
+impl Placed {
+    pub(crate) fn new(content: &[u8]) -> Self {
+        let mut bytes = vec![0; content.len() + 2 * PAGE_LEN];
+        let start = bytes.as_ptr().align_offset(PAGE_LEN) + PAGE_LEN / 2;
+        bytes[start..][..content.len()].copy_from_slice(content);
+        Placed { bytes, start, len: content.len() }
+    }
+
+    pub(crate) fn get(&self) -> &[u8] {
+        &self.bytes[self.start..][..self.len]
+    }
+
+    /// The one copy that every decoder pays for.
+    fn read(&mut self, piece: &[u8]) -> &[u8] {
+        let target = &mut self.bytes[self.start..][..piece.len()];
+        target.chunks_mut(STEP_LEN).zip(piece.chunks(STEP_LEN)).for_each(|(to, from)| to.copy_from_slice(from));
+        target
+    }
+}
+
 pub(crate) trait Decode {
     /// Reads `stream`, which ends with a whole frame, in pieces of [`READ_LEN`].
     fn decode(&mut self, stream: &[u8]) -> Answer;
@@ -43,13 +83,13 @@ pub(crate) trait Decode {
 
 /// `wire::frame::parse` under the rules of version 2.
 pub(crate) struct Ours {
-    buffer: Vec<u8>,
+    buffer: Placed,
     feeder: Feeder,
 }
 
 impl Ours {
     pub(crate) fn new() -> Self {
-        Ours { buffer: vec![0; READ_LEN], feeder: Feeder::default() }
+        Ours { buffer: Placed::new(&[0; READ_LEN]), feeder: Feeder::default() }
     }
 }
 
@@ -57,7 +97,7 @@ impl Decode for Ours {
     fn decode(&mut self, stream: &[u8]) -> Answer {
         let (mut answer, rules) = (Answer::default(), FrameRules::version(2));
         for piece in stream.chunks(READ_LEN) {
-            let read = read(&mut self.buffer, piece);
+            let read = self.buffer.read(piece);
             self.feeder.feed(read, rules, |kind, payload| answer.add(kind, payload)).expect("a valid stream");
         }
         answer
@@ -66,13 +106,13 @@ impl Decode for Ours {
 
 /// A loop over borrowed slices that believes every header.
 pub(crate) struct Bare {
-    buffer: Vec<u8>,
+    buffer: Placed,
     carry: Vec<u8>,
 }
 
 impl Bare {
     pub(crate) fn new() -> Self {
-        Bare { buffer: vec![0; READ_LEN], carry: Vec::new() }
+        Bare { buffer: Placed::new(&[0; READ_LEN]), carry: Vec::new() }
     }
 }
 
@@ -80,7 +120,7 @@ impl Decode for Bare {
     fn decode(&mut self, stream: &[u8]) -> Answer {
         let mut answer = Answer::default();
         for piece in stream.chunks(READ_LEN) {
-            let mut input = read(&mut self.buffer, piece);
+            let mut input = self.buffer.read(piece);
             while !self.carry.is_empty() {
                 let total = self.carry.first_chunk().map_or(HEADER_LEN, |header| HEADER_LEN + payload_len(header));
                 let missing = total - self.carry.len();
@@ -129,7 +169,8 @@ impl Decode for LengthDelimited {
     fn decode(&mut self, stream: &[u8]) -> Answer {
         let mut answer = Answer::default();
         for piece in stream.chunks(READ_LEN) {
-            self.buffer.extend_from_slice(piece);
+            self.buffer.reserve(piece.len());
+            piece.chunks(STEP_LEN).for_each(|from| self.buffer.extend_from_slice(from));
             while let Some(frame) = self.codec.decode(&mut self.buffer).expect("a valid stream") {
                 answer.add(frame[0], &frame[1..]);
             }
@@ -146,22 +187,20 @@ fn length_delimited() -> LengthDelimitedCodec {
         .new_codec()
 }
 
-/// The one copy that every decoder pays for.
-fn read<'b>(buffer: &'b mut [u8], piece: &[u8]) -> &'b [u8] {
-    let (read, _) = buffer.split_at_mut(piece.len());
-    read.copy_from_slice(piece);
-    read
-}
-
 pub(crate) trait Encode {
     /// Writes `count` frames with the same `payload` into a buffer that is used again; returns what was written.
     fn encode(&mut self, payload: &[u8], count: usize) -> &[u8];
 }
 
 /// `Message::encode`, with its caps.
-#[derive(Default)]
 pub(crate) struct OursEncoding {
     out: Vec<u8>,
+}
+
+impl OursEncoding {
+    pub(crate) fn new() -> Self {
+        OursEncoding { out: Vec::with_capacity(OUT_CAPACITY) }
+    }
 }
 
 impl Encode for OursEncoding {
@@ -175,9 +214,14 @@ impl Encode for OursEncoding {
 }
 
 /// Two appends and no check.
-#[derive(Default)]
 pub(crate) struct BareEncoding {
     out: Vec<u8>,
+}
+
+impl BareEncoding {
+    pub(crate) fn new() -> Self {
+        BareEncoding { out: Vec::with_capacity(OUT_CAPACITY) }
+    }
 }
 
 impl Encode for BareEncoding {
@@ -192,27 +236,32 @@ impl Encode for BareEncoding {
     }
 }
 
-/// tokio-util's encoder. Its frame is one slice, so the type byte is put before the payload here, once per stream.
+/// tokio-util's encoder. Its frame is one slice, so the type byte is put before the payload here, once per
+/// payload; comparing the two is its only cost.
 pub(crate) struct LengthDelimitedEncoding {
     codec: LengthDelimitedCodec,
     out: BytesMut,
-    frame: Vec<u8>,
+    frame: Placed,
 }
 
 impl LengthDelimitedEncoding {
     pub(crate) fn new() -> Self {
-        LengthDelimitedEncoding { codec: length_delimited(), out: BytesMut::new(), frame: Vec::new() }
+        LengthDelimitedEncoding {
+            codec: length_delimited(),
+            out: BytesMut::with_capacity(OUT_CAPACITY),
+            frame: Placed::new(&[]),
+        }
     }
 }
 
 impl Encode for LengthDelimitedEncoding {
     fn encode(&mut self, payload: &[u8], count: usize) -> &[u8] {
-        self.frame.clear();
-        self.frame.push(KIND as u8);
-        self.frame.extend_from_slice(payload);
+        if self.frame.get().get(1..) != Some(payload) {
+            self.frame = Placed::new(&[&[KIND as u8], payload].concat());
+        }
         self.out.clear();
         for _ in 0..count {
-            self.codec.encode(self.frame.as_slice(), &mut self.out).expect("a frame within its limit");
+            self.codec.encode(self.frame.get(), &mut self.out).expect("a frame within its limit");
         }
         &self.out
     }
