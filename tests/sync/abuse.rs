@@ -120,8 +120,7 @@ fn lies_about_the_height_cost_one_question_at_a_time_and_never_move_the_target()
     for second in 0..600u64 {
         world.announce(conn(1), Some(1 << 62), None);
         world.announce(conn(1), Some(second), Some(Hash([7; 32])));
-        world.run(1);
-        world.pass(1);
+        world.live(1);
         assert_eq!((world.sync.target_height(), world.sync.is_syncing()), (10, false));
     }
     assert!(world.header_questions[&conn(1)] <= 600 / 10 + 5, "{:?}", world.header_questions);

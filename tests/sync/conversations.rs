@@ -36,11 +36,7 @@ fn one_of_four_peers_that_stalls_costs_little_and_is_closed() {
             world.connect(n, Remote::with(&theirs, habit));
         }
         while world.chain.best() != theirs.best() && world.elapsed() < 300 {
-            world.run(1);
-            if world.sync.deadline().is_none() {
-                break;
-            }
-            world.pass(0);
+            world.live(1);
         }
         assert_eq!(world.chain.best(), theirs.best());
         let elapsed = world.elapsed();

@@ -157,6 +157,7 @@ impl World {
             let tick = self.sync.deadline();
             let Some(next) = event.map(|(at, _)| at).into_iter().chain(tick).min() else { break };
             if next > end {
+                self.advance_to(end);
                 break;
             }
             ticks_at_once = if next > self.now.at { 0 } else { ticks_at_once + 1 };
@@ -175,6 +176,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Lets exactly `seconds` pass.
+    pub fn live(&mut self, seconds: u64) {
+        let end = self.now.at + Duration::from_secs(seconds);
+        self.run(seconds);
+        self.advance_to(end);
     }
 
     pub fn pass(&mut self, seconds: u64) {
