@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use spacetime_network::close::CloseReason;
-use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::sync::SyncConfig;
+use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::wire::{Hash, Kind};
 
 use crate::toy::{Nature, Toy};
@@ -137,7 +137,11 @@ fn the_same_full_answer_again_and_again_ends_the_questions() {
         assert_eq!(world.deliver(conn(1), Answer::Headers(same.clone())), Ok(()));
         world.pass(1);
     }
-    assert!(world.header_questions[&conn(1)] <= 27, "each pair of equal answers ends a walk: {:?}", world.header_questions);
+    assert!(
+        world.header_questions[&conn(1)] <= 27,
+        "each pair of equal answers ends a walk: {:?}",
+        world.header_questions
+    );
     assert_eq!(world.sync.held(), (0, 0));
 }
 

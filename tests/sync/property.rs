@@ -36,9 +36,15 @@ fn habit() -> impl Strategy<Value = Habit> {
 fn cast() -> impl Strategy<Value = Cast> {
     let growth = prop::collection::vec((prop_oneof![8 => Just(0usize), 1 => 0usize..12], 1u64..4), 1..120);
     let peers = prop::collection::vec((0usize..120, habit(), 1u64..8_000, 1u8..=2), 0..6);
-    (growth, peers, 1u64..3_000, 1u8..=2, 0usize..60).prop_map(|(growth, peers, honest_latency, honest_version, ours)| {
-        Cast { growth, peers, honest_latency, honest_version, ours }
-    })
+    (growth, peers, 1u64..3_000, 1u8..=2, 0usize..60).prop_map(
+        |(growth, peers, honest_latency, honest_version, ours)| Cast {
+            growth,
+            peers,
+            honest_latency,
+            honest_version,
+            ours,
+        },
+    )
 }
 
 fn grow(growth: &[(usize, u64)]) -> Toy {

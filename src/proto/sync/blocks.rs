@@ -157,8 +157,11 @@ impl SyncManager {
             // The chain let go of the parent. What hangs from it has to be told anew.
             Verdict::Orphan { .. } => {
                 let cut = self.tree.cut(hash, false);
-                let tellers: Vec<ConnId> =
-                    self.peers.iter_mut().filter_map(|(c, p)| cut.iter().any(|tip| p.drop_tip(tip)).then_some(*c)).collect();
+                let tellers: Vec<ConnId> = self
+                    .peers
+                    .iter_mut()
+                    .filter_map(|(c, p)| cut.iter().any(|tip| p.drop_tip(tip)).then_some(*c))
+                    .collect();
                 tellers.into_iter().for_each(|conn| self.wonder(conn, None));
             }
             Verdict::Invalid(rejection) if rejection.mutated => self.close(from, CloseReason::Invalid(Kind::Block)),
@@ -222,7 +225,10 @@ impl SyncManager {
         let mut best = None;
         let mut wake = Instant::NEVER;
         for (conn, peer) in &self.peers {
-            if Some(*conn) == other_than || peer.reach().is_none_or(|reach| reach < height) || !peer.can_take_more(limit) {
+            if Some(*conn) == other_than
+                || peer.reach().is_none_or(|reach| reach < height)
+                || !peer.can_take_more(limit)
+            {
                 continue;
             }
             let avoided = peer.avoid.get(hash).copied().unwrap_or(Instant::ZERO);

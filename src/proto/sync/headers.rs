@@ -37,14 +37,7 @@ enum Run {
 
 impl SyncManager {
     /// A session is open. `best` is what the peer said of its chain in the handshake.
-    pub fn peer_ready<C: Chain>(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        version: u8,
-        best: Option<(u64, Hash)>,
-        chain: &C,
-    ) {
+    pub fn peer_ready<C: Chain>(&mut self, now: Now, conn: ConnId, version: u8, best: Option<(u64, Hash)>, chain: &C) {
         self.peers.entry(conn).or_insert_with(|| Peer::new(version, &self.config));
         let claim = best.map(|(_, hash)| hash);
         if claim.is_none_or(|hash| !self.believe(conn, hash, chain)) {
@@ -108,7 +101,8 @@ impl SyncManager {
         }
         match self.check_run(now, headers, chain)? {
             Run::Unconnected(first) => {
-                let from_anchor = peer_ask(self.peers.get(&conn)).is_some_and(|ask| ask.anchors.contains(&first.previous));
+                let from_anchor =
+                    peer_ask(self.peers.get(&conn)).is_some_and(|ask| ask.anchors.contains(&first.previous));
                 if asked && !from_anchor && headers.len() > ANNOUNCED_MAX {
                     return Err(CloseReason::BadAnswer(Kind::Headers));
                 }
@@ -337,9 +331,10 @@ impl SyncManager {
     /// When the tree is full, the one that fills most of it gives way, unless we follow it or the newcomer has as much.
     fn make_room(&mut self, newcomer: ConnId) {
         let target = self.path.target().map(|tip| tip.hash);
-        let others = self.peers.iter().filter(|(conn, peer)| {
-            **conn != newcomer && !peer.tips().iter().any(|tip| Some(*tip) == target)
-        });
+        let others = self
+            .peers
+            .iter()
+            .filter(|(conn, peer)| **conn != newcomer && !peer.tips().iter().any(|tip| Some(*tip) == target));
         let largest = others.map(|(conn, _)| (self.tree.owned_by(*conn), *conn)).max();
         if let Some((count, conn)) = largest
             && count > self.tree.owned_by(newcomer)

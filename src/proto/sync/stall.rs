@@ -57,13 +57,7 @@ impl SyncManager {
 
     /// Notes when the next block began to hold up the rest: it is on its way, nothing else is left to ask for, and
     /// another peer could be asked.
-    pub(super) fn watch_front(
-        &mut self,
-        now: Instant,
-        front: Option<(u64, Hash)>,
-        nothing_left: bool,
-        limit: usize,
-    ) {
+    pub(super) fn watch_front(&mut self, now: Instant, front: Option<(u64, Hash)>, nothing_left: bool, limit: usize) {
         let stalled = front.filter(|_| nothing_left).and_then(|(height, hash)| {
             if self.ready.contains_key(&hash) {
                 return None;
