@@ -299,7 +299,11 @@ mod tests {
             assert_eq!(store.read(*seq), Some(large(*n)), "what waits is served");
         }
         disk.full.store(false, Ordering::SeqCst);
-        store.flush(PATIENCE).unwrap();
+        // A try that began while the disk was full may still fail after it has room, and ends the first flush; seen once
+        // in many runs. The try after it has nothing to fail for.
+        if store.flush(PATIENCE).is_err() {
+            store.flush(PATIENCE).unwrap();
+        }
         assert_eq!(store.health(), Health { error: None, backlog_bytes: 0, written: 39 });
         drop(store);
         let mut seen = Vec::new();
