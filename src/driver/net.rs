@@ -59,6 +59,8 @@ pub struct Net {
     pub(super) dirty: Vec<ConnId>,
     /// Connections that met the receive budget.
     pub(super) starved: Vec<ConnId>,
+    /// The one connection that may exceed the receive budget until its large frame is complete.
+    pub(super) favoured: Option<ConnId>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) timers: Timers,
     pub(super) pool: Pool,
@@ -88,6 +90,7 @@ impl Net {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             starved: Vec::new(),
+            favoured: None,
             notices: VecDeque::new(),
             timers: Timers::default(),
             pool: Pool::new(),
@@ -214,6 +217,11 @@ impl Net {
     /// Memory that all connections hold for received and unfinished frames, and for queued ones, in bytes.
     pub fn memory(&self) -> (usize, usize) {
         (self.held, self.pool.queued_bytes())
+    }
+
+    /// Memory that the loop keeps warm for its connections, in bytes; bounded, whatever their number.
+    pub fn pooled_bytes(&self) -> usize {
+        self.pool.kept_bytes()
     }
 
     /// One connection's counters.

@@ -84,7 +84,7 @@ impl<P: Protocol> Driver<P> {
             if bytes_left == 0 {
                 return Pause::Budget;
             }
-            if inbox.is_large() && net.held + inbox.held() > net.config.receive_budget {
+            if inbox.is_large() && net.held + inbox.held() > net.config.receive_budget && !net.favours(id) {
                 return Pause::Starved;
             }
             let now = net.now.at;
@@ -197,6 +197,20 @@ fn deliver<P: Protocol>(
 }
 
 impl Net {
+    /// True for the one connection that may finish its large frame above the receive budget. Without it, frames that
+    /// together fill the budget would wait for each other until all of them time out.
+    fn favours(&mut self, id: ConnId) -> bool {
+        let other = self.favoured.filter(|other| *other != id);
+        let stands = |other: ConnId| {
+            self.conn(other).is_some_and(|conn| conn.is_open() && !conn.flags.paused && conn.link.inbox.is_large())
+        };
+        if other.is_some_and(stands) {
+            return false;
+        }
+        self.favoured = Some(id);
+        true
+    }
+
     /// Lets a connection wait until memory may have become free.
     fn starve(&mut self, id: ConnId) {
         if self.starved.is_empty() {

@@ -294,6 +294,10 @@ impl Held {
         true
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Empties it for another connection; false when it is too large to be kept.
     pub(super) fn reset(&mut self) -> bool {
         self.large = None;
