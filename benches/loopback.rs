@@ -2,9 +2,10 @@
 //!
 //! `cargo bench --bench loopback` prints medians of interleaved rounds. The rival is what one would write by hand: two
 //! `TcpStream`s, 256 KiB buffers, loops that write and parse length prefixes and do nothing else. Absolute numbers vary
-//! with the machine and its other users; the ratio in the last column is what counts.
+//! with the machine and its other users; the ratio is what counts; beside it the ratio of frames per
+//! second of processor time, which other users of the machine disturb less.
 //!
-//! Options: `-- --rounds N --millis N` (per measurement), and `--test`, as `cargo test --benches` passes, for one short
+//! Options: `-- --rounds N --millis N` (per measurement), `--size N` for one row, and `--test`, as `cargo test --benches` passes, for one short
 //! round.
 
 use std::io::{Read, Write};
@@ -37,29 +38,15 @@ fn main() {
     let rounds = if test { 1 } else { option("--rounds", 9) };
     let period = Duration::from_millis(if test { 20 } else { option("--millis", 300) });
 
-    println!("{:<22} {:>14} {:>14} {:>7}", "", "raw /s", "engine /s", "ratio");
-    for size in SIZES {
-        let (mut raw, mut engine, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            let pair = (raw_stream(size, period), engine_stream(size, period));
-            raw.push(pair.0);
-            engine.push(pair.1);
-            ratios.push(pair.1 / pair.0);
-        }
-        row(&format!("one way, {size} B"), raw, engine, ratios);
+    println!("{:<22} {:>14} {:>14} {:>7} {:>7}", "", "raw /s", "engine /s", "ratio", "per cpu");
+    let only = option("--size", 0) as usize;
+    for size in SIZES.into_iter().filter(|size| only == 0 || *size == only) {
+        let name = format!("one way, {size} B");
+        compare(&name, rounds, || raw_stream(size, period), || engine_stream(size, period));
     }
-    let (mut raw, mut engine, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let pair = (raw_ping(period), engine_ping(period));
-        raw.push(pair.0);
-        engine.push(pair.1);
-        ratios.push(pair.1 / pair.0);
+    if only == 0 {
+        compare("ping-pong, 64 B", rounds, || raw_ping(period), || engine_ping(period));
     }
-    row("ping-pong, 64 B", raw, engine, ratios);
-}
-
-fn row(name: &str, raw: Vec<f64>, engine: Vec<f64>, ratios: Vec<f64>) {
-    println!("{name:<22} {:>14.0} {:>14.0} {:>7.2}", median(raw), median(engine), median(ratios));
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -76,19 +63,47 @@ struct Meter {
 
 impl Meter {
     /// Frames per second over one period, after a third of it has passed unmeasured.
-    fn measure(&self, period: Duration) -> f64 {
+    fn measure(&self, period: Duration) -> Rate {
         thread::sleep(period / 3);
-        let (start, before) = (Instant::now(), self.frames.load(Ordering::Relaxed));
+        let (start, cpu, before) = (Instant::now(), cpu_ticks(), self.frames.load(Ordering::Relaxed));
         thread::sleep(period);
-        let rate = (self.frames.load(Ordering::Relaxed) - before) as f64 / start.elapsed().as_secs_f64();
+        let frames = (self.frames.load(Ordering::Relaxed) - before) as f64;
+        let rate = Rate { wall: frames / start.elapsed().as_secs_f64(), cpu: frames / (cpu_ticks() - cpu).max(1.0) };
         self.stop.store(true, Ordering::Relaxed);
-        assert!(rate > 0.0, "nothing arrived");
+        assert!(frames > 0.0, "nothing arrived");
         rate
     }
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+}
+
+/// Frames per second of the clock, and per tick of processor time of both ends together.
+#[derive(Clone, Copy)]
+struct Rate {
+    wall: f64,
+    cpu: f64,
+}
+
+/// Processor time of this process in ticks of 10 ms; zero where the system does not say.
+fn cpu_ticks() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum()
+}
+
+/// Interleaved rounds of both, and one line of their medians.
+fn compare(name: &str, rounds: u64, raw: impl Fn() -> Rate, engine: impl Fn() -> Rate) {
+    let rounds: Vec<(Rate, Rate)> = (0..rounds).map(|_| (raw(), engine())).collect();
+    let of = |value: fn(&(Rate, Rate)) -> f64| median(rounds.iter().map(value).collect());
+    println!(
+        "{name:<22} {:>14.0} {:>14.0} {:>7.2} {:>7.2}",
+        of(|pair| pair.0.wall),
+        of(|pair| pair.1.wall),
+        of(|pair| pair.1.wall / pair.0.wall),
+        of(|pair| pair.1.cpu / pair.0.cpu),
+    );
 }
 
 fn frame(size: usize) -> Vec<u8> {
@@ -137,7 +152,7 @@ fn raw_receive(mut stream: TcpStream, size: usize, mut each_read: impl FnMut(u64
     }
 }
 
-fn raw_stream(size: usize, period: Duration) -> f64 {
+fn raw_stream(size: usize, period: Duration) -> Rate {
     let (mut client, server) = raw_pair();
     let meter = Arc::new(Meter::default());
     let (sending, receiving) = (Arc::clone(&meter), Arc::clone(&meter));
@@ -167,7 +182,7 @@ fn raw_stream(size: usize, period: Duration) -> f64 {
     rate
 }
 
-fn raw_ping(period: Duration) -> f64 {
+fn raw_ping(period: Duration) -> Rate {
     let (mut client, mut server) = raw_pair();
     let meter = Arc::new(Meter::default());
     let pinging = Arc::clone(&meter);
@@ -276,13 +291,15 @@ fn engine(role: Role, size: usize, meter: &Arc<Meter>) -> Driver<Bench> {
     Driver::new(config, Bench { role, payload, meter, conn: None, frames: 0, stopping: false }).unwrap()
 }
 
-fn engine_pair(dialer: Role, listener: Role, size: usize, period: Duration) -> f64 {
+fn engine_pair(dialer: Role, listener: Role, size: usize, period: Duration) -> Rate {
     let meter = Arc::new(Meter::default());
     let (mut left, mut right) = (engine(dialer, size, &meter), engine(listener, size, &meter));
     let address: SocketAddr = right.listen("127.0.0.1:0".parse().unwrap()).unwrap();
     left.with(|_, _, net| net.dial(DialId(1), address, Duration::from_secs(5)));
     let handles: Vec<Handle<()>> = vec![left.handle(), right.handle()];
-    let threads = [left, right].map(|mut driver| thread::spawn(move || driver.run().unwrap()));
+    let threads = [("dialer", left), ("listener", right)].map(|(name, mut driver)| {
+        thread::Builder::new().name(name.into()).spawn(move || driver.run().unwrap()).unwrap()
+    });
     let rate = meter.measure(period);
     for handle in handles {
         handle.stop();
@@ -293,10 +310,10 @@ fn engine_pair(dialer: Role, listener: Role, size: usize, period: Duration) -> f
     rate
 }
 
-fn engine_stream(size: usize, period: Duration) -> f64 {
+fn engine_stream(size: usize, period: Duration) -> Rate {
     engine_pair(Role::Stream, Role::Count, size, period)
 }
 
-fn engine_ping(period: Duration) -> f64 {
+fn engine_ping(period: Duration) -> Rate {
     engine_pair(Role::Ping, Role::Pong, 64, period)
 }

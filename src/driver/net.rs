@@ -69,6 +69,8 @@ pub struct Net {
     pub(super) held: usize,
     /// Connections of which the protocol knows.
     opened: usize,
+    /// Something changed that the delivery of frames must look at before the next one.
+    pub(super) touched: bool,
     pub(super) stop_asked: bool,
     pub(super) stopping: bool,
 }
@@ -97,6 +99,7 @@ impl Net {
             totals: Totals::default(),
             held: 0,
             opened: 0,
+            touched: false,
             stop_asked: false,
             stopping: false,
         }
@@ -109,6 +112,7 @@ impl Net {
     }
 
     /// Queues a frame whose payload is shared when large, copied when small.
+    #[inline]
     pub fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
         self.push(conn, priority, |link, config, pool| {
             link.outbox.push_shared(priority, kind, payload, &config.outbox, pool)
@@ -158,6 +162,7 @@ impl Net {
     /// that counts.
     pub fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
         let now = self.now.at;
+        self.touched = true;
         let Some(open) = self.open_mut(conn) else { return };
         open.start_draining(reason, now, drain);
         let held = open.link.inbox.held();
@@ -174,6 +179,7 @@ impl Net {
 
     /// Changes which frames the connection accepts, from the next frame on, also of those received already.
     pub fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules) {
+        self.touched = true;
         if let Some(conn) = self.open_mut(conn) {
             conn.rules = rules;
         }
@@ -181,6 +187,7 @@ impl Net {
 
     /// Delivers no further frame of the connection, and reads nothing from it, until [`Net::resume`].
     pub fn pause(&mut self, conn: ConnId) {
+        self.touched = true;
         if let Some(conn) = self.open_mut(conn) {
             conn.flags.paused = true;
         }
@@ -246,6 +253,7 @@ impl Net {
     }
 
     /// The loop's settings.
+    #[inline]
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -255,10 +263,12 @@ impl Net {
         self.now
     }
 
+    #[inline]
     pub(super) fn conn(&self, id: ConnId) -> Option<&Conn> {
         self.conns.get(id.index() as usize).filter(|conn| conn.generation == id.generation())
     }
 
+    #[inline]
     pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())
     }

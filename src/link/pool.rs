@@ -89,10 +89,12 @@ impl Pool {
         }
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, bytes: usize) {
         self.charged = self.charged.saturating_add(bytes);
     }
 
+    #[inline]
     pub(super) fn release(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.charged, "more is released than was charged");
         self.charged = self.charged.saturating_sub(bytes);
