@@ -90,10 +90,12 @@ impl Conn {
         }
     }
 
+    #[inline]
     pub(super) fn is_open(&self) -> bool {
         matches!(self.life, Life::Open)
     }
 
+    #[inline]
     pub(super) fn is_connecting(&self) -> bool {
         matches!(self.life, Life::Connecting(_))
     }

@@ -12,6 +12,7 @@
 //! [`Net`] may be called at any point of an event, also to close the very connection that the event is about: nothing
 //! comes back into the protocol before it returns.
 
+mod buffer;
 mod clock;
 mod config;
 mod conn;

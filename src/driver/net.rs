@@ -59,6 +59,8 @@ pub struct Net {
     pub(super) dirty: Vec<ConnId>,
     /// Connections that met the receive budget.
     pub(super) starved: Vec<ConnId>,
+    /// The one connection that may exceed the receive budget until its large frame is complete.
+    pub(super) favoured: Option<ConnId>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) timers: Timers,
     pub(super) pool: Pool,
@@ -67,6 +69,8 @@ pub struct Net {
     pub(super) held: usize,
     /// Connections of which the protocol knows.
     opened: usize,
+    /// Something changed that the delivery of frames must look at before the next one.
+    pub(super) touched: bool,
     pub(super) stop_asked: bool,
     pub(super) stopping: bool,
 }
@@ -88,12 +92,14 @@ impl Net {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             starved: Vec::new(),
+            favoured: None,
             notices: VecDeque::new(),
             timers: Timers::default(),
             pool: Pool::new(),
             totals: Totals::default(),
             held: 0,
             opened: 0,
+            touched: false,
             stop_asked: false,
             stopping: false,
         }
@@ -106,6 +112,7 @@ impl Net {
     }
 
     /// Queues a frame whose payload is shared when large, copied when small.
+    #[inline]
     pub fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
         self.push(conn, priority, |link, config, pool| {
             link.outbox.push_shared(priority, kind, payload, &config.outbox, pool)
@@ -155,6 +162,7 @@ impl Net {
     /// that counts.
     pub fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
         let now = self.now.at;
+        self.touched = true;
         let Some(open) = self.open_mut(conn) else { return };
         open.start_draining(reason, now, drain);
         let held = open.link.inbox.held();
@@ -171,6 +179,7 @@ impl Net {
 
     /// Changes which frames the connection accepts, from the next frame on, also of those received already.
     pub fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules) {
+        self.touched = true;
         if let Some(conn) = self.open_mut(conn) {
             conn.rules = rules;
         }
@@ -178,6 +187,7 @@ impl Net {
 
     /// Delivers no further frame of the connection, and reads nothing from it, until [`Net::resume`].
     pub fn pause(&mut self, conn: ConnId) {
+        self.touched = true;
         if let Some(conn) = self.open_mut(conn) {
             conn.flags.paused = true;
         }
@@ -216,6 +226,11 @@ impl Net {
         (self.held, self.pool.queued_bytes())
     }
 
+    /// Memory that the loop keeps warm for its connections, in bytes; bounded, whatever their number.
+    pub fn pooled_bytes(&self) -> usize {
+        self.pool.kept_bytes()
+    }
+
     /// One connection's counters.
     pub fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
         let conn = self.conn(conn).filter(|conn| !conn.is_connecting())?;
@@ -238,6 +253,7 @@ impl Net {
     }
 
     /// The loop's settings.
+    #[inline]
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -247,10 +263,12 @@ impl Net {
         self.now
     }
 
+    #[inline]
     pub(super) fn conn(&self, id: ConnId) -> Option<&Conn> {
         self.conns.get(id.index() as usize).filter(|conn| conn.generation == id.generation())
     }
 
+    #[inline]
     pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())
     }

@@ -10,7 +10,7 @@ use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::limits::RECEIVE_RETRY;
 use crate::link::Inbox;
-use crate::wire::{FrameError, FrameRules, Payload};
+use crate::wire::{Frame, FrameError, FrameRules, Payload};
 
 /// Why reading a connection stopped.
 enum Pause {
@@ -84,20 +84,22 @@ impl<P: Protocol> Driver<P> {
             if bytes_left == 0 {
                 return Pause::Budget;
             }
-            if inbox.is_large() && net.held + inbox.held() > net.config.receive_budget {
+            if inbox.is_large() && net.held + inbox.held() > net.config.receive_budget && !net.favours(id) {
                 return Pause::Starved;
             }
             let now = net.now.at;
             let Some(conn) = net.conn_mut(id) else { return Pause::Protocol };
             let size = buffer.len().min(bytes_left);
-            let room = buffer.get_mut(..size).unwrap_or_default();
+            let mut position = conn.counters.bytes_in;
             let (outcome, direct) = match inbox.space() {
                 // What a large frame misses goes where it belongs, what follows it into the buffer: one call for both.
                 Some(space) => {
                     let direct = space.len();
+                    position += direct as u64;
+                    let room = buffer.room(position, size);
                     (conn.stream.read_vectored(&mut [IoSliceMut::new(space), IoSliceMut::new(room)]), direct)
                 }
-                None => (conn.stream.read(room), 0),
+                None => (conn.stream.read(buffer.room(position, size)), 0),
             };
             let count = match outcome {
                 Ok(0) if inbox.is_at_boundary() => return Pause::Ended(CloseReason::RemoteClosed),
@@ -122,7 +124,7 @@ impl<P: Protocol> Driver<P> {
             if direct > 0 {
                 inbox.advance(count.min(direct), now);
             }
-            let input = buffer.get(..count.saturating_sub(direct)).unwrap_or_default();
+            let input = buffer.filled(position, count.saturating_sub(direct));
             if let Some(pause) = deliver(protocol, net, id, inbox, input, &mut frames_left) {
                 return pause;
             }
@@ -140,7 +142,7 @@ impl<P: Protocol> Driver<P> {
         if !conn.flags.readable {
             return;
         }
-        match conn.stream.read(buffer) {
+        match conn.stream.read(buffer.room(0, usize::MAX)) {
             Ok(0) => net.bury(id, reason),
             Ok(_) => net.make_ready(id),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => net.make_ready(id),
@@ -150,8 +152,26 @@ impl<P: Protocol> Driver<P> {
     }
 }
 
-/// Gives every whole frame to the protocol. `None` when more bytes are needed.
+/// Gives every whole frame to the protocol, within the budget. `None` when more bytes are needed.
 fn deliver<P: Protocol>(
+    protocol: &mut P,
+    net: &mut Net,
+    id: ConnId,
+    inbox: &mut Inbox,
+    input: &[u8],
+    frames_left: &mut usize,
+) -> Option<Pause> {
+    let before = *frames_left;
+    let pause = deliver_each(protocol, net, id, inbox, input, frames_left);
+    let delivered = (before - *frames_left) as u64;
+    net.totals.frames_in += delivered;
+    if let Some(conn) = net.conn_mut(id) {
+        conn.counters.frames_in += delivered;
+    }
+    pause
+}
+
+fn deliver_each<P: Protocol>(
     protocol: &mut P,
     net: &mut Net,
     id: ConnId,
@@ -161,42 +181,62 @@ fn deliver<P: Protocol>(
 ) -> Option<Pause> {
     let now = net.now;
     let mut rules: &'static FrameRules = net.conn(id)?.rules;
+    net.touched = false;
     loop {
         if *frames_left == 0 {
             inbox.stash(&mut input, &mut net.pool);
             return Some(Pause::Budget);
         }
-        let frame = match inbox.next(&mut input, rules, now.at, &mut net.pool) {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return None,
-            Err(error) => return Some(Pause::Violation(error)),
-        };
-        *frames_left -= 1;
-        net.totals.frames_in += 1;
-        if let Some(conn) = net.conn_mut(id) {
-            conn.counters.frames_in += 1;
-        }
-        // A second hold on a buffer of its own, to have it back if the protocol does not keep it.
-        let spare = match &frame.payload {
-            Payload::Given(bytes) => Some(bytes.clone()),
-            Payload::Lent(_) => None,
-        };
-        protocol.handle(now, Event::Frame { conn: id, frame }, net);
-        if let Some(spare) = spare {
-            net.pool.recycle(spare);
-        }
-        match net.conn(id) {
-            Some(conn) if conn.is_open() && !conn.flags.paused => rules = conn.rules,
-            Some(conn) if conn.is_open() => {
-                inbox.stash(&mut input, &mut net.pool);
-                return Some(Pause::Protocol);
+        if let Some((kind, payload)) = inbox.next_whole(&mut input, rules) {
+            *frames_left -= 1;
+            let frame = Frame { kind, payload: Payload::Lent(payload) };
+            protocol.handle(now, Event::Frame { conn: id, frame }, net);
+        } else {
+            let frame = match inbox.next(&mut input, rules, now.at, &mut net.pool) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return None,
+                Err(error) => return Some(Pause::Violation(error)),
+            };
+            *frames_left -= 1;
+            // A second hold on a buffer of its own, to have it back if the protocol does not keep it.
+            let spare = match &frame.payload {
+                Payload::Given(bytes) => Some(bytes.clone()),
+                Payload::Lent(_) => None,
+            };
+            protocol.handle(now, Event::Frame { conn: id, frame }, net);
+            if let Some(spare) = spare {
+                net.pool.recycle(spare);
             }
-            _ => return Some(Pause::Protocol),
+        }
+        if net.touched {
+            net.touched = false;
+            match net.conn(id) {
+                Some(conn) if conn.is_open() && !conn.flags.paused => rules = conn.rules,
+                Some(conn) if conn.is_open() => {
+                    inbox.stash(&mut input, &mut net.pool);
+                    return Some(Pause::Protocol);
+                }
+                _ => return Some(Pause::Protocol),
+            }
         }
     }
 }
 
 impl Net {
+    /// True for the one connection that may finish its large frame above the receive budget. Without it, frames that
+    /// together fill the budget would wait for each other until all of them time out.
+    fn favours(&mut self, id: ConnId) -> bool {
+        let other = self.favoured.filter(|other| *other != id);
+        let stands = |other: ConnId| {
+            self.conn(other).is_some_and(|conn| conn.is_open() && !conn.flags.paused && conn.link.inbox.is_large())
+        };
+        if other.is_some_and(stands) {
+            return false;
+        }
+        self.favoured = Some(id);
+        true
+    }
+
     /// Lets a connection wait until memory may have become free.
     fn starve(&mut self, id: ConnId) {
         if self.starved.is_empty() {

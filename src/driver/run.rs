@@ -7,6 +7,7 @@ use std::time::Instant as SystemInstant;
 
 use mio::{Events, Poll, Token, Waker};
 
+use super::buffer::ReadBuffer;
 use super::clock::Clock;
 use super::config::Config;
 use super::handle::{Commands, Handle};
@@ -31,7 +32,7 @@ pub(super) fn listener_token(index: usize) -> usize {
 pub struct Driver<P: Protocol> {
     pub(super) protocol: P,
     pub(super) net: Net,
-    pub(super) buffer: Vec<u8>,
+    pub(super) buffer: ReadBuffer,
     pub(super) listeners: Vec<Listener>,
     commands: Commands<P::Command>,
     clock: Clock,
@@ -64,7 +65,7 @@ impl<P: Protocol> Driver<P> {
         let registry = poll.registry().try_clone()?;
         Ok(Driver {
             protocol,
-            buffer: vec![0; config.read_buffer],
+            buffer: ReadBuffer::new(config.read_buffer),
             net: Net::new(config, registry, clock.now()),
             listeners: Vec::new(),
             commands,

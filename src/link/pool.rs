@@ -34,6 +34,13 @@ impl Pool {
         self.charged
     }
 
+    /// Bytes of the buffers that are kept to be lent.
+    pub fn kept_bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let large: usize = self.large.iter().map(BytesMut::capacity).sum();
+        chunks + large + self.held.as_ref().map_or(0, |held| held.capacity())
+    }
+
     /// Takes back the buffer of a frame that was [given](crate::wire::Payload::Given), if nobody else kept it.
     pub fn recycle(&mut self, payload: Bytes) {
         if self.large.len() < POOL_LARGE
@@ -82,10 +89,12 @@ impl Pool {
         }
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, bytes: usize) {
         self.charged = self.charged.saturating_add(bytes);
     }
 
+    #[inline]
     pub(super) fn release(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.charged, "more is released than was charged");
         self.charged = self.charged.saturating_sub(bytes);

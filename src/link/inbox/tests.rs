@@ -47,6 +47,10 @@ impl Reader {
                 return Ok(self.inbox.has_stash());
             }
             budget -= 1;
+            if let Some((kind, payload)) = self.inbox.next_whole(&mut input, &RULES) {
+                self.frames.push((kind, payload.to_vec()));
+                continue;
+            }
             match self.inbox.next(&mut input, &RULES, Instant::ZERO, &mut self.pool)? {
                 Some(frame) => {
                     self.frames.push((frame.kind, frame.payload.to_vec()));

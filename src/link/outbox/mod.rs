@@ -198,11 +198,13 @@ impl Outbox {
     }
 
     /// True when nothing is queued.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.queues.is_none()
     }
 
     /// Bytes queued and not yet written, headers included.
+    #[inline]
     pub fn queued_bytes(&self) -> usize {
         self.queues.as_ref().map_or(0, |queues| queues.bytes)
     }
@@ -234,6 +236,7 @@ impl Queues {
         self.lines.iter().all(Line::is_small)
     }
 
+    #[inline]
     fn line_mut(&mut self, priority: Priority) -> &mut Line {
         let [critical, high, normal, low] = &mut self.lines;
         match priority {

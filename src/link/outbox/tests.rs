@@ -162,7 +162,7 @@ fn order(ranks: &[usize], count: usize, len: usize, step: usize) -> Vec<u8> {
     while !outbox.is_empty() {
         let mut room = step;
         outbox.flush(&mut pool, usize::MAX, |slices| {
-            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(room).collect();
             let count = room.min(all.len());
             room -= count;
             wire.extend_from_slice(&all[..count]);

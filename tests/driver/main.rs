@@ -1,0 +1,6 @@
+//! The loop on real sockets: two drivers in one thread, turned in turns, or a driver and a plain socket.
+
+mod faults;
+mod party;
+mod stop;
+mod traffic;
