@@ -86,7 +86,11 @@ impl Talk {
             if let State::Gone(reason) = talk.driver.protocol().state {
                 return Err(talk.over(&tried, reason));
             }
-            talk.turn(&tried, end, "it does not answer; check the address and that a node is listening there")?;
+            if Instant::now() >= end {
+                let late = "it does not answer; check the address and that a node is listening there";
+                return Err(Failure::plain(tried, late));
+            }
+            talk.turn(&tried, end)?;
         }
         Ok(talk)
     }
@@ -101,22 +105,57 @@ impl Talk {
         &mut self,
         what: &str,
         request: &Message<'_>,
-        mut accept: impl FnMut(&Message<'_>) -> Option<T>,
+        accept: impl FnMut(&Message<'_>) -> Option<T>,
     ) -> Result<T, Failure> {
         let tried = format!("ask {} for {what}", self.endpoint);
         self.say(&tried, request)?;
-        let end = Instant::now() + self.timeout;
+        let answer = self.listen(&tried, self.timeout, accept)?;
+        answer.ok_or_else(|| Failure::plain(tried, "no answer came in time; try a longer --timeout"))
+    }
+
+    /// Gives each frame that comes to `accept` until it answers `Some`; `None` when `patience` is at its end before.
+    pub(crate) fn listen<T>(
+        &mut self,
+        tried: &str,
+        patience: Duration,
+        mut accept: impl FnMut(&Message<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let end = Instant::now() + patience;
         loop {
             while let Some((kind, payload)) = self.driver.protocol_mut().inbox.pop_front() {
                 // The guest has decoded it before: an error cannot come back here.
                 if let Some(answer) = Message::decode(kind, &payload).ok().as_ref().and_then(&mut accept) {
-                    return Ok(answer);
+                    return Ok(Some(answer));
                 }
             }
             if let State::Gone(reason) = self.driver.protocol().state {
-                return Err(self.over(&tried, reason));
+                return Err(self.over(tried, reason));
             }
-            self.turn(&tried, end, "no answer came in time; try a longer --timeout")?;
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            self.turn(tried, end)?;
+        }
+    }
+
+    /// Waits until everything that was said has left, so that nothing more urgent can overtake it.
+    pub(crate) fn flush(&mut self, tried: &str) -> Result<(), Failure> {
+        let end = Instant::now() + self.timeout;
+        loop {
+            if let State::Gone(reason) = self.driver.protocol().state {
+                return Err(self.over(tried, reason));
+            }
+            let queued = self.driver.with(|guest, _, net| match guest.state {
+                State::Open(conn) => net.conn_stats(conn).map_or(0, |stats| stats.queued_bytes),
+                _ => 0,
+            });
+            if queued == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(Failure::plain(tried, "the node does not read; try a longer --timeout"));
+            }
+            self.turn(tried, end)?;
         }
     }
 
@@ -136,16 +175,7 @@ impl Talk {
 
     /// Keeps the conversation alive for `duration`, looking at nothing.
     pub(crate) fn idle(&mut self, tried: &str, duration: Duration) -> Result<(), Failure> {
-        let end = Instant::now() + duration;
-        while Instant::now() < end {
-            if let State::Gone(reason) = self.driver.protocol().state {
-                return Err(self.over(tried, reason));
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            self.driver.turn(Some(left)).map_err(|error| Failure::plain(tried, error))?;
-            self.driver.protocol_mut().inbox.clear();
-        }
-        Ok(())
+        self.listen(tried, duration, |_| None::<()>).map(drop)
     }
 
     /// Flushes what is queued and closes the connection.
@@ -165,15 +195,10 @@ impl Talk {
         }
     }
 
-    fn turn(&mut self, tried: &str, end: Instant, late: &str) -> Result<(), Failure> {
+    /// One turn of the loop, which waits no longer than until `end`.
+    fn turn(&mut self, tried: &str, end: Instant) -> Result<(), Failure> {
         let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Failure::plain(tried, late));
-        }
-        match self.driver.turn(Some(left)) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::plain(tried, error)),
-        }
+        self.driver.turn(Some(left)).map(drop).map_err(|error| Failure::plain(tried, error))
     }
 
     /// The conversation ended before its purpose was fulfilled.

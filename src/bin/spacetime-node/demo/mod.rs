@@ -48,9 +48,11 @@ const SIGHTINGS_MAX: usize = 65_536;
 /// How long a node may take to answer a look.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long after its start a node counts as up to date for the measure of propagation.
-const SETTLING: Duration = Duration::from_secs(2);
+const SETTLING: Duration = Duration::from_secs(1);
 /// How long tips may differ after the last block before one more is mined to break the tie.
 const TIE_AFTER: Duration = Duration::from_secs(2);
+/// How long transactions may be on their way into the chain before those that are not in it are sent once more.
+const SEND_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// What happened, in numbers.
 #[derive(Debug, Serialize)]
@@ -111,6 +113,10 @@ struct Demo {
     transfers: Vec<Transfer>,
     /// Transactions handed out so far.
     sent: usize,
+    /// When the last one was.
+    sent_at: Instant,
+    /// Every node of the beginning has met another.
+    have_met: bool,
     best_height: u64,
     blocks: Spread,
     objects: Spread,
@@ -140,6 +146,8 @@ impl Demo {
             places: (0..usize::from(args.nodes)).map(|index| Place::new(index, directory)).collect(),
             transfers,
             sent: 0,
+            sent_at: started,
+            have_met: false,
             best_height: 0,
             blocks: Spread::default(),
             objects: Spread::default(),
@@ -165,8 +173,9 @@ impl Demo {
             for cue in self.script.due(self.best_height) {
                 self.obey(cue)?;
             }
-            self.send_due()?;
             let looks = self.look()?;
+            self.send_due(&looks)?;
+            self.send_again(&looks)?;
             let agreement = agreement::of(&looks, self.script.blocks(), self.places.len());
             if self.mining && self.sent == self.transfers.len() && agreement::is_enough(&looks, self.script.blocks()) {
                 self.mining = false;
@@ -234,8 +243,13 @@ impl Demo {
         }
     }
 
-    /// Hands the transactions that are due to random nodes.
-    fn send_due(&mut self) -> Result<(), Failure> {
+    /// Hands the transactions that are due to random nodes, once every node of the beginning has met another: a transaction
+    /// that enters at a node without peers stays there.
+    fn send_due(&mut self, looks: &[Option<Look>]) -> Result<(), Failure> {
+        self.have_met |= looks.iter().take(self.script.first_nodes().len()).flatten().all(|look| look.peers > 0);
+        if !self.have_met {
+            return Ok(());
+        }
         let due = self.script.transactions_due(self.best_height);
         while self.sent < due {
             let running: Vec<usize> = self.places.iter().filter(|p| p.running.is_some()).map(|p| p.index).collect();
@@ -247,7 +261,22 @@ impl Demo {
                 break;
             }
             self.sent += 1;
+            self.sent_at = Instant::now();
             self.screen.event(&format!("transaction {} enters at node {index}", transfer.id.short()))?;
+        }
+        Ok(())
+    }
+
+    /// Pools are not kept on disk, so what only a node had that was stopped is lost. Its sender would send it again.
+    fn send_again(&mut self, looks: &[Option<Look>]) -> Result<(), Failure> {
+        let is_overdue = self.sent == self.transfers.len() && self.sent_at.elapsed() >= SEND_AGAIN_AFTER;
+        let Some(Some(look)) = looks.first().filter(|_| is_overdue && self.mining) else { return Ok(()) };
+        let Some(running) = self.places.first().and_then(|place| place.running.as_ref()) else { return Ok(()) };
+        self.sent_at = Instant::now();
+        for transfer in self.transfers.iter().filter(|transfer| look.missing.contains(&transfer.id)) {
+            if node_thread::tell(&running.handle, Command::SubmitTransaction(transfer.bytes.clone())) {
+                self.screen.event(&format!("transaction {} is sent again, to node 0", transfer.id.short()))?;
+            }
         }
         Ok(())
     }
@@ -277,6 +306,11 @@ impl Demo {
             }
             Seen::Tip(height, hash) => {
                 self.best_height = self.best_height.max(*height);
+                match self.places.get_mut(node) {
+                    // A node that catches up may say it for every block of a batch.
+                    Some(place) if place.tip != Some(*hash) => place.tip = Some(*hash),
+                    _ => return Ok(()),
+                }
                 self.screen.event(&format!("node {node} has block {height} {}", hash.short()))
             }
             Seen::Peer(id, true) => {
@@ -363,7 +397,7 @@ impl Demo {
             nodes: self.places.len(),
             height: agreed.tip.height,
             tip: agreed.tip.hash.to_string(),
-            transactions: agreed.transactions,
+            transactions: self.transfers.len().saturating_sub(agreed.missing.len()),
             seconds: self.started.elapsed().as_secs_f64(),
             messages,
             bytes,
