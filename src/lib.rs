@@ -1,12 +1,60 @@
-//! Placeholder
+//! A low-level, embeddable peer-to-peer engine for blockchain nodes: one thread, one readiness loop, frames parsed by
+//! hand, and every decision in code that touches no socket, no clock and no file.
+//!
+//! # Layers, top to bottom
+//!
+//! | module | is | a normal user touches it |
+//! |---|---|---|
+//! | [`driver`] | the mio loop: sockets, clock, files | always |
+//! | [`proto`] | decisions: sessions, peers, relay, sync, as inputs and outputs | to configure a node |
+//! | [`link`] | one connection's pipe: bytes in, frames out, and back | hardly |
+//! | [`wire`] | frames and messages as pure functions | for a codec or a protocol of one's own |
+//! | [`time`], [`rng`], [`id`], [`limits`], [`close`] | values | by their types |
+#![cfg_attr(
+    feature = "chain",
+    doc = "| [`chain`] | the reference chain, behind [`proto::sync::chain::Chain`] | to run one |"
+)]
+//!
+//! An embedder may enter at any of them: `wire` alone is a codec; [`driver::Driver`] with a [`driver::Protocol`] of its
+//! own moves frames and knows no blockchain words; [`driver::node`] is the whole node on a
+//! [`Chain`](proto::sync::chain::Chain) of its own. Each of the three has an example.
+//!
+//! # The drive contract: feed one, drain all
+//!
+//! 1. Give [`proto::Node::handle`] one [`proto::Input`], with what the clocks said when it arrived.
+//! 2. Carry out every [`proto::Output`] of [`proto::Node::poll_output`], until there is none.
+//! 3. Sleep until the next input, but not past [`proto::Node::deadline`]; then feed [`proto::Input::Tick`].
+//!
+//! [`driver::node`] does this on real sockets. Nothing in `proto` or `link` blocks, reads a clock, or allocates without a
+//! limit, so the same code runs under a virtual clock in a test.
+//!
+//! # What it does not do
+//!
+//! It has no async runtime and needs none. It does not encrypt yet: TLS has its place in [`link::secure`]. It has no
+//! opinion on what a block means: that is the chain's.
+//!
+//! # Features
+//!
+//! `node` (default) is the program and everything below; `chain` the reference chain and its store; `json` the file
+//! `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "chain")]
+pub mod chain;
 pub mod close;
 pub mod driver;
 pub mod id;
+pub mod limits;
+pub mod link;
 pub mod proto;
 pub mod rng;
 pub mod time;
 pub mod wire;
+
+/// The front page's code, compiled as it stands.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

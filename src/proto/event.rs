@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction};
 use crate::proto::sync::chain::{Tip, Verdict};
-use crate::wire::{Frame, FrameRules, Hash, Kind};
+use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind};
 
 /// One thing that happened. Feed one, then drain [`Output`]s until there are none.
 #[derive(Debug)]
@@ -35,13 +35,26 @@ pub enum Input<'a> {
         /// The frame.
         frame: Frame<'a>,
     },
-    /// An [`Output::Send`] was refused because the connection's queue is full, or frames of a lower priority were dropped
-    /// for it.
-    Dropped {
+    /// Bytes that can never become a frame; nothing more is read from the connection.
+    BadFrame {
+        /// Where they came from.
+        conn: ConnId,
+        /// What is wrong with them.
+        error: FrameError,
+    },
+    /// Bytes of a frame that is not complete yet arrived since the last tick: the peer is slow, not silent.
+    Progress {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// An [`Output::Send`] was refused because the connection's queue is full.
+    Refused {
         /// The connection.
         conn: ConnId,
         /// The kind that was to be sent.
         kind: Kind,
+        /// Its payload.
+        payload: Bytes,
     },
     /// The connection's queue has drained to its low mark.
     Writable {

@@ -1,4 +1,18 @@
-//! Decisions, without sockets, clocks or files.
+//! Decisions, without sockets, clocks or files: inputs in, outputs out.
+//!
+//! [`Node`] is the whole of it. Its parts stand alone, for embedders who want fewer decisions made for them: known peers
+//! and reputation ([`peer`]), deduplication and relay ([`gossip`]), catching up with a chain ([`sync`]).
 
+pub mod budget;
+pub mod config;
 pub mod event;
+pub mod gossip;
+mod node;
+pub mod peer;
+mod session;
 pub mod sync;
+
+pub use config::Config;
+pub use event::{Command, Event, Input, Output};
+pub use node::{Counters, Node};
+pub use session::PeerInfo;

@@ -20,7 +20,7 @@ pub const MAX_GREETING_PAYLOAD: u32 = 1024;
 /// A table of 256 limits, made once and shared: the parser knows the verdict on a frame from its first five bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FrameRules {
-    /// One more than the largest accepted length field for each type, so that 0 means "not a type".
+    /// The largest accepted length field for each type; the field counts the type byte, so 0 means "not a type".
     bounds: [u32; 256],
 }
 
@@ -47,7 +47,7 @@ impl FrameRules {
     #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places; `get_mut` is not const")]
     pub const fn with(mut self, byte: u8, max_payload: u32) -> Self {
         let max = if max_payload > MAX_PAYLOAD { MAX_PAYLOAD } else { max_payload };
-        self.bounds[byte as usize] = max + 2;
+        self.bounds[byte as usize] = max + 1;
         self
     }
 
@@ -63,7 +63,7 @@ impl FrameRules {
 
     /// The largest payload of type `byte`; `None` when the type is not accepted.
     pub fn max_payload(&self, byte: u8) -> Option<u32> {
-        self.bounds.get(usize::from(byte)).and_then(|bound| bound.checked_sub(2))
+        self.bounds.get(usize::from(byte)).and_then(|bound| bound.checked_sub(1))
     }
 
     const fn for_version(version: u8) -> Self {
@@ -159,11 +159,11 @@ pub fn parse<'a>(input: &'a [u8], rules: &FrameRules) -> Parse<'a> {
     };
     let [a, b, c, d, kind] = *header;
     let length = u32::from_le_bytes([a, b, c, d]);
-    // One comparison accepts the frame: a bound is at most MAX_LENGTH + 1 and is 0 for a type that is not accepted, and
-    // a length of 0 wraps to the top.
+    // One comparison accepts the frame: a bound is at most MAX_LENGTH, it is 0 for a type that is not accepted, and a
+    // length of 0 wraps to the top.
     #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places")]
     let bound = rules.bounds[usize::from(kind)];
-    if length.wrapping_sub(1) >= bound.saturating_sub(1) {
+    if length.wrapping_sub(1) >= bound {
         return Parse::Never(refusal(length, kind, bound));
     }
     let len = (length - 1) as usize;
@@ -193,6 +193,7 @@ fn refusal(length: u32, kind: u8, bound: u32) -> FrameError {
 /// # Errors
 ///
 /// [`FrameError::Length`] when the payload is longer than [`MAX_PAYLOAD`].
+#[inline]
 pub fn header(kind: u8, len: usize) -> Result<[u8; HEADER_LEN], FrameError> {
     match u32::try_from(len) {
         Ok(len) if len <= MAX_PAYLOAD => {

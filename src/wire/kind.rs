@@ -37,6 +37,7 @@ macro_rules! kinds {
             pub const ALL: &'static [Kind] = &[$(Kind::$name,)*];
 
             /// The kind that a type byte names in any version; `None` for a byte no version defines.
+            #[inline]
             pub const fn from_byte(byte: u8) -> Option<Kind> {
                 match byte { $($byte => Some(Kind::$name),)* _ => None }
             }
@@ -57,6 +58,7 @@ macro_rules! kinds {
             }
 
             /// The largest payload, in bytes.
+            #[inline]
             pub const fn max_payload(self) -> u32 {
                 match self { $(Kind::$name => $max,)* }
             }

@@ -3,11 +3,25 @@
 //! A message borrows what is opaque to the engine (blocks, transactions, proofs, texts) from the payload it was decoded
 //! from; lists are read out into vectors that are never larger than the bytes that were there.
 
-use core::fmt;
 use core::net::SocketAddr;
 
+pub use crate::wire::address::{GetPeers, MAX_EXCLUDED, MAX_PEERS};
+pub use crate::wire::block::BlockAccepted;
+pub use crate::wire::error::{DecodeError, EncodeError};
+pub use crate::wire::handshake::{Extension, Handshake, MAX_NODE_ID_LEN, MAX_USER_AGENT_LEN};
+pub use crate::wire::header::{GetHeaders, MAX_HEADERS, MAX_MORE_LOCATORS};
+pub use crate::wire::liveness::{Heartbeat, Ping};
+pub use crate::wire::proof::{MAX_PROOF_LEN, ProofSubmission};
+pub use crate::wire::transaction::{MAX_TX_IDS, TxPoolRequest};
+
+use crate::wire::address::{read_peers, write_peers};
+use crate::wire::block::{read_opaque, write_opaque};
+use crate::wire::cursor::{Reader, Writer, Written};
+use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::hash::Hash;
+use crate::wire::header::{read_headers, write_headers};
 use crate::wire::kind::Kind;
+use crate::wire::transaction::{read_ids, write_ids};
 
 /// What a [`Frame`](crate::wire::Frame) says. One variant per [`Kind`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,162 +68,9 @@ pub enum Message<'a> {
     Error(&'a str),
 }
 
-/// Who a node is: the payload of Handshake and HandshakeAck.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handshake<'a> {
-    /// The highest protocol version the sender speaks.
-    pub version: i32,
-    /// The sender's wall clock, in seconds since the epoch.
-    pub unix_seconds: i64,
-    /// The sender's id: 1 to 128 bytes, not only white space.
-    pub node_id: &'a str,
-    /// What the sender runs: 1 to 256 bytes, not only white space.
-    pub user_agent: &'a str,
-    /// Version 2's additions; without them the sender is treated as version 1.
-    pub extension: Option<Extension>,
-}
-
-/// What version 2 appends to a handshake, under the magic `STX2`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extension {
-    /// The chain's genesis hash; zero for any.
-    pub network: Hash,
-    /// A number of the sending process, by which a node knows itself.
-    pub nonce: u64,
-    /// The port the sender accepts connections on; 0 for none.
-    pub listening_port: u16,
-    /// Feature bits; unknown ones are ignored.
-    pub features: u64,
-    /// The height of the sender's best block.
-    pub best_height: u64,
-    /// The hash of the sender's best block.
-    pub best_hash: Hash,
-}
-
-/// "Still here".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heartbeat<'a> {
-    /// Ours: the chain's length and the sender's id.
-    Status {
-        /// Number of blocks, genesis included. Not negative.
-        chain_length: i64,
-        /// The sender's id.
-        node_id: &'a str,
-    },
-    /// Empty, or anything else of at most 1024 bytes.
-    Opaque(&'a [u8]),
-}
-
-/// The payload of Ping and Pong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ping {
-    /// Repeated by the answer.
-    pub nonce: i64,
-    /// The sender's wall clock, in milliseconds since the epoch.
-    pub unix_millis: i64,
-}
-
-/// Asks for addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GetPeers<'a> {
-    /// The empty payload: at most 1000, none excluded.
-    All,
-    /// With a limit and addresses that are not wanted.
-    Limited {
-        /// 1 to 1000.
-        max: u32,
-        /// At most 1000 texts `ip:port`, as sent.
-        exclude: Vec<&'a str>,
-    },
-}
-
-/// Asks for headers after the first locator hash that is on the answerer's best chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GetHeaders {
-    /// The main locator hash; zero means genesis.
-    pub locator: Hash,
-    /// Where to stop, if anywhere.
-    pub stop: Option<Hash>,
-    /// 1 to 2000.
-    pub max: u32,
-    /// Version 2: at most 64 further locator hashes, newest first. `None` when the tail is absent.
-    pub more: Option<Vec<Hash>>,
-}
-
-/// Asks for the waiting transactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TxPoolRequest {
-    /// At least 1.
-    pub max: u32,
-    /// With the transactions themselves, or only their ids.
-    pub include_data: bool,
-}
-
-/// A miner's proof.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProofSubmission<'a> {
-    /// The block's height; at most `i64::MAX`.
-    pub height: u64,
-    /// The miner's compressed public key.
-    pub miner: [u8; 33],
-    /// At most 1,048,576 bytes, opaque.
-    pub proof: &'a [u8],
-}
-
-/// "This block is now part of the chain".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockAccepted {
-    /// The block.
-    pub hash: Hash,
-    /// Its height; at most `i64::MAX`.
-    pub height: u64,
-}
-
-/// Why a payload is not the message that its type byte promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DecodeError {
-    /// The payload ends before the field does.
-    Truncated(&'static str),
-    /// Bytes are left over.
-    Trailing,
-    /// A number is outside its range.
-    OutOfRange(&'static str),
-    /// A text is not UTF-8, empty, or only white space where it must not be.
-    Text(&'static str),
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DecodeError::Truncated(field) => write!(f, "{field} is cut short"),
-            DecodeError::Trailing => f.write_str("bytes are left over"),
-            DecodeError::OutOfRange(field) => write!(f, "{field} is out of range"),
-            DecodeError::Text(field) => write!(f, "{field} is not acceptable text"),
-        }
-    }
-}
-
-impl std::error::Error for DecodeError {}
-
-/// Why a message cannot be sent: a field breaks the cap that every receiver would enforce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EncodeError {
-    /// The message.
-    pub kind: Kind,
-    /// The field, or "payload".
-    pub field: &'static str,
-}
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of a {} breaks its limit", self.field, self.kind.name())
-    }
-}
-
-impl std::error::Error for EncodeError {}
-
 impl<'a> Message<'a> {
     /// The kind that the message travels under.
+    #[inline]
     pub const fn kind(&self) -> Kind {
         match self {
             Message::Handshake(_) => Kind::Handshake,
@@ -237,12 +98,75 @@ impl<'a> Message<'a> {
 
     /// Reads the payload of a frame of this kind.
     ///
+    /// Holds under any rules and under none: a payload above the kind's own maximum is refused before it is looked at.
+    /// Encoding what was decoded gives the payload again, byte for byte; of a Handshake or HandshakeAck it gives the
+    /// canonical form, without the bytes that every decoder ignores (protocol section 4).
+    ///
     /// # Errors
     ///
     /// The first field that breaks the layout of protocol section 3. Never panics, whatever the bytes.
     pub fn decode(kind: Kind, payload: &'a [u8]) -> Result<Message<'a>, DecodeError> {
-        let _ = (kind, payload);
-        Err(DecodeError::Trailing)
+        if u32::try_from(payload.len()).is_ok_and(|len| len <= kind.max_payload()) {
+            let mut reader = Reader::new(payload);
+            let message = Message::read(kind, &mut reader)?;
+            reader.finish()?;
+            Ok(message)
+        } else {
+            Err(DecodeError::OutOfRange("payload"))
+        }
+    }
+
+    fn read(kind: Kind, reader: &mut Reader<'a>) -> Result<Message<'a>, DecodeError> {
+        Ok(match kind {
+            Kind::Handshake => Message::Handshake(Handshake::read(reader)?),
+            Kind::HandshakeAck if reader.is_empty() => Message::HandshakeAck(None),
+            Kind::HandshakeAck => Message::HandshakeAck(Some(Handshake::read(reader)?)),
+            Kind::Heartbeat => Message::Heartbeat(Heartbeat::read(reader.remainder())),
+            Kind::Ping => Message::Ping(Ping::read(reader)?),
+            Kind::Pong => Message::Pong(Ping::read(reader)?),
+            Kind::GetPeers => Message::GetPeers(GetPeers::read(reader)?),
+            Kind::Peers => Message::Peers(read_peers(reader)?),
+            Kind::GetHeaders => Message::GetHeaders(GetHeaders::read(reader)?),
+            Kind::Headers => Message::Headers(read_headers(reader)?),
+            Kind::GetBlock => Message::GetBlock(reader.hash("hash")?),
+            Kind::Block => Message::Block(read_opaque(reader)?),
+            Kind::NotFound => Message::NotFound(reader.hash("hash")?),
+            Kind::Transaction => Message::Transaction(read_opaque(reader)?),
+            Kind::NewBlock => Message::NewBlock(read_opaque(reader)?),
+            Kind::TxPoolRequest => Message::TxPoolRequest(TxPoolRequest::read(reader)?),
+            Kind::TxPool => Message::TxPool(read_ids(reader)?),
+            Kind::NewChallenge => Message::NewChallenge(read_opaque(reader)?),
+            Kind::ProofSubmission => Message::ProofSubmission(ProofSubmission::read(reader)?),
+            Kind::BlockAccepted => Message::BlockAccepted(BlockAccepted::read(reader)?),
+            Kind::Error => {
+                let text = core::str::from_utf8(reader.remainder());
+                Message::Error(text.map_err(|_| DecodeError::Text("text"))?)
+            }
+        })
+    }
+
+    #[inline]
+    fn write(&self, writer: &mut Writer<'_>) -> Written {
+        match self {
+            Message::Handshake(handshake) | Message::HandshakeAck(Some(handshake)) => handshake.write(writer),
+            Message::HandshakeAck(None) => Ok(()),
+            Message::Heartbeat(heartbeat) => heartbeat.write(writer),
+            Message::Ping(ping) | Message::Pong(ping) => ping.write(writer),
+            Message::GetPeers(request) => request.write(writer),
+            Message::Peers(peers) => write_peers(peers, writer),
+            Message::GetHeaders(request) => request.write(writer),
+            Message::Headers(headers) => write_headers(headers, writer),
+            Message::GetBlock(hash) | Message::NotFound(hash) => writer.hash(hash),
+            Message::Block(bytes)
+            | Message::Transaction(bytes)
+            | Message::NewBlock(bytes)
+            | Message::NewChallenge(bytes) => write_opaque(bytes, writer),
+            Message::TxPoolRequest(request) => request.write(writer),
+            Message::TxPool(ids) => write_ids(ids, writer),
+            Message::ProofSubmission(submission) => submission.write(writer),
+            Message::BlockAccepted(accepted) => accepted.write(writer),
+            Message::Error(text) => writer.bytes(text.as_bytes()),
+        }
     }
 
     /// Writes the payload, without a frame header, at the end of `out`.
@@ -251,8 +175,12 @@ impl<'a> Message<'a> {
     ///
     /// A field that breaks its cap; `out` is then as it was.
     pub fn encode_payload(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let _ = out;
-        Err(EncodeError { kind: self.kind(), field: "payload" })
+        let kind = self.kind();
+        let start = out.len();
+        self.write(&mut Writer::new(out, kind.max_payload())).map_err(|field| {
+            out.truncate(start);
+            EncodeError { kind, field }
+        })
     }
 
     /// The payload in a buffer of its own, to send to many.
@@ -271,8 +199,25 @@ impl<'a> Message<'a> {
     /// # Errors
     ///
     /// A field that breaks its cap; `out` is then as it was.
+    #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let _ = out;
-        Err(EncodeError { kind: self.kind(), field: "payload" })
+        let (kind, start) = (self.kind(), out.len());
+        // The header is written when the length is known; its place is kept so that nothing moves afterwards.
+        out.extend_from_slice(&[0; HEADER_LEN]);
+        let written = self.write(&mut Writer::new(out, kind.max_payload()));
+        let header = written.and_then(|()| {
+            let len = out.len().saturating_sub(start).saturating_sub(HEADER_LEN);
+            frame::header(kind as u8, len).map_err(|_| "payload")
+        });
+        match (header, out.get_mut(start..).and_then(<[u8]>::first_chunk_mut)) {
+            (Ok(header), Some(place)) => {
+                *place = header;
+                Ok(())
+            }
+            (header, _) => {
+                out.truncate(start);
+                Err(EncodeError { kind, field: header.err().unwrap_or("payload") })
+            }
+        }
     }
 }

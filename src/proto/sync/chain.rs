@@ -143,6 +143,11 @@ pub trait Chain {
     /// on to other peers.
     fn check_gossip(&mut self, now: UnixTime, kind: Kind, payload: &[u8]) -> Verdict;
 
+    /// The name of a challenge, a proof or an acceptance (`kind` says which), for deduplication: a hash of the kind and of
+    /// every byte of the payload, of the chain's own choice. Must resist collisions, or one sender can silence another's
+    /// message by sending a twin of it first.
+    fn gossip_id(&self, kind: Kind, payload: &[u8]) -> Hash;
+
     /// Called once at the end of every turn in which something was submitted: the place to start one durable write for
     /// all of it. Must not wait for a disk.
     fn turn_ended(&mut self) {}

@@ -1,3 +1,247 @@
 //! Catching up with the best chain: headers first, then blocks from several peers.
+//!
+//! 1. A peer says, in its handshake or later, that it knows more than we do. That is a claim: it makes us ask it for
+//!    headers, rationed, and nothing else.
+//! 2. Headers are checked one by one and kept in a bounded [tree](tree) of what is known but not held. Two peers at a time
+//!    tell theirs; the others wait, because mostly they would tell the same.
+//! 3. The heaviest branch, if it is heavier than our chain, becomes the [path](path). Its blocks are asked for in a
+//!    sliding window, from all peers whose headers end on or above them, and submitted in order.
+//! 4. A peer that is late is asked for less, then doubled in time, then closed; its blocks are asked of others. A branch
+//!    whose next block nobody delivers is set aside for the next heaviest.
+//!
+//! [`SyncManager`] does no I/O. Its `handle_*` and `peer_*` methods take something in, [`SyncManager::poll_output`] gives
+//! what follows from it, [`SyncManager::deadline`] says when to call [`SyncManager::handle_tick`] at the latest. No other
+//! state than this and the chain decides, so the same inputs give the same outputs.
 
 pub mod chain;
+pub mod config;
+pub mod locator;
+
+mod blocks;
+mod headers;
+mod path;
+mod peer;
+mod stall;
+mod target;
+mod tree;
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::proto::sync::chain::{Chain, Tip};
+use crate::proto::sync::path::Path;
+use crate::proto::sync::peer::Peer;
+use crate::proto::sync::tree::HeaderTree;
+use crate::time::{Instant, Now};
+use crate::wire::{Hash, Kind, Message};
+
+pub use config::SyncConfig;
+pub use locator::answer_get_headers;
+
+/// What the node must do for its sync engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyncOutput {
+    /// Send a request.
+    Send {
+        /// Where to.
+        conn: ConnId,
+        /// GetHeaders or GetBlock.
+        kind: Kind,
+        /// The encoded request.
+        payload: Bytes,
+    },
+    /// Close a connection. The engine has forgotten it already.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A block was new and valid.
+    Accepted {
+        /// The block.
+        hash: Hash,
+        /// Who sent it.
+        from: ConnId,
+        /// True when the best chain ends elsewhere now.
+        best_changed: bool,
+    },
+    /// The peer delivered a good block that it was asked for: worth a point.
+    Useful {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The peer did not answer in time: a failure to count.
+    Slow {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Our height or the height we are heading for changed.
+    Progress {
+        /// Height of the best block we hold.
+        height: u64,
+        /// Height of the tip that is followed; our own when we follow none.
+        target: u64,
+    },
+}
+
+/// The catch-up engine of one node.
+#[derive(Debug)]
+pub struct SyncManager {
+    config: SyncConfig,
+    peers: BTreeMap<ConnId, Peer>,
+    tree: HeaderTree,
+    path: Path,
+    /// Tips whose next block nobody delivers, and until when to prefer others. At most one for each claim of a peer.
+    shelved: BTreeMap<Hash, Instant>,
+    /// Who is being waited for; at most one for each block.
+    in_flight: BTreeMap<Hash, ConnId>,
+    /// Blocks of the path that wait for an earlier one, with their senders.
+    ready: BTreeMap<Hash, (Bytes, ConnId)>,
+    ready_bytes: usize,
+    /// Blocks that the chain judges later, by its ticket.
+    pending: BTreeMap<u64, Pending>,
+    /// The chain ignored the next block; it is submitted again then.
+    retry_at: Option<Instant>,
+    /// The next block holds up everything else, since then.
+    stalled: Option<(Hash, Instant)>,
+    stall_timeout: core::time::Duration,
+    /// A moving average of the sizes of blocks, once there was one.
+    block_bytes: Option<usize>,
+    /// When a ration, a wait or a set-aside that keeps us from asking ends.
+    wake: Option<Instant>,
+    /// Counts the waits for a turn to tell headers, to serve them in order.
+    turns: u64,
+    now: Instant,
+    best: Option<Tip>,
+    reported: (u64, u64),
+    outputs: VecDeque<SyncOutput>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    hash: Hash,
+    from: ConnId,
+    block: Bytes,
+}
+
+impl SyncManager {
+    /// An engine that knows no peers.
+    pub fn new(config: SyncConfig) -> Self {
+        SyncManager {
+            stall_timeout: config.stall_min,
+            config,
+            peers: BTreeMap::new(),
+            tree: HeaderTree::default(),
+            path: Path::default(),
+            shelved: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            ready_bytes: 0,
+            pending: BTreeMap::new(),
+            retry_at: None,
+            stalled: None,
+            block_bytes: None,
+            wake: None,
+            turns: 0,
+            now: Instant::ZERO,
+            best: None,
+            reported: (0, 0),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A block was accepted outside of the sync: by gossip, or our own.
+    pub fn block_arrived<C: Chain>(&mut self, now: Now, hash: Hash, chain: &C) {
+        self.settle(&hash);
+        self.update(now, chain);
+    }
+
+    /// Does what is due: timeouts, waits that ended, blocks that can be submitted.
+    pub fn handle_tick<C: Chain>(&mut self, now: Now, chain: &mut C) {
+        self.expire(now.at);
+        self.advance(now, chain);
+        self.update(now, chain);
+    }
+
+    /// When [`SyncManager::handle_tick`] wants to be called; `None` when only new input can change anything.
+    pub fn deadline(&self) -> Option<Instant> {
+        let submit = self.can_submit().then(|| self.retry_at.unwrap_or(self.now));
+        let stall = self.stalled.map(|(_, since)| since + self.stall_timeout);
+        let peers = self.peers.values().flat_map(Peer::deadlines).min();
+        [submit, stall, peers, self.wake].into_iter().flatten().min()
+    }
+
+    /// The next thing to do; call until there is none.
+    pub fn poll_output(&mut self) -> Option<SyncOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// True while a branch heavier than our chain is known.
+    pub fn is_syncing(&self) -> bool {
+        self.path.target().is_some()
+    }
+
+    /// Height of the tip that is followed, from checked headers only; our own height when none is.
+    pub fn target_height(&self) -> u64 {
+        self.path.target().or(self.best).map_or(0, |tip| tip.height)
+    }
+
+    /// Headers and bytes of blocks held now.
+    pub fn held(&self) -> (usize, usize) {
+        (self.tree.len(), self.ready_bytes)
+    }
+
+    /// What every input ends with: choose where to go, ask for what is missing, say how far we are.
+    fn update<C: Chain>(&mut self, now: Now, chain: &C) {
+        self.now = now.at;
+        self.wake = None;
+        let best = chain.best();
+        self.best = Some(best);
+        self.resolve_claims(chain);
+        self.retarget(now.at, chain);
+        self.ask_headers(now.at, chain);
+        self.ask_blocks(now.at);
+        let progress = (best.height, self.target_height());
+        if progress != self.reported {
+            self.reported = progress;
+            self.outputs.push_back(SyncOutput::Progress { height: progress.0, target: progress.1 });
+        }
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        if at < Instant::NEVER {
+            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, message: &Message<'_>) {
+        // Requests are built within their limits, so there is nothing to report; a request that cannot be sent times out.
+        if let Ok(payload) = message.to_payload() {
+            self.outputs.push_back(SyncOutput::Send { conn, kind: message.kind(), payload });
+        }
+    }
+
+    /// Closes a connection and forgets it.
+    fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        if self.forget(conn) {
+            self.outputs.push_back(SyncOutput::Close { conn, reason });
+        }
+    }
+
+    /// Takes back the order to close `conn`, to be told as an error to the caller instead.
+    fn take_close(&mut self, conn: ConnId) -> Option<CloseReason> {
+        let is_it = |output: &SyncOutput| matches!(output, SyncOutput::Close { conn: other, .. } if *other == conn);
+        let index = self.outputs.iter().position(is_it)?;
+        match self.outputs.remove(index) {
+            Some(SyncOutput::Close { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    fn known<C: Chain>(&self, hash: &Hash, chain: &C) -> Option<Tip> {
+        chain.position(hash).or_else(|| self.tree.get(hash))
+    }
+}

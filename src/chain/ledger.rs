@@ -1,0 +1,342 @@
+//! [`ReferenceChain`]: validation, fork choice, pool and store behind the engine's trait.
+//!
+//! A block is judged once, when it is submitted, against its own branch; what was accepted is never judged again. Orphans
+//! are not kept: the answer names the parent and sync fetches it. A reorganisation walks from the new tip to the fork and
+//! back up, and touches the disk only for abandoned blocks that hold transactions worth returning to the pool.
+
+use core::time::Duration;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::chain::block::{Block, HEADER_LEN, Header, MAX_BLOCK_LEN};
+use crate::chain::genesis::Params;
+use crate::chain::gossip::{self, Gossip};
+use crate::chain::index::{Index, NewBlock, Node, Reorg};
+use crate::chain::mempool::Mempool;
+use crate::chain::open::OpenError;
+use crate::chain::store::{Health, Store, StoreError};
+use crate::chain::transaction::{self, NETWORK, Transaction, TransactionError};
+use crate::chain::{pow, rules};
+use crate::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
+use crate::time::UnixTime;
+use crate::wire::{Hash, Kind};
+
+/// Hashes at the tip that a locator lists one by one before it starts to double its steps.
+const LOCATOR_DENSE: usize = 10;
+/// The most hashes of a locator: the main one and 64 more.
+const LOCATOR_MAX: usize = 65;
+/// The most headers in one answer: what a Headers frame carries.
+const HEADERS_MAX: usize = 2000;
+
+/// The reference chain. Not `Clone`: it owns its store.
+#[derive(Debug)]
+pub struct ReferenceChain {
+    pub(super) params: Params,
+    pub(super) genesis: Hash,
+    pub(super) genesis_bytes: Bytes,
+    pub(super) index: Index,
+    pub(super) store: Store,
+    pool: Mempool,
+}
+
+impl ReferenceChain {
+    /// A chain that lives in memory and starts at genesis.
+    pub fn memory(params: Params) -> ReferenceChain {
+        ReferenceChain::new(params, Store::memory())
+    }
+
+    /// The chain in the file at `path`, which is made when it is not there. Reads every block once: formats and links are
+    /// checked, not the work; [`ReferenceChain::verify`] checks all.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be used. It is left as it is.
+    pub fn open(params: Params, path: &Path) -> Result<ReferenceChain, OpenError> {
+        ReferenceChain::with_store(params, Store::open(path, &params)?)
+    }
+
+    /// The chain of the blocks in `store`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Damaged`] when a block is malformed or stands without its parent.
+    pub fn with_store(params: Params, store: Store) -> Result<ReferenceChain, OpenError> {
+        let mut chain = ReferenceChain::new(params, store);
+        let (index, difficulty) = (&mut chain.index, params.difficulty());
+        chain.store.load(|seq, bytes| {
+            let block = Block::decode(&bytes).ok_or("not a block")?;
+            let parent = index.find(&block.header.previous).ok_or("its parent is missing")?;
+            if block.header.difficulty != difficulty {
+                return Err("not the chain's difficulty".into());
+            }
+            if index.node(parent).tip.height.checked_add(1) != Some(block.header.height) {
+                return Err("its height is not one above its parent's".into());
+            }
+            let (header, hash) = (block.header, block.header.hash());
+            if index.find(&hash).is_some() {
+                return Err("it stands there twice".into());
+            }
+            let work = pow::work(difficulty);
+            let new = NewBlock { header, hash, work, seq: Some(seq), len: bytes.len(), ids: block.ids() };
+            let id = index.insert(parent, new);
+            index.follow(id);
+            Ok(())
+        })?;
+        Ok(chain)
+    }
+
+    fn new(params: Params, store: Store) -> ReferenceChain {
+        let block = params.genesis();
+        let (genesis, genesis_bytes) = (block.header.hash(), block.encode());
+        let index = Index::new(NewBlock {
+            header: block.header,
+            hash: genesis,
+            work: pow::work(params.difficulty()),
+            seq: None,
+            len: genesis_bytes.len(),
+            ids: block.ids(),
+        });
+        ReferenceChain { params, genesis, genesis_bytes, index, store, pool: Mempool::default() }
+    }
+
+    /// What the nodes of this network agree on.
+    pub fn params(&self) -> Params {
+        self.params
+    }
+
+    /// The transactions that wait for a block.
+    pub fn pool(&self) -> &Mempool {
+        &self.pool
+    }
+
+    /// How many blocks are held on all branches, genesis included.
+    pub fn block_count(&self) -> usize {
+        self.index.len()
+    }
+
+    /// How the store is doing.
+    pub fn health(&self) -> Health {
+        self.store.health()
+    }
+
+    /// Waits until every accepted block is durable, at most `patience`. For a clean stop.
+    ///
+    /// # Errors
+    ///
+    /// When a write fails meanwhile or the disk takes longer.
+    pub fn flush(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.store.flush(patience)
+    }
+
+    /// A block on the best tip that pays `miner` and holds waiting transactions, at most `max_bytes` long (and never longer
+    /// than the wire allows), without work: give its header to a [`Miner`](crate::chain::Miner).
+    ///
+    /// # Errors
+    ///
+    /// When `miner` is empty or above 65,535 bytes.
+    pub fn template(&self, now: UnixTime, miner: &str, max_bytes: usize) -> Result<Block, TransactionError> {
+        let best = self.index.best().tip;
+        let height = best.height.saturating_add(1);
+        // The height makes the reward unique on its branch: a miner may be paid the same twice in a millisecond.
+        let reward =
+            Transaction { sender: NETWORK, recipient: miner, amount: self.params.reward(), time: now, nonce: height };
+        let (difficulty, previous, root) = (self.params.difficulty(), best.hash, Hash::ZERO);
+        let header = Header { height, previous, root, time: now, difficulty, nonce: 0 };
+        let mut block = Block { header, transactions: vec![reward.encode()?] };
+        let room = max_bytes.min(MAX_BLOCK_LEN).saturating_sub(block.len());
+        block.transactions.extend(self.pool.pick(room));
+        block.seal();
+        Ok(block)
+    }
+
+    /// The block of the best chain that holds a transaction.
+    pub fn transaction_block(&self, id: &Hash) -> Option<Tip> {
+        self.index.best_place(id).map(|node| node.tip)
+    }
+
+    pub(super) fn stored(&self, node: &Node) -> Option<Bytes> {
+        match node.seq {
+            Some(seq) => self.store.read(seq),
+            None => Some(self.genesis_bytes.clone()),
+        }
+    }
+
+    /// Takes the transactions of joined blocks out of the pool and puts those of abandoned ones back.
+    fn settle(&mut self, reorg: &Reorg) {
+        for &id in &reorg.joined {
+            for transaction in &self.index.node(id).ids {
+                self.pool.remove(transaction);
+            }
+        }
+        for &id in &reorg.left {
+            let node = self.index.node(id);
+            // Rewards never return, so a block of one transaction need not be read.
+            if node.ids.len() < 2 || self.pool.is_full() {
+                continue;
+            }
+            // What cannot be read cannot return: its senders still have it.
+            let Some(block) = self.stored(node).and_then(|bytes| Block::decode(&bytes)) else { continue };
+            for (bytes, id) in block.transactions.iter().zip(&node.ids).skip(1) {
+                if self.index.best_place(id).is_none() {
+                    // A copy of its own: a slice would keep the whole block in memory.
+                    self.pool.insert(*id, Bytes::copy_from_slice(bytes));
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: UnixTime, bytes: Bytes) -> Result<Verdict, Rejection> {
+        if bytes.len() > MAX_BLOCK_LEN {
+            return Err(Rejection::mutated("block above the wire's largest payload"));
+        }
+        let (header, info) = match self.header_of(now, &bytes) {
+            Ok(known) => known,
+            Err(HeaderError::Invalid(rejection)) => return Err(rejection),
+            Err(HeaderError::Early) => return Ok(Verdict::Ignored("its time is too far ahead")),
+        };
+        if self.index.find(&info.hash).is_some() {
+            return Ok(Verdict::Known);
+        }
+        let Some(parent) = self.index.find(&header.previous) else {
+            return Ok(Verdict::Orphan { parent: header.previous });
+        };
+        if self.index.node(parent).tip.height.checked_add(1) != Some(header.height) {
+            return Err(Rejection::invalid("height is not one above the parent's"));
+        }
+        if self.store.is_behind() {
+            self.store.hand_over();
+            return Ok(Verdict::Ignored("store is behind"));
+        }
+        let ids = rules::body(&self.params, &bytes)?;
+        if self.index.repeats(parent, &ids) {
+            return Err(Rejection::invalid("transaction is in an ancestor already"));
+        }
+        let (hash, work, len) = (info.hash, info.work, bytes.len());
+        let seq = Some(self.store.append(bytes));
+        let id = self.index.insert(parent, NewBlock { header, hash, work, seq, len, ids });
+        let reorg = self.index.follow(id);
+        let best_changed = !reorg.joined.is_empty();
+        self.settle(&reorg);
+        for (_, seq) in self.index.prune() {
+            seq.into_iter().for_each(|seq| self.store.remove(seq));
+        }
+        if self.index.find(&hash).is_none() {
+            return Ok(Verdict::Ignored("too many side blocks"));
+        }
+        Ok(Verdict::Accepted { best_changed })
+    }
+
+    fn header_of(&self, now: UnixTime, block: &[u8]) -> Result<(Header, HeaderInfo), HeaderError> {
+        let bytes = block.get(..HEADER_LEN).ok_or(HeaderError::Invalid(Rejection::invalid("shorter than a header")))?;
+        rules::header(&self.params, &self.genesis, now, bytes)
+    }
+}
+
+impl Chain for ReferenceChain {
+    fn genesis(&self) -> Hash {
+        self.genesis
+    }
+
+    fn best(&self) -> Tip {
+        self.index.best().tip
+    }
+
+    fn position(&self, hash: &Hash) -> Option<Tip> {
+        self.index.find(hash).map(|id| self.index.node(id).tip)
+    }
+
+    fn locator(&self) -> Vec<Hash> {
+        let mut hashes = Vec::new();
+        let (mut height, mut step) = (self.best().height, 1u64);
+        while height > 0 && hashes.len() + 1 < LOCATOR_MAX {
+            hashes.extend(self.index.at(height).map(|node| node.tip.hash));
+            if hashes.len() >= LOCATOR_DENSE {
+                step = step.saturating_mul(2);
+            }
+            height = height.saturating_sub(step);
+        }
+        hashes.push(self.genesis);
+        hashes
+    }
+
+    fn headers_after(&self, locator: &mut dyn Iterator<Item = Hash>, stop: Option<Hash>, max: usize) -> Vec<Bytes> {
+        let known = locator.take(LOCATOR_MAX).find_map(|hash| {
+            let id = if hash.is_zero() { self.index.find(&self.genesis) } else { self.index.find(&hash) }?;
+            self.index.is_best(id).then(|| self.index.node(id).tip.height)
+        });
+        let mut headers = Vec::new();
+        for node in self.index.best_from(known.unwrap_or(0).saturating_add(1)).take(max.min(HEADERS_MAX)) {
+            headers.push(Bytes::copy_from_slice(&node.header));
+            if stop == Some(node.tip.hash) {
+                break;
+            }
+        }
+        headers
+    }
+
+    fn block(&self, hash: &Hash) -> Option<Bytes> {
+        self.stored(self.index.node(self.index.find(hash)?))
+    }
+
+    fn check_header(&self, now: UnixTime, header: &[u8]) -> Result<HeaderInfo, HeaderError> {
+        rules::header(&self.params, &self.genesis, now, header).map(|(_, info)| info)
+    }
+
+    fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError> {
+        self.header_of(now, block).map(|(_, info)| info)
+    }
+
+    fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict {
+        self.accept(now, block).unwrap_or_else(Verdict::Invalid)
+    }
+
+    fn submit_transaction(&mut self, _now: UnixTime, transaction: Bytes) -> Verdict {
+        if let Err(rejection) = rules::pooled(&transaction) {
+            return Verdict::Invalid(rejection);
+        }
+        let id = transaction::id(&transaction);
+        if self.pool.contains(&id) || self.index.best_place(&id).is_some() {
+            Verdict::Known
+        } else if self.pool.insert(id, transaction) {
+            Verdict::Accepted { best_changed: false }
+        } else {
+            Verdict::Ignored("the pool is full")
+        }
+    }
+
+    fn transaction_id(&self, transaction: &[u8]) -> Option<Hash> {
+        Transaction::decode(transaction).is_ok().then(|| transaction::id(transaction))
+    }
+
+    fn pool_ids(&self, max: usize) -> Vec<Hash> {
+        self.pool.ids().take(max).copied().collect()
+    }
+
+    fn pool_transaction(&self, id: &Hash) -> Option<Bytes> {
+        self.pool.get(id).cloned()
+    }
+
+    /// Passes whatever has the right layout: this chain has no use for challenges and proofs. An acceptance of a block that
+    /// we hold must tell its height; of one that we do not hold, nothing can be said.
+    fn gossip_id(&self, kind: Kind, payload: &[u8]) -> Hash {
+        let mut named = Vec::with_capacity(payload.len().saturating_add(1));
+        named.push(kind as u8);
+        named.extend_from_slice(payload);
+        crate::chain::sha256(&named)
+    }
+
+    fn check_gossip(&mut self, _now: UnixTime, kind: Kind, payload: &[u8]) -> Verdict {
+        match gossip::read(kind, payload) {
+            Err(rejection) => Verdict::Invalid(rejection),
+            Ok(Gossip::Accepted(hash, height)) if self.position(&hash).is_some_and(|tip| tip.height != height) => {
+                Verdict::Invalid(Rejection::invalid("accepted at another height"))
+            }
+            Ok(_) => Verdict::Accepted { best_changed: false },
+        }
+    }
+
+    fn turn_ended(&mut self) {
+        self.store.hand_over();
+    }
+}

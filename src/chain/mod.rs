@@ -1,0 +1,55 @@
+//! The reference chain: proof of work over SHA-256, a pool, and a store that survives `kill -9`.
+//!
+//! The engine knows only the [`Chain`](crate::proto::sync::chain::Chain) trait; this is one implementation of it, small
+//! enough to read and complete enough to run. Its formats are section 8 of the protocol. Accounts are names without keys
+//! and may go below zero: the chain orders transfers, it does not police them.
+//!
+//! | file          | why it is there                                                            |
+//! |---------------|----------------------------------------------------------------------------|
+//! | `transaction` | a transfer and its bytes                                                   |
+//! | `block`       | headers and blocks and their bytes                                         |
+//! | `merkle`      | the transaction root                                                       |
+//! | `pow`         | what valid work is, and the search for it                                  |
+//! | `genesis`     | the two numbers that make a network, and its first block                   |
+//! | `rules`       | what can be judged of a block without knowing its ancestors                |
+//! | `index`       | the tree of blocks in memory: work, ancestors, the best chain              |
+//! | `mempool`     | transactions that wait for a block                                         |
+//! | `gossip`      | the layouts of what this chain only passes on                               |
+//! | `store`       | the blocks on disk; `writer` is its helper thread, `open` opens the file   |
+//! | `ledger`      | [`ReferenceChain`]: all of these behind the engine's trait                 |
+//! | `audit`       | looking at a chain: iteration, balances, full verification                 |
+
+pub mod audit;
+pub mod block;
+pub mod genesis;
+mod gossip;
+mod index;
+pub mod ledger;
+pub mod mempool;
+pub mod merkle;
+mod open;
+pub mod pow;
+mod read;
+mod rules;
+pub mod store;
+pub mod transaction;
+mod writer;
+
+pub use audit::{VerifyError, VerifyReport};
+pub use block::{Block, Header};
+pub use genesis::{Params, ParamsError};
+pub use ledger::ReferenceChain;
+pub use mempool::Mempool;
+pub use open::OpenError;
+pub use pow::Miner;
+pub use store::{Health, Store, StoreError};
+pub use transaction::Transaction;
+
+use sha2::{Digest, Sha256};
+
+use crate::wire::Hash;
+
+/// SHA-256 of `bytes`: the name of a header or a transaction.
+pub fn sha256(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
+}

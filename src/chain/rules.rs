@@ -1,0 +1,106 @@
+//! What can be judged of a header or a block without knowing its ancestors.
+//!
+//! The order matters for blame. A block's hash names its header, and the header's root names its transactions. Whatever is
+//! wrong before the root was found to match may be the work of whoever passed the block on, so it is `mutated`; whatever is
+//! wrong after it was committed to by the miner, so the block itself is invalid for ever.
+
+use core::time::Duration;
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use crate::chain::block::{Block, Header, MAX_BLOCK_LEN};
+use crate::chain::genesis::Params;
+use crate::chain::transaction::{self, Transaction};
+use crate::chain::{merkle, pow};
+use crate::proto::sync::chain::{HeaderError, HeaderInfo, Rejection};
+use crate::time::UnixTime;
+use crate::wire::Hash;
+
+/// How far a header's time may be ahead of ours: more than honest clocks differ, as in Bitcoin.
+pub(super) const MAX_AHEAD: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Decodes a header and checks all that it proves alone. `genesis` passes by its hash: its work is not checked.
+pub(super) fn header(
+    params: &Params,
+    genesis: &Hash,
+    now: UnixTime,
+    bytes: &[u8],
+) -> Result<(Header, HeaderInfo), HeaderError> {
+    let invalid = |why| Err(HeaderError::Invalid(Rejection::invalid(why)));
+    let Some(header) = Header::decode(bytes) else {
+        return invalid("not a header of version 1");
+    };
+    let hash = header.hash();
+    let work = pow::work(params.difficulty());
+    let info = HeaderInfo { hash, previous: header.previous, height: header.height, work };
+    if hash == *genesis {
+        return Ok((header, info));
+    }
+    if header.height == 0 {
+        return invalid("another genesis");
+    }
+    if header.difficulty != params.difficulty() {
+        return invalid("not the chain's difficulty");
+    }
+    if !pow::meets(&hash, header.difficulty) {
+        return invalid("not enough work");
+    }
+    if header.time > now.plus(MAX_AHEAD) {
+        return Err(HeaderError::Early);
+    }
+    Ok((header, info))
+}
+
+/// Checks everything under a header that passed: framing, root, each transaction, the reward. The transactions' ids.
+pub(super) fn body(params: &Params, bytes: &Bytes) -> Result<Vec<Hash>, Rejection> {
+    if bytes.len() > MAX_BLOCK_LEN {
+        return Err(Rejection::mutated("block above the wire's largest payload"));
+    }
+    let block = Block::decode(bytes).ok_or(Rejection::mutated("block with wrong framing"))?;
+    let ids = block.ids();
+    if merkle::root(&ids) != block.header.root {
+        return Err(Rejection::mutated("transactions are not the ones of the root"));
+    }
+    if ids.is_empty() {
+        return Err(Rejection::invalid("block without a reward"));
+    }
+    let mut seen = HashSet::with_capacity(ids.len());
+    for (position, (bytes, id)) in block.transactions.iter().zip(&ids).enumerate() {
+        let transaction = transaction(bytes)?;
+        if position == 0 {
+            reward(params, &transaction)?;
+        } else if transaction.is_reward() {
+            return Err(Rejection::invalid("reward that is not the first transaction"));
+        }
+        if !seen.insert(id) {
+            return Err(Rejection::invalid("transaction twice in a block"));
+        }
+    }
+    Ok(ids)
+}
+
+/// Checks a transaction that is to wait in the pool.
+pub(super) fn pooled(bytes: &[u8]) -> Result<(), Rejection> {
+    if transaction(bytes)?.is_reward() {
+        return Err(Rejection::invalid("reward outside a block"));
+    }
+    Ok(())
+}
+
+fn transaction(bytes: &[u8]) -> Result<Transaction<'_>, Rejection> {
+    if bytes.len() > transaction::MAX_LEN {
+        return Err(Rejection::invalid("transaction above the wire's largest payload"));
+    }
+    Transaction::decode(bytes).map_err(|error| Rejection::invalid(error.why()))
+}
+
+fn reward(params: &Params, first: &Transaction<'_>) -> Result<(), Rejection> {
+    if !first.is_reward() {
+        return Err(Rejection::invalid("first transaction is not the reward"));
+    }
+    if first.amount != params.reward() {
+        return Err(Rejection::invalid("not the chain's reward"));
+    }
+    Ok(())
+}

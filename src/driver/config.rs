@@ -1,0 +1,133 @@
+//! The loop's settings, and the check that they make sense together.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::limits;
+use crate::link::OutboxLimits;
+use crate::wire::FrameRules;
+
+/// Settings of the loop. Start from the default and change what must differ; [`Config::validate`] is called by
+/// [`Driver::new`](super::Driver::new).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// What a connection accepts until [`Net::set_rules`](super::Net::set_rules) says otherwise.
+    pub rules: &'static FrameRules,
+    /// Connections at most, dials under way included. Further ones are closed when they are accepted.
+    pub connections: usize,
+    /// Commands from handles that may wait.
+    pub commands: usize,
+    /// Connections that the kernel may hold ready before they are accepted.
+    pub backlog: i32,
+    /// A listener on an IPv6 address takes IPv4 connections as well.
+    pub dual_stack: bool,
+    /// The loop's read buffer, in bytes.
+    pub read_buffer: usize,
+    /// Bytes read from one connection in one turn.
+    pub turn_bytes: usize,
+    /// Frames delivered from one connection in one turn.
+    pub turn_frames: usize,
+    /// Connections accepted from one listener in one turn.
+    pub turn_accepts: usize,
+    /// How much one connection may queue.
+    pub outbox: OutboxLimits,
+    /// Memory for unfinished frames over all connections, in bytes. Above it large frames are not read further.
+    pub receive_budget: usize,
+    /// Memory for queued frames over all connections, in bytes; a payload that many share counts once. Above it only
+    /// critical frames are queued.
+    pub send_budget: usize,
+    /// Close a peer that took no byte for this long while something is queued.
+    pub write_stall: Duration,
+    /// Close a peer that sent no byte of an unfinished frame for this long, or was slower than this and 64 KiB/s.
+    pub frame_stall: Duration,
+    /// How long connections may flush when the loop stops.
+    pub stop_drain: Duration,
+    /// After a turn that found work, look for more for this long before sleeping. Saves the wake-up, burns the core.
+    pub spin: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            rules: FrameRules::greeting(),
+            connections: limits::CONNECTIONS,
+            commands: limits::COMMANDS,
+            backlog: limits::BACKLOG,
+            dual_stack: false,
+            read_buffer: limits::READ_BUFFER,
+            turn_bytes: limits::TURN_BYTES,
+            turn_frames: limits::TURN_FRAMES,
+            turn_accepts: limits::TURN_ACCEPTS,
+            outbox: OutboxLimits::default(),
+            receive_budget: limits::RECEIVE_BUDGET,
+            send_budget: limits::SEND_BUDGET,
+            write_stall: limits::WRITE_STALL,
+            frame_stall: limits::FRAME_STALL,
+            stop_drain: limits::STOP_DRAIN,
+            spin: None,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every setting and every relation between them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with everything that is wrong, not only the first.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut check = |holds: bool, problem: &'static str| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        check(self.connections >= 1, "connections must be at least 1");
+        check(self.connections <= u32::MAX as usize / 2, "connections must be below 2^31");
+        check(self.commands >= 1, "commands must be at least 1");
+        check(self.backlog >= 1, "backlog must be at least 1");
+        check(self.read_buffer >= 1024, "read_buffer must be at least 1024 bytes");
+        check(self.turn_bytes >= 1, "turn_bytes must be at least 1");
+        check(self.turn_frames >= 1, "turn_frames must be at least 1");
+        check(self.turn_accepts >= 1, "turn_accepts must be at least 1");
+        check(self.outbox.low <= self.outbox.high, "outbox.low must not be above outbox.high");
+        check(self.outbox.high <= self.outbox.hard, "outbox.high must not be above outbox.hard");
+        check(self.outbox.high >= 1, "outbox.high must be at least 1");
+        check(self.receive_budget >= limits::LARGE_FRAME, "receive_budget must be at least 64 KiB");
+        check(self.send_budget >= self.outbox.high, "send_budget must not be below outbox.high");
+        check(!self.write_stall.is_zero(), "write_stall must not be zero");
+        check(!self.frame_stall.is_zero(), "frame_stall must not be zero");
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    }
+}
+
+/// What is wrong with a [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// One sentence each.
+    pub problems: Vec<&'static str>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_every_problem_is_listed() {
+        let mut config = Config::default();
+        assert_eq!(config.validate(), Ok(()));
+        config.connections = 0;
+        config.outbox.low = config.outbox.hard + 1;
+        config.write_stall = Duration::ZERO;
+        assert_eq!(config.validate().unwrap_err().problems.len(), 3);
+    }
+}

@@ -1,0 +1,114 @@
+//! From queues to sockets, and the orderly end of a connection.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+
+use mio::net::TcpStream;
+
+use super::conn::Life;
+use super::net::{Net, Notice};
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::limits::{LINGER, TURN_WRITE_BYTES};
+use crate::link::Progress;
+
+impl Net {
+    /// Flushes every connection that has something to write or to end.
+    pub(super) fn flush_dirty(&mut self) {
+        let mut dirty = core::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            if let Some(conn) = self.conn_mut(id) {
+                conn.flags.dirty = false;
+                self.flush(id);
+            }
+        }
+        // What became dirty meanwhile is for the next turn; the list's memory is used again.
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        } else {
+            dirty.append(&mut self.dirty);
+            self.dirty = dirty;
+        }
+    }
+
+    /// Writes as much as the socket takes, within the turn's budget.
+    pub(super) fn flush(&mut self, id: ConnId) {
+        let now = self.now.at;
+        let low = self.config.outbox.low;
+        let index = id.index() as usize;
+        let Some(conn) = self.conns.get_mut(index).filter(|conn| conn.generation == id.generation()) else { return };
+        if matches!(conn.life, Life::Connecting(_) | Life::Lingering { .. }) {
+            return;
+        }
+        if conn.flags.writable && !conn.link.outbox.is_empty() {
+            let stream = &conn.stream;
+            let flush = conn.link.outbox.flush(&mut self.pool, TURN_WRITE_BYTES, |slices| write(stream, slices));
+            conn.counters.bytes_out += flush.bytes as u64;
+            conn.counters.frames_out += flush.frames as u64;
+            self.totals.bytes_out += flush.bytes as u64;
+            self.totals.frames_out += flush.frames as u64;
+            if flush.bytes > 0 {
+                conn.progressed = now;
+            }
+            match flush.progress {
+                Progress::Empty => {}
+                Progress::Blocked => conn.flags.writable = false,
+                Progress::Budget => {
+                    if !conn.flags.dirty {
+                        conn.flags.dirty = true;
+                        self.dirty.push(id);
+                    }
+                }
+                Progress::Failed(error) => {
+                    return self.bury(id, CloseReason::Io(error.kind()));
+                }
+            }
+            if conn.flags.high && conn.link.outbox.queued_bytes() <= low {
+                conn.flags.high = false;
+                self.notices.push_back(Notice::Writable(id));
+            }
+        }
+        self.settle(id);
+    }
+
+    /// Arms the deadline of what is still queued, or ends a connection that has drained.
+    fn settle(&mut self, id: ConnId) {
+        let now = self.now.at;
+        let stall = self.config.write_stall;
+        let Some(conn) = self.conn_mut(id) else { return };
+        let is_empty = conn.link.outbox.is_empty();
+        match conn.life {
+            Life::Open if !is_empty => {
+                let at = conn.progressed + stall;
+                self.arm(id, at);
+            }
+            Life::Draining { reason, linger: false, .. } => self.bury(id, reason),
+            Life::Draining { reason, .. } if is_empty => {
+                if conn.stream.shutdown(Shutdown::Write).is_err() {
+                    return self.bury(id, reason);
+                }
+                let until = now + LINGER;
+                conn.life = Life::Lingering { reason, until };
+                // There may be bytes that were never read, and no edge for them.
+                conn.flags.readable = true;
+                self.arm(id, until);
+                self.make_ready(id);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One vectored write that never raises SIGPIPE: the embedding program may not have told the system to ignore it, and
+/// the standard library's vectored write, unlike its plain one, does not say so itself.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    const MSG_NOSIGNAL: i32 = 0x4000;
+    stream.try_io(|| socket2::SockRef::from(stream).send_vectored_with_flags(slices, MSG_NOSIGNAL))
+}
+
+/// One vectored write. Here the socket itself carries the option not to raise SIGPIPE.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn write(mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    io::Write::write_vectored(&mut stream, slices)
+}

@@ -1,0 +1,139 @@
+//! Listeners: bound with care, accepted from within a budget, backed off when the system runs out.
+//!
+//! Errors of `accept` are of two kinds. Those of the connection that was waiting (it is gone already, or a firewall says
+//! no) are counted and the next one is taken. Those of our own resources would come again at once, for ever: the
+//! listener rests, longer each time, and then tries by itself, since no new edge comes for connections that wait.
+
+use core::time::Duration;
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+use socket2::{Domain, Protocol as Transport, Socket, Type};
+
+use super::config::Config;
+use super::conn::{Conn, Life};
+use super::errno::is_resource;
+use super::run::listener_token;
+use super::timer::Due;
+use super::{Driver, Event, Protocol};
+use crate::id::Direction;
+use crate::limits::{ACCEPT_PAUSE, ACCEPT_PAUSE_MAX};
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: TcpListener,
+    /// Connections may be waiting.
+    pub(super) ready: bool,
+    /// Resting until its timer.
+    resting: bool,
+    /// How long the next rest is.
+    pause: Duration,
+}
+
+impl Listener {
+    pub(super) fn bind(address: SocketAddr, config: &Config) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Transport::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!config.dual_stack)?;
+        }
+        // On Unix: bind although old connections of this port still linger. Elsewhere the option means something else.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(config.backlog)?;
+        let socket = TcpListener::from_std(socket.into());
+        Ok(Listener { socket, ready: true, resting: false, pause: ACCEPT_PAUSE })
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.ready && !self.resting
+    }
+
+    /// The rest is over.
+    pub(super) fn wake(&mut self) {
+        self.resting = false;
+    }
+}
+
+impl<P: Protocol> Driver<P> {
+    /// Binds and listens; answers the real address when port 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says to the address: in use, not ours, not allowed.
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let mut listener = Listener::bind(address, &self.net.config)?;
+        let bound = listener.socket.local_addr()?;
+        let token = listener_token(self.listeners.len());
+        self.net.registry.register(&mut listener.socket, Token(token), Interest::READABLE)?;
+        self.listeners.push(listener);
+        Ok(bound)
+    }
+
+    /// Takes waiting connections from every listener, up to the turn's budget for each.
+    pub(super) fn accept_all(&mut self) {
+        for index in 0..self.listeners.len() {
+            let budget = self.net.config.turn_accepts;
+            for _ in 0..budget {
+                let Some(listener) = self.listeners.get_mut(index).filter(|listener| listener.is_waiting()) else {
+                    break;
+                };
+                match listener.socket.accept() {
+                    Ok((stream, remote)) => {
+                        listener.pause = ACCEPT_PAUSE;
+                        self.admit(stream, remote);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
+                    Err(error) => self.accept_failed(index, &error),
+                }
+            }
+        }
+    }
+
+    fn accept_failed(&mut self, index: usize, error: &io::Error) {
+        self.net.totals.accept_errors += 1;
+        let Some(listener) = self.listeners.get_mut(index) else { return };
+        // An error of the listener itself would come again at once as well.
+        let of_listener = matches!(error.kind(), io::ErrorKind::InvalidInput) || error.raw_os_error() == Some(EBADF);
+        if is_resource(error) || of_listener {
+            listener.resting = true;
+            let pause = listener.pause;
+            listener.pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            let at = self.net.now.at + pause;
+            self.net.timers.arm(at, Due::Listener(index));
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, remote: SocketAddr) {
+        let net = &mut self.net;
+        if net.is_full() {
+            net.totals.refused += 1;
+            net.totals.refused_limit += 1;
+            return;
+        }
+        if !self.protocol.admit(net.now, remote) {
+            net.totals.refused += 1;
+            net.totals.refused_admit += 1;
+            return;
+        }
+        // The connection may be gone again already; then one of these says so and there is nothing to report.
+        let opened = stream.set_nodelay(true).and_then(|()| stream.local_addr()).and_then(|local| {
+            let mut conn = Conn::new(stream, Life::Open, net.config.rules);
+            conn.flags.writable = true;
+            Ok((net.insert(conn)?, local))
+        });
+        match opened {
+            Ok((conn, local)) => {
+                net.totals.accepted += 1;
+                let direction = Direction::Inbound;
+                self.protocol.handle(net.now, Event::Opened { conn, remote, local, direction }, net);
+            }
+            Err(_) => net.totals.refused += 1,
+        }
+    }
+}
+
+const EBADF: i32 = 9;

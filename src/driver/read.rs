@@ -1,0 +1,216 @@
+//! From readiness to frames: one connection's share of a turn.
+
+use std::io::{self, IoSliceMut, Read};
+
+use super::conn::Life;
+use super::net::Net;
+use super::timer::Due;
+use super::{Driver, Event, Protocol};
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::limits::RECEIVE_RETRY;
+use crate::link::Inbox;
+use crate::wire::{FrameError, FrameRules, Payload};
+
+/// Why reading a connection stopped.
+enum Pause {
+    /// The socket has no more.
+    Drained,
+    /// The budget is used up.
+    Budget,
+    /// The protocol asked for it, or closed the connection.
+    Protocol,
+    /// The loop holds too much already.
+    Starved,
+    /// The bytes can never be a frame.
+    Violation(FrameError),
+    /// The stream ended or failed.
+    Ended(CloseReason),
+}
+
+impl<P: Protocol> Driver<P> {
+    /// Reads and delivers until the socket is drained or the connection's budget is used up.
+    pub(super) fn read(&mut self, id: ConnId) {
+        let net = &mut self.net;
+        let Some(conn) = net.conn_mut(id).filter(|conn| conn.is_open() && !conn.flags.paused) else { return };
+        if !conn.flags.readable && !conn.link.inbox.has_stash() {
+            return;
+        }
+        // Taken out while frames are lent from it, so that the protocol may do anything to the connection meanwhile.
+        let mut inbox = core::mem::take(&mut conn.link.inbox);
+        let held = inbox.held();
+        net.held = net.held.saturating_sub(held);
+        let pause = self.read_into(id, &mut inbox);
+
+        let net = &mut self.net;
+        let now = net.now.at;
+        let stall = net.config.frame_stall;
+        match net.conn_mut(id).filter(|conn| conn.is_open()) {
+            Some(conn) => {
+                if matches!(pause, Pause::Starved) {
+                    inbox.excuse(now);
+                }
+                let (held, deadline) = (inbox.held(), inbox.deadline(stall));
+                conn.link.inbox = inbox;
+                net.held += held;
+                if let Some(deadline) = deadline {
+                    net.arm(id, deadline);
+                }
+            }
+            None => inbox.clear(&mut net.pool),
+        }
+        match pause {
+            Pause::Drained | Pause::Protocol => {}
+            Pause::Budget => net.make_ready(id),
+            Pause::Starved => net.starve(id),
+            Pause::Ended(reason) => net.bury(id, reason),
+            Pause::Violation(error) => {
+                self.protocol.violation(net.now, id, error, net);
+                net.close(id, CloseReason::Frame(error), core::time::Duration::ZERO);
+            }
+        }
+    }
+
+    fn read_into(&mut self, id: ConnId, inbox: &mut Inbox) -> Pause {
+        let Driver { protocol, net, buffer, .. } = self;
+        let mut frames_left = net.config.turn_frames;
+        let mut bytes_left = net.config.turn_bytes;
+        if inbox.has_stash()
+            && let Some(pause) = deliver(protocol, net, id, inbox, &[], &mut frames_left)
+        {
+            return pause;
+        }
+        loop {
+            if bytes_left == 0 {
+                return Pause::Budget;
+            }
+            if inbox.is_large() && net.held + inbox.held() > net.config.receive_budget {
+                return Pause::Starved;
+            }
+            let now = net.now.at;
+            let Some(conn) = net.conn_mut(id) else { return Pause::Protocol };
+            let size = buffer.len().min(bytes_left);
+            let room = buffer.get_mut(..size).unwrap_or_default();
+            let (outcome, direct) = match inbox.space() {
+                // What a large frame misses goes where it belongs, what follows it into the buffer: one call for both.
+                Some(space) => {
+                    let direct = space.len();
+                    (conn.stream.read_vectored(&mut [IoSliceMut::new(space), IoSliceMut::new(room)]), direct)
+                }
+                None => (conn.stream.read(room), 0),
+            };
+            let count = match outcome {
+                Ok(0) if inbox.is_at_boundary() => return Pause::Ended(CloseReason::RemoteClosed),
+                Ok(0) => return Pause::Ended(CloseReason::TruncatedFrame),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    conn.flags.readable = false;
+                    return Pause::Drained;
+                }
+                Err(error) => return Pause::Ended(CloseReason::Io(error.kind())),
+            };
+            conn.counters.bytes_in += count as u64;
+            // A short read has emptied the socket, and what comes later is a new edge. After the peer's end there is no
+            // later edge, so then the socket is read until it says so itself.
+            let drained = count < direct + size && !conn.flags.ended;
+            if drained {
+                conn.flags.readable = false;
+            }
+            net.totals.bytes_in += count as u64;
+            bytes_left = bytes_left.saturating_sub(count);
+            if direct > 0 {
+                inbox.advance(count.min(direct), now);
+            }
+            let input = buffer.get(..count.saturating_sub(direct)).unwrap_or_default();
+            if let Some(pause) = deliver(protocol, net, id, inbox, input, &mut frames_left) {
+                return pause;
+            }
+            if drained {
+                return Pause::Drained;
+            }
+        }
+    }
+
+    /// Throws away what arrives on a connection that lingers, until the peer ends it.
+    pub(super) fn discard(&mut self, id: ConnId) {
+        let Driver { net, buffer, .. } = self;
+        let Some(conn) = net.conn_mut(id) else { return };
+        let Life::Lingering { reason, .. } = conn.life else { return };
+        if !conn.flags.readable {
+            return;
+        }
+        match conn.stream.read(buffer) {
+            Ok(0) => net.bury(id, reason),
+            Ok(_) => net.make_ready(id),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => net.make_ready(id),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.flags.readable = false,
+            Err(_) => net.bury(id, reason),
+        }
+    }
+}
+
+/// Gives every whole frame to the protocol. `None` when more bytes are needed.
+fn deliver<P: Protocol>(
+    protocol: &mut P,
+    net: &mut Net,
+    id: ConnId,
+    inbox: &mut Inbox,
+    mut input: &[u8],
+    frames_left: &mut usize,
+) -> Option<Pause> {
+    let now = net.now;
+    let mut rules: &'static FrameRules = net.conn(id)?.rules;
+    loop {
+        if *frames_left == 0 {
+            inbox.stash(&mut input, &mut net.pool);
+            return Some(Pause::Budget);
+        }
+        let frame = match inbox.next(&mut input, rules, now.at, &mut net.pool) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return None,
+            Err(error) => return Some(Pause::Violation(error)),
+        };
+        *frames_left -= 1;
+        net.totals.frames_in += 1;
+        if let Some(conn) = net.conn_mut(id) {
+            conn.counters.frames_in += 1;
+        }
+        // A second hold on a buffer of its own, to have it back if the protocol does not keep it.
+        let spare = match &frame.payload {
+            Payload::Given(bytes) => Some(bytes.clone()),
+            Payload::Lent(_) => None,
+        };
+        protocol.handle(now, Event::Frame { conn: id, frame }, net);
+        if let Some(spare) = spare {
+            net.pool.recycle(spare);
+        }
+        match net.conn(id) {
+            Some(conn) if conn.is_open() && !conn.flags.paused => rules = conn.rules,
+            Some(conn) if conn.is_open() => {
+                inbox.stash(&mut input, &mut net.pool);
+                return Some(Pause::Protocol);
+            }
+            _ => return Some(Pause::Protocol),
+        }
+    }
+}
+
+impl Net {
+    /// Lets a connection wait until memory may have become free.
+    fn starve(&mut self, id: ConnId) {
+        if self.starved.is_empty() {
+            self.timers.arm(self.now.at + RECEIVE_RETRY, Due::Receive);
+        }
+        if !self.starved.contains(&id) {
+            self.starved.push(id);
+        }
+    }
+
+    /// Lets the connections that wait for memory try again.
+    pub(super) fn feed_starved(&mut self) {
+        for id in core::mem::take(&mut self.starved) {
+            self.make_ready(id);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The turn: in which order things happen, and for how long.
+
+use core::fmt;
+use core::time::Duration;
+use std::io;
+use std::time::Instant as SystemInstant;
+
+use mio::{Events, Poll, Token, Waker};
+
+use super::clock::Clock;
+use super::config::Config;
+use super::handle::{Commands, Handle};
+use super::listen::Listener;
+use super::net::{Net, Notice};
+use super::timer::Due;
+use super::{Event, Protocol};
+use crate::close::CloseReason;
+use crate::limits::TURN_TIME;
+use crate::time::{Instant, Now};
+
+/// Events taken from the system in one turn; the others are there next turn.
+const EVENTS: usize = 1024;
+const WAKER: usize = usize::MAX;
+
+/// The token of a listener. Connections count from 0 up, listeners from the top down.
+pub(super) fn listener_token(index: usize) -> usize {
+    WAKER - 1 - index
+}
+
+/// The loop: a protocol, its connections and the thread that calls [`Driver::run`] or [`Driver::turn`].
+pub struct Driver<P: Protocol> {
+    pub(super) protocol: P,
+    pub(super) net: Net,
+    pub(super) buffer: Vec<u8>,
+    pub(super) listeners: Vec<Listener>,
+    commands: Commands<P::Command>,
+    clock: Clock,
+    poll: Poll,
+    events: Events,
+    /// The last turn found work, so the next may be close.
+    busy: bool,
+    finished: bool,
+}
+
+impl<P: Protocol + fmt::Debug> fmt::Debug for Driver<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("protocol", &self.protocol).field("net", &self.net).finish_non_exhaustive()
+    }
+}
+
+impl<P: Protocol> Driver<P> {
+    /// A loop without listeners and connections.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` with a [`ConfigError`](super::ConfigError) when the settings make no sense; what the system says
+    /// when it has no descriptor for the loop.
+    pub fn new(config: Config, protocol: P) -> io::Result<Self> {
+        config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), Token(WAKER))?;
+        let commands = Commands::new(waker, config.commands)?;
+        let clock = Clock::new();
+        let registry = poll.registry().try_clone()?;
+        Ok(Driver {
+            protocol,
+            buffer: vec![0; config.read_buffer],
+            net: Net::new(config, registry, clock.now()),
+            listeners: Vec::new(),
+            commands,
+            clock,
+            poll,
+            events: Events::with_capacity(EVENTS),
+            busy: false,
+            finished: false,
+        })
+    }
+
+    /// A way into the loop for other threads.
+    pub fn handle(&self) -> Handle<P::Command> {
+        self.commands.handle()
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> &P {
+        &self.protocol
+    }
+
+    /// The protocol, to change.
+    pub fn protocol_mut(&mut self) -> &mut P {
+        &mut self.protocol
+    }
+
+    /// The connections, to look at.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// Gives the protocol access to the connections outside of an event, as at start.
+    pub fn with<R>(&mut self, f: impl FnOnce(&mut P, Now, &mut Net) -> R) -> R {
+        self.net.now = self.clock.now();
+        f(&mut self.protocol, self.net.now, &mut self.net)
+    }
+
+    /// Turns until stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Driver::turn`].
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.turn(None)? {}
+        Ok(())
+    }
+
+    /// One turn: waits at most `timeout` (`None`: until something happens), handles what is ready, flushes. False once
+    /// stopped. May return early and without having done anything.
+    ///
+    /// # Errors
+    ///
+    /// Only when the system's readiness interface itself fails; errors of sockets are events.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        if self.finished {
+            return Ok(false);
+        }
+        self.net.now = self.clock.now();
+        self.wait(timeout)?;
+        self.net.now = self.clock.now();
+        let started = self.net.now.at;
+        self.note_readiness();
+        self.run_commands();
+        if self.net.stop_asked && !self.net.stopping {
+            self.begin_stop();
+        }
+        self.accept_all();
+        self.serve_ready(started);
+        self.run_timers();
+        self.deliver_notices();
+        self.protocol.turn_ended(self.net.now, &mut self.net);
+        self.net.flush_dirty();
+        if self.net.stopping && self.net.conns.is_empty() && self.net.notices.is_empty() {
+            self.finished = true;
+            self.commands.end();
+        }
+        Ok(!self.finished)
+    }
+
+    /// How long the next turn may wait: for embedders that nest the loop's descriptor in a loop of their own. `None`:
+    /// until the descriptor is readable.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = match (self.net.timers.next(), self.protocol.deadline()) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        deadline.filter(|at| *at != Instant::NEVER).map(|at| at.since(self.clock.now().at))
+    }
+
+    /// True when there is something to do that no readiness announces.
+    fn has_work(&self) -> bool {
+        let net = &self.net;
+        !net.ready.is_empty()
+            || !net.dirty.is_empty()
+            || !net.notices.is_empty()
+            || self.commands.is_awake()
+            || (net.stop_asked && !net.stopping)
+            || (net.stopping && net.conns.is_empty())
+            || self.listeners.iter().any(Listener::is_waiting)
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let mut wait = match (timeout, self.next_timeout()) {
+            (Some(asked), Some(next)) => Some(asked.min(next)),
+            (asked, next) => asked.or(next),
+        };
+        if let Some(spin) = self.net.config.spin
+            && self.busy
+            && wait != Some(Duration::ZERO)
+        {
+            let spin = wait.map_or(spin, |wait| wait.min(spin));
+            let start = SystemInstant::now();
+            while start.elapsed() < spin {
+                self.poll(Some(Duration::ZERO))?;
+                if !self.events.is_empty() || self.commands.is_awake() {
+                    return Ok(());
+                }
+                core::hint::spin_loop();
+            }
+            wait = wait.map(|wait| wait.saturating_sub(spin));
+        }
+        self.poll(wait)?;
+        self.busy = !self.events.is_empty() || !self.net.ready.is_empty();
+        Ok(())
+    }
+
+    fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, wait) {
+            // A signal: the turn goes on with what it has, so that timers and a stop asked for by a handler are seen.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Turns events into flags before anything is handled, so that no event can meet the next owner of a slot.
+    fn note_readiness(&mut self) {
+        for event in &self.events {
+            let token = event.token().0;
+            if token == WAKER {
+                continue;
+            }
+            if let Some(listener) = self.listeners.get_mut((WAKER - 1).wrapping_sub(token)) {
+                listener.ready = true;
+                continue;
+            }
+            let Some(conn) = self.net.conns.get_mut(token) else { continue };
+            conn.flags.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            conn.flags.writable |= event.is_writable() || event.is_error();
+            conn.flags.ended |= event.is_read_closed() || event.is_error();
+            if !conn.flags.ready {
+                conn.flags.ready = true;
+                if let Ok(index) = u32::try_from(token) {
+                    self.net.ready.push_back(crate::id::ConnId::new(index, conn.generation));
+                }
+            }
+        }
+    }
+
+    fn run_commands(&mut self) {
+        if !self.commands.is_awake() {
+            return;
+        }
+        self.commands.rearm();
+        self.net.stop_asked |= self.commands.stop_asked();
+        for _ in 0..self.net.config.commands {
+            let Some(command) = self.commands.next() else { return };
+            self.protocol.handle(self.net.now, Event::Command(command), &mut self.net);
+        }
+        self.commands.keep_awake();
+    }
+
+    /// Serves each connection that was ready when the turn began once, as long as the turn's time lasts.
+    fn serve_ready(&mut self, started: Instant) {
+        for _ in 0..self.net.ready.len() {
+            let Some(id) = self.net.ready.pop_front() else { return };
+            let Some(conn) = self.net.conn_mut(id) else { continue };
+            conn.flags.ready = false;
+            if conn.is_connecting() && !self.finish_dial(id) {
+                continue;
+            }
+            self.net.make_dirty_if_queued(id);
+            self.read(id);
+            self.discard(id);
+            self.net.now = self.clock.now();
+            if self.net.now.at.since(started) > TURN_TIME {
+                return;
+            }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.net.now.at;
+        while let Some((at, due)) = self.net.timers.pop(now) {
+            match due {
+                Due::Conn(id) => self.net.check_deadline(id, at),
+                Due::Listener(index) => {
+                    if let Some(listener) = self.listeners.get_mut(index) {
+                        listener.wake();
+                    }
+                }
+                Due::Receive => self.net.feed_starved(),
+            }
+        }
+        if self.protocol.deadline().is_some_and(|at| at <= now) {
+            self.protocol.handle(self.net.now, Event::Timer, &mut self.net);
+        }
+    }
+
+    /// Tells what happened outside of events. Notices that this causes are for the next turn.
+    fn deliver_notices(&mut self) {
+        for _ in 0..self.net.notices.len() {
+            let event = match self.net.notices.pop_front() {
+                Some(Notice::DialFailed { dial, remote, reason }) => Event::DialFailed { dial, remote, reason },
+                Some(Notice::Writable(conn)) if self.net.conn(conn).is_none() => continue,
+                Some(Notice::Writable(conn)) => Event::Writable { conn },
+                Some(Notice::Closed(conn, reason)) => Event::Closed { conn, reason },
+                None => return,
+            };
+            self.protocol.handle(self.net.now, event, &mut self.net);
+        }
+    }
+
+    /// No new connections; those that stand may say their last word.
+    fn begin_stop(&mut self) {
+        self.net.stopping = true;
+        self.listeners.clear();
+        self.protocol.handle(self.net.now, Event::Stopping, &mut self.net);
+        let drain = self.net.config.stop_drain;
+        let ids: Vec<_> = self
+            .net
+            .conns
+            .iter()
+            .filter_map(|(key, conn)| {
+                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.is_connecting()))
+            })
+            .collect();
+        for (id, connecting) in ids {
+            if connecting {
+                self.net.bury(id, CloseReason::Shutdown);
+            } else {
+                self.net.close(id, CloseReason::Shutdown, drain);
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+impl<P: Protocol> std::os::fd::AsRawFd for Driver<P> {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.poll.as_raw_fd()
+    }
+}

@@ -1,0 +1,236 @@
+//! `peers.json`: the known peers as a file that operators, scripts and the C# library read.
+//!
+//! An object keyed by node id. The first five fields are everyone's, the rest are ours and may be missing; unknown ones are
+//! ignored:
+//!
+//! ```text
+//! {"node-a": {"NodeId": "node-a", "Address": "192.0.2.7:8333", "LastSeen": "2024-01-02T03:04:05.123Z",
+//!             "IsConnected": true, "ChainLength": 42,
+//!             "Reputation": 3, "FailureCount": 0, "ProtocolVersion": 2, "UserAgent": "Spacetime/1.0.0"}}
+//! ```
+//!
+//! The file is as trusted as the disk: every number is clamped, every bound of the table holds again, nobody is connected.
+//! A peer that cannot be dialed has the address `0.0.0.0:0`.
+
+use core::fmt;
+use core::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::{read_bounded, remove_leftover, replace_file, rfc3339, set_aside};
+use crate::proto::peer::address::Scope;
+use crate::proto::peer::manager::{NODE_ID_LEN_MAX, PeerRecord, SCORE_MAX};
+use crate::time::{Now, UnixTime};
+
+/// Peers in a file at most, as many as the table holds.
+pub const PEERS_MAX: usize = 10_000;
+/// Bytes in a file at most: room for [`PEERS_MAX`] peers of 800 bytes each, and no burden to read at start.
+pub const FILE_LEN_MAX: usize = 8 << 20;
+
+/// What was found in a file.
+#[derive(Debug, Default)]
+pub struct LoadedPeers {
+    /// The peers, by node id; empty when there is no file, or a problem.
+    pub peers: Vec<PeerRecord>,
+    /// To be reported.
+    pub problem: Option<LoadProblem>,
+}
+
+/// Why there is nothing to load although there is a file.
+#[derive(Debug)]
+pub enum LoadProblem {
+    /// It cannot be read at all. It stays where it is.
+    Unreadable(io::Error),
+    /// It is not what it should be.
+    Damaged {
+        /// What is wrong with it.
+        why: String,
+        /// Where it was put, or why it could not be moved.
+        set_aside: io::Result<PathBuf>,
+    },
+}
+
+impl fmt::Display for LoadProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadProblem::Unreadable(error) => write!(f, "cannot be read: {error}"),
+            LoadProblem::Damaged { why, set_aside: Ok(path) } => {
+                write!(f, "damaged: {why}; set aside as {}", path.display())
+            }
+            LoadProblem::Damaged { why, set_aside: Err(error) } => {
+                write!(f, "damaged: {why}; could not be set aside: {error}")
+            }
+        }
+    }
+}
+
+/// Loads the peers at `path`. A damaged file is renamed to `NAME.damaged-<unix seconds>`, of which only the newest is kept.
+pub fn load(path: &Path, now: Now) -> LoadedPeers {
+    remove_leftover(path);
+    let why = match read_bounded(path, FILE_LEN_MAX as u64) {
+        Ok(None) => return LoadedPeers::default(),
+        Ok(Some(bytes)) => match decode(&bytes, now) {
+            Ok(peers) => return LoadedPeers { peers, problem: None },
+            Err(error) => error.to_string(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => format!("larger than {FILE_LEN_MAX} bytes"),
+        Err(error) => return LoadedPeers { peers: Vec::new(), problem: Some(LoadProblem::Unreadable(error)) },
+    };
+    let problem = LoadProblem::Damaged { why, set_aside: set_aside(path, now.unix) };
+    LoadedPeers { peers: Vec::new(), problem: Some(problem) }
+}
+
+/// Saves `peers` at `path` in one step; at most [`PEERS_MAX`], and what fits [`FILE_LEN_MAX`], in the order given.
+///
+/// # Errors
+///
+/// As [`replace_file`]; the old file is still there then.
+pub fn save<'a>(path: &Path, peers: impl IntoIterator<Item = &'a PeerRecord>) -> io::Result<()> {
+    replace_file(path, &encode(peers)?)
+}
+
+/// The file's bytes for `peers`, as [`save`] writes them: a peer per line.
+///
+/// # Errors
+///
+/// None that can occur: text and numbers are always JSON.
+pub fn encode<'a>(peers: impl IntoIterator<Item = &'a PeerRecord>) -> io::Result<Vec<u8>> {
+    let mut bytes = b"{".to_vec();
+    let mut separator = "\n";
+    for peer in peers.into_iter().take(PEERS_MAX) {
+        let line = format!(
+            "{separator}{}: {}",
+            serde_json::to_string(&peer.node_id)?,
+            serde_json::to_string(&StoredPeer::from(peer))?
+        );
+        // What a hostile name can escape to must not make a file that the next start calls damaged.
+        if bytes.len() + line.len() + 3 > FILE_LEN_MAX {
+            break;
+        }
+        bytes.extend_from_slice(line.as_bytes());
+        separator = ",\n";
+    }
+    bytes.extend_from_slice(b"\n}\n");
+    Ok(bytes)
+}
+
+/// The peers that the file's bytes name, all disconnected and seen `now` as far as staleness goes.
+///
+/// # Errors
+///
+/// What is wrong, and in which line: not JSON, not such an object, more than [`PEERS_MAX`] peers.
+pub fn decode(bytes: &[u8], now: Now) -> Result<Vec<PeerRecord>, serde_json::Error> {
+    // A byte order mark is how some Windows programs begin any text.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let stored: StoredPeers = serde_json::from_slice(bytes)?;
+    Ok(stored.0.into_iter().map(|(node_id, peer)| peer.into_record(node_id, now)).collect())
+}
+
+/// One peer as the file has it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StoredPeer {
+    node_id: String,
+    #[serde(deserialize_with = "address")]
+    address: SocketAddr,
+    #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
+    last_seen: UnixTime,
+    is_connected: bool,
+    chain_length: i128,
+    #[serde(default)]
+    reputation: i128,
+    #[serde(default)]
+    failure_count: i128,
+    #[serde(default)]
+    protocol_version: i128,
+    #[serde(default)]
+    user_agent: String,
+}
+
+impl From<&PeerRecord> for StoredPeer {
+    fn from(peer: &PeerRecord) -> Self {
+        StoredPeer {
+            node_id: peer.node_id.clone(),
+            address: peer.address.unwrap_or(NOWHERE),
+            last_seen: peer.last_seen,
+            is_connected: peer.connected,
+            chain_length: peer.chain_length.into(),
+            reputation: peer.score.into(),
+            failure_count: peer.failures.into(),
+            protocol_version: peer.protocol_version.into(),
+            user_agent: peer.user_agent.clone(),
+        }
+    }
+}
+
+impl StoredPeer {
+    fn into_record(self, node_id: String, now: Now) -> PeerRecord {
+        let score_max = i128::from(SCORE_MAX);
+        PeerRecord {
+            node_id,
+            address: Some(self.address).filter(|address| Scope::of_socket(*address) != Scope::Unusable),
+            // A stamp from the future is of a clock that was wrong.
+            last_seen: self.last_seen.min(now.unix),
+            seen_at: now.at,
+            connected: false,
+            chain_length: u64::try_from(self.chain_length.clamp(0, u64::MAX.into())).unwrap_or(0),
+            score: i32::try_from(self.reputation.clamp(-score_max, score_max)).unwrap_or(0),
+            failures: u32::try_from(self.failure_count.clamp(0, u32::MAX.into())).unwrap_or(0),
+            protocol_version: i32::try_from(self.protocol_version.clamp(0, i32::MAX.into())).unwrap_or(0),
+            user_agent: self.user_agent,
+        }
+    }
+}
+
+/// An address that is well formed and means none.
+const NOWHERE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// The whole file; a type of its own to stop at the first peer too many instead of after the last.
+struct StoredPeers(BTreeMap<String, StoredPeer>);
+
+impl<'de> Deserialize<'de> for StoredPeers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PeersVisitor)
+    }
+}
+
+struct PeersVisitor;
+
+impl<'de> Visitor<'de> for PeersVisitor {
+    type Value = StoredPeers;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of peers by node id")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StoredPeers, A::Error> {
+        let mut peers = BTreeMap::new();
+        while let Some((node_id, peer)) = map.next_entry::<String, StoredPeer>()? {
+            if node_id.is_empty() || node_id.len() > NODE_ID_LEN_MAX {
+                return Err(A::Error::custom("a node id has 1 to 128 bytes"));
+            }
+            peers.insert(node_id, peer);
+            if peers.len() > PEERS_MAX {
+                return Err(A::Error::custom(format_args!("more than {PEERS_MAX} peers")));
+            }
+        }
+        Ok(StoredPeers(peers))
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    String::deserialize(deserializer)?.trim().parse().map_err(D::Error::custom)
+}
+
+fn write_time<S: serde::Serializer>(time: &UnixTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339::format(*time))
+}
+
+fn read_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixTime, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    rfc3339::parse(&text).ok_or_else(|| D::Error::custom("not an RFC 3339 time"))
+}

@@ -1,0 +1,109 @@
+//! Every limit of the pipes and the loop, each with its reason, and the relations between them that must hold.
+//!
+//! A limit that an embedder may move is a default here and a field of [`crate::driver::Config`]; the others are constants
+//! because nothing good comes from moving them.
+
+use core::time::Duration;
+
+use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD};
+
+/// A frame of more bytes than this, header included, gets a buffer of its own, so that it is read straight into the
+/// memory it will be given away in. Below it, copying an unfinished tail costs less than another allocation.
+pub const LARGE_FRAME: usize = 64 * 1024;
+
+/// The first size of a large frame's buffer; it doubles from here as bytes arrive. It is also all that a peer gains in
+/// memory beyond twice what it really sent.
+pub const LARGE_FRAME_STEP: usize = 64 * 1024;
+
+/// Small frames that wait to be sent are packed into chunks of at most this many bytes: large enough that four of them
+/// fill a vectored write, small enough that one half-used chunk is no loss.
+pub const CHUNK: usize = 64 * 1024;
+
+/// The first size of a chunk that does not come from the pool: one heartbeat for each of ten thousand peers stays small.
+pub const CHUNK_START: usize = 256;
+
+/// Payloads of at least this many bytes leave from the memory they were given in; a copy of fewer costs less than the
+/// two extra slices of a vectored write.
+pub const SHARE_FROM: usize = 4 * 1024;
+
+/// Slices in one vectored write. The kernel allows 1024; past 64 the gain is below the noise.
+pub const WRITE_SLICES: usize = 64;
+
+/// Bytes after which a vectored write takes no further segment: what a loopback socket takes at once.
+pub const WRITE_BYTES: usize = 256 * 1024;
+
+/// Copies are made in steps of this many bytes: a long copy whose target lies a few bytes past its source, modulo the
+/// page, runs many times slower on current processors.
+pub const COPY_STEP: usize = 2 * 1024;
+
+/// Empty chunks that the loop keeps: 2 MiB at most, enough for a sender's high mark twice over.
+pub const POOL_CHUNKS: usize = 32;
+
+/// Buffers of finished large frames that the loop keeps, and the largest one worth keeping. Fresh pages cost more than
+/// the read that fills them.
+pub const POOL_LARGE: usize = 2;
+/// See [`POOL_LARGE`].
+pub const POOL_LARGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Shared payloads of at least this many bytes are charged once to the send budget, however many queues hold them.
+pub const LEDGER_FROM: usize = 64 * 1024;
+
+/// Bytes queued to one connection beyond which frames are refused or dropped: one frame of the largest size and half of
+/// another.
+pub const OUTBOX_HARD: usize = 24 * 1024 * 1024;
+/// Bytes queued to one connection from which its sender should wait.
+pub const OUTBOX_HIGH: usize = 1024 * 1024;
+/// Bytes queued at which a sender that waits is told to go on.
+pub const OUTBOX_LOW: usize = 256 * 1024;
+
+/// The loop's one read buffer, in bytes.
+pub const READ_BUFFER: usize = 256 * 1024;
+/// Bytes read from one connection in one turn.
+pub const TURN_BYTES: usize = 256 * 1024;
+/// Frames delivered from one connection in one turn.
+pub const TURN_FRAMES: usize = 1024;
+/// Bytes written to one connection in one turn, so that a fast reader does not hold the loop.
+pub const TURN_WRITE_BYTES: usize = 1024 * 1024;
+/// Connections accepted from one listener in one turn.
+pub const TURN_ACCEPTS: usize = 64;
+/// How long a turn serves sockets before it flushes and looks at the timers; the rest is served next turn.
+pub const TURN_TIME: Duration = Duration::from_millis(20);
+
+/// Connections of one loop, dials included.
+pub const CONNECTIONS: usize = 1024;
+/// Connections that the kernel completes before they are accepted.
+pub const BACKLOG: i32 = 1024;
+/// Commands from handles that wait for the loop.
+pub const COMMANDS: usize = 1024;
+
+/// Memory for unfinished and undelivered frames, over all connections.
+pub const RECEIVE_BUDGET: usize = 256 * 1024 * 1024;
+/// Memory for queued frames, over all connections.
+pub const SEND_BUDGET: usize = 256 * 1024 * 1024;
+/// How long a connection that met the receive budget waits before it is read again.
+pub const RECEIVE_RETRY: Duration = Duration::from_millis(50);
+
+/// No byte written for this long while something is queued: the peer does not read.
+pub const WRITE_STALL: Duration = Duration::from_secs(30);
+/// No byte of an unfinished frame for this long: the peer does not write.
+pub const FRAME_STALL: Duration = Duration::from_secs(30);
+/// A frame's whole time is [`FRAME_STALL`] and its length at this many bytes per second.
+pub const FRAME_RATE: u64 = 64 * 1024;
+/// How long after the last byte of a farewell the socket is kept, so that bytes still arriving do not turn into a reset
+/// that destroys the farewell at the peer.
+pub const LINGER: Duration = Duration::from_millis(250);
+/// How long connections may flush when the loop stops.
+pub const STOP_DRAIN: Duration = Duration::from_secs(3);
+/// The first pause after `accept` ran out of descriptors or memory; it doubles to [`ACCEPT_PAUSE_MAX`].
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// See [`ACCEPT_PAUSE`].
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+const _: () = {
+    assert!(OUTBOX_LOW < OUTBOX_HIGH && OUTBOX_HIGH < OUTBOX_HARD);
+    assert!(OUTBOX_HARD > MAX_PAYLOAD as usize + HEADER_LEN, "every frame fits an empty queue");
+    assert!(SHARE_FROM + HEADER_LEN <= CHUNK, "what is not shared is packed");
+    assert!(LARGE_FRAME_STEP <= LARGE_FRAME);
+    assert!(SEND_BUDGET > OUTBOX_HARD && RECEIVE_BUDGET > MAX_PAYLOAD as usize);
+    assert!(WRITE_SLICES >= 4);
+};

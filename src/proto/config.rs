@@ -1,0 +1,105 @@
+//! What a node is told about itself and its limits.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::proto::peer::admission::AdmissionConfig;
+use crate::proto::sync::SyncConfig;
+
+/// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Our id: 1 to 128 bytes, not only white space.
+    pub node_id: String,
+    /// What we run: 1 to 256 bytes, not only white space.
+    pub user_agent: String,
+    /// The highest protocol version we announce: 1 or 2.
+    pub version: u8,
+    /// The port we accept connections on; 0 when we do not listen.
+    pub listening_port: u16,
+    /// Connections to keep by dialing known peers.
+    pub outbound: usize,
+    /// Peers to stay connected to, whatever happens.
+    pub connect: Vec<SocketAddr>,
+    /// Addresses to ask for peers when there are too few.
+    pub seeds: Vec<SocketAddr>,
+    /// Accept and share loopback and private addresses from anyone, not only from peers that are there too.
+    pub allow_private: bool,
+    /// Connection limits, rates and who is exempt from the per-address ones.
+    pub admission: AdmissionConfig,
+    /// Catching up.
+    pub sync: SyncConfig,
+    /// A dial may take this long.
+    pub dial_timeout: Duration,
+    /// Connect and handshake together may take this long.
+    pub handshake_timeout: Duration,
+    /// Time between two heartbeats, and between two pings.
+    pub heartbeat: Duration,
+    /// Nothing received for this long ends a connection.
+    pub idle_timeout: Duration,
+    /// A ping that is not answered within this ends a connection.
+    pub ping_timeout: Duration,
+    /// A peer that was not seen for this long is no longer known.
+    pub stale_after: Duration,
+    /// Time between two saves of the peer table.
+    pub save_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            node_id: "spacetime-node".to_owned(),
+            user_agent: concat!("spacetime-network/", env!("CARGO_PKG_VERSION")).to_owned(),
+            version: 2,
+            listening_port: 0,
+            outbound: 8,
+            connect: Vec::new(),
+            seeds: Vec::new(),
+            allow_private: false,
+            admission: AdmissionConfig::default(),
+            sync: SyncConfig::default(),
+            dial_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(90),
+            ping_timeout: Duration::from_secs(30),
+            stale_after: Duration::from_secs(300),
+            save_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// Everything that is wrong with these settings, a line each; empty when a node can run on them.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut text = |name: &str, value: &str, max: usize| {
+            if value.trim().is_empty() || value.len() > max {
+                problems.push(format!("{name} must have 1 to {max} bytes and not only white space"));
+            }
+        };
+        text("node_id", &self.node_id, 128);
+        text("user_agent", &self.user_agent, 256);
+        if !(1..=2).contains(&self.version) {
+            problems.push(format!("version must be 1 or 2, not {}", self.version));
+        }
+        for (name, duration) in [
+            ("dial_timeout", self.dial_timeout),
+            ("handshake_timeout", self.handshake_timeout),
+            ("heartbeat", self.heartbeat),
+            ("idle_timeout", self.idle_timeout),
+            ("ping_timeout", self.ping_timeout),
+            ("stale_after", self.stale_after),
+            ("save_interval", self.save_interval),
+        ] {
+            if duration.is_zero() {
+                problems.push(format!("{name} must be longer than zero"));
+            }
+        }
+        if self.idle_timeout <= self.heartbeat {
+            problems.push("idle_timeout must be longer than heartbeat, or quiet peers are dropped".to_owned());
+        }
+        problems
+    }
+}

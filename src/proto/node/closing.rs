@@ -1,0 +1,156 @@
+//! What a close means: for the connection, the peer's standing, the pool and the table of known peers.
+
+use core::net::SocketAddr;
+
+use crate::close::{Blame, CloseReason};
+use crate::id::{ConnId, DialId, Direction};
+use crate::proto::event::{Event, Output};
+use crate::proto::node::{Node, Timer};
+use crate::proto::peer::manager::PeerRecord;
+use crate::proto::peer::standing::Origin;
+use crate::proto::session::{Peer, Stage};
+use crate::proto::sync::chain::Chain;
+use crate::time::Now;
+
+impl<C: Chain> Node<C> {
+    /// Ends a connection from our side. What the peer did is settled now; the session waits for the driver's word.
+    pub(super) fn close(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if session.is_closing() {
+            return;
+        }
+        let remote = session.remote;
+        self.timers.remove(&(session.timer, Timer::Session(conn)));
+        let stage = core::mem::replace(&mut session.stage, Stage::Closing { reason, node_id: None });
+        let node_id = self.settle(now, conn, remote, stage, reason);
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.stage = Stage::Closing { reason, node_id };
+        }
+        self.outputs.push_back(Output::Close { conn, reason });
+    }
+
+    /// The driver's word: the connection is gone.
+    pub(super) fn on_closed(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
+        let Some(session) = self.sessions.remove(&conn) else { return };
+        self.timers.remove(&(session.timer, Timer::Session(conn)));
+        let (remote, stage) = (session.remote, session.stage);
+        self.admission.closed(conn);
+        let (reason, node_id) = match stage {
+            Stage::Closing { reason, node_id } => (reason, node_id),
+            stage => (reason, self.settle(now, conn, remote, stage, reason)),
+        };
+        *self.counters.closed.entry(reason.label()).or_default() += 1;
+        if let Direction::Outbound(dial) = session.direction {
+            self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        }
+        self.emit(match node_id {
+            Some(node_id) => Event::PeerDisconnected { conn, node_id, reason },
+            None => Event::HandshakeFailed { remote, reason },
+        });
+    }
+
+    /// Takes a session out of everything that counts on it; answers the peer's id when it had introduced itself.
+    fn settle(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        remote: SocketAddr,
+        stage: Stage,
+        reason: CloseReason,
+    ) -> Option<String> {
+        let peer = match stage {
+            Stage::Ready(peer) => Some(peer),
+            _ => None,
+        };
+        if let Some(peer) = &peer {
+            if self.by_id.get(&peer.node_id) == Some(&conn) {
+                self.by_id.remove(&peer.node_id);
+                self.peers.set_connected(&peer.node_id, false, now);
+            }
+            self.relay.peer_gone(conn);
+            self.sync.peer_gone(now, conn, &self.chain);
+        }
+        self.hold_against(now, remote, peer.as_deref(), reason);
+        peer.map(|peer| peer.node_id)
+    }
+
+    /// Reputation: by the address that the peer did not choose, and in the table by the id that it claimed.
+    fn hold_against(&mut self, now: Now, remote: SocketAddr, peer: Option<&Peer>, reason: CloseReason) {
+        if !reason.consequence().counts_as_failure {
+            return;
+        }
+        if let Some(peer) = peer {
+            self.peers.record_failure(&peer.node_id);
+        }
+        if reason.blame() == Blame::Misbehaved {
+            let exempt = self.is_exempt(remote);
+            if !exempt && self.standing.record_violation(Origin::of(remote.ip()), now.at) {
+                self.ban(now, remote);
+            }
+        }
+    }
+
+    /// Closes every connection from a blacklisted address.
+    fn ban(&mut self, now: Now, remote: SocketAddr) {
+        self.emit(Event::Blacklisted { remote });
+        let same: Vec<ConnId> = self
+            .sessions
+            .values()
+            .filter(|s| !s.is_closing() && self.is_banned(now, s.remote))
+            .map(|s| s.conn)
+            .collect();
+        for conn in same {
+            self.close(now, conn, CloseReason::Blacklisted);
+        }
+    }
+
+    /// Something useful came that was asked for, or was new and valid.
+    pub(super) fn record_success(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get(&conn) else { return };
+        let Some(peer) = session.peer() else { return };
+        self.peers.record_success(&peer.node_id);
+        self.standing.record_success(Origin::of(session.remote.ip()), now.at);
+    }
+
+    /// A request that was not answered in time; slowness alone never bans.
+    pub(super) fn record_slowness(&mut self, conn: ConnId) {
+        if let Some(peer) = self.sessions.get(&conn).and_then(|s| s.peer()) {
+            self.peers.record_failure(&peer.node_id);
+        }
+    }
+
+    /// A dial that ended without a connection.
+    pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
+        let Some((remote, _)) = self.dials.remove(&dial) else { return };
+        self.pool.dial_failed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.emit(Event::DialFailed { remote, reason });
+    }
+
+    /// At least one peer answers, so an address that does not is to blame for it.
+    fn is_online(&self) -> bool {
+        !self.by_id.is_empty()
+    }
+
+    /// Puts a peer that introduced itself into the table of known peers.
+    pub(super) fn remember_peer(&mut self, now: Now, peer: &Peer) {
+        let record = PeerRecord {
+            connected: true,
+            chain_length: peer.chain_length,
+            protocol_version: i32::from(peer.version),
+            user_agent: peer.user_agent.clone(),
+            ..PeerRecord::new(peer.node_id.clone(), peer.address, now)
+        };
+        // The table is for dials and reports: a peer that finds no room in it is served all the same.
+        let _ = self.peers.add(record);
+    }
+
+    /// Says goodbye to everyone.
+    pub(super) fn stop(&mut self, now: Now) {
+        self.stopping = true;
+        self.outputs.push_back(Output::SavePeers);
+        let conns: Vec<ConnId> = self.sessions.keys().copied().collect();
+        for conn in conns {
+            self.close(now, conn, CloseReason::Shutdown);
+        }
+    }
+}

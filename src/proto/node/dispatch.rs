@@ -1,0 +1,129 @@
+//! From a frame to whoever handles it: decoded once, charged once, then routed to one place.
+
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::proto::budget::Charge;
+use crate::proto::event::Event;
+use crate::proto::node::Node;
+use crate::proto::session::Stage;
+use crate::proto::sync::chain::Chain;
+use crate::time::Now;
+use crate::wire::message::Heartbeat;
+use crate::wire::{Frame, FrameError, Kind, Message};
+
+impl<C: Chain> Node<C> {
+    pub(super) fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if session.is_closing() {
+            return;
+        }
+        session.last_received = now.at;
+        let Some(kind) = Kind::from_byte(frame.kind) else {
+            self.close(now, conn, CloseReason::Frame(FrameError::UnknownType(frame.kind)));
+            return;
+        };
+        *self.counters.received.entry(kind).or_default() += 1;
+        let message = match Message::decode(kind, &frame.payload) {
+            Ok(message) => message,
+            Err(error) => {
+                self.close(now, conn, CloseReason::Payload(kind, error));
+                return;
+            }
+        };
+        if matches!(session.stage, Stage::Greeting { .. }) {
+            self.on_greeting(now, conn, &message);
+            return;
+        }
+        match self.charge(now, conn, kind) {
+            Charge::Ok => self.on_message(now, conn, message, &frame),
+            Charge::Over => *self.counters.over_budget.entry(kind).or_default() += 1,
+            Charge::Flood => self.close(now, conn, CloseReason::Flooding(kind)),
+        }
+    }
+
+    /// What a message of this kind costs its sender. Answers to our own questions are free: the question was the budget.
+    fn charge(&mut self, now: Now, conn: ConnId, kind: Kind) -> Charge {
+        let Some(session) = self.sessions.get_mut(&conn) else { return Charge::Over };
+        if let Some(peer) = session.peer_mut() {
+            if kind == Kind::Transaction && peer.asked_transactions > 0 {
+                peer.asked_transactions -= 1;
+                return Charge::Ok;
+            }
+            if kind == Kind::Peers && peer.asked_peers {
+                return Charge::Ok;
+            }
+        }
+        session.budgets.charge(now.at, kind)
+    }
+
+    fn on_message(&mut self, now: Now, conn: ConnId, message: Message<'_>, frame: &Frame<'_>) {
+        match message {
+            Message::Handshake(handshake) => self.on_late_handshake(now, conn, Kind::Handshake, Some(&handshake)),
+            Message::HandshakeAck(ack) => self.on_late_handshake(now, conn, Kind::HandshakeAck, ack.as_ref()),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(now, conn, &heartbeat),
+            Message::Ping(ping) => self.send(
+                conn,
+                &Message::Pong(crate::wire::message::Ping { nonce: ping.nonce, unix_millis: now.unix.as_millis() }),
+            ),
+            Message::Pong(pong) => self.on_pong(now, conn, pong.nonce),
+            Message::GetPeers(request) => self.on_get_peers(now, conn, &request),
+            Message::Peers(addresses) => self.on_peers(now, conn, addresses),
+            Message::GetHeaders(request) => self.on_get_headers(conn, &request),
+            Message::Headers(headers) => {
+                if let Err(reason) = self.sync.handle_headers(now, conn, &headers, &self.chain) {
+                    self.close(now, conn, reason);
+                }
+            }
+            Message::GetBlock(hash) => self.on_get_block(conn, hash),
+            Message::Block(block) => {
+                let block = frame.payload.keep(block);
+                if let Err(reason) = self.sync.handle_block(now, conn, block, &mut self.chain) {
+                    self.close(now, conn, reason);
+                }
+            }
+            Message::NotFound(hash) => {
+                if let Err(reason) = self.sync.handle_not_found(now, conn, hash, &self.chain) {
+                    self.close(now, conn, reason);
+                }
+            }
+            Message::Transaction(bytes) => self.on_transaction(now, conn, frame.payload.keep(bytes)),
+            Message::NewBlock(bytes) => self.on_new_block(now, conn, frame.payload.keep(bytes)),
+            Message::TxPoolRequest(request) => self.on_pool_request(conn, request),
+            // Ids alone tell nothing that the transactions before them did not; the list ends their answer.
+            Message::TxPool(_) => {
+                if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+                    peer.asked_transactions = 0;
+                }
+            }
+            Message::NewChallenge(_) | Message::ProofSubmission(_) => {
+                self.submit_gossip(now, Some(conn), message.kind(), frame.payload.keep(&frame.payload));
+            }
+            Message::BlockAccepted(accepted) => {
+                self.submit_gossip(now, Some(conn), Kind::BlockAccepted, frame.payload.keep(&frame.payload));
+                if self.chain.position(&accepted.hash).is_none() {
+                    let (height, hash) = (Some(accepted.height), Some(accepted.hash));
+                    self.sync.peer_announced(now, conn, height, hash, &self.chain);
+                }
+            }
+            Message::Error(text) => self.on_error_text(conn, text),
+        }
+    }
+
+    fn on_heartbeat(&mut self, now: Now, conn: ConnId, heartbeat: &Heartbeat<'_>) {
+        let Heartbeat::Status { chain_length, .. } = heartbeat else { return };
+        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        peer.chain_length = u64::try_from(*chain_length).unwrap_or(0);
+        let (id, length) = (peer.node_id.clone(), peer.chain_length);
+        self.peers.update_chain_length(&id, length);
+        let height = length.saturating_sub(1);
+        if height > self.chain.best().height {
+            self.sync.peer_announced(now, conn, Some(height), None, &self.chain);
+        }
+    }
+
+    /// The text goes to the log and nowhere else.
+    pub(super) fn on_error_text(&mut self, conn: ConnId, text: &str) {
+        let text = text.chars().flat_map(char::escape_debug).collect();
+        self.emit(Event::RemoteError { conn, text });
+    }
+}

@@ -1,0 +1,229 @@
+//! The handshake: who the other side is, in which version we talk, and which of two connections to it stays.
+//!
+//! 1. The dialer sends Handshake when the connection stands.
+//! 2. The acceptor checks it (version, not ourselves, our network), then answers HandshakeAck.
+//! 3. Whoever now knows the other's id looks for a second connection to it; protocol section 4 says which one stays, in
+//!    a way that both ends decide alike.
+//! 4. The version in force is the smaller one; its rules hold from the next frame on.
+
+use core::net::SocketAddr;
+
+use crate::close::CloseReason;
+use crate::id::{ConnId, Direction};
+use crate::proto::event::{Event, Output};
+use crate::proto::node::{Node, Timer};
+use crate::proto::session::{Peer, Stage};
+use crate::proto::sync::chain::Chain;
+use crate::time::Now;
+use crate::wire::message::{Extension, Handshake, TxPoolRequest};
+use crate::wire::{FrameRules, Hash, Kind, Message};
+
+/// Transactions we ask a new version 2 peer for: what its pool holds and we may have missed.
+const POOL_REQUEST_MAX: u32 = 1000;
+
+impl<C: Chain> Node<C> {
+    /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
+    pub(super) fn introduce(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
+        let best = self.chain.best();
+        let extension = (version >= 2).then(|| Extension {
+            network: self.chain.genesis(),
+            nonce: self.nonce,
+            listening_port: self.config.listening_port,
+            features: 0,
+            best_height: best.height,
+            best_hash: best.hash,
+        });
+        let node_id = self.config.node_id.clone();
+        let user_agent = self.config.user_agent.clone();
+        let handshake = Handshake {
+            version: i32::from(version),
+            unix_seconds: now.unix.as_secs(),
+            node_id: &node_id,
+            user_agent: &user_agent,
+            extension,
+        };
+        let message = if kind == Kind::Handshake {
+            Message::Handshake(handshake)
+        } else {
+            Message::HandshakeAck(Some(handshake))
+        };
+        self.send(conn, &message);
+    }
+
+    /// A frame before the handshake is done.
+    pub(super) fn on_greeting(&mut self, now: Now, conn: ConnId, message: &Message<'_>) {
+        let Some(session) = self.sessions.get(&conn) else { return };
+        let outbound = session.direction.is_outbound();
+        let remote = session.remote;
+        match message {
+            Message::Handshake(handshake) if !outbound => match self.check_introduction(handshake) {
+                Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version)),
+                Err(reason) => {
+                    if reason == CloseReason::SelfConnection {
+                        // Our own dialing side learns it from our nonce, and never dials that address again.
+                        self.introduce(now, conn, Kind::HandshakeAck, self.config.version);
+                    }
+                    self.close(now, conn, reason);
+                }
+            },
+            Message::HandshakeAck(Some(handshake)) if outbound => match self.check_introduction(handshake) {
+                Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version)),
+                Err(reason) => self.close(now, conn, reason),
+            },
+            Message::HandshakeAck(None) if outbound => self.welcome(now, conn, Introduction::anonymous(remote)),
+            Message::Error(text) => self.on_error_text(conn, text),
+            other => self.close(now, conn, CloseReason::Unexpected(other.kind())),
+        }
+    }
+
+    /// The version in force with a side that introduced itself so.
+    fn check_introduction(&self, handshake: &Handshake<'_>) -> Result<u8, CloseReason> {
+        if handshake.version < 1 {
+            return Err(CloseReason::VersionTooLow(handshake.version));
+        }
+        let Some(extension) = &handshake.extension else {
+            return if handshake.node_id == self.config.node_id { Err(CloseReason::SelfConnection) } else { Ok(1) };
+        };
+        if extension.nonce == self.nonce || handshake.node_id == self.config.node_id {
+            return Err(CloseReason::SelfConnection);
+        }
+        if !extension.network.is_zero() && extension.network != self.chain.genesis() {
+            return Err(CloseReason::WrongNetwork);
+        }
+        Ok(u8::try_from(handshake.version).unwrap_or(u8::MAX).min(self.config.version))
+    }
+
+    /// The other side is acceptable: settle which connection to it stays, then open the session.
+    fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction) {
+        if let Some(other) = self.by_id.get(&introduction.node_id).copied() {
+            if self.keeps_older(other, conn, &introduction.node_id) {
+                self.close(now, conn, CloseReason::DuplicateConnection);
+                return;
+            }
+            self.close(now, other, CloseReason::DuplicateConnection);
+        }
+        let Some(session) = self.sessions.get(&conn) else { return };
+        let (remote, outbound) = (session.remote, session.direction.is_outbound());
+        if !outbound {
+            self.introduce(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version));
+        }
+        let address = match (outbound, introduction.listening_port) {
+            (true, _) => Some(remote),
+            (false, 0) => None,
+            (false, port) => Some(SocketAddr::new(remote.ip(), port)),
+        };
+        let next_heartbeat = now.at + self.config.heartbeat;
+        let peer = Peer {
+            node_id: introduction.node_id.clone(),
+            user_agent: introduction.user_agent,
+            version: introduction.version,
+            address,
+            chain_length: introduction.best.map_or(0, |(height, _)| height.saturating_add(1)),
+            since: now.at,
+            next_heartbeat,
+            ping: None,
+            round_trip: None,
+            asked_peers: false,
+            asked_peers_at: None,
+            asked_transactions: 0,
+            deferred: std::collections::VecDeque::new(),
+        };
+        let version = peer.version;
+        self.remember_peer(now, &peer);
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            self.timers.remove(&(session.timer, Timer::Session(conn)));
+            session.stage = Stage::Ready(Box::new(peer));
+            session.timer = next_heartbeat;
+            self.timers.insert((next_heartbeat, Timer::Session(conn)));
+        }
+        self.by_id.insert(introduction.node_id.clone(), conn);
+        self.admission.ready(conn);
+        self.relay.peer_ready(conn);
+        if outbound {
+            if let Some(Direction::Outbound(dial)) = self.sessions.get(&conn).map(|s| s.direction) {
+                self.pool.ready(dial, now, &mut self.book);
+            }
+        } else if let Some(address) = address {
+            self.book.announced(address, now);
+            self.pool.nudge();
+            self.spread(conn, &[address]);
+        }
+        self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
+        self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
+        self.first_questions(now, conn, version, outbound);
+        self.sync.peer_ready(now, conn, version, introduction.best, &self.chain);
+    }
+
+    /// Of two connections to one node, the one dialed by the node with the smaller id stays; when the same side dialed
+    /// both, the older.
+    fn keeps_older(&self, older: ConnId, newer: ConnId, their_id: &str) -> bool {
+        let dialed_by_us = |conn| self.sessions.get(&conn).is_some_and(|s| s.direction.is_outbound());
+        let (older, newer) = (dialed_by_us(older), dialed_by_us(newer));
+        let we_are_smaller = self.config.node_id.as_bytes() < their_id.as_bytes();
+        older == newer || older == we_are_smaller
+    }
+
+    /// What we want to know from everyone we chose to talk to.
+    fn first_questions(&mut self, now: Now, conn: ConnId, version: u8, outbound: bool) {
+        if !outbound {
+            return;
+        }
+        self.ask_for_peers(now, conn);
+        if version >= 2 {
+            let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
+            self.send(conn, &Message::TxPoolRequest(request));
+            if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+                peer.asked_transactions = POOL_REQUEST_MAX;
+            }
+        }
+    }
+
+    /// A second handshake: the same again is dropped, another identity ends the connection.
+    pub(super) fn on_late_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, handshake: Option<&Handshake<'_>>) {
+        let Some(session) = self.sessions.get(&conn) else { return };
+        let expected = if session.direction.is_outbound() { Kind::HandshakeAck } else { Kind::Handshake };
+        let same = match (handshake, session.peer()) {
+            (Some(handshake), Some(peer)) => handshake.node_id == peer.node_id,
+            _ => true,
+        };
+        if kind != expected {
+            self.close(now, conn, CloseReason::Unexpected(kind));
+        } else if !same {
+            self.close(now, conn, CloseReason::IdentityChanged);
+        }
+    }
+}
+
+/// What is kept of the other side's handshake.
+struct Introduction {
+    node_id: String,
+    user_agent: String,
+    version: u8,
+    listening_port: u16,
+    best: Option<(u64, Hash)>,
+}
+
+impl Introduction {
+    fn new(handshake: &Handshake<'_>, version: u8) -> Self {
+        // A side that announces version 2 without the block is treated as version 1, and one in version 1 has none.
+        let extension = handshake.extension.filter(|_| version >= 2);
+        Introduction {
+            node_id: handshake.node_id.to_owned(),
+            user_agent: handshake.user_agent.to_owned(),
+            version,
+            listening_port: extension.map_or(0, |e| e.listening_port),
+            best: extension.map(|e| (e.best_height, e.best_hash)),
+        }
+    }
+
+    /// For an empty HandshakeAck, as later revisions of the C# library send it.
+    fn anonymous(remote: SocketAddr) -> Self {
+        Introduction {
+            node_id: format!("peer_{}_{}", remote.ip(), remote.port()),
+            user_agent: "unknown".to_owned(),
+            version: 1,
+            listening_port: 0,
+            best: None,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The node's decisions: one state machine that composes sessions, peers, relay and sync.
+//!
+//! **Feed one, drain all.** Call [`Node::handle`] with one input, then [`Node::poll_output`] until it says `None`, and
+//! call again no later than [`Node::deadline`] with [`Input::Tick`]. Nothing here blocks, reads a clock, touches a socket
+//! or allocates without a limit; the same inputs with the same seed give the same outputs.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `greeting` | who the other side is, and which of two connections to it stays |
+//! | `dispatch` | what each message may cost, and who handles it |
+//! | `objects` | transactions, blocks and gossip: judged, then passed on |
+//! | `serve` | answers to requests |
+//! | `timers` | liveness, dials, saving, staleness |
+//! | `closing` | what a close means for the peer and for us |
+
+mod closing;
+mod dispatch;
+mod greeting;
+mod objects;
+mod serve;
+mod timers;
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::{ConnId, DialId, Direction};
+use crate::proto::budget::PeerBudgets;
+use crate::proto::config::Config;
+use crate::proto::event::{Command, Event, Input, Output};
+use crate::proto::gossip::{Relay, Seen};
+use crate::proto::peer::admission::Admission;
+use crate::proto::peer::book::{Book, BookConfig};
+use crate::proto::peer::manager::{ManagerConfig, PeerManager, PeerRecord};
+use crate::proto::peer::pool::{Pool, PoolConfig};
+use crate::proto::peer::share::Intake;
+use crate::proto::peer::standing::{Origin, Standing, StandingConfig};
+use crate::proto::session::{PeerInfo, Session, Stage};
+use crate::proto::sync::chain::Chain;
+use crate::proto::sync::{SyncManager, SyncOutput};
+use crate::rng::Rng;
+use crate::time::{Instant, Now, UnixTime};
+use crate::wire::{FrameRules, Kind, Message};
+
+/// A node on chain `C`.
+#[derive(Debug)]
+pub struct Node<C> {
+    config: Config,
+    chain: C,
+    rng: Rng,
+    /// The number by which we know ourselves when we dial our own address.
+    nonce: u64,
+    sessions: BTreeMap<ConnId, Session>,
+    /// Connections whose peer is introduced, by its id.
+    by_id: BTreeMap<String, ConnId>,
+    /// When each session and the housekeeping are due; a session's entry equals its `timer`.
+    timers: BTreeSet<(Instant, Timer)>,
+    peers: PeerManager,
+    standing: Standing,
+    admission: Admission,
+    book: Book,
+    pool: Pool,
+    /// Dials under way: where to, and since when.
+    dials: BTreeMap<DialId, (SocketAddr, Instant)>,
+    sync: SyncManager,
+    seen: Seen,
+    relay: Relay,
+    /// Objects that the chain judges later: what they are and where they came from.
+    pending: BTreeMap<u64, objects::Pending>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+    stopping: bool,
+}
+
+/// What a node counts besides the driver's counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Messages handled, by kind.
+    pub received: BTreeMap<Kind, u64>,
+    /// Messages sent, by kind.
+    pub sent: BTreeMap<Kind, u64>,
+    /// Messages dropped without blame because they came too fast, by kind.
+    pub over_budget: BTreeMap<Kind, u64>,
+    /// Frames that a full queue refused, by kind.
+    pub refused: BTreeMap<Kind, u64>,
+    /// Sessions that ended, by the reason's label.
+    pub closed: BTreeMap<&'static str, u64>,
+    /// Inbound connections turned away, by the limit's label.
+    pub turned_away: BTreeMap<&'static str, u64>,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Staleness, decay and saving.
+    Housekeeping,
+    /// Handshake, heartbeat, silence.
+    Session(ConnId),
+}
+
+impl<C: Chain> Node<C> {
+    /// A node at rest. `seed` decides every choice it makes; `nonce` must differ between running nodes.
+    ///
+    /// Dials begin with the first [`Input::Tick`].
+    pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Self {
+        let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping)]);
+        let mut pool = Pool::new(PoolConfig { outbound: config.outbound, ..PoolConfig::default() });
+        for address in &config.connect {
+            pool.keep(*address);
+        }
+        for address in &config.seeds {
+            pool.add_seed(*address);
+        }
+        Node {
+            chain,
+            rng: Rng::from_seed(seed),
+            nonce,
+            sessions: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            timers,
+            peers: PeerManager::new(ManagerConfig { stale_after: config.stale_after, ..ManagerConfig::default() }),
+            standing: Standing::new(StandingConfig::default()),
+            admission: Admission::new(config.admission.clone()),
+            book: Book::new(BookConfig { allow_private: config.allow_private, ..BookConfig::default() }),
+            pool,
+            dials: BTreeMap::new(),
+            sync: SyncManager::new(config.sync.clone()),
+            seen: Seen::default(),
+            relay: Relay::default(),
+            pending: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            stopping: false,
+            config,
+        }
+    }
+
+    /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason.
+    pub fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
+        if self.stopping || self.is_banned(now, remote) {
+            *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
+            return false;
+        }
+        match self.admission.admit(now.at, remote) {
+            Ok(()) => true,
+            Err(refusal) => {
+                *self.counters.turned_away.entry(refusal.label()).or_default() += 1;
+                false
+            }
+        }
+    }
+
+    /// Takes one input. What follows from it waits in [`Node::poll_output`].
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Opened { conn, remote, direction } => self.on_opened(now, conn, remote, direction),
+            Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
+            Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
+            Input::BadFrame { conn, error } => self.close(now, conn, crate::close::CloseReason::Frame(error)),
+            Input::Progress { conn } => self.on_progress(now, conn),
+            Input::Refused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
+            Input::Writable { conn } => self.on_writable(conn),
+            Input::Closed { conn, reason } => self.on_closed(now, conn, reason),
+            Input::Tick => self.on_tick(now),
+            Input::Command(command) => self.on_command(now, command),
+        }
+        self.drain_sync(now);
+        self.dial_more(now);
+    }
+
+    /// The next thing for the driver to do; `None` when everything is said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let pool = if self.stopping { None } else { self.pool.deadline() };
+        [timer, pool, self.sync.deadline()].into_iter().flatten().min()
+    }
+
+    /// The end of a driver's turn: the chain may start one durable write for all that came in it.
+    pub fn turn_ended(&mut self) {
+        self.chain.turn_ended();
+    }
+
+    /// Sessions whose deadline has come; the driver says [`Input::Progress`] for those that are in the middle of a frame
+    /// before it says [`Input::Tick`].
+    pub fn due_sessions(&self, now: Now) -> Vec<ConnId> {
+        let due = self.timers.iter().take_while(|(at, _)| *at <= now.at);
+        due.filter_map(|(_, timer)| if let Timer::Session(conn) = timer { Some(*conn) } else { None }).collect()
+    }
+
+    fn on_command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Connect(address) => {
+                self.pool.keep(address);
+            }
+            Command::Disconnect(address) => {
+                self.pool.unkeep(address);
+                let conns: Vec<ConnId> = self
+                    .sessions
+                    .values()
+                    .filter(|s| s.remote == address || s.peer().is_some_and(|p| p.address == Some(address)))
+                    .map(|s| s.conn)
+                    .collect();
+                for conn in conns {
+                    self.close(now, conn, crate::close::CloseReason::Requested);
+                }
+            }
+            Command::AddSeed(address) => {
+                self.pool.add_seed(address);
+            }
+            Command::SubmitTransaction(bytes) => self.submit_transaction(now, None, bytes),
+            Command::SubmitBlock(bytes) => self.submit_block(now, None, bytes),
+            Command::Gossip(kind, payload) => self.submit_gossip(now, None, kind, payload),
+            Command::Verdict(ticket, verdict) => self.on_verdict(now, ticket, verdict),
+            Command::Stop => self.stop(now),
+        }
+    }
+
+    fn on_opened(&mut self, now: Now, conn: ConnId, remote: SocketAddr, direction: Direction) {
+        let started = match direction {
+            Direction::Outbound(dial) => {
+                self.pool.dial_opened(dial);
+                self.dials.remove(&dial).map_or(now.at, |(_, since)| since)
+            }
+            Direction::Inbound => now.at,
+        };
+        self.admission.opened(conn, remote, !direction.is_outbound());
+        let deadline = started + self.config.handshake_timeout;
+        let budgets = PeerBudgets::new(self.is_exempt(remote));
+        let stage = Stage::Greeting { deadline };
+        let session = Session {
+            conn,
+            remote,
+            direction,
+            stage,
+            timer: deadline,
+            last_received: now.at,
+            budgets,
+            intake: Intake::new(),
+        };
+        self.timers.insert((deadline, Timer::Session(conn)));
+        self.sessions.insert(conn, session);
+        self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
+        if self.stopping {
+            self.close(now, conn, crate::close::CloseReason::Shutdown);
+        } else if direction.is_outbound() {
+            self.introduce(now, conn, Kind::Handshake, self.config.version);
+        }
+    }
+
+    /// Queues a message for one connection. A message that breaks its own caps is our mistake and is not sent.
+    fn send(&mut self, conn: ConnId, message: &Message<'_>) {
+        if let Ok(payload) = message.to_payload() {
+            self.send_payload(conn, message.kind(), payload);
+        } else {
+            debug_assert!(false, "a {} of ours breaks its caps", message.kind().name());
+        }
+    }
+
+    fn send_payload(&mut self, conn: ConnId, kind: Kind, payload: bytes::Bytes) {
+        *self.counters.sent.entry(kind).or_default() += 1;
+        self.outputs.push_back(Output::Send { conn, kind, payload });
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Carries out what the sync engine decided.
+    fn drain_sync(&mut self, now: Now) {
+        let mut tip_moved = false;
+        while let Some(output) = self.sync.poll_output() {
+            match output {
+                SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
+                SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
+                SyncOutput::Accepted { hash, from, best_changed } => {
+                    self.seen.mark(now.at, hash, Some(from));
+                    self.emit(Event::BlockAccepted { hash, from: Some(from) });
+                    if best_changed {
+                        tip_moved = true;
+                        self.emit(Event::NewTip(self.chain.best()));
+                    }
+                }
+                SyncOutput::Useful { conn } => self.record_success(now, conn),
+                SyncOutput::Slow { conn } => self.record_slowness(conn),
+                SyncOutput::Progress { height, target } => self.emit(Event::Sync { height, target }),
+            }
+        }
+        if tip_moved && !self.sync.is_syncing() {
+            self.announce_tip();
+        }
+    }
+}
+
+/// What an embedder may read between two inputs.
+impl<C> Node<C> {
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Says which port we accept connections on, once it is known; peers hear it in the next handshakes.
+    pub fn set_listening_port(&mut self, port: u16) {
+        self.config.listening_port = port;
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> &C {
+        &self.chain
+    }
+
+    /// The chain, to change it. Blocks and transactions should come as commands, so that peers hear of them.
+    pub fn chain_mut(&mut self) -> &mut C {
+        &mut self.chain
+    }
+
+    /// The known peers.
+    pub fn peers(&self) -> &PeerManager {
+        &self.peers
+    }
+
+    /// Takes over the peers that an earlier run saved: all of them disconnected, and worth a dial.
+    pub fn restore_peers(&mut self, now: Now, records: impl IntoIterator<Item = PeerRecord>) {
+        for record in records {
+            if let Some(address) = record.address {
+                self.book.hear(address, None, now);
+            }
+            // A full table keeps the better ones; that is what it is for.
+            let _ = self.peers.add(PeerRecord { connected: false, seen_at: now.at, ..record });
+        }
+        self.pool.nudge();
+    }
+
+    /// The addresses that it may dial.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// What it counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Connections, introduced or not.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The height of the best header that is known to be valid, and whether blocks towards it are being fetched.
+    pub fn sync_target(&self) -> (u64, bool) {
+        (self.sync.target_height(), self.sync.is_syncing())
+    }
+
+    /// The peers that have introduced themselves, in the order of their connections.
+    pub fn connected(&self) -> impl Iterator<Item = PeerInfo> + '_ {
+        self.sessions.values().filter_map(|session| {
+            let peer = session.peer()?;
+            Some(PeerInfo {
+                conn: session.conn,
+                node_id: peer.node_id.clone(),
+                user_agent: peer.user_agent.clone(),
+                remote: session.remote,
+                address: peer.address,
+                outbound: session.direction.is_outbound(),
+                version: peer.version,
+                chain_length: peer.chain_length,
+                round_trip: peer.round_trip,
+                since: peer.since,
+            })
+        })
+    }
+
+    fn is_banned(&self, now: Now, remote: SocketAddr) -> bool {
+        !self.is_exempt(remote) && self.standing.is_blacklisted(Origin::of(remote.ip()), now.at)
+    }
+
+    /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.
+    fn is_exempt(&self, remote: SocketAddr) -> bool {
+        self.admission.exempt().contains(remote.ip()) || self.pool.is_kept(remote)
+    }
+}
+
+/// What both clocks said at `at`, as far as the monotonic one can tell.
+fn moment(now: Now, at: Instant) -> Now {
+    let age = i64::try_from(now.at.since(at).as_millis()).unwrap_or(i64::MAX);
+    Now { at, unix: UnixTime::from_millis(now.unix.as_millis().saturating_sub(age)) }
+}

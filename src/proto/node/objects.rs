@@ -1,0 +1,188 @@
+//! Transactions, blocks, challenges, proofs and acceptances: judged by the chain, then passed on.
+//!
+//! An object goes to each peer at most once, never to one that sent it, and only after the chain accepted it: "seen" is
+//! marked after the judgement, so an invalid copy cannot hide a valid original.
+
+use bytes::Bytes;
+
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::proto::event::Event;
+use crate::proto::node::Node;
+use crate::proto::sync::chain::{Chain, HeaderError, Verdict};
+use crate::time::Now;
+use crate::wire::{Hash, Kind, Message};
+
+/// Judgements that may be under way at once; above it the oldest is forgotten, as if the object never came.
+const PENDING_MAX: usize = 4096;
+
+/// An object that the chain judges later.
+#[derive(Debug)]
+pub(super) struct Pending {
+    kind: Kind,
+    id: Hash,
+    from: Option<ConnId>,
+    payload: Bytes,
+}
+
+impl<C: Chain> Node<C> {
+    pub(super) fn on_transaction(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
+        self.submit_transaction(now, Some(conn), bytes);
+    }
+
+    pub(super) fn submit_transaction(&mut self, now: Now, from: Option<ConnId>, bytes: Bytes) {
+        let Some(id) = self.chain.transaction_id(&bytes) else {
+            self.refuse(now, from, Kind::Transaction, "not a transaction");
+            return;
+        };
+        if self.is_old(now, id, from) {
+            return;
+        }
+        let verdict = self.chain.submit_transaction(now.unix, bytes.clone());
+        self.judge(now, verdict, Pending { kind: Kind::Transaction, id, from, payload: bytes });
+    }
+
+    pub(super) fn on_new_block(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
+        self.submit_block(now, Some(conn), bytes);
+    }
+
+    pub(super) fn submit_block(&mut self, now: Now, from: Option<ConnId>, bytes: Bytes) {
+        // The header is checked first: it is cheap to judge and dear to make, the rest of a block is the other way round.
+        let header = match self.chain.check_block_header(now.unix, &bytes) {
+            Ok(header) => header,
+            Err(HeaderError::Early) => return self.refuse_softly(from, Kind::NewBlock, "its time is too far ahead"),
+            Err(HeaderError::Invalid(rejection)) => return self.refuse(now, from, Kind::NewBlock, rejection.why),
+        };
+        if let Some(conn) = from {
+            self.note_height(conn, header.height);
+        }
+        if self.is_old(now, header.hash, from) {
+            return;
+        }
+        if self.chain.position(&header.hash).is_some() {
+            self.relay.learned(from, header.hash);
+            return;
+        }
+        let verdict = self.chain.submit_block(now.unix, bytes.clone());
+        let object = Pending { kind: Kind::NewBlock, id: header.hash, from, payload: bytes };
+        match (verdict, from) {
+            (Verdict::Orphan { .. }, Some(conn)) => {
+                let (height, hash) = (Some(header.height), Some(header.hash));
+                self.sync.peer_announced(now, conn, height, hash, &self.chain);
+            }
+            (verdict, _) => self.judge(now, verdict, object),
+        }
+    }
+
+    pub(super) fn submit_gossip(&mut self, now: Now, from: Option<ConnId>, kind: Kind, payload: Bytes) {
+        if !matches!(kind, Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
+            || Message::decode(kind, &payload).is_err()
+        {
+            return self.refuse(now, from, kind, "malformed");
+        }
+        let id = self.chain.gossip_id(kind, &payload);
+        if self.is_old(now, id, from) {
+            return;
+        }
+        let verdict = self.chain.check_gossip(now.unix, kind, &payload);
+        self.judge(now, verdict, Pending { kind, id, from, payload });
+    }
+
+    pub(super) fn on_verdict(&mut self, now: Now, ticket: u64, verdict: Verdict) {
+        if let Some(object) = self.pending.remove(&ticket) {
+            self.judge(now, verdict, object);
+        } else if let Err((conn, reason)) = self.sync.handle_verdict(now, ticket, verdict, &mut self.chain) {
+            self.close(now, conn, reason);
+        }
+    }
+
+    /// True for an object that was judged valid lately; its sender is then known to have it.
+    fn is_old(&mut self, now: Now, id: Hash, from: Option<ConnId>) -> bool {
+        let old = self.seen.contains(now.at, &id);
+        if old {
+            self.relay.learned(from, id);
+        }
+        old
+    }
+
+    fn judge(&mut self, now: Now, verdict: Verdict, object: Pending) {
+        let Pending { kind, id, from, payload } = object;
+        match verdict {
+            Verdict::Accepted { best_changed } => {
+                self.seen.mark(now.at, id, from);
+                if let Some(conn) = from {
+                    self.record_success(now, conn);
+                }
+                self.pass_on(kind, id, from, &payload);
+                match kind {
+                    Kind::Transaction => self.emit(Event::TransactionAccepted { id, from }),
+                    Kind::NewBlock => {
+                        self.emit(Event::BlockAccepted { hash: id, from });
+                        if best_changed {
+                            self.emit(Event::NewTip(self.chain.best()));
+                        }
+                        self.sync.block_arrived(now, id, &self.chain);
+                    }
+                    _ => self.emit(Event::Gossip { kind, payload, from }),
+                }
+            }
+            Verdict::Known => {
+                self.seen.mark(now.at, id, from);
+                self.relay.learned(from, id);
+            }
+            Verdict::Orphan { .. } => self.refuse_softly(from, kind, "its parent is unknown"),
+            Verdict::Ignored(why) => self.refuse_softly(from, kind, why),
+            Verdict::Invalid(rejection) => self.refuse(now, from, kind, rejection.why),
+            Verdict::Pending(ticket) => {
+                if self.pending.len() >= PENDING_MAX {
+                    self.pending.pop_first();
+                }
+                self.pending.insert(ticket, Pending { kind, id, from, payload });
+            }
+        }
+    }
+
+    /// Sends an object to every peer that does not have it.
+    fn pass_on(&mut self, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
+        let ready = self.sessions.values().filter_map(|s| Some((s.conn, s.peer()?.version)));
+        for conn in self.relay.relay(id, from, ready, kind) {
+            self.send_payload(conn, kind, payload.clone());
+        }
+    }
+
+    /// Tells every peer of a tip that came by catching up, with its header: whoever lacks the block will ask for it.
+    pub(super) fn announce_tip(&mut self) {
+        let tip = self.chain.best();
+        let Some(parent) = self.chain.locator().into_iter().nth(1) else { return };
+        let headers = self.chain.headers_after(&mut core::iter::once(parent), None, 1);
+        let Some(header) = headers.first() else { return };
+        let Ok(payload) = Message::Headers(vec![header]).to_payload() else { return };
+        let ready = self.sessions.values().filter_map(|s| Some((s.conn, s.peer()?.version)));
+        for conn in self.relay.relay(tip.hash, None, ready, Kind::Headers) {
+            self.send_payload(conn, Kind::Headers, payload.clone());
+        }
+    }
+
+    /// Something that can never be valid: its sender loses the connection, an embedder learns why.
+    fn refuse(&mut self, now: Now, from: Option<ConnId>, kind: Kind, why: &'static str) {
+        match from {
+            Some(conn) => self.close(now, conn, CloseReason::Invalid(kind)),
+            None => self.emit(Event::SubmissionRefused { kind, why }),
+        }
+    }
+
+    /// Something that is nobody's fault.
+    fn refuse_softly(&mut self, from: Option<ConnId>, kind: Kind, why: &'static str) {
+        if from.is_none() {
+            self.emit(Event::SubmissionRefused { kind, why });
+        }
+    }
+
+    fn note_height(&mut self, conn: ConnId, height: u64) {
+        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+            peer.chain_length = peer.chain_length.max(height.saturating_add(1));
+            let (id, length) = (peer.node_id.clone(), peer.chain_length);
+            self.peers.update_chain_length(&id, length);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What happens when nothing happens: liveness, dials, staleness and saving.
+//!
+//! Liveness in steps: every `heartbeat` a Heartbeat goes out, and a Ping to version 2; silence of `idle_timeout` or a
+//! Ping without its Pong for `ping_timeout` ends the connection. A peer in the middle of a large frame is not silent.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::proto::event::Output;
+use crate::proto::node::{Node, Timer, moment};
+use crate::proto::peer::pool::Around;
+use crate::proto::peer::standing::Origin;
+use crate::proto::session::Stage;
+use crate::proto::sync::chain::Chain;
+use crate::time::{Instant, Now};
+use crate::wire::Message;
+use crate::wire::message::{Heartbeat, Ping};
+
+/// With fewer addresses than this in the book, a peer we dialed is asked for more.
+const ADDRESSES_WANTED: usize = 64;
+/// Time between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+impl<C: Chain> Node<C> {
+    pub(super) fn on_tick(&mut self, now: Now) {
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > now.at {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Housekeeping => {
+                    self.keep_house(now);
+                    let next = now.at + HOUSEKEEPING.min(self.config.save_interval);
+                    self.timers.insert((next, Timer::Housekeeping));
+                }
+                Timer::Session(conn) => self.on_session_timer(now, conn),
+            }
+        }
+        self.sync.handle_tick(now, &mut self.chain);
+    }
+
+    fn on_session_timer(&mut self, now: Now, conn: ConnId) {
+        let (heartbeat, idle_timeout, ping_timeout) =
+            (self.config.heartbeat, self.config.idle_timeout, self.config.ping_timeout);
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let idle_at = session.last_received + idle_timeout;
+        let mut beat = false;
+        let mut expired = None;
+        let next = match &mut session.stage {
+            Stage::Closing { .. } => Instant::NEVER,
+            Stage::Greeting { deadline } => {
+                if *deadline <= now.at {
+                    expired = Some(CloseReason::HandshakeTimeout);
+                }
+                *deadline
+            }
+            Stage::Ready(peer) => {
+                let ping_at = peer.ping.map_or(Instant::NEVER, |(_, sent)| sent + ping_timeout);
+                if idle_at <= now.at {
+                    expired = Some(CloseReason::IdleTimeout);
+                } else if ping_at <= now.at {
+                    expired = Some(CloseReason::PingTimeout);
+                } else if peer.next_heartbeat <= now.at {
+                    beat = true;
+                    peer.next_heartbeat = now.at + heartbeat;
+                }
+                peer.next_heartbeat.min(idle_at).min(ping_at)
+            }
+        };
+        if let Some(reason) = expired {
+            self.close(now, conn, reason);
+            return;
+        }
+        // A ping that leaves now has its own deadline, which may be the first one.
+        let next = if beat { next.min(now.at + ping_timeout) } else { next };
+        session.timer = next;
+        self.timers.insert((next, Timer::Session(conn)));
+        if beat {
+            self.send_heartbeat(now, conn);
+        }
+    }
+
+    fn send_heartbeat(&mut self, now: Now, conn: ConnId) {
+        let chain_length = i64::try_from(self.chain.best().height.saturating_add(1)).unwrap_or(i64::MAX);
+        let node_id = self.config.node_id.clone();
+        self.send(conn, &Message::Heartbeat(Heartbeat::Status { chain_length, node_id: &node_id }));
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let last_received = session.last_received;
+        let Some(peer) = session.peer_mut() else { return };
+        let (id, ask) = (peer.node_id.clone(), peer.version >= 2 && peer.ping.is_none());
+        let nonce = (self.rng.next_u64() >> 1) as i64;
+        if ask {
+            peer.ping = Some((nonce, now.at));
+        }
+        self.peers.update_last_seen(&id, moment(now, last_received));
+        if ask {
+            self.send(conn, &Message::Ping(Ping { nonce, unix_millis: now.unix.as_millis() }));
+        }
+    }
+
+    pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, nonce: i64) {
+        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        // A pong to no ping of ours is dropped: it may answer one that a slow link delayed.
+        if let Some((_, sent)) = peer.ping.filter(|(expected, _)| *expected == nonce) {
+            peer.round_trip = Some(now.at.since(sent));
+            peer.ping = None;
+        }
+    }
+
+    /// Part of a large frame came: neither silence nor a ping that waits behind it is held against the peer.
+    pub(super) fn on_progress(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.last_received = now.at;
+        if let Some((_, sent)) = session.peer_mut().and_then(|peer| peer.ping.as_mut()) {
+            *sent = now.at;
+        }
+    }
+
+    fn keep_house(&mut self, now: Now) {
+        for session in self.sessions.values() {
+            if let Some(peer) = session.peer() {
+                self.peers.update_last_seen(&peer.node_id, moment(now, session.last_received));
+            }
+        }
+        self.peers.drop_stale(now);
+        self.outputs.push_back(Output::SavePeers);
+        // Too few addresses: ask those we are connected to, seeds among them.
+        if !self.stopping && self.book.len() < ADDRESSES_WANTED {
+            let ready = self.sessions.values().filter(|s| s.peer().is_some() && s.direction.is_outbound());
+            let conns: Vec<ConnId> = ready.map(|s| s.conn).collect();
+            if let Some(conn) = self.rng.index(conns.len()).and_then(|i| conns.get(i)) {
+                self.ask_for_peers(now, *conn);
+            }
+        }
+    }
+
+    /// Starts the dials that are due, as long as there is room for them.
+    pub(super) fn dial_more(&mut self, now: Now) {
+        if self.stopping {
+            return;
+        }
+        loop {
+            let sessions = &self.sessions;
+            let connected = |address: &SocketAddr| {
+                sessions.values().any(|s| {
+                    s.remote == *address && s.direction.is_outbound()
+                        || s.peer().is_some_and(|p| p.address == Some(*address))
+                })
+            };
+            let (standing, exempt) = (&self.standing, self.admission.exempt());
+            let banned = |ip: IpAddr| !exempt.contains(ip) && standing.is_blacklisted(Origin::of(ip), now.at);
+            let around = Around {
+                book: &mut self.book,
+                peers: &self.peers,
+                connected,
+                banned,
+                online: !self.by_id.is_empty(),
+                room: self.admission.room_to_dial(self.dials.len()),
+            };
+            let Some((dial, address)) = self.pool.next_dial(now, &mut self.rng, around) else { break };
+            self.dials.insert(dial, (address, now.at));
+            let timeout = self.config.dial_timeout.min(self.config.handshake_timeout);
+            self.outputs.push_back(Output::Dial { dial, address, timeout });
+        }
+    }
+}

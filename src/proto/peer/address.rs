@@ -1,0 +1,216 @@
+//! What an address stands for: who owns it, which network it is part of, and how far it can be told.
+//!
+//! Every table about addresses goes through [`canonical`], so that an IPv4 address and the same address dressed up as
+//! IPv6 (`::ffff:1.2.3.4`) are never two.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// `address` with an IPv4-mapped IPv6 address as its IPv4 address, and without flow label and scope id.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whom a deed is held against: an IPv4 address, or the /64 that one IPv6 host commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(IpAddr);
+
+impl Origin {
+    /// The origin of `ip`.
+    pub fn of(ip: IpAddr) -> Self {
+        Origin(match ip.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 64)),
+            v4 => v4,
+        })
+    }
+
+    /// The IPv4 address, or the first address of the /64.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => write!(f, "{v4}"),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+/// The neighbourhood of an address: its /24, or its /48 in IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subnet(IpAddr);
+
+impl Subnet {
+    /// The subnet of `ip`.
+    pub fn of(ip: IpAddr) -> Self {
+        Subnet(match ip.to_canonical() {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                IpAddr::V4(Ipv4Addr::new(a, b, c, 0))
+            }
+            IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 48)),
+        })
+    }
+}
+
+/// How far an address reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Nothing can be dialed there: unspecified, multicast, broadcast, reserved, or port 0.
+    Unusable,
+    /// This machine.
+    Loopback,
+    /// A local network: private, shared, link-local or unique-local ranges.
+    Private,
+    /// The internet.
+    Global,
+}
+
+impl Scope {
+    /// The scope of an IP address.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => {
+                let [a, b, ..] = v4.octets();
+                // 0.0.0.0/8 is "this network", 224.0.0.0/4 multicast, 240.0.0.0/4 reserved up to the broadcast address.
+                if a == 0 || a >= 224 {
+                    Scope::Unusable
+                } else if v4.is_loopback() {
+                    Scope::Loopback
+                } else if v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b)) {
+                    Scope::Private
+                } else {
+                    Scope::Global
+                }
+            }
+            IpAddr::V6(v6) => {
+                if v6.is_unspecified() || v6.is_multicast() {
+                    Scope::Unusable
+                } else if v6.is_loopback() {
+                    Scope::Loopback
+                } else if v6.is_unique_local() || v6.is_unicast_link_local() {
+                    Scope::Private
+                } else {
+                    Scope::Global
+                }
+            }
+        }
+    }
+
+    /// The scope of an address to dial.
+    pub fn of_socket(address: SocketAddr) -> Self {
+        if address.port() == 0 { Scope::Unusable } else { Scope::of(address.ip()) }
+    }
+}
+
+/// May `address` pass between us and `peer`, in either direction?
+///
+/// A loopback address means this machine only to a peer on this machine, a private one our network only to a peer in it:
+/// told to others it would make them dial strangers, and accepted from others it would make us probe our own network.
+/// `allow_private` lifts both, for test networks; what cannot be dialed at all never passes.
+pub fn may_pass(address: SocketAddr, peer: IpAddr, allow_private: bool) -> bool {
+    let near = Scope::of(peer);
+    match Scope::of_socket(address) {
+        Scope::Unusable => false,
+        Scope::Loopback => allow_private || near == Scope::Loopback,
+        Scope::Private => allow_private || matches!(near, Scope::Loopback | Scope::Private),
+        Scope::Global => true,
+    }
+}
+
+/// Ranges that are trusted not to be attackers: exempt from per-address limits and bans, never from the totals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exempt(pub Vec<IpNet>);
+
+impl Exempt {
+    /// Nobody.
+    pub const NONE: Exempt = Exempt(Vec::new());
+
+    /// Is `ip` in one of the ranges?
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.0.iter().any(|net| net.contains(&ip))
+    }
+}
+
+impl Default for Exempt {
+    /// 127.0.0.0/8 and ::1/128.
+    fn default() -> Self {
+        let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+        let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
+        Exempt(vec![IpNet::V4(v4), IpNet::V6(v6)])
+    }
+}
+
+fn v6_prefix(ip: Ipv6Addr, bits: u32) -> Ipv6Addr {
+    Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn socket(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_mapped_address_is_its_ipv4_address_everywhere() {
+        assert_eq!(canonical(socket("[::ffff:1.2.3.4]:5")), socket("1.2.3.4:5"));
+        assert_eq!(Origin::of(ip("::ffff:1.2.3.4")), Origin::of(ip("1.2.3.4")));
+        assert_eq!(Subnet::of(ip("::ffff:1.2.3.4")), Subnet::of(ip("1.2.3.200")));
+        assert_eq!(Scope::of(ip("::ffff:127.0.0.1")), Scope::Loopback);
+        assert!(Exempt::default().contains(ip("::ffff:127.9.9.9")));
+    }
+
+    #[test]
+    fn an_ipv6_host_is_one_origin_however_it_renumbers() {
+        assert_eq!(Origin::of(ip("2001:db8:1:2::1")), Origin::of(ip("2001:db8:1:2:ffff::9")));
+        assert_ne!(Origin::of(ip("2001:db8:1:2::1")), Origin::of(ip("2001:db8:1:3::1")));
+        assert_eq!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:ffff::1")));
+        assert_ne!(Subnet::of(ip("2001:db8:1::1")), Subnet::of(ip("2001:db8:2::1")));
+        assert_eq!(Origin::of(ip("2001:db8:1:2::1")).to_string(), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_dialed_are_unusable() {
+        for bad in ["0.0.0.0:1", "0.1.2.3:1", "224.0.0.1:1", "255.255.255.255:1", "[::]:1", "[ff02::1]:1", "8.8.8.8:0"]
+        {
+            assert_eq!(Scope::of_socket(socket(bad)), Scope::Unusable, "{bad}");
+        }
+        for near in ["10.0.0.1", "192.168.0.1", "172.16.0.1", "169.254.1.1", "100.64.0.1", "fe80::1", "fd00::1"] {
+            assert_eq!(Scope::of(ip(near)), Scope::Private, "{near}");
+        }
+        for far in ["8.8.8.8", "100.128.0.1", "2001:db8::1", "11.0.0.1"] {
+            assert_eq!(Scope::of(ip(far)), Scope::Global, "{far}");
+        }
+    }
+
+    #[test]
+    fn an_address_passes_only_where_it_means_the_same_machine() {
+        let (loopback, private, global) = (socket("127.0.0.1:1"), socket("10.0.0.1:1"), socket("8.8.8.8:1"));
+        let table = [
+            (loopback, "127.0.0.1", true),
+            (loopback, "10.0.0.2", false),
+            (loopback, "8.8.4.4", false),
+            (private, "127.0.0.1", true),
+            (private, "10.0.0.2", true),
+            (private, "8.8.4.4", false),
+            (global, "127.0.0.1", true),
+            (global, "8.8.4.4", true),
+        ];
+        for (address, peer, passes) in table {
+            assert_eq!(may_pass(address, ip(peer), false), passes, "{address} {peer}");
+            assert!(may_pass(address, ip(peer), true), "{address} {peer}");
+        }
+        assert!(!may_pass(socket("8.8.8.8:0"), ip("8.8.4.4"), true));
+    }
+}

@@ -1,0 +1,294 @@
+//! May this stranger connect? Asked for each socket before anything is allocated for it.
+//!
+//! A node id can be claimed and a port costs nothing, so strangers are counted by what they must own: an address and its
+//! neighbourhood. Three gates, cheapest first: totals, then shares per address and per [`Subnet`], then rates. A refused stranger
+//! takes nothing from a bucket, so a flood from one address does not use up the rate of all.
+//!
+//! Addresses of the [`Exempt`] ranges pass the gates about addresses and rates, never the totals.
+
+use core::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+
+use super::address::{Exempt, Origin, Subnet};
+use super::rate::{Bucket, Rate};
+use crate::id::ConnId;
+use crate::time::Instant;
+
+/// The numbers of an [`Admission`]. `None` lifts a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmissionConfig {
+    /// Connections in all, dialed ones too. Default 128.
+    pub connections_max: usize,
+    /// Connections that others opened. Default 112, which leaves 16 for our own dials.
+    pub inbound_max: usize,
+    /// Inbound connections whose handshake is not done. Default 64.
+    pub pending_max: usize,
+    /// Of these, from one address (an IPv6 /64). Default 4.
+    pub pending_per_ip: Option<usize>,
+    /// Of these, from one /24, or /48 in IPv6. Default 16.
+    pub pending_per_subnet: Option<usize>,
+    /// Inbound connections from one address (an IPv6 /64), pending ones too. Default 4.
+    pub inbound_per_ip: Option<usize>,
+    /// Inbound connections from one /24, or /48 in IPv6, pending ones too. Default 16.
+    pub inbound_per_subnet: Option<usize>,
+    /// Accepted connections over time. Default 50 per second, 100 at once.
+    pub rate: Option<Rate>,
+    /// The same from one address. Default 1 per second, 5 at once.
+    pub rate_per_ip: Option<Rate>,
+    /// The same from one subnet. Default 10 per second, 20 at once.
+    pub rate_per_subnet: Option<Rate>,
+    /// Who is only counted in the totals. Default: this machine.
+    pub exempt: Exempt,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        AdmissionConfig {
+            connections_max: 128,
+            inbound_max: 112,
+            pending_max: 64,
+            pending_per_ip: Some(4),
+            pending_per_subnet: Some(16),
+            inbound_per_ip: Some(4),
+            inbound_per_subnet: Some(16),
+            rate: Some(Rate::per_second(50, 100)),
+            rate_per_ip: Some(Rate::per_second(1, 5)),
+            rate_per_subnet: Some(Rate::per_second(10, 20)),
+            exempt: Exempt::default(),
+        }
+    }
+}
+
+/// Why a stranger may not connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// There are too many connections.
+    Connections,
+    /// There are too many inbound connections.
+    Inbound,
+    /// There are too many unfinished handshakes.
+    Pending,
+    /// There are too many unfinished handshakes with this address.
+    PendingPerIp,
+    /// There are too many unfinished handshakes with this subnet.
+    PendingPerSubnet,
+    /// There are too many connections from this address.
+    InboundPerIp,
+    /// There are too many connections from this subnet.
+    InboundPerSubnet,
+    /// Connections come too fast.
+    Rate,
+    /// Connections come too fast from this address.
+    RatePerIp,
+    /// Connections come too fast from this subnet.
+    RatePerSubnet,
+}
+
+impl Refusal {
+    /// A word for counters and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Refusal::Connections => "connections",
+            Refusal::Inbound => "inbound",
+            Refusal::Pending => "pending",
+            Refusal::PendingPerIp => "pending-per-ip",
+            Refusal::PendingPerSubnet => "pending-per-subnet",
+            Refusal::InboundPerIp => "inbound-per-ip",
+            Refusal::InboundPerSubnet => "inbound-per-subnet",
+            Refusal::Rate => "rate",
+            Refusal::RatePerIp => "rate-per-ip",
+            Refusal::RatePerSubnet => "rate-per-subnet",
+        }
+    }
+}
+
+/// Buckets kept per table. With the default rates at most some 300 are ever in use: the rate of all bounds them.
+const BUCKETS_MAX: usize = 4096;
+
+/// The gatekeeper: counts of what is open, and what is left of the rates.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    config: AdmissionConfig,
+    open: BTreeMap<ConnId, Visit>,
+    inbound: usize,
+    pending: usize,
+    by_ip: BTreeMap<Origin, Count>,
+    by_subnet: BTreeMap<Subnet, Count>,
+    bucket: Bucket,
+    ip_buckets: BTreeMap<Origin, Bucket>,
+    subnet_buckets: BTreeMap<Subnet, Bucket>,
+    refusals: BTreeMap<Refusal, u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    inbound: bool,
+    pending: bool,
+    /// Who it counts for; nobody when dialed by us or exempt.
+    shares: Option<(Origin, Subnet)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    inbound: usize,
+    pending: usize,
+}
+
+impl Admission {
+    /// A gatekeeper who has seen nobody yet.
+    pub fn new(config: AdmissionConfig) -> Self {
+        Admission { config, ..Default::default() }
+    }
+
+    /// May `remote` connect? If so, it has used its part of the rates; [`opened`](Self::opened) is expected before the next
+    /// question, for only that counts the connection. O(log n).
+    ///
+    /// # Errors
+    ///
+    /// The first gate that it did not pass; also counted.
+    pub fn admit(&mut self, now: Instant, remote: SocketAddr) -> Result<(), Refusal> {
+        let answer = self.judge(now, remote.ip());
+        if let Err(refusal) = answer {
+            let count = self.refusals.entry(refusal).or_default();
+            *count = count.saturating_add(1);
+        }
+        answer
+    }
+
+    /// A connection stands; `inbound` when the remote side dialed. Its handshake is pending.
+    pub fn opened(&mut self, conn: ConnId, remote: SocketAddr, inbound: bool) {
+        self.closed(conn);
+        let counted = inbound && !self.config.exempt.contains(remote.ip());
+        let shares = counted.then(|| (Origin::of(remote.ip()), Subnet::of(remote.ip())));
+        self.open.insert(conn, Visit { inbound, pending: inbound, shares });
+        if inbound {
+            self.inbound += 1;
+            self.pending += 1;
+        }
+        if let Some((origin, subnet)) = shares {
+            self.by_ip.entry(origin).or_default().enter();
+            self.by_subnet.entry(subnet).or_default().enter();
+        }
+    }
+
+    /// The connection's handshake is done.
+    pub fn ready(&mut self, conn: ConnId) {
+        let Some(visit) = self.open.get_mut(&conn).filter(|visit| visit.pending) else { return };
+        visit.pending = false;
+        let shares = visit.shares;
+        self.pending = self.pending.saturating_sub(1);
+        if let Some((origin, subnet)) = shares {
+            self.by_ip.entry(origin).and_modify(|count| count.pending = count.pending.saturating_sub(1));
+            self.by_subnet.entry(subnet).and_modify(|count| count.pending = count.pending.saturating_sub(1));
+        }
+    }
+
+    /// The connection is gone. A name that is not open changes nothing.
+    pub fn closed(&mut self, conn: ConnId) {
+        self.ready(conn);
+        let Some(visit) = self.open.remove(&conn) else { return };
+        if visit.inbound {
+            self.inbound = self.inbound.saturating_sub(1);
+        }
+        if let Some((origin, subnet)) = visit.shares {
+            leave(&mut self.by_ip, &origin);
+            leave(&mut self.by_subnet, &subnet);
+        }
+    }
+
+    /// How many more connections we may open ourselves, `dialing` being on their way already.
+    pub fn room_to_dial(&self, dialing: usize) -> usize {
+        self.config.connections_max.saturating_sub(self.open.len()).saturating_sub(dialing)
+    }
+
+    /// Who is exempt.
+    pub fn exempt(&self) -> &Exempt {
+        &self.config.exempt
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Open connections that the remote side dialed.
+    pub fn inbound(&self) -> usize {
+        self.inbound
+    }
+
+    /// Inbound connections whose handshake is not done.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Refused strangers by reason.
+    pub fn refusals(&self) -> &BTreeMap<Refusal, u64> {
+        &self.refusals
+    }
+
+    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
+        let config = &self.config;
+        let below = |count: usize, max: usize, refusal| if count < max { Ok(()) } else { Err(refusal) };
+        below(self.open.len(), config.connections_max, Refusal::Connections)?;
+        below(self.inbound, config.inbound_max, Refusal::Inbound)?;
+        below(self.pending, config.pending_max, Refusal::Pending)?;
+        if config.exempt.contains(ip) {
+            return Ok(());
+        }
+        let within = |count, max: Option<usize>, refusal| below(count, max.unwrap_or(usize::MAX), refusal);
+        let (origin, subnet) = (Origin::of(ip), Subnet::of(ip));
+        let here = self.by_ip.get(&origin).copied().unwrap_or_default();
+        let around = self.by_subnet.get(&subnet).copied().unwrap_or_default();
+        within(here.pending, config.pending_per_ip, Refusal::PendingPerIp)?;
+        within(around.pending, config.pending_per_subnet, Refusal::PendingPerSubnet)?;
+        within(here.inbound, config.inbound_per_ip, Refusal::InboundPerIp)?;
+        within(around.inbound, config.inbound_per_subnet, Refusal::InboundPerSubnet)?;
+
+        let mut bucket = self.bucket;
+        let mut ip_bucket = self.ip_buckets.get(&origin).copied().unwrap_or_default();
+        let mut subnet_bucket = self.subnet_buckets.get(&subnet).copied().unwrap_or_default();
+        let take = |bucket: &mut Bucket, rate: Option<Rate>, refusal| match rate {
+            Some(rate) if !bucket.take(rate, now) => Err(refusal),
+            _ => Ok(()),
+        };
+        take(&mut ip_bucket, config.rate_per_ip, Refusal::RatePerIp)?;
+        take(&mut subnet_bucket, config.rate_per_subnet, Refusal::RatePerSubnet)?;
+        take(&mut bucket, config.rate, Refusal::Rate)?;
+        self.bucket = bucket;
+        keep(&mut self.ip_buckets, origin, ip_bucket, now);
+        keep(&mut self.subnet_buckets, subnet, subnet_bucket, now);
+        Ok(())
+    }
+}
+
+impl Count {
+    fn enter(&mut self) {
+        self.inbound += 1;
+        self.pending += 1;
+    }
+}
+
+fn leave<K: Ord>(counts: &mut BTreeMap<K, Count>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        count.inbound = count.inbound.saturating_sub(1);
+        if count.inbound == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+/// Stores a bucket. A full table first forgets the buckets that say nothing, and, with rates so wide that there are none,
+/// an arbitrary one: its owner gains one burst.
+fn keep<K: Ord + Copy>(buckets: &mut BTreeMap<K, Bucket>, key: K, bucket: Bucket, now: Instant) {
+    if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&key) {
+        buckets.retain(|_, bucket| !bucket.is_full(now));
+        if buckets.len() >= BUCKETS_MAX {
+            buckets.pop_first();
+        }
+    }
+    buckets.insert(key, bucket);
+}
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

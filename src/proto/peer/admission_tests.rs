@@ -1,0 +1,172 @@
+//! The gates one by one, and the counters against a naive list of connections.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn remote(text: &str) -> SocketAddr {
+    SocketAddr::new(text.parse().unwrap(), 4000)
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn unrated() -> AdmissionConfig {
+    AdmissionConfig { rate: None, rate_per_ip: None, rate_per_subnet: None, ..Default::default() }
+}
+
+/// Admits and opens; answers what the gate said.
+fn enter(gate: &mut Admission, index: u32, from: &str, now: Instant) -> Result<(), Refusal> {
+    gate.admit(now, remote(from))?;
+    gate.opened(ConnId::new(index, 0), remote(from), true);
+    Ok(())
+}
+
+#[test]
+fn the_fifth_connection_from_one_address_waits_for_the_first_to_leave() {
+    let mut gate = Admission::new(unrated());
+    for n in 0..4 {
+        enter(&mut gate, n, "8.8.8.8", at(0)).unwrap();
+    }
+    assert_eq!(enter(&mut gate, 4, "::ffff:8.8.8.8", at(0)), Err(Refusal::PendingPerIp));
+    (0..4).for_each(|n| gate.ready(ConnId::new(n, 0)));
+    assert_eq!(enter(&mut gate, 4, "8.8.8.8", at(0)), Err(Refusal::InboundPerIp));
+    enter(&mut gate, 5, "8.8.8.9", at(0)).unwrap();
+    gate.closed(ConnId::new(0, 0));
+    enter(&mut gate, 6, "8.8.8.8", at(0)).unwrap();
+    assert_eq!(gate.refusals().values().sum::<u64>(), 2);
+}
+
+#[test]
+fn a_subnet_gets_sixteen_and_another_subnet_its_own() {
+    let mut gate = Admission::new(unrated());
+    for n in 0..16 {
+        enter(&mut gate, n, &format!("8.8.8.{n}"), at(0)).unwrap();
+    }
+    assert_eq!(enter(&mut gate, 99, "8.8.8.200", at(0)), Err(Refusal::PendingPerSubnet));
+    (0..16).for_each(|n| gate.ready(ConnId::new(n, 0)));
+    assert_eq!(enter(&mut gate, 99, "8.8.8.200", at(0)), Err(Refusal::InboundPerSubnet));
+    enter(&mut gate, 99, "8.8.9.200", at(0)).unwrap();
+}
+
+#[test]
+fn the_totals_bind_the_exempt_too_and_leave_room_for_our_dials() {
+    let mut gate = Admission::new(unrated());
+    for n in 0..64 {
+        enter(&mut gate, n, "127.0.0.1", at(0)).unwrap();
+    }
+    assert_eq!(enter(&mut gate, 99, "127.0.0.1", at(0)), Err(Refusal::Pending));
+    for n in 64..112 {
+        gate.ready(ConnId::new(n - 64, 0));
+        enter(&mut gate, n, "127.0.0.1", at(0)).unwrap();
+    }
+    gate.ready(ConnId::new(100, 0));
+    assert_eq!(enter(&mut gate, 112, "127.0.0.1", at(0)), Err(Refusal::Inbound));
+    assert_eq!(gate.room_to_dial(10), 6);
+    for n in 200..216 {
+        gate.opened(ConnId::new(n, 0), remote("8.8.8.8"), false);
+    }
+    assert_eq!(gate.room_to_dial(0), 0);
+    assert_eq!(enter(&mut gate, 113, "9.9.9.9", at(0)), Err(Refusal::Connections));
+}
+
+#[test]
+fn rates_refuse_a_flood_per_address_and_subnet_before_it_costs_the_others() {
+    let mut gate = Admission::default();
+    let admitted = |gate: &mut Admission, from: &str, tries: u32| {
+        (0..tries).filter(|_| gate.admit(at(1000), remote(from)).is_ok()).count()
+    };
+    assert_eq!(admitted(&mut gate, "8.8.8.8", 1000), 5);
+    let rest: usize = (10..40).map(|n| admitted(&mut gate, &format!("8.8.8.{n}"), 2)).sum();
+    assert_eq!(rest, 15);
+    let others: usize = (0..200).map(|n| admitted(&mut gate, &format!("9.9.{n}.1"), 1)).sum();
+    assert_eq!(others, 80, "a hundred at once in all");
+    assert_eq!(admitted(&mut gate, "127.0.0.1", 50), 50);
+    assert_eq!(gate.admit(at(1000), remote("7.7.7.7")), Err(Refusal::Rate));
+    assert_eq!(gate.admit(at(1020), remote("7.7.7.7")), Ok(()));
+}
+
+#[test]
+fn the_bucket_tables_stay_bounded_without_a_rate_for_all() {
+    let mut gate = Admission::new(AdmissionConfig { rate: None, ..Default::default() });
+    for n in 0..10_000u32 {
+        let ip = core::net::Ipv4Addr::from_bits(0x0b00_0000 + n * 256);
+        gate.admit(at(u64::from(n)), SocketAddr::new(ip.into(), 1)).unwrap();
+    }
+    assert!(gate.ip_buckets.len() <= BUCKETS_MAX && gate.subnet_buckets.len() <= BUCKETS_MAX);
+}
+
+#[test]
+fn without_exempt_ranges_loopback_is_like_any_other() {
+    let mut gate = Admission::new(AdmissionConfig { exempt: Exempt::NONE, ..Default::default() });
+    assert_eq!((0..9).filter(|n| enter(&mut gate, *n, "127.0.0.1", at(0)).is_ok()).count(), 4);
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Enter(u32, u8),
+    Dial(u32, u8),
+    Ready(u32),
+    Close(u32),
+}
+
+proptest! {
+    /// The naive gatekeeper counts a list of the connections, each time.
+    #[test]
+    fn the_counters_agree_with_a_list_and_return_to_zero(
+        moves in prop::collection::vec((0u32..30, 0u8..6, 0u8..4).prop_map(|(slot, ip, what)| match what {
+            0 => Move::Enter(slot, ip),
+            1 => Move::Dial(slot, ip),
+            2 => Move::Ready(slot),
+            _ => Move::Close(slot),
+        }), 1..150)
+    ) {
+        let config = AdmissionConfig {
+            connections_max: 12, inbound_max: 8, pending_max: 5, pending_per_ip: Some(2), pending_per_subnet: Some(3),
+            inbound_per_ip: Some(3), inbound_per_subnet: Some(5), ..unrated()
+        };
+        let mut gate = Admission::new(config);
+        // Slot -> (address, inbound, pending).
+        let mut naive: BTreeMap<u32, (u8, bool, bool)> = BTreeMap::new();
+        // Addresses 0..3 share a subnet, 3..5 another, 5 is exempt.
+        let ip = |n: u8| match n { 0..3 => format!("8.8.8.{n}"), 3..5 => format!("9.9.9.{n}"), _ => "127.0.0.1".into() };
+        for step in moves {
+            match step {
+                Move::Enter(slot, from) if !naive.contains_key(&slot) => {
+                    let count = |f: &dyn Fn(&(u8, bool, bool)) -> bool| naive.values().filter(|visit| f(visit)).count();
+                    let totals = naive.len() < 12 && count(&|v| v.1) < 8 && count(&|v| v.1 && v.2) < 5;
+                    let near = |other: u8| (other < 3) == (from < 3) && other < 5;
+                    let shares = count(&|v| v.1 && v.2 && v.0 == from) < 2
+                        && count(&|v| v.1 && v.2 && near(v.0)) < 3
+                        && count(&|v| v.1 && v.0 == from) < 3
+                        && count(&|v| v.1 && near(v.0)) < 5;
+                    let expected = totals && (from == 5 || shares);
+                    prop_assert_eq!(enter(&mut gate, slot, &ip(from), at(0)).is_ok(), expected);
+                    if expected { naive.insert(slot, (from, true, true)); }
+                }
+                Move::Dial(slot, to) if !naive.contains_key(&slot) && gate.room_to_dial(0) > 0 => {
+                    gate.opened(ConnId::new(slot, 0), remote(&ip(to)), false);
+                    naive.insert(slot, (to, false, false));
+                }
+                Move::Ready(slot) => {
+                    gate.ready(ConnId::new(slot, 0));
+                    naive.entry(slot).and_modify(|visit| visit.2 = false);
+                }
+                Move::Close(slot) => {
+                    gate.closed(ConnId::new(slot, 0));
+                    naive.remove(&slot);
+                }
+                _ => {}
+            }
+            prop_assert_eq!(gate.connections(), naive.len());
+            prop_assert_eq!(gate.inbound(), naive.values().filter(|v| v.1).count());
+            prop_assert_eq!(gate.pending(), naive.values().filter(|v| v.1 && v.2).count());
+        }
+        for slot in 0..30 {
+            gate.closed(ConnId::new(slot, 0));
+        }
+        prop_assert_eq!((gate.connections(), gate.inbound(), gate.pending()), (0, 0, 0));
+        prop_assert!(gate.by_ip.is_empty() && gate.by_subnet.is_empty());
+    }
+}

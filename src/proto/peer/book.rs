@@ -1,0 +1,340 @@
+//! The address book: where we may dial, without knowing yet who is there.
+//!
+//! Addresses come from strangers, so each costs little and promises nothing: at most [`BookConfig::addresses_max`], few per
+//! subnet, only where the teller may know them ([`may_pass`]), and an address that does not answer is left alone for longer
+//! each time, then gives its place to others. What we reached ourselves is *proven* and comes first.
+//!
+//! While nobody is connected, a failed dial says something about our own network and is held against no one.
+//!
+//! This book draws uniformly. Buckets by group and source, which make it costly to fill it with one attacker's addresses, fit
+//! behind the same calls and are not built yet.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::address::{Scope, Subnet, canonical, may_pass};
+use super::retry::Backoff;
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
+
+/// Failed dials after which an address that never answered gives its place to any newcomer.
+const DOUBTFUL_FAILURES: u32 = 3;
+/// Failed dials after which an address is forgotten. The back-off spreads them over some four hours at least.
+const HOPELESS_FAILURES: u32 = 10;
+/// A proven address is not forgotten before it was silent for so long.
+const PROVEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// An address of which nobody spoke for so long gives its place to any newcomer, unless it is proven.
+const FRESH_FOR: Duration = Duration::from_secs(3600);
+
+/// The numbers of a [`Book`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookConfig {
+    /// Addresses kept at most. Default 10,240, about 3 MiB.
+    pub addresses_max: usize,
+    /// Addresses per /24, or /48 in IPv6. Default 10.
+    pub per_subnet_max: usize,
+    /// Take loopback and private addresses from anyone and without the subnet's limit. Default false.
+    pub allow_private: bool,
+    /// How long an address is left alone after a failed dial or a lost connection. Default 30 s, doubling to 1 h.
+    pub backoff: Backoff,
+}
+
+impl Default for BookConfig {
+    fn default() -> Self {
+        BookConfig {
+            addresses_max: 10_240,
+            per_subnet_max: 10,
+            allow_private: false,
+            backoff: Backoff { first: Duration::from_secs(30), max: Duration::from_secs(3600) },
+        }
+    }
+}
+
+/// What became of an address that was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It is new.
+    New,
+    /// It was known, and is fresh again.
+    Known,
+    /// The teller cannot know it, or nothing can be dialed there.
+    OutOfScope,
+    /// Its subnet has enough addresses here.
+    SubnetFull,
+    /// The book is full of better addresses.
+    BookFull,
+    /// It is marked as never to be dialed.
+    Never,
+}
+
+/// What is known of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookEntry {
+    /// Who told it last; `None` for ourselves, a file or the operator.
+    pub source: Option<IpAddr>,
+    /// When it was last told or reached.
+    pub heard: Now,
+    /// When it was last dialed.
+    pub tried: Option<Instant>,
+    /// When a dial to it last ended in a finished handshake.
+    pub proven: Option<Now>,
+    /// A peer at this IP address announced that it listens on this port.
+    pub announced: bool,
+    /// Failed dials since it was last reached, counted while somebody was connected.
+    pub failures: u32,
+    /// Not to be dialed before.
+    pub next_attempt: Instant,
+}
+
+/// The address book.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    config: BookConfig,
+    entries: BTreeMap<SocketAddr, BookEntry>,
+    /// All addresses by the time of their next attempt, the proven ones apart.
+    proven_queue: BTreeSet<(Instant, SocketAddr)>,
+    queue: BTreeSet<(Instant, SocketAddr)>,
+    /// The addresses that are not proven, in the order in which they give way.
+    leaving: BTreeSet<(bool, Instant, SocketAddr)>,
+    subnets: BTreeMap<Subnet, usize>,
+    never: BTreeSet<SocketAddr>,
+    /// The same, oldest first, so that the set stays bounded.
+    never_order: VecDeque<SocketAddr>,
+}
+
+impl Book {
+    /// An empty book.
+    pub fn new(config: BookConfig) -> Self {
+        Book { config, ..Default::default() }
+    }
+
+    /// `source` told us of `address`; `None` for a file or the operator, who may name any address. O(log n).
+    pub fn hear(&mut self, address: SocketAddr, source: Option<IpAddr>, now: Now) -> Heard {
+        let address = canonical(address);
+        let passes = match source {
+            Some(peer) => may_pass(address, peer, self.config.allow_private),
+            None => Scope::of_socket(address) != Scope::Unusable,
+        };
+        if !passes {
+            return Heard::OutOfScope;
+        }
+        if self.never.contains(&address) {
+            return Heard::Never;
+        }
+        if self.update(address, |entry| (entry.heard, entry.source) = (now, source)) {
+            return Heard::Known;
+        }
+        let unlimited = self.config.allow_private && Scope::of(address.ip()) != Scope::Global;
+        let crowd = self.subnets.get(&Subnet::of(address.ip())).copied().unwrap_or(0);
+        if !unlimited && crowd >= self.config.per_subnet_max {
+            return Heard::SubnetFull;
+        }
+        if self.entries.len() >= self.config.addresses_max && !self.make_room(now.at) {
+            return Heard::BookFull;
+        }
+        self.insert(
+            address,
+            BookEntry {
+                source,
+                heard: now,
+                tried: None,
+                proven: None,
+                announced: false,
+                failures: 0,
+                next_attempt: now.at,
+            },
+        );
+        Heard::New
+    }
+
+    /// A connected peer announced that it listens at `address`, which is the IP address it has.
+    pub fn announced(&mut self, address: SocketAddr, now: Now) -> Heard {
+        let heard = self.hear(address, Some(address.ip()), now);
+        self.update(canonical(address), |entry| entry.announced = true);
+        heard
+    }
+
+    /// A dial to `address` begins.
+    pub fn tried(&mut self, address: SocketAddr, now: Now) {
+        self.update(canonical(address), |entry| entry.tried = Some(now.at));
+    }
+
+    /// A dial to `address` ended in a finished handshake.
+    pub fn reached(&mut self, address: SocketAddr, now: Now) {
+        let address = canonical(address);
+        self.hear(address, None, now);
+        self.update(address, |entry| {
+            entry.proven = Some(now);
+            entry.failures = 0;
+        });
+    }
+
+    /// A dial to `address`, or its handshake, failed. With nobody `online` (connected) it does not count, and the address is
+    /// left alone for the shortest time.
+    pub fn failed(&mut self, address: SocketAddr, now: Now, online: bool, rng: &mut Rng) {
+        let address = canonical(address);
+        let backoff = self.config.backoff;
+        let mut forget = false;
+        self.update(address, |entry| {
+            entry.failures = entry.failures.saturating_add(u32::from(online));
+            let counted = if online { entry.failures } else { 1 };
+            entry.next_attempt = now.at + backoff.delay(counted, rng);
+            let silent = entry.proven.is_none_or(|then| now.at.since(then.at) >= PROVEN_FOR);
+            forget = online && silent && entry.failures >= HOPELESS_FAILURES;
+        });
+        if forget {
+            self.remove(address);
+        }
+    }
+
+    /// A connection to `address` ended, or a dial to it served nothing: leave it alone for `failures` failures' time, without
+    /// counting any.
+    pub fn postpone(&mut self, address: SocketAddr, failures: u32, now: Now, rng: &mut Rng) {
+        let delay = self.config.backoff.delay(failures, rng);
+        self.update(canonical(address), |entry| entry.next_attempt = now.at + delay);
+    }
+
+    /// Forgets `address` and never dials it again in this run: it is ourselves, or on another network.
+    pub fn mark_never(&mut self, address: SocketAddr) {
+        let address = canonical(address);
+        self.remove(address);
+        if self.never.insert(address) {
+            self.never_order.push_back(address);
+        }
+        // As many as addresses, for the same reason: whoever is dialed can make us write one here.
+        if self.never_order.len() > self.config.addresses_max
+            && let Some(oldest) = self.never_order.pop_front()
+        {
+            self.never.remove(&oldest);
+        }
+    }
+
+    /// Forgets an address.
+    pub fn remove(&mut self, address: SocketAddr) -> Option<BookEntry> {
+        let address = canonical(address);
+        let entry = self.entries.remove(&address)?;
+        self.unindex(address, &entry);
+        let subnet = Subnet::of(address.ip());
+        if let Some(crowd) = self.subnets.get_mut(&subnet) {
+            *crowd = crowd.saturating_sub(1);
+            if *crowd == 0 {
+                self.subnets.remove(&subnet);
+            }
+        }
+        Some(entry)
+    }
+
+    /// An address to dial now: any proven one whose time has come, else any other; uniform among them. O(those due).
+    pub fn pick(&self, now: Instant, rng: &mut Rng, exclude: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+        [&self.proven_queue, &self.queue].into_iter().find_map(|queue| {
+            let mut chosen = None;
+            let due = queue.iter().take_while(|(at, _)| *at <= now).map(|(_, address)| address);
+            for (seen, address) in (1u64..).zip(due.filter(|address| !exclude(address))) {
+                // Each of the first `seen` is the chosen one with the same probability.
+                if rng.chance(1, seen) {
+                    chosen = Some(*address);
+                }
+            }
+            chosen
+        })
+    }
+
+    /// When [`pick`](Self::pick) may find something: the earliest next attempt. O(excluded ones due).
+    pub fn next_attempt(&self, exclude: impl Fn(&SocketAddr) -> bool) -> Option<Instant> {
+        let first = |queue: &BTreeSet<(Instant, SocketAddr)>| {
+            queue.iter().find(|(_, address)| !exclude(address)).map(|(at, _)| *at)
+        };
+        [first(&self.proven_queue), first(&self.queue)].into_iter().flatten().min()
+    }
+
+    /// May `address` be dialed now? False when it is unknown.
+    pub fn is_due(&self, address: SocketAddr, now: Instant) -> bool {
+        self.get(address).is_some_and(|entry| entry.next_attempt <= now)
+    }
+
+    /// Is `address` marked as never to be dialed?
+    pub fn is_never(&self, address: SocketAddr) -> bool {
+        self.never.contains(&canonical(address))
+    }
+
+    /// What is known of `address`.
+    pub fn get(&self, address: SocketAddr) -> Option<&BookEntry> {
+        self.entries.get(&canonical(address))
+    }
+
+    /// All addresses, in order: for a file.
+    pub fn entries(&self) -> impl Iterator<Item = (SocketAddr, &BookEntry)> {
+        self.entries.iter().map(|(address, entry)| (*address, entry))
+    }
+
+    /// The addresses that may be told to others: those that we reached, and those announced by the peer that has them.
+    pub fn verified(&self) -> impl Iterator<Item = SocketAddr> {
+        self.entries.iter().filter(|(_, entry)| entry.proven.is_some() || entry.announced).map(|(address, _)| *address)
+    }
+
+    /// How many addresses there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Is the book empty?
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Do loopback and private addresses pass everywhere?
+    pub fn allow_private(&self) -> bool {
+        self.config.allow_private
+    }
+
+    /// Removes the address that gives way first, if one does.
+    fn make_room(&mut self, now: Instant) -> bool {
+        let Some((sound, heard, address)) = self.leaving.first().copied() else { return false };
+        let gives_way = !sound || now.since(heard) >= FRESH_FOR;
+        gives_way && self.remove(address).is_some()
+    }
+
+    fn insert(&mut self, address: SocketAddr, entry: BookEntry) {
+        *self.subnets.entry(Subnet::of(address.ip())).or_default() += 1;
+        self.index(address, &entry);
+        self.entries.insert(address, entry);
+    }
+
+    /// Changes an entry and keeps the queues in step; false when there is none.
+    fn update(&mut self, address: SocketAddr, how: impl FnOnce(&mut BookEntry)) -> bool {
+        let Some(mut entry) = self.entries.remove(&address) else { return false };
+        self.unindex(address, &entry);
+        how(&mut entry);
+        self.index(address, &entry);
+        self.entries.insert(address, entry);
+        true
+    }
+
+    fn index(&mut self, address: SocketAddr, entry: &BookEntry) {
+        if entry.proven.is_some() {
+            self.proven_queue.insert((entry.next_attempt, address));
+        } else {
+            self.queue.insert((entry.next_attempt, address));
+            self.leaving.insert(place(address, entry));
+        }
+    }
+
+    fn unindex(&mut self, address: SocketAddr, entry: &BookEntry) {
+        if entry.proven.is_some() {
+            self.proven_queue.remove(&(entry.next_attempt, address));
+        } else {
+            self.queue.remove(&(entry.next_attempt, address));
+            self.leaving.remove(&place(address, entry));
+        }
+    }
+}
+
+/// The doubtful first, then those not heard of for longest.
+fn place(address: SocketAddr, entry: &BookEntry) -> (bool, Instant, SocketAddr) {
+    (entry.failures < DOUBTFUL_FAILURES, entry.heard.at, address)
+}
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

@@ -1,0 +1,32 @@
+//! What a node knows about others, and whom it talks to: small state machines that the node composes.
+//!
+//! | file | answers |
+//! |---|---|
+//! | [`manager`] | which peers do we know, and which are the best? |
+//! | [`standing`] | what has this address done to us, and is it blacklisted? |
+//! | [`admission`] | may this stranger connect? |
+//! | [`book`] | which addresses have we heard of, and which may be dialed now? |
+//! | [`pool`] | whom do we dial next, and when do we look again? |
+//! | [`share`] | which addresses do we tell, and how many do we listen to? |
+//!
+//! The manager's table is keyed by node ids, which anyone may claim in plaintext; it orders dials. Standing is keyed by
+//! addresses, which an attacker has to own; it bans. None of these reads a clock or draws a random number by itself.
+
+pub mod address;
+pub mod admission;
+pub mod book;
+pub mod manager;
+pub mod pool;
+pub mod rate;
+pub mod retry;
+pub mod share;
+pub mod standing;
+
+mod decay;
+
+pub use address::{Exempt, Origin};
+pub use admission::{Admission, AdmissionConfig, Refusal};
+pub use book::{Book, BookConfig};
+pub use manager::{ManagerConfig, PeerManager, PeerRecord};
+pub use pool::{Pool, PoolConfig};
+pub use standing::{Standing, StandingConfig};

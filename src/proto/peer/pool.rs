@@ -1,0 +1,381 @@
+//! Whom to dial next, and when to look again.
+//!
+//! 1. Peers that the operator named are kept connected, whatever the number of others.
+//! 2. Automatic connections are kept at [`PoolConfig::outbound`]: the best of the known peers first, then the book.
+//! 3. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
+//!    a peer like any other.
+//!
+//! Every dial and the connection that comes of it go by their [`DialId`], which the pool gives and the node hands back:
+//! `next_dial` -> (`dial_failed` | `dial_opened` -> [`ready`](Pool::ready)) -> [`closed`](Pool::closed). One per address at a time.
+//!
+//! The pool never spins: an address that failed waits for its back-off, all dials together keep to a rate, and
+//! [`Pool::deadline`] is when there may be something to do, not before.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::address::{Scope, canonical};
+use super::book::Book;
+use super::manager::PeerManager;
+use super::rate::{Bucket, Rate};
+use super::retry::Backoff;
+use crate::close::{CloseReason, Redial};
+use crate::id::DialId;
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
+
+/// Known peers looked at for one dial; the book covers the rest.
+const CANDIDATES_MAX: usize = 64;
+/// Without room for another connection, look again after this, unless told earlier by [`Pool::nudge`].
+const ROOM_RECHECK: Duration = Duration::from_secs(5);
+/// A kept connection must last this long for its back-off to begin anew: else accept-and-close would be a tight loop.
+const SETTLED_AFTER: Duration = Duration::from_secs(30);
+/// Failures that a dial counts for when it served nothing: we are connected to that node already.
+const REDUNDANT_FAILURES: u32 = 5;
+
+/// The numbers of a [`Pool`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Automatic connections to keep. Default 8.
+    pub outbound: usize,
+    /// Dials on their way at most. Default 8.
+    pub dials_max: usize,
+    /// With fewer addresses in the book, seeds are asked. Default 16.
+    pub addresses_wanted: usize,
+    /// All dials together. Default 10 per second, 16 at once.
+    pub rate: Rate,
+    /// All dials together while nobody is connected and the last `dials_max` all failed. Default 1 per second.
+    pub offline_rate: Rate,
+    /// Between dials of a peer the operator named. Default 1 s, doubling to 30 s.
+    pub kept_backoff: Backoff,
+    /// Between dials of a seed. Default 1 s, doubling to 5 min.
+    pub seed_backoff: Backoff,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        PoolConfig {
+            outbound: 8,
+            dials_max: 8,
+            addresses_wanted: 16,
+            rate: Rate::per_second(10, 16),
+            offline_rate: Rate::per_second(1, 1),
+            kept_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
+            seed_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) },
+        }
+    }
+}
+
+/// What the node knows and the pool needs to know at the moment.
+#[derive(Debug)]
+pub struct Around<'a, C, B> {
+    /// The addresses.
+    pub book: &'a mut Book,
+    /// The known peers.
+    pub peers: &'a PeerManager,
+    /// Is there a connection to the node at this address? Inbound ones count where the peer announced its port.
+    pub connected: C,
+    /// Is this address blacklisted?
+    pub banned: B,
+    /// Is anybody connected, handshake done?
+    pub online: bool,
+    /// How many more connections may be opened, dials on their way taken off:
+    /// [`Admission::room_to_dial`](super::admission::Admission::room_to_dial).
+    pub room: usize,
+}
+
+/// Keeps the outbound connections.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    config: PoolConfig,
+    kept: BTreeMap<SocketAddr, Retry>,
+    seeds: BTreeMap<SocketAddr, Retry>,
+    links: BTreeMap<DialId, Link>,
+    by_address: BTreeMap<SocketAddr, DialId>,
+    next_id: u64,
+    pace: Bucket,
+    offline_pace: Bucket,
+    /// Dials that failed since one succeeded.
+    failed_in_row: usize,
+    /// When to look again; `None` when only an input changes anything.
+    wake: Option<Instant>,
+}
+
+/// When an address of the operator's is dialed again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retry {
+    failures: u32,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    address: SocketAddr,
+    purpose: Purpose,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Kept,
+    Automatic,
+    Seed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// On its way.
+    Dialing,
+    /// Connected, handshake not done.
+    Greeting,
+    /// Handshake done, at that time.
+    Ready(Instant),
+}
+
+impl Pool {
+    /// A pool without connections that looks for some at once.
+    pub fn new(config: PoolConfig) -> Self {
+        Pool { config, wake: Some(Instant::ZERO), ..Default::default() }
+    }
+
+    /// Keeps a connection to `address` from now on. An open one to it is kept as it is. False when nothing can be dialed there.
+    pub fn keep(&mut self, address: SocketAddr) -> bool {
+        let address = canonical(address);
+        if Scope::of_socket(address) == Scope::Unusable {
+            return false;
+        }
+        self.kept.entry(address).or_default();
+        if let Some(link) = self.by_address.get(&address).and_then(|dial| self.links.get_mut(dial)) {
+            link.purpose = Purpose::Kept;
+        }
+        self.nudge();
+        true
+    }
+
+    /// Keeps it no longer; answers the dial whose connection the node should close, if there is one.
+    pub fn unkeep(&mut self, address: SocketAddr) -> Option<DialId> {
+        let address = canonical(address);
+        self.kept.remove(&address)?;
+        let dial = self.by_address.get(&address).copied();
+        if let Some(link) = dial.and_then(|dial| self.links.get_mut(&dial)) {
+            link.purpose = Purpose::Automatic;
+        }
+        dial
+    }
+
+    /// Asks `address` for peers when there are too few. False when nothing can be dialed there.
+    pub fn add_seed(&mut self, address: SocketAddr) -> bool {
+        let address = canonical(address);
+        if Scope::of_socket(address) == Scope::Unusable {
+            return false;
+        }
+        self.seeds.entry(address).or_default();
+        self.nudge();
+        true
+    }
+
+    /// Something changed that may make a dial possible: addresses were heard, a connection closed, a ban ended.
+    pub fn nudge(&mut self) {
+        self.wake = Some(Instant::ZERO);
+    }
+
+    /// When [`next_dial`](Self::next_dial) may have something.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// The next dial to begin, under a new name. Call until `None`; before [`deadline`](Self::deadline) that takes no time.
+    pub fn next_dial<C, B>(&mut self, now: Now, rng: &mut Rng, around: Around<'_, C, B>) -> Option<(DialId, SocketAddr)>
+    where
+        C: Fn(&SocketAddr) -> bool,
+        B: Fn(IpAddr) -> bool,
+    {
+        if self.wake.is_none_or(|wake| wake > now.at) {
+            return None;
+        }
+        let dialing = self.links.values().filter(|link| link.stage == Stage::Dialing).count();
+        if dialing >= self.config.dials_max {
+            self.wake = None;
+            return None;
+        }
+        if around.room == 0 {
+            self.wake = Some(now.at + ROOM_RECHECK);
+            return None;
+        }
+        let offline = !around.online && self.failed_in_row >= self.config.dials_max;
+        let paced = self.pace.ready_at(self.config.rate);
+        let paced = if offline { paced.max(self.offline_pace.ready_at(self.config.offline_rate)) } else { paced };
+        if paced > now.at {
+            self.wake = Some(paced);
+            return None;
+        }
+        match self.choose(now.at, rng, &around) {
+            Ok((address, purpose)) => {
+                self.pace.take(self.config.rate, now.at);
+                self.offline_pace.take(self.config.offline_rate, now.at);
+                around.book.tried(address, now);
+                Some((self.begin(address, purpose), address))
+            }
+            Err(wake) => {
+                self.wake = wake;
+                None
+            }
+        }
+    }
+
+    /// The dial ended without a connection.
+    pub fn dial_failed(
+        &mut self,
+        dial: DialId,
+        reason: CloseReason,
+        now: Now,
+        online: bool,
+        book: &mut Book,
+        rng: &mut Rng,
+    ) {
+        self.closed(dial, reason, now, online, book, rng);
+    }
+
+    /// The dial ended in a connection.
+    pub fn dial_opened(&mut self, dial: DialId) {
+        if let Some(link) = self.links.get_mut(&dial) {
+            link.stage = Stage::Greeting;
+            self.nudge();
+        }
+    }
+
+    /// The connection's handshake is done.
+    pub fn ready(&mut self, dial: DialId, now: Now, book: &mut Book) {
+        let Some(link) = self.links.get_mut(&dial) else { return };
+        link.stage = Stage::Ready(now.at);
+        self.failed_in_row = 0;
+        if let Some(seed) = self.seeds.get_mut(&link.address) {
+            seed.failures = 0;
+        }
+        book.reached(link.address, now);
+        self.nudge();
+    }
+
+    /// The connection that came of the dial is gone. With nobody else `online`, a failure is not held against the address.
+    pub fn closed(
+        &mut self,
+        dial: DialId,
+        reason: CloseReason,
+        now: Now,
+        online: bool,
+        book: &mut Book,
+        rng: &mut Rng,
+    ) {
+        let Some(link) = self.links.remove(&dial) else { return };
+        self.by_address.remove(&link.address);
+        self.nudge();
+        if reason.consequence().redial == Redial::Never {
+            book.mark_never(link.address);
+            return;
+        }
+        let settled = matches!(link.stage, Stage::Ready(since) if now.at.since(since) >= SETTLED_AFTER);
+        for (retries, backoff) in
+            [(&mut self.kept, self.config.kept_backoff), (&mut self.seeds, self.config.seed_backoff)]
+        {
+            if let Some(retry) = retries.get_mut(&link.address) {
+                retry.failures = if settled { 0 } else { retry.failures.saturating_add(1) };
+                retry.at = now.at + backoff.delay(retry.failures, rng);
+            }
+        }
+        match (link.stage, reason) {
+            (_, CloseReason::DuplicateConnection) => book.postpone(link.address, REDUNDANT_FAILURES, now, rng),
+            (Stage::Ready(_), _) => book.postpone(link.address, 1, now, rng),
+            // Our own fault says nothing about the address.
+            (_, reason) if reason.blame() == crate::close::Blame::Ours => book.postpone(link.address, 1, now, rng),
+            _ => {
+                self.failed_in_row = self.failed_in_row.saturating_add(1);
+                book.failed(link.address, now, online, rng);
+            }
+        }
+    }
+
+    /// The address that the dial goes or went to, while it or its connection lives.
+    pub fn address(&self, dial: DialId) -> Option<SocketAddr> {
+        self.links.get(&dial).map(|link| link.address)
+    }
+
+    /// Did the operator name this address? Such peers are disconnected when they misbehave, but not banned.
+    pub fn is_kept(&self, address: SocketAddr) -> bool {
+        self.kept.contains_key(&canonical(address))
+    }
+
+    /// Dials on their way.
+    pub fn dialing(&self) -> usize {
+        self.links.values().filter(|link| link.stage == Stage::Dialing).count()
+    }
+
+    /// Automatic connections and dials.
+    pub fn automatic(&self) -> usize {
+        self.links.values().filter(|link| link.purpose != Purpose::Kept).count()
+    }
+
+    /// Whom to dial now, or when to look again.
+    fn choose<C, B>(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        around: &Around<'_, C, B>,
+    ) -> Result<(SocketAddr, Purpose), Option<Instant>>
+    where
+        C: Fn(&SocketAddr) -> bool,
+        B: Fn(IpAddr) -> bool,
+    {
+        let mut wake: Option<Instant> = None;
+        let mut later = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
+        let book = &*around.book;
+        let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (around.connected)(address);
+
+        // The operator's word stands above a blacklist; an address that is ourselves is beyond it.
+        for (address, retry) in self.kept.iter().filter(|(address, _)| !busy(address) && !book.is_never(**address)) {
+            if retry.at <= now {
+                return Ok((*address, Purpose::Kept));
+            }
+            later(retry.at);
+        }
+        let automatic = self.automatic();
+        if automatic >= self.config.outbound {
+            return Err(wake);
+        }
+        let unfit =
+            |address: &SocketAddr| busy(address) || self.kept.contains_key(address) || (around.banned)(address.ip());
+        let known = around.peers.candidates().filter_map(|peer| peer.address).take(CANDIDATES_MAX);
+        if let Some(address) = known.filter(|address| !unfit(address)).find(|address| book.is_due(*address, now)) {
+            return Ok((address, Purpose::Automatic));
+        }
+        if let Some(address) = book.pick(now, rng, unfit) {
+            return Ok((address, Purpose::Automatic));
+        }
+        if let Some(at) = book.next_attempt(unfit) {
+            later(at);
+        }
+        if book.len() < self.config.addresses_wanted || !around.online {
+            for (address, retry) in
+                self.seeds.iter().filter(|(address, _)| !unfit(address) && !book.is_never(**address))
+            {
+                if retry.at <= now {
+                    return Ok((*address, Purpose::Seed));
+                }
+                later(retry.at);
+            }
+        }
+        Err(wake)
+    }
+
+    fn begin(&mut self, address: SocketAddr, purpose: Purpose) -> DialId {
+        let dial = DialId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        self.links.insert(dial, Link { address, purpose, stage: Stage::Dialing });
+        self.by_address.insert(address, dial);
+        dial
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

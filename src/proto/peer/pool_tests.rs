@@ -1,0 +1,348 @@
+//! The pool in a small world on a virtual clock: some addresses answer, others do not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+
+use proptest::prelude::*;
+
+use super::super::book::BookConfig;
+use super::super::manager::PeerRecord;
+use super::*;
+use crate::rng::Rng;
+use crate::time::UnixTime;
+
+/// A node's dialing side and the network around it.
+struct World {
+    pool: Pool,
+    book: Book,
+    peers: PeerManager,
+    rng: Rng,
+    millis: u64,
+    /// Who answers a dial.
+    alive: BTreeSet<SocketAddr>,
+    banned: BTreeSet<IpAddr>,
+    /// What a failed dial fails with, and after how many milliseconds.
+    failure: (CloseReason, u64),
+    /// When each dial ends.
+    pending: BTreeMap<DialId, (u64, SocketAddr)>,
+    ready: BTreeMap<DialId, SocketAddr>,
+    /// Every dial: when, and where to.
+    dials: Vec<(u64, SocketAddr)>,
+}
+
+fn nth(n: u32) -> SocketAddr {
+    SocketAddr::new(core::net::Ipv4Addr::from_bits(0x0b00_0001 + n * 256).into(), 8333)
+}
+
+impl World {
+    fn new(config: PoolConfig) -> Self {
+        World {
+            pool: Pool::new(config),
+            book: Book::new(BookConfig::default()),
+            peers: PeerManager::default(),
+            rng: Rng::from_seed(7),
+            millis: 0,
+            alive: BTreeSet::new(),
+            banned: BTreeSet::new(),
+            failure: (CloseReason::Io(ErrorKind::ConnectionRefused), 1),
+            pending: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            dials: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { at: Instant::from_millis(self.millis), unix: UnixTime::from_millis(self.millis as i64) }
+    }
+
+    fn hear(&mut self, range: core::ops::Range<u32>) {
+        let now = self.now();
+        range.for_each(|n| {
+            self.book.hear(nth(n), None, now);
+        });
+        self.pool.nudge();
+    }
+
+    fn close(&mut self, dial: DialId, reason: CloseReason) {
+        self.ready.remove(&dial);
+        let (now, online) = (self.now(), !self.ready.is_empty());
+        self.pool.closed(dial, reason, now, online, &mut self.book, &mut self.rng);
+    }
+
+    fn close_address(&mut self, address: SocketAddr, reason: CloseReason) {
+        let dial = *self.ready.iter().find(|(_, to)| **to == address).unwrap().0;
+        self.close(dial, reason);
+    }
+
+    /// Takes all dials there are, then moves to the next thing that happens; false when nothing will.
+    fn step(&mut self, until: u64) -> bool {
+        let now = self.now();
+        loop {
+            let ready: BTreeSet<SocketAddr> = self.ready.values().copied().collect();
+            let banned = self.banned.clone();
+            let around = Around {
+                book: &mut self.book,
+                peers: &self.peers,
+                connected: |address: &SocketAddr| ready.contains(address),
+                banned: |ip: IpAddr| banned.contains(&ip),
+                online: !ready.is_empty(),
+                room: 100usize.saturating_sub(self.pending.len() + ready.len()),
+            };
+            let Some((dial, address)) = self.pool.next_dial(now, &mut self.rng, around) else { break };
+            assert!(self.pending.values().all(|(_, other)| *other != address), "two dials to {address}");
+            assert!(!ready.contains(&address), "dialed {address}, which is connected");
+            let delay = if self.alive.contains(&address) { 20 } else { self.failure.1 };
+            self.pending.insert(dial, (self.millis + delay, address));
+            self.dials.push((self.millis, address));
+            assert!(self.pending.len() <= self.pool.config.dials_max);
+        }
+        let wake = self.pool.deadline().map(|at| at.as_nanos().div_ceil(1_000_000));
+        assert!(wake.is_none_or(|wake| wake > self.millis), "the pool spins");
+        let next = self.pending.values().map(|(at, _)| *at).chain(wake).min();
+        match next {
+            Some(next) if next <= until => self.millis = next,
+            _ => {
+                self.millis = until;
+                return false;
+            }
+        }
+        let ended: Vec<_> =
+            self.pending.iter().filter(|(_, (at, _))| *at <= self.millis).map(|(id, to)| (*id, to.1)).collect();
+        for (dial, address) in ended {
+            self.pending.remove(&dial);
+            let (now, online) = (self.now(), !self.ready.is_empty());
+            if self.alive.contains(&address) {
+                self.pool.dial_opened(dial);
+                self.pool.ready(dial, now, &mut self.book);
+                self.ready.insert(dial, address);
+            } else {
+                self.pool.dial_failed(dial, self.failure.0, now, online, &mut self.book, &mut self.rng);
+            }
+        }
+        true
+    }
+
+    fn run(&mut self, seconds: u64) {
+        let until = self.millis + seconds * 1000;
+        while self.step(until) {}
+    }
+
+    fn dials_to(&self, address: SocketAddr) -> usize {
+        self.dials.iter().filter(|(_, to)| *to == address).count()
+    }
+}
+
+#[test]
+fn eight_connections_are_kept_and_a_lost_one_is_replaced() {
+    let mut world = World::new(PoolConfig::default());
+    world.alive = (0..30).map(nth).collect();
+    world.hear(0..30);
+    world.run(10);
+    assert_eq!((world.ready.len(), world.dials.len()), (8, 8));
+    world.run(3600);
+    assert_eq!(world.dials.len(), 8, "nothing to do");
+    let first = *world.ready.keys().next().unwrap();
+    world.close(first, CloseReason::RemoteClosed);
+    world.run(10);
+    assert_eq!((world.ready.len(), world.dials.len()), (8, 9));
+}
+
+#[test]
+fn a_dead_network_is_dialed_ever_more_rarely_and_never_in_a_spin() {
+    let mut world = World::new(PoolConfig::default());
+    world.alive.insert(nth(5000));
+    world.pool.keep(nth(5000));
+    world.run(5);
+    world.hear(0..1000);
+    world.run(12 * 3600);
+    assert_eq!(world.ready.len(), 1);
+    let dials = world.dials.len() - 1;
+    // Ten each, spread by the back-off, and then they are forgotten.
+    assert!(world.book.len() < 10 && (9_000..=10_000).contains(&dials), "{dials} dials");
+    for second in 0..12 * 3600 {
+        let from = world.dials.partition_point(|(at, _)| *at < second * 1000);
+        let to = world.dials.partition_point(|(at, _)| *at < second * 1000 + 1000);
+        assert!(to - from <= 26, "{} dials in second {second}", to - from);
+    }
+}
+
+#[test]
+fn an_outage_of_our_own_costs_no_address_and_is_over_within_a_minute() {
+    let mut world = World::new(PoolConfig::default());
+    let all: BTreeSet<_> = (0..200).map(nth).collect();
+    world.alive = all.clone();
+    world.hear(0..200);
+    world.run(60);
+    assert_eq!(world.ready.len(), 8);
+    world.alive.clear();
+    world.failure = (CloseReason::Io(ErrorKind::NetworkUnreachable), 0);
+    let open: Vec<_> = world.ready.keys().copied().collect();
+    world.ready.clear();
+    open.into_iter().for_each(|dial| world.close(dial, CloseReason::IdleTimeout));
+    let before = world.dials.len();
+    world.run(600);
+    let during = world.dials.len() - before;
+    assert!((300..=640).contains(&during), "{during} dials in ten minutes");
+    assert!(world.book.len() == 200 && world.book.entries().all(|(_, entry)| entry.failures == 0));
+    world.alive = all;
+    world.run(60);
+    assert_eq!(world.ready.len(), 8);
+}
+
+#[test]
+fn a_kept_peer_is_dialed_until_it_answers_and_again_when_it_leaves() {
+    let mut world = World::new(PoolConfig { outbound: 0, ..Default::default() });
+    assert!(world.pool.keep(nth(1)) && !world.pool.keep("0.0.0.0:1".parse().unwrap()));
+    world.run(3600);
+    let dials = world.dials_to(nth(1));
+    assert!((100..=160).contains(&dials), "{dials} dials in an hour: once per 30 s");
+    world.alive.insert(nth(1));
+    world.run(40);
+    assert_eq!(world.ready.len(), 1);
+    world.run(60);
+    world.close_address(nth(1), CloseReason::RemoteClosed);
+    let left = world.millis;
+    world.run(10);
+    assert_eq!(world.ready.len(), 1);
+    assert!((800..=1300).contains(&(world.dials.last().unwrap().0 - left)), "a settled peer is dialed after a second");
+}
+
+#[test]
+fn a_kept_peer_that_accepts_and_closes_at_once_is_not_dialed_in_a_loop() {
+    let mut world = World::new(PoolConfig { outbound: 0, ..Default::default() });
+    world.alive.insert(nth(1));
+    world.pool.keep(nth(1));
+    let until = 3_600_000;
+    while world.step(until) {
+        world
+            .ready
+            .keys()
+            .copied()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|id| world.close(id, CloseReason::RemoteClosed));
+    }
+    assert!((100..=160).contains(&world.dials.len()), "{} dials", world.dials.len());
+}
+
+#[test]
+fn ourselves_and_other_networks_are_dialed_once() {
+    for reason in [CloseReason::SelfConnection, CloseReason::WrongNetwork] {
+        let mut world = World::new(PoolConfig::default());
+        world.alive.extend([nth(1), nth(2), nth(3)]);
+        world.pool.keep(nth(1));
+        world.pool.add_seed(nth(2));
+        world.hear(3..4);
+        world.run(1);
+        for n in 1..4 {
+            world.close_address(nth(n), reason);
+        }
+        world.hear(1..4);
+        world.run(24 * 3600);
+        assert_eq!(world.dials.len(), 3);
+        assert_eq!(world.pool.deadline(), None);
+    }
+}
+
+#[test]
+fn seeds_are_asked_when_there_is_nobody_else() {
+    let mut world = World::new(PoolConfig::default());
+    world.pool.add_seed(nth(100));
+    world.run(600);
+    let dials = world.dials_to(nth(100));
+    assert!((8..=13).contains(&dials), "{dials} dials of a dead seed in ten minutes");
+    world.alive.extend((0..101).map(nth));
+    world.run(400);
+    assert_eq!(world.ready.len(), 1);
+    assert!(world.book.get(nth(100)).unwrap().proven.is_some(), "a seed that was reached is an ordinary address");
+    world.hear(0..50);
+    world.run(10);
+    assert_eq!((world.ready.len(), world.pool.automatic()), (8, 8));
+    let asked = world.dials_to(nth(100));
+    world.close_address(nth(100), CloseReason::RemoteClosed);
+    world.run(3600);
+    assert!(world.ready.len() == 8 && world.dials_to(nth(100)) <= asked + 1);
+}
+
+#[test]
+fn known_peers_go_before_strangers_and_the_blacklisted_not_at_all() {
+    let mut world = World::new(PoolConfig { outbound: 2, ..Default::default() });
+    world.alive.extend((0..20).map(nth));
+    for (n, id) in [(3, "good"), (4, "better"), (5, "banned")] {
+        let record = PeerRecord { score: n as i32, ..PeerRecord::new(id, Some(nth(n)), Now::default()) };
+        world.peers.add(record);
+    }
+    world.banned.insert(nth(5).ip());
+    world.banned.insert(nth(6).ip());
+    world.hear(0..20);
+    world.run(10);
+    assert_eq!(world.dials.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [nth(4), nth(3)]);
+    world.alive.remove(&nth(3));
+    world.close_address(nth(3), CloseReason::RemoteClosed);
+    (0..20).filter(|n| ![4, 5, 6].contains(n)).for_each(|n| {
+        world.alive.remove(&nth(n));
+    });
+    world.run(3600);
+    assert!(world.dials_to(nth(5)) == 0 && world.dials_to(nth(6)) == 0);
+}
+
+#[test]
+fn a_kept_address_counts_not_as_automatic_and_can_be_let_go() {
+    let mut world = World::new(PoolConfig { outbound: 2, ..Default::default() });
+    world.alive.extend((0..20).map(nth));
+    world.hear(0..20);
+    world.run(5);
+    let first = *world.ready.values().next().unwrap();
+    world.pool.keep(first);
+    world.run(5);
+    assert_eq!((world.ready.len(), world.pool.automatic()), (3, 2));
+    let dial = world.pool.unkeep(first).unwrap();
+    assert!(world.pool.unkeep(first).is_none() && !world.pool.is_kept(first));
+    assert_eq!(world.pool.address(dial), Some(first));
+    world.close(dial, CloseReason::Requested);
+    world.run(60);
+    assert_eq!((world.ready.len(), world.pool.automatic()), (2, 2));
+}
+
+#[test]
+fn without_room_nothing_is_dialed() {
+    let mut pool = Pool::new(PoolConfig::default());
+    let (mut book, peers, mut rng) = (Book::default(), PeerManager::default(), Rng::from_seed(1));
+    book.hear(nth(0), None, Now::default());
+    for room in [0, 1] {
+        let around =
+            Around { book: &mut book, peers: &peers, connected: |_: &_| false, banned: |_| false, online: false, room };
+        pool.nudge();
+        let dial = pool.next_dial(Now::default(), &mut rng, around);
+        assert_eq!(dial.is_some(), room > 0);
+        assert!(pool.deadline().is_some());
+    }
+}
+
+proptest! {
+    /// Whatever comes and goes, no address is dialed twice at once (asserted in the world), and with enough addresses alive the
+    /// pool ends with exactly as many connections as it should keep.
+    #[test]
+    fn after_any_weather_the_pool_is_full(
+        weather in prop::collection::vec((0u32..40, any::<bool>(), 0u64..120), 1..40), outbound in 1usize..9
+    ) {
+        let mut world = World::new(PoolConfig { outbound, ..Default::default() });
+        world.pool.keep(nth(50));
+        world.pool.add_seed(nth(51));
+        world.hear(0..40);
+        for (n, alive, seconds) in weather {
+            if alive {
+                world.alive.insert(nth(n));
+            } else if world.alive.remove(&nth(n)) && world.ready.values().any(|to| *to == nth(n)) {
+                world.close_address(nth(n), CloseReason::Io(ErrorKind::ConnectionReset));
+            }
+            world.run(seconds);
+            prop_assert!(world.pool.automatic() <= outbound);
+            prop_assert!(world.ready.len() <= outbound + 1);
+        }
+        world.alive.extend((0..52).map(nth));
+        world.run(2 * 3600);
+        prop_assert_eq!(world.ready.len(), outbound + 1);
+        prop_assert_eq!((world.pool.automatic(), world.pool.dialing()), (outbound, 0));
+    }
+}

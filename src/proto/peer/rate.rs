@@ -1,0 +1,115 @@
+//! A token bucket in one number: when it will be full again.
+//!
+//! The generic cell rate algorithm: a bucket of `burst` tokens that gains one each `interval` is full at some instant, and
+//! taking a token moves that instant one interval on. There is no level to refill, so there is no timer and no rounding,
+//! and a bucket that is full says nothing that a new one would not: tables of buckets forget those.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// One token arrives each `interval`.
+    pub interval: Duration,
+    /// So many may be used at once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// `count` per second, up to `burst` at once. A `count` of 0 means one per second.
+    pub const fn per_second(count: u32, burst: u32) -> Self {
+        let count = if count == 0 { 1 } else { count };
+        Rate { interval: Duration::from_nanos(1_000_000_000 / count as u64), burst }
+    }
+
+    /// One each `interval`, up to `burst` at once.
+    pub const fn every(interval: Duration, burst: u32) -> Self {
+        Rate { interval, burst }
+    }
+}
+
+/// What is left of a [`Rate`]. Starts full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    full_at: Instant,
+}
+
+impl Bucket {
+    /// A bucket of which nothing was taken yet.
+    pub const FULL: Bucket = Bucket { full_at: Instant::ZERO };
+
+    /// When a token will be there: `now` or earlier when there is one, [`Instant::NEVER`] for a burst of 0.
+    pub fn ready_at(&self, rate: Rate) -> Instant {
+        match rate.burst.checked_sub(1) {
+            Some(spare) => self.full_at - rate.interval.saturating_mul(spare),
+            None => Instant::NEVER,
+        }
+    }
+
+    /// Is there a token?
+    pub fn has(&self, rate: Rate, now: Instant) -> bool {
+        self.ready_at(rate) <= now
+    }
+
+    /// Takes a token if there is one.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let has = self.has(rate, now);
+        if has {
+            self.full_at = self.full_at.max(now) + rate.interval;
+        }
+        has
+    }
+
+    /// Has nothing been taken lately? Such a bucket equals a new one.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_burst_is_spent_at_once_and_comes_back_one_by_one() {
+        let rate = Rate::per_second(1, 5);
+        let mut bucket = Bucket::default();
+        let at = Instant::from_millis;
+        assert_eq!((0..9).filter(|_| bucket.take(rate, at(100_000))).count(), 5);
+        assert!(!bucket.take(rate, at(100_999)));
+        assert!(bucket.take(rate, at(101_000)));
+        assert!(!bucket.take(rate, at(101_000)));
+        assert_eq!(bucket.ready_at(rate), at(102_000));
+        assert!(bucket.is_full(at(106_000)) && !bucket.is_full(at(105_999)));
+    }
+
+    #[test]
+    fn a_burst_of_nothing_never_gives() {
+        let rate = Rate::per_second(1, 0);
+        assert!(!Bucket::default().take(rate, Instant::from_millis(1_000_000)));
+    }
+
+    proptest! {
+        /// The naive bucket counts tokens, in nanoseconds of their making.
+        #[test]
+        fn it_agrees_with_a_bucket_that_counts(
+            interval in 1u64..1000, burst in 1u32..20, steps in prop::collection::vec(0u64..2000, 1..200)
+        ) {
+            let rate = Rate::every(Duration::from_nanos(interval), burst);
+            let (mut bucket, mut now) = (Bucket::default(), 0u64);
+            let full = interval * u64::from(burst);
+            let mut level = full;
+            for step in steps {
+                now += step;
+                level = (level + step).min(full);
+                let expected = level >= interval;
+                if expected { level -= interval; }
+                prop_assert_eq!(bucket.take(rate, Instant::from_nanos(now)), expected);
+                prop_assert_eq!(bucket.is_full(Instant::from_nanos(now)), level == full);
+            }
+        }
+    }
+}

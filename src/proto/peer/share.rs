@@ -1,0 +1,197 @@
+//! Telling and hearing addresses: what a GetPeers is answered with, and how much of a Peers is believed.
+//!
+//! Told are only addresses that somebody is known to listen at ([`Book::verified`]), so that a stranger cannot make us
+//! spread a victim's address; never blacklisted ones, never the asker's own, and local ones only to those they mean the same
+//! machine to. Heard are so many per minute, whoever talks: a flood of addresses costs its sender the flood.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use super::address::{canonical, may_pass};
+use super::book::Book;
+use super::rate::{Bucket, Rate};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// The most addresses in one answer; protocol.md, section 3.
+pub const ANSWER_MAX: usize = 1000;
+
+/// Who asks for addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// The connection's remote address.
+    pub remote: SocketAddr,
+    /// The port it announced to listen on; `None` when it does not or did not say.
+    pub listening_port: Option<u16>,
+    /// How many it wants.
+    pub max: usize,
+    /// What it does not want.
+    pub excluded: &'a BTreeSet<SocketAddr>,
+}
+
+/// A random sample of what may be told to `asker`, in random order: at most its `max` and [`ANSWER_MAX`]. `banned` says who is
+/// blacklisted. O(addresses in the book), so a request has a price: see [`RequestBudget`].
+pub fn answer(book: &Book, asker: Asker<'_>, banned: impl Fn(IpAddr) -> bool, rng: &mut Rng) -> Vec<SocketAddr> {
+    let remote = canonical(asker.remote);
+    let itself = |address: &SocketAddr| {
+        *address == remote || (address.ip() == remote.ip() && Some(address.port()) == asker.listening_port)
+    };
+    let mut told: Vec<SocketAddr> = book
+        .verified()
+        .filter(|address| may_pass(*address, remote.ip(), book.allow_private()))
+        .filter(|address| !itself(address) && !asker.excluded.contains(address) && !banned(address.ip()))
+        .collect();
+    rng.shuffle(&mut told);
+    told.truncate(asker.max.min(ANSWER_MAX));
+    told
+}
+
+/// How often one connection's GetPeers is answered.
+#[derive(Clone, Debug)]
+pub struct RequestBudget {
+    rate: Rate,
+    bucket: Bucket,
+}
+
+impl RequestBudget {
+    /// A stranger: one at once, then one per minute. Asking again cannot map the network faster than it changes.
+    pub const STRANGER: Rate = Rate::every(Duration::from_secs(60), 1);
+    /// An exempt address: one per second, for tools and test networks.
+    pub const EXEMPT: Rate = Rate::every(Duration::from_secs(1), 1);
+
+    /// A budget of this rate.
+    pub const fn new(rate: Rate) -> Self {
+        RequestBudget { rate, bucket: Bucket::FULL }
+    }
+
+    /// May a request be answered now? It is used up then.
+    pub fn take(&mut self, now: Instant) -> bool {
+        self.bucket.take(self.rate, now)
+    }
+}
+
+/// How many addresses one peer may still tell us.
+///
+/// Ten at once and then one per ten seconds, whether asked or not; up to a thousand at once after our own GetPeers. The rest of
+/// a message is ignored, not punished: a node with a large book is not an attacker. Shuffle before applying it, or the order
+/// in the message decides.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    rate: Rate,
+    bucket: Bucket,
+}
+
+impl Intake {
+    const INTERVAL: Duration = Duration::from_secs(10);
+    /// What a peer may tell unasked, at once.
+    pub const UNASKED_MAX: u32 = 10;
+    /// What a peer may tell after we asked, at once; as many as fit one answer.
+    pub const ASKED_MAX: u32 = ANSWER_MAX as u32;
+
+    /// What a new connection may tell.
+    pub const fn new() -> Self {
+        Intake { rate: Rate::every(Self::INTERVAL, Self::UNASKED_MAX), bucket: Bucket::FULL }
+    }
+
+    /// We sent a GetPeers.
+    pub fn asked(&mut self) {
+        *self = Intake { rate: Rate::every(Self::INTERVAL, Self::ASKED_MAX), bucket: Bucket::FULL };
+    }
+
+    /// May another address be heard now? It is used up then.
+    pub fn take(&mut self, now: Instant) -> bool {
+        self.bucket.take(self.rate, now)
+    }
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Intake::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::BookConfig;
+    use super::*;
+    use crate::time::Now;
+
+    fn socket(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn asker<'a>(remote: &str, excluded: &'a BTreeSet<SocketAddr>) -> Asker<'a> {
+        Asker { remote: socket(remote), listening_port: Some(8333), max: 1000, excluded }
+    }
+
+    fn sorted(mut told: Vec<SocketAddr>) -> Vec<String> {
+        told.sort();
+        told.into_iter().map(|address| address.to_string()).collect()
+    }
+
+    #[test]
+    fn only_verified_addresses_are_told_and_only_to_whom_they_mean_something() {
+        let mut book = Book::default();
+        let mut rng = Rng::from_seed(1);
+        for reached in ["127.0.0.1:7", "10.0.0.1:7", "8.8.8.8:7"] {
+            book.reached(socket(reached), Now::default());
+        }
+        book.hear(socket("6.6.6.6:7"), Some(socket("5.5.5.5:1").ip()), Now::default());
+        book.announced(socket("4.4.4.4:7"), Now::default());
+        let none = BTreeSet::new();
+        let mut ask = |remote: &str, book: &Book| sorted(answer(book, asker(remote, &none), |_| false, &mut rng));
+        assert_eq!(ask("127.0.0.1:50000", &book), ["4.4.4.4:7", "8.8.8.8:7", "10.0.0.1:7", "127.0.0.1:7"]);
+        assert_eq!(ask("192.168.0.9:50000", &book), ["4.4.4.4:7", "8.8.8.8:7", "10.0.0.1:7"]);
+        assert_eq!(ask("9.9.9.9:50000", &book), ["4.4.4.4:7", "8.8.8.8:7"]);
+        let mut open = Book::new(BookConfig { allow_private: true, ..Default::default() });
+        open.reached(socket("127.0.0.1:7"), Now::default());
+        assert_eq!(ask("9.9.9.9:50000", &open), ["127.0.0.1:7"]);
+    }
+
+    #[test]
+    fn neither_the_asker_nor_the_excluded_nor_the_blacklisted_are_told() {
+        let mut book = Book::default();
+        let mut rng = Rng::from_seed(1);
+        for reached in ["1.1.1.1:8333", "1.1.1.1:9", "2.2.2.2:7", "3.3.3.3:7", "4.4.4.4:7"] {
+            book.reached(socket(reached), Now::default());
+        }
+        let excluded = BTreeSet::from([socket("2.2.2.2:7")]);
+        let asker = asker("[::ffff:1.1.1.1]:50000", &excluded);
+        let told = answer(&book, asker, |ip| ip == socket("3.3.3.3:7").ip(), &mut rng);
+        assert_eq!(sorted(told), ["1.1.1.1:9", "4.4.4.4:7"]);
+    }
+
+    #[test]
+    fn an_answer_is_a_sample_of_the_size_asked_for() {
+        let mut book = Book::default();
+        let mut rng = Rng::from_seed(1);
+        for n in 0..1500u32 {
+            let ip = core::net::Ipv4Addr::from_bits(0x0b00_0001 + n * 256);
+            book.reached(SocketAddr::new(ip.into(), 1), Now::default());
+        }
+        let none = BTreeSet::new();
+        let mut ask = |max| answer(&book, Asker { max, ..asker("9.9.9.9:1", &none) }, |_| false, &mut rng);
+        assert_eq!(ask(usize::MAX).len(), 1000);
+        assert!(ask(0).is_empty());
+        let (first, second) = (ask(50), ask(50));
+        assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 50);
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn requests_and_tellings_are_rationed() {
+        let at = Instant::from_millis;
+        let mut budget = RequestBudget::new(RequestBudget::STRANGER);
+        assert!(budget.take(at(0)) && !budget.take(at(59_999)) && budget.take(at(60_000)));
+        let mut exempt = RequestBudget::new(RequestBudget::EXEMPT);
+        assert!(exempt.take(at(0)) && !exempt.take(at(999)) && exempt.take(at(1000)));
+        let mut intake = Intake::default();
+        let heard = |intake: &mut Intake, millis| (0..5000).filter(|_| intake.take(at(millis))).count();
+        assert_eq!(heard(&mut intake, 0), 10);
+        assert_eq!(heard(&mut intake, 60_000), 6);
+        intake.asked();
+        assert_eq!(heard(&mut intake, 60_000), 1000);
+        assert_eq!(heard(&mut intake, 70_000), 1);
+    }
+}

@@ -1,0 +1,125 @@
+//! One connection as the protocol sees it: introduced or not, in which version, how alive.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use crate::close::CloseReason;
+use crate::id::{ConnId, Direction};
+use crate::proto::budget::PeerBudgets;
+use crate::proto::peer::share::Intake;
+use crate::time::Instant;
+use crate::wire::Hash;
+
+/// Blocks that a peer asked for and whose answer waits for its queue to drain; more requests than this are dropped.
+pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
+
+/// A connection between its opening and the driver's word that it is gone.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) conn: ConnId,
+    pub(super) remote: SocketAddr,
+    pub(super) direction: Direction,
+    pub(super) stage: Stage,
+    /// When the next thing about this session is due; mirrors the node's timer table.
+    pub(super) timer: Instant,
+    /// When the last frame, or the last part of a large one, came.
+    pub(super) last_received: Instant,
+    pub(super) budgets: PeerBudgets,
+    /// How many addresses it may still tell us.
+    pub(super) intake: Intake,
+}
+
+/// How far a session has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Waits for the other side's introduction until the deadline.
+    Greeting {
+        /// Then the session is closed.
+        deadline: Instant,
+    },
+    /// Both sides know each other.
+    Ready(Box<Peer>),
+    /// We asked the driver to close it; nothing that still arrives counts.
+    Closing {
+        /// Why.
+        reason: CloseReason,
+        /// The peer's id, when it had introduced itself.
+        node_id: Option<String>,
+    },
+}
+
+/// What a handshake told us, and what happened since.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) node_id: String,
+    pub(super) user_agent: String,
+    /// The version in force: the smaller of both sides'.
+    pub(super) version: u8,
+    /// Where others can reach it, when it listens.
+    pub(super) address: Option<SocketAddr>,
+    /// Blocks of its chain, as it last said.
+    pub(super) chain_length: u64,
+    pub(super) since: Instant,
+    pub(super) next_heartbeat: Instant,
+    /// The ping under way: its nonce and when it left.
+    pub(super) ping: Option<(i64, Instant)>,
+    pub(super) round_trip: Option<Duration>,
+    /// We asked for addresses and have no answer yet.
+    pub(super) asked_peers: bool,
+    /// When we asked it for addresses last.
+    pub(super) asked_peers_at: Option<Instant>,
+    /// We asked for the waiting transactions; this many may still come outside of the usual budget.
+    pub(super) asked_transactions: u32,
+    /// Blocks it asked for while its queue was full.
+    pub(super) deferred: VecDeque<Hash>,
+}
+
+impl Session {
+    /// The peer, once both sides know each other and neither is leaving.
+    pub(super) fn peer(&self) -> Option<&Peer> {
+        match &self.stage {
+            Stage::Ready(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(super) fn peer_mut(&mut self) -> Option<&mut Peer> {
+        match &mut self.stage {
+            Stage::Ready(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// True once we asked for its close.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+}
+
+/// What a node says about one of its connected peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Its id.
+    pub node_id: String,
+    /// What it runs.
+    pub user_agent: String,
+    /// The connection's remote address.
+    pub remote: SocketAddr,
+    /// Where others can reach it, when it listens.
+    pub address: Option<SocketAddr>,
+    /// True when we dialed.
+    pub outbound: bool,
+    /// The protocol version in force.
+    pub version: u8,
+    /// Blocks of its chain, as it last said.
+    pub chain_length: u64,
+    /// The last ping's round trip.
+    pub round_trip: Option<Duration>,
+    /// When its handshake was done.
+    pub since: Instant,
+}

@@ -1,0 +1,73 @@
+//! The limits of catching up, each with its reason.
+
+use core::time::Duration;
+
+use crate::proto::budget::Quota;
+use crate::wire::Kind;
+
+/// How a node catches up. The defaults suit blocks from 1 KiB to 16 MiB; every limit is at least 1 in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncConfig {
+    /// Blocks asked of one peer at a time while blocks are large: more would only wait in its queue.
+    pub blocks_per_peer: usize,
+    /// The same while blocks are small, where the round trip costs more than the transfer.
+    pub small_blocks_per_peer: usize,
+    /// Blocks of at most this many bytes on average are small.
+    pub small_block_bytes: usize,
+    /// How far ahead of the next block to submit blocks are asked for.
+    pub window_blocks: usize,
+    /// Bytes of blocks that may wait for an earlier one. The next block to submit is always taken.
+    pub window_bytes: usize,
+    /// Time for a block, counted anew with each block that the peer delivers, doubled after each timeout.
+    pub block_deadline: Duration,
+    /// Time after which the next block is asked of another peer when nothing else is left to ask for.
+    pub stall_min: Duration,
+    /// What that time grows to: it doubles with each stall, so that a slow line is not taken for a slow peer for ever.
+    pub stall_max: Duration,
+    /// Time for the answer to a GetHeaders.
+    pub headers_deadline: Duration,
+    /// Timeouts in a row after which a peer is closed.
+    pub timeouts_max: u32,
+    /// Headers in one request; the protocol's limit is 2,000.
+    pub headers_per_request: u32,
+    /// Headers held whose blocks are missing, at about 130 bytes each.
+    pub headers_max: usize,
+    /// Headers held on one peer's word.
+    pub headers_per_peer: usize,
+    /// How long a peer is not asked again for a block that it said it does not have, or did not deliver in time.
+    pub avoid: Duration,
+    /// How long to wait before a block that the chain ignored is submitted again.
+    pub retry: Duration,
+    /// How often a peer's claims may make us ask it for headers.
+    pub announcements: Quota,
+    /// How fast to send GetHeaders to one peer.
+    pub header_requests: Quota,
+    /// How fast to send GetBlock to one peer.
+    pub block_requests: Quota,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        let asking = |kind, otherwise: Quota| Quota::of(kind).map_or(otherwise, Quota::for_asking);
+        SyncConfig {
+            blocks_per_peer: 4,
+            small_blocks_per_peer: 16,
+            small_block_bytes: 64 << 10,
+            window_blocks: 64,
+            window_bytes: 64 << 20,
+            block_deadline: Duration::from_secs(30),
+            stall_min: Duration::from_secs(5),
+            stall_max: Duration::from_secs(64),
+            headers_deadline: Duration::from_secs(30),
+            timeouts_max: 3,
+            headers_per_request: 2_000,
+            headers_max: 200_000,
+            headers_per_peer: 100_000,
+            avoid: Duration::from_secs(60),
+            retry: Duration::from_secs(10),
+            announcements: Quota::new(1, Duration::from_secs(10), 4),
+            header_requests: asking(Kind::GetHeaders, Quota::new(1, Duration::from_secs(1), 10)),
+            block_requests: asking(Kind::GetBlock, Quota::new(100, Duration::from_secs(1), 500)),
+        }
+    }
+}

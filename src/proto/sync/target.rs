@@ -1,0 +1,128 @@
+//! Choosing the branch to follow: the heaviest one that is heavier than our chain and whose next block somebody delivers.
+
+use crate::proto::sync::SyncManager;
+use crate::proto::sync::chain::{Chain, Tip};
+use crate::time::Instant;
+use crate::wire::Hash;
+
+/// Branches tried in one go when the next blocks of the heaviest ones are withheld.
+const CANDIDATES_MAX: usize = 8;
+
+impl SyncManager {
+    pub(super) fn retarget<C: Chain>(&mut self, now: Instant, chain: &C) {
+        let best = chain.best();
+        self.settle_front(chain);
+        self.drop_light_tips(best);
+        let mut candidates = self.candidates(best);
+        let known: Vec<Hash> = candidates.iter().map(|tip| tip.hash).collect();
+        self.shelved.retain(|hash, until| *until > now && known.contains(hash));
+        // Those set aside come last, in the same order: with nothing else to do they are as good as any.
+        candidates.sort_by_key(|tip| self.shelved.contains_key(&tip.hash));
+        for tip in candidates.iter().take(CANDIDATES_MAX) {
+            self.follow(*tip);
+            if self.shelved.contains_key(&tip.hash) {
+                break;
+            }
+            match self.blocked_until(now) {
+                Some(until) => self.shelved.insert(tip.hash, until),
+                None => break,
+            };
+        }
+        match candidates.first() {
+            None => {
+                self.path.clear();
+                self.ready.clear();
+                self.ready_bytes = 0;
+            }
+            // All tried ones are withheld: stay with the heaviest.
+            Some(heaviest) if self.path.target().is_some_and(|tip| self.shelved.contains_key(&tip.hash)) => {
+                self.follow(*heaviest);
+            }
+            Some(_) => {}
+        }
+        if let Some(until) = self.shelved.values().min().copied() {
+            self.wake_at(until);
+        }
+    }
+
+    /// Leads the path to `tip`, and drops the waiting blocks that are not on it.
+    fn follow(&mut self, tip: Tip) {
+        let generation = self.path.generation();
+        self.path.lead_to(&self.tree, tip);
+        if self.path.generation() != generation {
+            let (path, tree) = (&self.path, &self.tree);
+            self.ready.retain(|hash, _| tree.get(hash).is_some_and(|tip| path.contains(hash, tip.height)));
+            self.ready_bytes = self.ready.values().map(|(block, _)| block.len()).sum();
+        }
+        for peer in self.peers.values_mut() {
+            peer.update_reach(&self.path, &self.tree);
+        }
+    }
+
+    /// Tips heavier than `best`, heaviest first; among equals the one that is followed, for "first seen" holds here too.
+    fn candidates(&self, best: Tip) -> Vec<Tip> {
+        let followed = self.path.target().map(|tip| tip.hash);
+        let tips = self.peers.values().flat_map(|peer| peer.tips());
+        let mut tips: Vec<Tip> = tips.filter_map(|tip| self.tree.get(tip)).filter(|tip| tip.work > best.work).collect();
+        tips.sort_by_key(|tip| (core::cmp::Reverse(tip.work), Some(tip.hash) != followed, tip.hash));
+        tips.dedup_by_key(|tip| tip.hash);
+        tips
+    }
+
+    /// When somebody may be asked for the next block again, if nobody may now.
+    fn blocked_until(&self, now: Instant) -> Option<Instant> {
+        let front = self.path.front()?;
+        if self.in_flight.contains_key(&front) || self.ready.contains_key(&front) || self.is_pending(&front) {
+            return None;
+        }
+        let height = self.tree.get(&front)?.height;
+        let mut until = None;
+        for peer in self.peers.values().filter(|peer| peer.reach().is_some_and(|reach| reach >= height)) {
+            match peer.avoid.get(&front) {
+                Some(end) if *end > now => until = Some(until.map_or(*end, |until: Instant| until.min(*end))),
+                _ => return None,
+            }
+        }
+        until
+    }
+
+    /// A peer that has told all it has keeps only the claims that are worth a download.
+    fn drop_light_tips(&mut self, best: Tip) {
+        let idle = self.peers.iter().filter(|(_, peer)| !peer.is_walking() && !peer.tips().is_empty());
+        let idle: Vec<_> = idle.map(|(conn, _)| *conn).collect();
+        for conn in idle {
+            self.retain_tips(conn, |tree, tip| tree.get(tip).is_some_and(|tip| tip.work > best.work));
+        }
+    }
+
+    /// The chain holds this block now: nothing here is about it any more.
+    pub(super) fn settle(&mut self, hash: &Hash) {
+        if self.path.front().as_ref() == Some(hash) {
+            self.path.pop_front();
+            self.retry_at = None;
+        }
+        self.tree.settle(hash);
+        self.unready(hash);
+        self.in_flight.remove(hash);
+        for peer in self.peers.values_mut() {
+            peer.drop_tip(hash);
+            peer.stop_waiting(hash);
+            peer.avoid.remove(hash);
+        }
+    }
+
+    /// The chain may have got blocks by itself.
+    pub(super) fn settle_front<C: Chain>(&mut self, chain: &C) {
+        while let Some(front) = self.path.front()
+            && chain.position(&front).is_some()
+        {
+            self.settle(&front);
+        }
+    }
+
+    pub(super) fn unready(&mut self, hash: &Hash) {
+        if let Some((block, _)) = self.ready.remove(hash) {
+            self.ready_bytes = self.ready_bytes.saturating_sub(block.len());
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Headers whose blocks are missing: a bounded forest that hangs from blocks we hold.
+//!
+//! A header stays while a peer claims it, itself or through a descendant. So each entry counts its children and the peers
+//! whose claim ends in it, and whatever reaches zero falls off with its lonely ancestors: the cost of forgetting a peer is
+//! the number of headers that only it told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::ConnId;
+use crate::proto::sync::chain::{HeaderInfo, Tip};
+use crate::wire::Hash;
+
+/// Headers remembered as invalid, so that telling one again is recognised; each cost its teller a header that proves work.
+const INVALID_MAX: usize = 1_024;
+
+#[derive(Debug, Default)]
+pub(super) struct HeaderTree {
+    entries: BTreeMap<Hash, Entry>,
+    owned: BTreeMap<ConnId, usize>,
+    invalid: BTreeSet<Hash>,
+    invalid_order: VecDeque<Hash>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    previous: Hash,
+    height: u64,
+    work: u128,
+    owner: ConnId,
+    children: u32,
+    holders: u32,
+}
+
+impl HeaderTree {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Headers that came first from `conn`.
+    pub(super) fn owned_by(&self, conn: ConnId) -> usize {
+        self.owned.get(&conn).copied().unwrap_or(0)
+    }
+
+    pub(super) fn get(&self, hash: &Hash) -> Option<Tip> {
+        self.entries.get(hash).map(|entry| Tip { hash: *hash, height: entry.height, work: entry.work })
+    }
+
+    pub(super) fn previous(&self, hash: &Hash) -> Option<Hash> {
+        self.entries.get(hash).map(|entry| entry.previous)
+    }
+
+    pub(super) fn is_invalid(&self, hash: &Hash) -> bool {
+        self.invalid.contains(hash)
+    }
+
+    /// Adds a header whose parent is an entry or a block we hold. Until it is held it must get a child that is.
+    pub(super) fn insert(&mut self, info: &HeaderInfo, work: u128, owner: ConnId) {
+        let HeaderInfo { hash, previous, height, .. } = *info;
+        if self.entries.contains_key(&hash) {
+            return;
+        }
+        if let Some(parent) = self.entries.get_mut(&previous) {
+            parent.children = parent.children.saturating_add(1);
+        }
+        self.entries.insert(hash, Entry { previous, height, work, owner, children: 0, holders: 0 });
+        *self.owned.entry(owner).or_default() += 1;
+    }
+
+    /// One more peer's claim ends here.
+    pub(super) fn hold(&mut self, hash: &Hash) {
+        if let Some(entry) = self.entries.get_mut(hash) {
+            entry.holders = entry.holders.saturating_add(1);
+        }
+    }
+
+    /// One claim less ends here; what nobody claims any more goes.
+    pub(super) fn release(&mut self, hash: &Hash) {
+        if let Some(entry) = self.entries.get_mut(hash) {
+            entry.holders = entry.holders.saturating_sub(1);
+        }
+        self.prune(*hash);
+    }
+
+    /// The block of this header is held now: the header's children hang from the chain.
+    pub(super) fn settle(&mut self, hash: &Hash) -> bool {
+        self.remove(hash).is_some()
+    }
+
+    /// Removes a header and all that stands on it, and returns them. With `blame` it is remembered as invalid.
+    pub(super) fn cut(&mut self, root: Hash, blame: bool) -> BTreeSet<Hash> {
+        if blame && self.invalid.insert(root) {
+            self.invalid_order.push_back(root);
+            if self.invalid_order.len() > INVALID_MAX
+                && let Some(oldest) = self.invalid_order.pop_front()
+            {
+                self.invalid.remove(&oldest);
+            }
+        }
+        let mut cut = BTreeSet::new();
+        let Some(height) = self.entries.get(&root).map(|entry| entry.height) else { return cut };
+        // Parents come before children in the order of heights.
+        let above = self.entries.iter().filter(|(_, entry)| entry.height > height);
+        let mut above: Vec<(u64, Hash, Hash)> = above.map(|(hash, e)| (e.height, *hash, e.previous)).collect();
+        above.sort_unstable();
+        cut.insert(root);
+        for (_, hash, previous) in above {
+            if cut.contains(&previous) {
+                cut.insert(hash);
+            }
+        }
+        let parent = self.previous(&root);
+        for hash in &cut {
+            self.remove(hash);
+        }
+        if let Some(parent) = parent {
+            if let Some(entry) = self.entries.get_mut(&parent) {
+                entry.children = entry.children.saturating_sub(1);
+            }
+            self.prune(parent);
+        }
+        cut
+    }
+
+    fn prune(&mut self, mut hash: Hash) {
+        while self.entries.get(&hash).is_some_and(|entry| entry.children == 0 && entry.holders == 0) {
+            let Some(entry) = self.remove(&hash) else { return };
+            hash = entry.previous;
+            if let Some(parent) = self.entries.get_mut(&hash) {
+                parent.children = parent.children.saturating_sub(1);
+            }
+        }
+    }
+
+    fn remove(&mut self, hash: &Hash) -> Option<Entry> {
+        let entry = self.entries.remove(hash)?;
+        if let Some(count) = self.owned.get_mut(&entry.owner) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.owned.remove(&entry.owner);
+            }
+        }
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(n: u8) -> Hash {
+        Hash([n; 32])
+    }
+
+    fn conn(n: u32) -> ConnId {
+        ConnId::new(n, 0)
+    }
+
+    /// Headers `(name, parent)`, all of work 1; 0 stands in the chain at height 0.
+    fn tree(headers: &[(u8, u8)]) -> HeaderTree {
+        let mut tree = HeaderTree::default();
+        for &(name, parent) in headers {
+            let below = tree.get(&hash(parent)).map_or((0, 0), |tip| (tip.height, tip.work));
+            let info = HeaderInfo { hash: hash(name), previous: hash(parent), height: below.0 + 1, work: 1 };
+            tree.insert(&info, below.1 + 1, conn(0));
+        }
+        tree
+    }
+
+    #[test]
+    fn a_branch_falls_off_down_to_the_fork_when_its_last_claim_goes() {
+        let mut tree = tree(&[(1, 0), (2, 1), (3, 2), (4, 2)]);
+        tree.hold(&hash(3));
+        tree.hold(&hash(4));
+        tree.release(&hash(3));
+        assert!(tree.get(&hash(3)).is_none() && tree.get(&hash(2)).is_some());
+        tree.release(&hash(4));
+        assert_eq!((tree.len(), tree.owned_by(conn(0))), (0, 0));
+    }
+
+    #[test]
+    fn a_claim_in_the_middle_keeps_what_is_below_it() {
+        let mut tree = tree(&[(1, 0), (2, 1), (3, 2)]);
+        tree.hold(&hash(2));
+        tree.hold(&hash(3));
+        tree.release(&hash(3));
+        assert_eq!(tree.len(), 2);
+        assert!(tree.settle(&hash(1)));
+        tree.release(&hash(2));
+        assert_eq!(tree.len(), 0);
+    }
+
+    #[test]
+    fn an_invalid_header_takes_its_descendants_along_and_only_them() {
+        let mut tree = tree(&[(1, 0), (2, 1), (3, 2), (4, 3), (5, 1)]);
+        tree.hold(&hash(4));
+        tree.hold(&hash(5));
+        assert_eq!(tree.cut(hash(2), true), [2, 3, 4].map(hash).into());
+        assert!(tree.is_invalid(&hash(2)) && !tree.is_invalid(&hash(3)));
+        assert_eq!(tree.len(), 2);
+        tree.release(&hash(5));
+        assert_eq!(tree.len(), 0);
+    }
+}

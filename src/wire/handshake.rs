@@ -1,0 +1,134 @@
+//! Handshake and HandshakeAck: who a node is, and the block that version 2 appends (protocol sections 3 and 4).
+//!
+//! A version 1 decoder ignores what follows the user agent, so nothing there can make a handshake invalid. The tail is an
+//! extension when it starts with the magic, the announced body is there whole and holds at least the fields below; in any
+//! other case the handshake has no extension. Fields after them, and bytes after the body, are ignored. Decoding and
+//! encoding again thus gives the canonical form: the same handshake without what was ignored.
+
+use crate::wire::cursor::{Reader, Writer, Written};
+use crate::wire::error::DecodeError;
+use crate::wire::hash::Hash;
+
+/// The longest node id, in bytes.
+pub const MAX_NODE_ID_LEN: usize = 128;
+/// The longest user agent, in bytes.
+pub const MAX_USER_AGENT_LEN: usize = 256;
+
+const MAGIC: [u8; 4] = *b"STX2";
+/// The extension's fields, in bytes: two hashes, three `u64` and a `u16`.
+const BODY_LEN: u16 = 32 + 8 + 2 + 8 + 8 + 32;
+
+// A greeting with everything at its longest fits into what a stranger may send.
+const _: () = assert!(
+    4 + 8 + 4 + MAX_NODE_ID_LEN + 4 + MAX_USER_AGENT_LEN + 4 + 2 + BODY_LEN as usize
+        <= crate::wire::frame::MAX_GREETING_PAYLOAD as usize
+);
+
+/// Who a node is: the payload of Handshake and HandshakeAck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake<'a> {
+    /// The highest protocol version the sender speaks. Any number decodes: refusing is the session's decision.
+    pub version: i32,
+    /// The sender's wall clock, in seconds since the epoch.
+    pub unix_seconds: i64,
+    /// The sender's id: 1 to 128 bytes, not only white space.
+    pub node_id: &'a str,
+    /// What the sender runs: 1 to 256 bytes, not only white space.
+    pub user_agent: &'a str,
+    /// Version 2's additions; without them the sender is treated as version 1.
+    pub extension: Option<Extension>,
+}
+
+/// What version 2 appends to a handshake, under the magic `STX2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// The chain's genesis hash; zero for any.
+    pub network: Hash,
+    /// A number of the sending process, by which a node knows itself.
+    pub nonce: u64,
+    /// The port the sender accepts connections on; 0 for none.
+    pub listening_port: u16,
+    /// Feature bits; unknown ones are ignored.
+    pub features: u64,
+    /// The height of the sender's best block.
+    pub best_height: u64,
+    /// The hash of the sender's best block.
+    pub best_hash: Hash,
+}
+
+impl<'a> Handshake<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Handshake {
+            version: reader.i32("version")?,
+            unix_seconds: reader.i64("time")?,
+            node_id: read_name(reader, "node id", MAX_NODE_ID_LEN)?,
+            user_agent: read_name(reader, "user agent", MAX_USER_AGENT_LEN)?,
+            extension: Extension::read(reader.remainder()),
+        })
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer<'_>) -> Written {
+        writer.bytes(&self.version.to_le_bytes())?;
+        writer.bytes(&self.unix_seconds.to_le_bytes())?;
+        write_name(writer, "node id", self.node_id, MAX_NODE_ID_LEN)?;
+        write_name(writer, "user agent", self.user_agent, MAX_USER_AGENT_LEN)?;
+        self.extension.iter().try_for_each(|extension| extension.write(writer))
+    }
+}
+
+impl Extension {
+    fn read(tail: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(tail);
+        if reader.array("magic").ok()? != MAGIC {
+            return None;
+        }
+        let len = usize::from(reader.u16("body length").ok()?);
+        let mut body = Reader::new(reader.bytes("body", len).ok()?);
+        Extension::read_body(&mut body).ok()
+    }
+
+    fn read_body(body: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Extension {
+            network: body.hash("network")?,
+            nonce: body.u64("nonce")?,
+            listening_port: body.u16("port")?,
+            features: body.u64("features")?,
+            best_height: body.u64("best height")?,
+            best_hash: body.hash("best hash")?,
+        })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) -> Written {
+        writer.bytes(&MAGIC)?;
+        writer.bytes(&BODY_LEN.to_le_bytes())?;
+        writer.hash(&self.network)?;
+        writer.bytes(&self.nonce.to_le_bytes())?;
+        writer.bytes(&self.listening_port.to_le_bytes())?;
+        writer.bytes(&self.features.to_le_bytes())?;
+        writer.bytes(&self.best_height.to_le_bytes())?;
+        writer.hash(&self.best_hash)
+    }
+}
+
+/// True for what may stand as a node id: 1 to 128 bytes, not only white space.
+pub(super) fn is_node_id(text: &str) -> bool {
+    is_name(text, MAX_NODE_ID_LEN)
+}
+
+fn is_name(text: &str, max_len: usize) -> bool {
+    text.len() <= max_len && !text.trim().is_empty()
+}
+
+fn read_name<'a>(reader: &mut Reader<'a>, field: &'static str, max_len: usize) -> Result<&'a str, DecodeError> {
+    let len = usize::try_from(reader.i32(field)?).ok().filter(|len| (1..=max_len).contains(len));
+    let text = reader.text(field, len.ok_or(DecodeError::OutOfRange(field))?)?;
+    if is_name(text, max_len) { Ok(text) } else { Err(DecodeError::Text(field)) }
+}
+
+fn write_name(writer: &mut Writer<'_>, field: &'static str, text: &str, max_len: usize) -> Written {
+    if !is_name(text, max_len) {
+        return Err(field);
+    }
+    writer.bytes(&i32::try_from(text.len()).map_err(|_| field)?.to_le_bytes())?;
+    writer.bytes(text.as_bytes())
+}

@@ -1,0 +1,166 @@
+//! What strangers may cost, and what it costs them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use spacetime_network::proto::Event;
+use spacetime_network::proto::sync::chain::Chain;
+use spacetime_network::wire::message::{GetHeaders, Ping};
+use spacetime_network::wire::{Hash, Kind, Message};
+
+use crate::world::{World, introduction};
+
+const ALICE: &str = "10.0.0.1:8333";
+
+#[test]
+fn a_malformed_payload_of_any_kind_closes_that_connection_and_no_other() {
+    for kind in Kind::ALL {
+        // Whatever a heartbeat or a challenge holds, it is one; a text that is not UTF-8 is not.
+        if matches!(kind, Kind::Heartbeat | Kind::NewChallenge) {
+            continue;
+        }
+        let mut world = World::new();
+        let alice = world.node("alice", ALICE, |_| {});
+        let control = world.peer(alice, "10.9.0.1:1", "control", 2);
+        let bad = world.peer(alice, "10.8.0.1:1", "bad", 2);
+        world.say_raw(bad, *kind as u8, Bytes::from_static(&[0xff; 3]));
+        assert!(world.is_closed(bad), "{}", kind.name());
+        assert!(!world.is_closed(control), "{}", kind.name());
+        assert!(world.get(alice).peers().get("bad").unwrap().score < 0, "{}", kind.name());
+    }
+}
+
+#[test]
+fn five_violations_blacklist_the_address() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    for round in 0..5u16 {
+        let bad = world.peer(alice, &format!("10.8.0.1:{}", 1000 + round), &format!("bad-{round}"), 2);
+        world.say_raw(bad, Kind::GetBlock as u8, Bytes::from_static(&[1]));
+        assert!(world.is_closed(bad));
+        world.advance(Duration::from_secs(2));
+    }
+    assert_eq!(world.count(alice, |e| matches!(e, Event::Blacklisted { .. })), 1);
+    assert!(world.stranger(alice, "10.8.0.1:2000").is_none());
+    assert!(world.stranger(alice, "10.8.0.2:2000").is_some(), "its neighbour is innocent");
+    world.advance(Duration::from_secs(86_401));
+    assert!(world.stranger(alice, "10.8.0.1:2001").is_some(), "a day later it may try again");
+}
+
+#[test]
+fn an_id_claimed_by_an_attacker_costs_its_owner_nothing() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    for round in 0..6u16 {
+        let Some(thief) = world.stranger(alice, &format!("10.8.0.1:{}", 1000 + round)) else { break };
+        world.say(thief, &introduction("honest", 2, 0));
+        world.say_raw(thief, Kind::GetBlock as u8, Bytes::new());
+        world.advance(Duration::from_secs(2));
+    }
+    let honest = world.peer(alice, "10.9.0.1:1", "honest", 2);
+    assert!(!world.is_closed(honest));
+}
+
+#[test]
+fn loopback_is_closed_but_never_banned() {
+    let mut world = World::new();
+    let alice = world.node("alice", "127.0.0.1:8333", |_| {});
+    for round in 0..20u16 {
+        let bad = world.peer(alice, &format!("127.0.0.1:{}", 1000 + round), &format!("bad-{round}"), 2);
+        world.say_raw(bad, Kind::GetBlock as u8, Bytes::new());
+        assert!(world.is_closed(bad));
+    }
+    assert_eq!(world.count(alice, |e| matches!(e, Event::Blacklisted { .. })), 0);
+}
+
+#[test]
+fn a_block_that_nobody_asked_for_is_a_violation() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let bad = world.peer(alice, "10.8.0.1:1", "bad", 2);
+    let block = world.block_on(alice, "eve");
+    world.say(bad, &Message::Block(&block));
+    assert!(world.is_closed(bad));
+    assert_eq!(world.get(alice).chain().best().height, 0);
+}
+
+#[test]
+fn a_flood_of_pings_is_first_dropped_then_ended() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let bad = world.peer(alice, "10.8.0.1:1", "bad", 2);
+    let mut sent = 0;
+    while !world.is_closed(bad) {
+        sent += 1;
+        assert!(sent < 10_000, "a flood is ended");
+        world.say(bad, &Message::Ping(Ping { nonce: sent, unix_millis: 0 }));
+    }
+    let pongs = world.hear_all(bad).iter().filter(|k| **k == Kind::Pong).count();
+    assert!((1..sent as usize).contains(&pongs), "{pongs} of {sent} answered");
+}
+
+#[test]
+fn lies_about_height_cost_one_question_each() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let liar = world.stranger(alice, "10.8.0.1:1").unwrap();
+    let Message::Handshake(mut handshake) = introduction("liar", 2, 0) else { unreachable!() };
+    if let Some(extension) = &mut handshake.extension {
+        extension.best_height = u64::MAX;
+        extension.best_hash = Hash([7; 32]);
+    }
+    world.say(liar, &Message::Handshake(handshake));
+    assert_eq!(world.hear_all(liar), [Kind::HandshakeAck, Kind::GetHeaders]);
+    world.say(liar, &Message::Headers(vec![]));
+    world.advance(Duration::from_secs(20));
+    assert!(world.hear_all(liar).len() <= 2);
+    assert_eq!(world.get(alice).sync_target(), (0, false));
+}
+
+#[test]
+fn headers_are_served_up_to_the_limit_of_the_request() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    for _ in 0..5 {
+        world.mine(alice);
+    }
+    let peer = world.peer(alice, "10.8.0.1:1", "carol", 2);
+    world.say(peer, &Message::GetHeaders(GetHeaders { locator: Hash::ZERO, stop: None, max: 3, more: None }));
+    let headers = loop {
+        let (kind, payload) = world.hear(peer).expect("an answer");
+        if kind == Kind::Headers {
+            break payload;
+        }
+    };
+    let Ok(Message::Headers(headers)) = Message::decode(Kind::Headers, &headers) else { panic!("not headers") };
+    assert_eq!(headers.len(), 3);
+    assert!(headers.iter().all(|h| h.len() == 93));
+}
+
+#[test]
+fn unknown_blocks_are_not_found_in_version_2_and_nothing_in_version_1() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let (old, new) = (world.peer(alice, "10.9.0.1:1", "old", 1), world.peer(alice, "10.8.0.1:1", "new", 2));
+    world.say(old, &Message::GetBlock(Hash([1; 32])));
+    world.say(new, &Message::GetBlock(Hash([1; 32])));
+    assert!(!world.hear_all(old).contains(&Kind::NotFound));
+    assert!(world.hear_all(new).contains(&Kind::NotFound));
+    assert!(!world.is_closed(old) && !world.is_closed(new));
+}
+
+#[test]
+fn inbound_connections_are_limited_and_outbound_places_are_kept() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let mut admitted = 0;
+    for i in 0..200u16 {
+        let from = format!("11.{}.{}.1:1", i / 8, i);
+        if let Some(peer) = world.stranger(alice, &from) {
+            admitted += 1;
+            world.say(peer, &introduction(&format!("peer-{i}"), 2, 0));
+        }
+        world.advance(Duration::from_millis(100));
+    }
+    assert!((100..=112).contains(&admitted), "{admitted} of 128 places went to inbound peers");
+}

@@ -1,0 +1,112 @@
+//! Heartbeats, pings and silence.
+
+use std::time::Duration;
+
+use spacetime_network::close::CloseReason;
+use spacetime_network::proto::Event;
+use spacetime_network::wire::message::{Heartbeat, Ping};
+use spacetime_network::wire::{Kind, Message};
+
+use crate::world::World;
+
+const ALICE: &str = "10.0.0.1:8333";
+
+fn closed_for(reason: CloseReason) -> impl Fn(&Event) -> bool {
+    move |event| matches!(event, Event::PeerDisconnected { reason: r, .. } if *r == reason)
+}
+
+#[test]
+fn every_thirty_seconds_a_heartbeat_and_to_version_2_a_ping() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let (old, new) = (world.peer(alice, "10.9.0.1:1", "old", 1), world.peer(alice, "10.8.0.1:1", "new", 2));
+    world.advance(Duration::from_secs(29));
+    assert!(world.hear(old).is_none() && world.hear(new).is_none());
+    world.advance(Duration::from_secs(1));
+    let (kind, payload) = world.hear(old).unwrap();
+    let expected = Heartbeat::Status { chain_length: 1, node_id: "alice" };
+    assert_eq!(Message::decode(kind, &payload), Ok(Message::Heartbeat(expected)));
+    assert!(world.hear(old).is_none(), "version 1 has no ping");
+    let kinds = [world.hear(new).unwrap().0, world.hear(new).unwrap().0];
+    assert_eq!(kinds, [Kind::Heartbeat, Kind::Ping]);
+}
+
+#[test]
+fn a_pong_gives_the_round_trip_and_a_wrong_one_gives_nothing() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let peer = world.peer(alice, "10.9.0.1:1", "carol", 2);
+    world.advance(Duration::from_secs(30));
+    let _heartbeat = world.hear(peer).unwrap();
+    let (kind, payload) = world.hear(peer).unwrap();
+    let Ok(Message::Ping(ping)) = Message::decode(kind, &payload) else { panic!("not a ping") };
+    world.advance(Duration::from_millis(70));
+    world.say(peer, &Message::Pong(Ping { nonce: ping.nonce ^ 1, ..ping }));
+    assert_eq!(world.get(alice).connected().next().unwrap().round_trip, None);
+    world.say(peer, &Message::Pong(ping));
+    assert_eq!(world.get(alice).connected().next().unwrap().round_trip, Some(Duration::from_millis(70)));
+}
+
+#[test]
+fn our_pong_repeats_the_nonce() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let peer = world.peer(alice, "10.9.0.1:1", "carol", 2);
+    world.say(peer, &Message::Ping(Ping { nonce: -5, unix_millis: 1 }));
+    let (kind, payload) = world.hear(peer).unwrap();
+    let Ok(Message::Pong(pong)) = Message::decode(kind, &payload) else { panic!("not a pong") };
+    assert_eq!(pong.nonce, -5);
+}
+
+#[test]
+fn a_peer_that_beats_but_never_pongs_is_closed_thirty_seconds_after_the_ping() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let deaf = world.peer(alice, "10.9.0.1:1", "deaf", 2);
+    for _ in 0..5 {
+        world.advance(Duration::from_secs(11));
+        world.say(deaf, &Message::Heartbeat(Heartbeat::Opaque(&[])));
+    }
+    assert!(!world.is_closed(deaf), "55 s: the ping of second 30 has until second 60");
+    world.advance(Duration::from_secs(6));
+    assert!(world.is_closed(deaf));
+    assert_eq!(world.count(alice, closed_for(CloseReason::PingTimeout)), 1);
+    assert_eq!(world.get(alice).peers().get("deaf").unwrap().failures, 1);
+}
+
+#[test]
+fn ninety_seconds_of_silence_end_a_version_1_connection() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let silent = world.peer(alice, "10.9.0.1:1", "silent", 1);
+    world.advance(Duration::from_secs(89));
+    assert!(!world.is_closed(silent));
+    world.advance(Duration::from_secs(2));
+    assert!(world.is_closed(silent));
+    assert_eq!(world.count(alice, closed_for(CloseReason::IdleTimeout)), 1);
+}
+
+#[test]
+fn peers_unseen_for_five_minutes_are_no_longer_known() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let peer = world.peer(alice, "10.9.0.1:1", "carol", 2);
+    world.hang_up(peer);
+    assert!(world.get(alice).peers().get("carol").is_some());
+    world.advance(Duration::from_secs(299));
+    assert!(world.get(alice).peers().get("carol").is_some());
+    world.advance(Duration::from_secs(15));
+    assert!(world.get(alice).peers().get("carol").is_none());
+}
+
+#[test]
+fn two_idle_nodes_stay_connected_for_a_day() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let bob = world.node("bob", "10.0.1.1:8333", |c| c.connect = vec![ALICE.parse().unwrap()]);
+    world.advance(Duration::from_secs(86_400));
+    assert_eq!(world.count(alice, |e| matches!(e, Event::PeerConnected { .. })), 1);
+    assert_eq!(world.get(bob).connected().count(), 1);
+    assert!(world.get(bob).connected().next().unwrap().round_trip.is_some());
+    assert!(world.get(alice).peers().get("bob").is_some(), "a connected peer is not stale");
+}

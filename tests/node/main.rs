@@ -1,0 +1,9 @@
+//! Conversations between nodes and strangers on a virtual clock: what the node promises, by behaviour.
+#![cfg(feature = "chain")]
+
+mod discovery;
+mod greeting;
+mod hostile;
+mod liveness;
+mod relay;
+mod world;

@@ -1,0 +1,402 @@
+//! A table at which nodes and strangers talk: virtual clock, lossless links, no sockets.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spacetime_network::chain::{Miner, Params, ReferenceChain};
+use spacetime_network::close::CloseReason;
+use spacetime_network::id::{ConnId, DialId, Direction};
+use spacetime_network::proto::sync::chain::Chain;
+use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
+use spacetime_network::time::{Instant, Now, UnixTime};
+use spacetime_network::wire::message::{Extension, Handshake};
+use spacetime_network::wire::{Frame, FrameError, FrameRules, Hash, Kind, Message, Payload};
+
+/// Where the virtual wall clock starts.
+const START: i64 = 1_800_000_000_000;
+
+/// One end of a link: which party, and its name for the connection.
+type End = (usize, ConnId);
+
+/// Everyone at the table.
+pub struct World {
+    pub now: Now,
+    parties: Vec<Party>,
+    links: BTreeMap<End, End>,
+    rules: BTreeMap<End, &'static FrameRules>,
+    mail: VecDeque<Mail>,
+    /// What the nodes told their embedders.
+    pub events: Vec<(usize, Event)>,
+    /// Dials to here are never answered.
+    pub black_holes: Vec<SocketAddr>,
+}
+
+enum Mail {
+    Frame(End, u8, Bytes),
+    Closed(End, CloseReason),
+    Opened(End, SocketAddr, Direction),
+    DialFailed(usize, DialId, CloseReason),
+}
+
+#[allow(clippy::large_enum_variant)]
+enum Party {
+    Node {
+        node: Node<ReferenceChain>,
+        address: SocketAddr,
+        next: u32,
+    },
+    /// Someone whose every move the test decides. A courteous one says by itself, when asked, that it has no headers.
+    Stranger {
+        inbox: VecDeque<(Kind, Bytes)>,
+        closed: bool,
+        courteous: bool,
+    },
+}
+
+/// A stranger's connection to a node.
+#[derive(Clone, Copy)]
+pub struct Stranger {
+    party: usize,
+    conn: ConnId,
+}
+
+impl World {
+    pub fn new() -> Self {
+        World {
+            now: Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(START) },
+            parties: Vec::new(),
+            links: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            mail: VecDeque::new(),
+            events: Vec::new(),
+            black_holes: Vec::new(),
+        }
+    }
+
+    /// A node that listens on `address`; `change` adjusts its settings.
+    pub fn node(&mut self, id: &str, address: &str, change: impl FnOnce(&mut Config)) -> usize {
+        let index = self.parties.len();
+        let address: SocketAddr = address.parse().unwrap();
+        let mut config = Config::default();
+        config.node_id = id.to_owned();
+        config.listening_port = address.port();
+        change(&mut config);
+        assert_eq!(config.problems(), Vec::<String>::new());
+        let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
+        let seed = 1 + index as u64;
+        let node = Node::new(config, chain, seed, 0xbeef_0000 + seed);
+        self.parties.push(Party::Node { node, address, next: 0 });
+        self.feed(index, Input::Tick);
+        index
+    }
+
+    pub fn get(&self, node: usize) -> &Node<ReferenceChain> {
+        match &self.parties[node] {
+            Party::Node { node, .. } => node,
+            Party::Stranger { .. } => panic!("party {node} is a stranger"),
+        }
+    }
+
+    fn get_mut(&mut self, node: usize) -> &mut Node<ReferenceChain> {
+        match &mut self.parties[node] {
+            Party::Node { node, .. } => node,
+            Party::Stranger { .. } => panic!("not a node"),
+        }
+    }
+
+    pub fn change(&mut self, node: usize, look: impl FnOnce(&mut Node<ReferenceChain>, Now)) {
+        let now = self.now;
+        look(self.get_mut(node), now);
+        self.carry_out(node);
+        self.settle();
+    }
+
+    pub fn command(&mut self, node: usize, command: Command) {
+        self.feed(node, Input::Command(command));
+        self.settle();
+    }
+
+    /// Mines one block on `node`'s tip from its pool and submits it there.
+    pub fn mine(&mut self, node: usize) -> Hash {
+        let block = self.block_on(node, "miner");
+        let hash = self.get(node).chain().check_block_header(self.now.unix, &block).unwrap().hash;
+        self.command(node, Command::SubmitBlock(block));
+        hash
+    }
+
+    /// A valid block on `node`'s tip that nobody has yet.
+    pub fn block_on(&self, node: usize, miner: &str) -> Bytes {
+        let mut block = self.get(node).chain().template(self.now.unix, miner, 1 << 20).unwrap();
+        block.header = Miner::new(block.header).run(u64::MAX).unwrap();
+        block.encode()
+    }
+
+    /// A stranger connects to `node` from `from`; `None` when it is turned away.
+    pub fn stranger(&mut self, node: usize, from: &str) -> Option<Stranger> {
+        let from: SocketAddr = from.parse().unwrap();
+        let now = self.now;
+        if !self.get_mut(node).admit(now, from) {
+            return None;
+        }
+        let party = self.parties.len();
+        self.parties.push(Party::Stranger { inbox: VecDeque::new(), closed: false, courteous: false });
+        let (conn, theirs) = (ConnId::new(0, 0), self.next_conn(node));
+        self.link((party, conn), (node, theirs));
+        self.mail.push_back(Mail::Opened((node, theirs), from, Direction::Inbound));
+        self.settle();
+        Some(Stranger { party, conn })
+    }
+
+    /// A stranger that has introduced itself as `id` in `version` and read the answer.
+    pub fn peer(&mut self, node: usize, from: &str, id: &str, version: u8) -> Stranger {
+        let stranger = self.stranger(node, from).expect("admitted");
+        self.say(stranger, &introduction(id, version, 0));
+        let (kind, _) = self.hear(stranger).expect("an answer to the handshake");
+        assert_eq!(kind, Kind::HandshakeAck);
+        let mut rest = Vec::new();
+        while let Some((kind, payload)) = self.hear(stranger) {
+            rest.push((kind, payload));
+        }
+        if let Party::Stranger { inbox, courteous, .. } = &mut self.parties[stranger.party] {
+            *courteous = true;
+            inbox.extend(rest.iter().filter(|(kind, _)| *kind != Kind::GetHeaders).cloned());
+        }
+        if rest.iter().any(|(kind, _)| *kind == Kind::GetHeaders) {
+            self.say(stranger, &Message::Headers(vec![]));
+        }
+        stranger
+    }
+
+    pub fn say(&mut self, stranger: Stranger, message: &Message<'_>) {
+        self.say_raw(stranger, message.kind() as u8, message.to_payload().unwrap());
+    }
+
+    pub fn say_raw(&mut self, stranger: Stranger, kind: u8, payload: Bytes) {
+        if let Some(end) = self.links.get(&(stranger.party, stranger.conn)) {
+            self.mail.push_back(Mail::Frame(*end, kind, payload));
+            self.settle();
+        }
+    }
+
+    pub fn hang_up(&mut self, stranger: Stranger) {
+        self.cut((stranger.party, stranger.conn), CloseReason::RemoteClosed);
+        self.settle();
+    }
+
+    /// The oldest frame that the stranger has not looked at.
+    pub fn hear(&mut self, stranger: Stranger) -> Option<(Kind, Bytes)> {
+        match &mut self.parties[stranger.party] {
+            Party::Stranger { inbox, .. } => inbox.pop_front(),
+            Party::Node { .. } => unreachable!(),
+        }
+    }
+
+    /// Everything the stranger has not looked at, but for heartbeats and pings.
+    pub fn hear_all(&mut self, stranger: Stranger) -> Vec<Kind> {
+        let mut kinds = Vec::new();
+        while let Some((kind, _)) = self.hear(stranger) {
+            if !matches!(kind, Kind::Heartbeat | Kind::Ping) {
+                kinds.push(kind);
+            }
+        }
+        kinds
+    }
+
+    pub fn is_closed(&self, stranger: Stranger) -> bool {
+        matches!(self.parties[stranger.party], Party::Stranger { closed: true, .. })
+    }
+
+    /// Lets time pass, stopping at every deadline on the way.
+    pub fn advance(&mut self, duration: Duration) {
+        let end = self.now.at + duration;
+        loop {
+            let deadlines = self.parties.iter().filter_map(|party| match party {
+                Party::Node { node, .. } => node.deadline(),
+                Party::Stranger { .. } => None,
+            });
+            let next = deadlines.min().unwrap_or(Instant::NEVER).min(end).max(self.now.at);
+            let step = next.since(self.now.at);
+            self.now = Now { at: next, unix: self.now.unix.plus(step) };
+            let mut ticked = false;
+            for index in 0..self.parties.len() {
+                if let Party::Node { node, .. } = &self.parties[index]
+                    && node.deadline().is_some_and(|at| at <= self.now.at)
+                {
+                    ticked = true;
+                    self.feed(index, Input::Tick);
+                    let deadline = self.get(index).deadline();
+                    assert!(
+                        deadline.is_none_or(|at| at > self.now.at),
+                        "a tick leaves its deadline: a loop would spin"
+                    );
+                }
+            }
+            self.settle();
+            if !ticked && self.now.at >= end {
+                return;
+            }
+        }
+    }
+
+    pub fn count(&self, node: usize, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(index, event)| *index == node && wanted(event)).count()
+    }
+
+    /// Cuts every link of a node and forgets its queue, as a kill would.
+    pub fn cut_all(&mut self, node: usize) {
+        let ends: Vec<End> = self.links.keys().filter(|(party, _)| *party == node).copied().collect();
+        for end in ends {
+            let reason = CloseReason::Io(std::io::ErrorKind::ConnectionReset);
+            self.cut(end, reason);
+            self.mail.push_back(Mail::Closed(end, reason));
+        }
+        self.settle();
+    }
+
+    fn feed(&mut self, index: usize, input: Input<'_>) {
+        let now = self.now;
+        self.get_mut(index).handle(now, input);
+        self.carry_out(index);
+    }
+
+    fn carry_out(&mut self, index: usize) {
+        while let Some(output) = self.get_mut(index).poll_output() {
+            match output {
+                Output::Dial { dial, address, .. } => self.dial(index, dial, address),
+                Output::Send { conn, kind, payload } => {
+                    if let Some(end) = self.links.get(&(index, conn)) {
+                        self.mail.push_back(Mail::Frame(*end, kind as u8, payload));
+                    }
+                }
+                Output::Rules { conn, rules } => {
+                    self.rules.insert((index, conn), rules);
+                }
+                Output::Close { conn, reason } => {
+                    if let Some(text) = reason.consequence().farewell
+                        && let Some(end) = self.links.get(&(index, conn))
+                    {
+                        let text = Bytes::from_static(text.as_bytes());
+                        self.mail.push_back(Mail::Frame(*end, Kind::Error as u8, text));
+                    }
+                    self.cut((index, conn), reason);
+                    self.mail.push_back(Mail::Closed((index, conn), reason));
+                }
+                Output::Event(event) => self.events.push((index, event)),
+                Output::SavePeers => {}
+            }
+        }
+    }
+
+    fn dial(&mut self, from: usize, dial: DialId, address: SocketAddr) {
+        if self.black_holes.contains(&address) {
+            return;
+        }
+        let to = self.parties.iter().position(|party| matches!(party, Party::Node { address: a, .. } if *a == address));
+        // The dialing side is seen under its own address with an ephemeral port.
+        let seen_as = match &self.parties[from] {
+            Party::Node { address, next, .. } => SocketAddr::new(address.ip(), 40_000 + *next as u16),
+            Party::Stranger { .. } => unreachable!(),
+        };
+        let now = self.now;
+        match to {
+            Some(to) if self.get_mut(to).admit(now, seen_as) => {
+                let (ours, theirs) = (self.next_conn(from), self.next_conn(to));
+                self.link((from, ours), (to, theirs));
+                self.mail.push_back(Mail::Opened((from, ours), address, Direction::Outbound(dial)));
+                self.mail.push_back(Mail::Opened((to, theirs), seen_as, Direction::Inbound));
+            }
+            _ => {
+                let reason = CloseReason::Io(std::io::ErrorKind::ConnectionRefused);
+                self.mail.push_back(Mail::DialFailed(from, dial, reason));
+            }
+        }
+    }
+
+    fn next_conn(&mut self, party: usize) -> ConnId {
+        match &mut self.parties[party] {
+            Party::Node { next, .. } => {
+                *next += 1;
+                ConnId::new(*next, 0)
+            }
+            Party::Stranger { .. } => ConnId::new(0, 0),
+        }
+    }
+
+    fn link(&mut self, a: End, b: End) {
+        self.links.insert(a, b);
+        self.links.insert(b, a);
+    }
+
+    /// The other end sees the stream end.
+    fn cut(&mut self, end: End, reason: CloseReason) {
+        if let Some(other) = self.links.remove(&end) {
+            self.links.remove(&other);
+            let reason = if reason == CloseReason::RemoteClosed { reason } else { CloseReason::RemoteClosed };
+            self.mail.push_back(Mail::Closed(other, reason));
+        }
+    }
+
+    fn settle(&mut self) {
+        let mut steps = 0;
+        while let Some(mail) = self.mail.pop_front() {
+            steps += 1;
+            assert!(steps < 1_000_000, "the conversation does not end");
+            match mail {
+                Mail::Frame(end, kind, payload) => self.deliver(end, kind, payload),
+                Mail::Closed((party, conn), reason) => match &mut self.parties[party] {
+                    Party::Node { .. } => self.feed(party, Input::Closed { conn, reason }),
+                    Party::Stranger { closed, .. } => *closed = true,
+                },
+                Mail::Opened((party, conn), remote, direction) => {
+                    self.feed(party, Input::Opened { conn, remote, direction });
+                }
+                Mail::DialFailed(party, dial, reason) => self.feed(party, Input::DialFailed { dial, reason }),
+            }
+        }
+    }
+
+    fn deliver(&mut self, end: End, kind: u8, payload: Bytes) {
+        let (party, conn) = end;
+        if let Party::Stranger { inbox, courteous, .. } = &mut self.parties[party] {
+            if *courteous && kind == Kind::GetHeaders as u8 {
+                let answer = Message::Headers(vec![]);
+                if let Some(back) = self.links.get(&end) {
+                    self.mail.push_back(Mail::Frame(*back, Kind::Headers as u8, answer.to_payload().unwrap()));
+                }
+                return;
+            }
+            inbox.push_back((Kind::from_byte(kind).unwrap(), payload));
+            return;
+        }
+        let rules = self.rules.get(&end).copied().unwrap_or(FrameRules::greeting());
+        let len = payload.len() as u32;
+        match rules.max_payload(kind) {
+            None => self.feed(party, Input::BadFrame { conn, error: FrameError::UnknownType(kind) }),
+            Some(max) if len > max => {
+                self.feed(party, Input::BadFrame { conn, error: FrameError::Oversize { kind, len } })
+            }
+            Some(_) => self.feed(party, Input::Frame { conn, frame: Frame { kind, payload: Payload::Given(payload) } }),
+        }
+    }
+}
+
+/// A handshake as a stranger would send it.
+pub fn introduction(id: &str, version: u8, port: u16) -> Message<'_> {
+    let extension = (version >= 2).then_some(Extension {
+        network: Hash::ZERO,
+        nonce: id.bytes().fold(7, |n, b| n * 31 + u64::from(b)),
+        listening_port: port,
+        features: 0,
+        best_height: 0,
+        best_hash: Hash::ZERO,
+    });
+    Message::Handshake(Handshake {
+        version: i32::from(version),
+        unix_seconds: 1_700_000_000,
+        node_id: id,
+        user_agent: "stranger/1",
+        extension,
+    })
+}

@@ -1,0 +1,232 @@
+//! `peers.json` from outside: what other programs write, what disks and people do to it, and kill -9 at any moment.
+#![cfg(feature = "json")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+use spacetime_network::driver::store::peers::{FILE_LEN_MAX, LoadProblem, decode, encode, load, save};
+use spacetime_network::proto::peer::manager::{PeerManager, PeerRecord};
+use spacetime_network::rng::Rng;
+use spacetime_network::time::{Instant, Now, UnixTime};
+
+const NOW: Now = Now { at: Instant::from_millis(5000), unix: UnixTime::from_secs(1_800_000_000) };
+
+/// A file with the C# library's five fields only, and one with all.
+const FIVE: &str = r#"{
+  "node-a": {"NodeId": "node-a", "Address": "192.0.2.7:8333", "LastSeen": "2024-01-02T03:04:05.1234567Z",
+             "IsConnected": true, "ChainLength": 42},
+  "node-b": {"NodeId": "node-b", "Address": "[2001:db8::1]:9", "LastSeen": "2024-01-02T03:04:05+00:00",
+             "IsConnected": false, "ChainLength": -1, "Reputation": 2147483648, "FailureCount": -3,
+             "ProtocolVersion": 2, "UserAgent": "Spacetime/1.0.0", "Later": [{"deep": [1, 2.5, null]}]}
+}"#;
+
+fn peer(id: &str) -> PeerRecord {
+    PeerRecord { last_seen: UnixTime::from_millis(1_700_000_000_123), ..PeerRecord::new(id, None, NOW) }
+}
+
+/// Loads `bytes` from a file; how many peers, and whether the file was set aside as it was.
+fn load_bytes(bytes: &[u8]) -> (usize, bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("peers.json");
+    fs::write(&path, bytes).unwrap();
+    let loaded = load(&path, NOW);
+    let aside = directory.path().join("peers.json.damaged-1800000000");
+    match loaded.problem {
+        None => assert!(path.exists() && !aside.exists()),
+        Some(problem) => {
+            assert!(matches!(&problem, LoadProblem::Damaged { set_aside: Ok(to), .. } if *to == aside), "{problem}");
+            assert!(!path.exists() && fs::metadata(&aside).unwrap().len() == bytes.len() as u64);
+            assert!(loaded.peers.is_empty());
+        }
+    }
+    (loaded.peers.len(), aside.exists())
+}
+
+#[test]
+fn a_file_with_the_first_five_fields_loads_and_numbers_are_clamped() {
+    let peers = decode(FIVE.as_bytes(), NOW).unwrap();
+    let [a, b] = &peers[..] else { panic!("{peers:?}") };
+    assert_eq!((a.node_id.as_str(), a.address, a.connected), ("node-a", "192.0.2.7:8333".parse().ok(), false));
+    assert_eq!((a.last_seen, a.chain_length), (UnixTime::from_millis(1_704_164_645_123), 42));
+    assert_eq!((a.score, a.failures, a.protocol_version, a.user_agent.as_str()), (0, 0, 0, ""));
+    assert_eq!((b.score, b.failures, b.chain_length, b.protocol_version), (20, 0, 0, 2));
+    assert_eq!((b.user_agent.as_str(), b.seen_at), ("Spacetime/1.0.0", NOW.at));
+}
+
+#[test]
+fn the_file_has_the_names_that_others_read() {
+    let mut saved = peer("n\"1");
+    saved.address = "192.0.2.7:8333".parse().ok();
+    (saved.connected, saved.chain_length, saved.score, saved.failures) = (true, 7, -4, 2);
+    (saved.protocol_version, saved.user_agent) = (2, "agent".into());
+    let bytes = encode([&saved]).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let expected = serde_json::json!({"n\"1": {
+        "NodeId": "n\"1", "Address": "192.0.2.7:8333", "LastSeen": "2023-11-14T22:13:20.123Z", "IsConnected": true,
+        "ChainLength": 7, "Reputation": -4, "FailureCount": 2, "ProtocolVersion": 2, "UserAgent": "agent"
+    }});
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn no_file_is_no_problem_and_an_unreadable_one_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let absent = load(&directory.path().join("peers.json"), NOW);
+    assert!(absent.peers.is_empty() && absent.problem.is_none());
+    let unreadable = load(directory.path(), NOW);
+    assert!(matches!(unreadable.problem, Some(LoadProblem::Unreadable(_))));
+    assert!(directory.path().exists());
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_set_aside() {
+    assert_eq!(load_bytes(FIVE.as_bytes()), (2, false));
+    for len in 0..FIVE.len() {
+        assert_eq!(load_bytes(&FIVE.as_bytes()[..len]), (0, true), "cut after {len} bytes");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_not_damage() {
+    assert_eq!(load_bytes(format!("\u{feff}{FIVE}").as_bytes()), (2, false));
+    assert_eq!(load_bytes(b"{}"), (0, false));
+}
+
+#[test]
+fn what_is_no_such_file_is_set_aside() {
+    let with = |field: &str, value: &str| {
+        let mut fields = vec![
+            ("NodeId", "\"x\""),
+            ("Address", "\"1.2.3.4:5\""),
+            ("LastSeen", "\"2024-01-02T03:04:05Z\""),
+            ("IsConnected", "true"),
+            ("ChainLength", "1"),
+        ];
+        fields.retain(|(name, _)| *name != field);
+        fields.push((field, value));
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+        format!("{{\"x\": {{{}}}}}", fields.join(", "))
+    };
+    assert_eq!(load_bytes(with("ChainLength", "2").as_bytes()), (1, false), "the template is sound");
+    for (field, value) in [
+        ("ChainLength", "NaN"),
+        ("ChainLength", "1e400"),
+        ("ChainLength", "\"1\""),
+        ("Reputation", "[]"),
+        ("FailureCount", "null"),
+        ("IsConnected", "1"),
+        ("NodeId", "7"),
+        ("Address", "\"somewhere\""),
+        ("Address", "null"),
+        ("LastSeen", "\"yesterday\""),
+        ("LastSeen", "1704164645"),
+        ("UserAgent", "{}"),
+    ] {
+        assert_eq!(load_bytes(with(field, value).as_bytes()), (0, true), "{field}: {value}");
+    }
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for text in ["[]", "null", "7", "{\"x\": {}}", "{\"\": {}}", "{} {}", &deep(100), &deep(100_000), "\u{0}"] {
+        assert_eq!(load_bytes(text.as_bytes()), (0, true), "{}", text.get(..20).unwrap_or(text));
+    }
+    assert_eq!(load_bytes(with("Later", &deep(100)).as_bytes()), (1, false), "an unknown field may be deep");
+    assert_eq!(load_bytes(with("Later", &deep(100_000)).as_bytes()), (1, false), "however deep");
+    assert_eq!(load_bytes(&[0xff; 100]), (0, true));
+}
+
+#[test]
+fn a_file_with_too_many_peers_or_bytes_is_set_aside() {
+    let peers: Vec<_> = (0..10_001).map(|n| peer(&format!("{n:05}"))).collect();
+    let bytes = encode(&peers[..10_000]).unwrap();
+    assert_eq!(decode(&bytes, NOW).unwrap().len(), 10_000);
+    let mut more = bytes.strip_suffix(b"\n}\n").unwrap().to_vec();
+    more.extend_from_slice(b",\n");
+    more.extend_from_slice(&encode(&peers[10_000..]).unwrap()[1..]);
+    assert_eq!(load_bytes(&more), (0, true));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("peers.json");
+    // Sparse: a gibibyte that takes no place on the disk.
+    fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    assert!(matches!(load(&path, NOW).problem, Some(LoadProblem::Damaged { set_aside: Ok(_), .. })));
+    assert_eq!(encode(&peers).map(|bytes| decode(&bytes, NOW).unwrap().len()).unwrap(), 10_000);
+}
+
+#[test]
+fn names_that_escape_to_six_times_their_length_still_make_a_file_that_loads() {
+    let hostile =
+        |n: u32| PeerRecord { user_agent: "\u{1}".repeat(256), ..peer(&format!("{n:05}{}", "\u{1}".repeat(123))) };
+    let peers: Vec<_> = (0..10_000).map(hostile).collect();
+    let bytes = encode(&peers).unwrap();
+    assert!(bytes.len() <= FILE_LEN_MAX);
+    assert!(decode(&bytes, NOW).unwrap().len() > 1000);
+}
+
+#[test]
+fn a_managers_table_comes_back_from_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("peers.json");
+    let mut manager = PeerManager::default();
+    for id in ["a", "b", "ü"] {
+        manager.add(PeerRecord { address: "1.2.3.4:5".parse().ok(), ..peer(id) });
+        manager.record_failure(id);
+    }
+    manager.set_connected("b", true, NOW);
+    save(&path, manager.known_peers()).unwrap();
+    let loaded = load(&path, NOW);
+    manager.set_connected("b", false, NOW);
+    assert_eq!(loaded.peers, manager.known_peers().cloned().collect::<Vec<_>>());
+}
+
+proptest! {
+    /// Whatever stands in a file, loading ends, and what loads can be saved and loads again as the same.
+    #[test]
+    fn a_file_with_any_byte_changed_loads_or_is_set_aside(at in 0..FIVE.len(), byte: u8) {
+        let mut bytes = FIVE.as_bytes().to_vec();
+        bytes[at] = byte;
+        if let Ok(peers) = decode(&bytes, NOW) {
+            let again = decode(&encode(&peers).unwrap(), NOW).unwrap();
+            prop_assert_eq!(again, peers);
+        }
+    }
+}
+
+/// Saves tables of growing size for ever, a line per save; run by the test below in a process of its own, which it kills.
+#[test]
+#[ignore = "the process that kill_at_any_moment_leaves_a_whole_file kills"]
+fn saving_process() {
+    let path = std::env::var("PEERS_FILE").expect("PEERS_FILE names the file to save");
+    for size in (1..400).cycle() {
+        let peers: Vec<_> = (0..size).map(|n| peer(&format!("{n:04}-of-{size:04}"))).collect();
+        save(Path::new(&path), &peers).unwrap();
+        println!("saved");
+    }
+}
+
+#[test]
+fn kill_at_any_moment_leaves_a_whole_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("peers.json");
+    let mut rng = Rng::from_seed(84);
+    for round in 0..25 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "saving_process", "--nocapture"])
+            .env("PEERS_FILE", &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let enough = 1 + rng.below(40) as usize;
+        let saved = lines.map_while(Result::ok).filter(|line| line.contains("saved")).take(enough).count();
+        // Where in its next save the child is by now is up to the scheduler.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(saved, enough);
+        let loaded = load(&path, NOW);
+        assert!(loaded.problem.is_none(), "round {round}: {}", loaded.problem.unwrap());
+        let size: usize = loaded.peers[0].node_id[8..].parse().unwrap();
+        assert_eq!(loaded.peers.len(), size, "round {round}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "round {round}: leftovers are removed");
+    }
+}

@@ -1,0 +1,6 @@
+//! A whole node on real sockets, and strangers with plain ones: the wire as others see it.
+#![cfg(feature = "chain")]
+
+mod malformed;
+mod stranger;
+mod vectors;
