@@ -13,28 +13,28 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command line under construction.
-pub struct Program {
+pub(crate) struct Program {
     command: Command,
 }
 
 /// A process that has ended.
 #[derive(Debug)]
-pub struct Done {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Done {
     /// The one document on standard output of a command that has succeeded.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 /// The program with these arguments, and no setting of the environment.
-pub fn program(arguments: &[&str]) -> Program {
+pub(crate) fn program(arguments: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spacetime-node"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
@@ -48,30 +48,30 @@ fn is_setting(name: &OsString) -> bool {
 }
 
 impl Program {
-    pub fn args(mut self, arguments: &[&str]) -> Self {
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);
         self
     }
 
-    pub fn path(mut self, path: &Path) -> Self {
+    pub(crate) fn path(mut self, path: &Path) -> Self {
         self.command.arg(path);
         self
     }
 
-    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.command.env(name, value.into());
         self
     }
 
     /// Runs it to its end.
-    pub fn run(mut self) -> Done {
+    pub(crate) fn run(mut self) -> Done {
         let output = self.command.stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Done { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
     /// Runs it with nobody reading its standard output.
-    pub fn run_with_closed_output(mut self) -> Done {
+    pub(crate) fn run_with_closed_output(mut self) -> Done {
         let mut child =
             self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
@@ -82,16 +82,16 @@ impl Program {
 }
 
 /// A node that is ready.
-pub struct RunningNode {
+pub(crate) struct RunningNode {
     child: Child,
     stderr: Option<JoinHandle<String>>,
     /// What it printed, up to and with `ready`.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 impl RunningNode {
     /// Starts `run` and waits for `ready`.
-    pub fn start(data: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
         let mut command = program(&["run", "--data-dir"]).path(data).args(arguments).command;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -114,12 +114,12 @@ impl RunningNode {
     }
 
     /// The addresses that it listens on.
-    pub fn listening(&self) -> Vec<String> {
+    pub(crate) fn listening(&self) -> Vec<String> {
         self.lines.iter().filter_map(|line| line.strip_prefix("listening ")).map(str::to_owned).collect()
     }
 
     /// Sends a signal, as `kill` takes it, and waits for the end.
-    pub fn stop_with(mut self, signal: &str) -> Done {
+    pub(crate) fn stop_with(mut self, signal: &str) -> Done {
         let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();
         assert!(sent.success());
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
@@ -137,7 +137,7 @@ impl Drop for RunningNode {
 }
 
 /// Asks again and again until it is so; fails the test when that takes too long.
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "waited in vain for {what}");
