@@ -189,6 +189,20 @@ fn a_directory_and_a_port_are_used_by_one_node_at_a_time() {
     assert_eq!(node.stop_with("-TERM").code, 0);
 }
 
+#[test]
+fn a_node_that_cannot_have_its_directory_or_address_says_so_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let data = directory.path().join("data");
+    // An address of a network that is only for documents, so never one of this machine (RFC 5737).
+    for (data, listen, part) in [(&file, "127.0.0.1:0", "--data-dir"), (&data, "192.0.2.1:0", "--listen")] {
+        let done = program(&["run", "--log-level", "off", "--listen", listen, "--data-dir"]).path(data).run();
+        assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{done:?}");
+        assert!(done.stderr.contains(part) && done.stderr.lines().count() == 1, "{done:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn two_nodes_meet_and_the_second_gets_the_chain_of_the_first() {

@@ -27,8 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SIGHTINGS_MAX: usize = 65_536;
 /// How long a node may take to answer a look.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long after its start a node counts as up to date for the measure of propagation.
-const SETTLING: Duration = Duration::from_secs(1);
+/// How long after its start a node counts as present: what is new before it has met anyone cannot reach it at once.
+const SETTLING: Duration = Duration::from_millis(200);
 /// How long tips may differ after the last block before one more is mined to break the tie.
 const TIE_AFTER: Duration = Duration::from_secs(2);
 /// How long transactions may be on their way into the chain before those that are not in it are sent once more.
