@@ -196,7 +196,9 @@ fn a_node_that_cannot_have_its_directory_or_address_says_so_in_one_line() {
     fs::write(&file, "").unwrap();
     let data = directory.path().join("data");
     // An address of a network that is only for documents, so never one of this machine (RFC 5737).
-    for (data, listen, part) in [(&file, "127.0.0.1:0", "--data-dir"), (&data, "192.0.2.1:0", "--listen")] {
+    for (data, listen, part) in
+        [(&file, "127.0.0.1:0", "--data-dir"), (&data, "192.0.2.1:0", "an address of this machine")]
+    {
         let done = program(&["run", "--log-level", "off", "--listen", listen, "--data-dir"]).path(data).run();
         assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{done:?}");
         assert!(done.stderr.contains(part) && done.stderr.lines().count() == 1, "{done:?}");

@@ -114,7 +114,7 @@ impl Place {
             .name(format!("node-{index}"))
             .spawn(move || {
                 let _lock: Lock = lock;
-                ready.run()
+                ready.run().map(drop)
             })
             .map_err(|error| Failure::new(format!("start node {index}"), error, "run fewer --nodes"))?;
         self.node_id = Some(node_id);
