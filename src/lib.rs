@@ -38,7 +38,7 @@
 //! `node` (default) is the program and everything below; `chain` the reference chain and its store; `json` the file
 //! `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

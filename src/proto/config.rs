@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::proto::budget::MessageRates;
 use crate::proto::peer::admission::AdmissionConfig;
 use crate::proto::sync::SyncConfig;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub allow_private: bool,
     /// Connection limits, rates and who is exempt from the per-address ones.
     pub admission: AdmissionConfig,
+    /// What each peer may send, by kind.
+    pub rates: MessageRates,
     /// Catching up.
     pub sync: SyncConfig,
     /// A dial may take this long.
@@ -58,6 +61,7 @@ impl Default for Config {
             seeds: Vec::new(),
             allow_private: false,
             admission: AdmissionConfig::default(),
+            rates: MessageRates::default(),
             sync: SyncConfig::default(),
             dial_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),

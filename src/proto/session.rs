@@ -8,11 +8,15 @@ use crate::close::CloseReason;
 use crate::id::{ConnId, Direction};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::peer::share::Intake;
+use crate::proto::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
 
 /// Blocks that a peer asked for and whose answer waits for its queue to drain; more requests than this are dropped.
 pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
+
+/// Transactions that may wait for one peer's pace; later ones reach it in a block, or not at all.
+pub(super) const WAITING_TRANSACTIONS_MAX: usize = 10_000;
 
 /// A connection between its opening and the driver's word that it is gone.
 #[derive(Debug)]
@@ -71,6 +75,10 @@ pub(super) struct Peer {
     pub(super) asked_peers_at: Option<Instant>,
     /// We asked for the waiting transactions; this many may still come outside of the usual budget.
     pub(super) asked_transactions: u32,
+    /// How fast we may send it transactions, so that it does not drop them as too many.
+    pub(super) transaction_pace: Pace,
+    /// Transactions that wait for that pace.
+    pub(super) waiting: VecDeque<Hash>,
     /// Blocks it asked for while its queue was full.
     pub(super) deferred: VecDeque<Hash>,
 }

@@ -158,3 +158,36 @@ fn after_a_partition_the_longer_chain_wins_and_its_loser_returns_the_transaction
     assert_eq!(world.get(alice).chain().best().hash, tip);
     assert_eq!(world.get(alice).chain().pool().len(), 1, "the abandoned block's transaction waits again");
 }
+
+#[test]
+fn transactions_leave_at_a_pace_that_the_other_side_takes_and_all_arrive() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let bob = world.node("bob", "10.0.1.1:8333", |c| c.connect = vec![ALICE.parse().unwrap()]);
+    let far = world.node("far", "10.0.2.1:8333", |c| c.seeds = vec!["10.0.1.1:8333".parse().unwrap()]);
+    world.advance(Duration::from_secs(5));
+    for nonce in 0..600 {
+        world.command(alice, Command::SubmitTransaction(transaction(nonce)));
+    }
+    world.advance(Duration::from_secs(60));
+    for node in [bob, far] {
+        assert_eq!(world.get(node).chain().pool().len(), 600);
+        assert_eq!(world.get(node).counters().over_budget.get(&Kind::Transaction), None);
+    }
+}
+
+#[test]
+fn a_chain_that_is_mined_as_fast_as_it_can_does_not_make_its_peers_enemies() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let bob = world.node("bob", "10.0.1.1:8333", |c| c.connect = vec![ALICE.parse().unwrap()]);
+    world.advance(Duration::from_secs(5));
+    let mut tip = Hash::ZERO;
+    for _ in 0..3000 {
+        tip = world.mine(alice);
+        world.advance(Duration::from_millis(2));
+    }
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.get(bob).chain().best().hash, tip);
+    assert_eq!(world.count(bob, |e| matches!(e, Event::PeerDisconnected { .. })), 0);
+}

@@ -106,13 +106,6 @@ impl World {
         }
     }
 
-    pub fn change(&mut self, node: usize, look: impl FnOnce(&mut Node<ReferenceChain>, Now)) {
-        let now = self.now;
-        look(self.get_mut(node), now);
-        self.carry_out(node);
-        self.settle();
-    }
-
     pub fn command(&mut self, node: usize, command: Command) {
         self.feed(node, Input::Command(command));
         self.settle();

@@ -12,6 +12,7 @@ use crate::close::CloseReason;
 use crate::id::{ConnId, Direction};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
+use crate::proto::rate::Pace;
 use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
@@ -126,6 +127,8 @@ impl<C: Chain> Node<C> {
             asked_peers: false,
             asked_peers_at: None,
             asked_transactions: 0,
+            transaction_pace: Pace::new(self.transaction_rate(remote)),
+            waiting: std::collections::VecDeque::new(),
             deferred: std::collections::VecDeque::new(),
         };
         let version = peer.version;

@@ -96,6 +96,8 @@ enum Timer {
     Housekeeping,
     /// Handshake, heartbeat, silence.
     Session(ConnId),
+    /// Transactions wait for a peer's pace.
+    Pace(ConnId),
 }
 
 impl<C: Chain> Node<C> {
@@ -230,7 +232,7 @@ impl<C: Chain> Node<C> {
         };
         self.admission.opened(conn, remote, !direction.is_outbound());
         let deadline = started + self.config.handshake_timeout;
-        let budgets = PeerBudgets::new(self.is_exempt(remote));
+        let budgets = PeerBudgets::new(&self.config.rates, self.is_exempt(remote));
         let stage = Stage::Greeting { deadline };
         let session = Session {
             conn,
@@ -280,18 +282,18 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Accepted { hash, from, best_changed } => {
                     self.seen.mark(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
-                    if best_changed {
-                        tip_moved = true;
-                        self.emit(Event::NewTip(self.chain.best()));
-                    }
+                    tip_moved |= best_changed;
                 }
                 SyncOutput::Useful { conn } => self.record_success(now, conn),
                 SyncOutput::Slow { conn } => self.record_slowness(conn),
                 SyncOutput::Progress { height, target } => self.emit(Event::Sync { height, target }),
             }
         }
-        if tip_moved && !self.sync.is_syncing() {
-            self.announce_tip();
+        if tip_moved {
+            self.emit(Event::NewTip(self.chain.best()));
+            if !self.sync.is_syncing() {
+                self.announce_tip();
+            }
         }
     }
 }

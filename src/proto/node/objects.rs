@@ -4,11 +4,15 @@
 //! marked after the judgement, so an invalid copy cannot hide a valid original.
 
 use bytes::Bytes;
+use core::net::SocketAddr;
+use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::event::Event;
-use crate::proto::node::Node;
+use crate::proto::node::{Node, Timer};
+use crate::proto::rate::Rate;
+use crate::proto::session::WAITING_TRANSACTIONS_MAX;
 use crate::proto::sync::chain::{Chain, HeaderError, Verdict};
 use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
@@ -113,7 +117,7 @@ impl<C: Chain> Node<C> {
                 if let Some(conn) = from {
                     self.record_success(now, conn);
                 }
-                self.pass_on(kind, id, from, &payload);
+                self.pass_on(now, kind, id, from, &payload);
                 match kind {
                     Kind::Transaction => self.emit(Event::TransactionAccepted { id, from }),
                     Kind::NewBlock => {
@@ -143,10 +147,51 @@ impl<C: Chain> Node<C> {
     }
 
     /// Sends an object to every peer that does not have it.
-    fn pass_on(&mut self, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
+    fn pass_on(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
         let ready = self.sessions.values().filter_map(|s| Some((s.conn, s.peer()?.version)));
         for conn in self.relay.relay(id, from, ready, kind) {
-            self.send_payload(conn, kind, payload.clone());
+            if kind != Kind::Transaction || self.may_send_now(now, conn, id) {
+                self.send_payload(conn, kind, payload.clone());
+            }
+        }
+    }
+
+    /// What a peer takes of transactions from us, if it is configured as we are.
+    pub(super) fn transaction_rate(&self, remote: SocketAddr) -> Rate {
+        let unbounded = Rate::every(Duration::ZERO, 1);
+        self.config.rates.get(Kind::Transaction, self.is_exempt(remote)).map_or(unbounded, Rate::for_sending)
+    }
+
+    /// True when the peer's pace allows one more transaction; otherwise it waits its turn.
+    fn may_send_now(&mut self, now: Now, conn: ConnId, id: Hash) -> bool {
+        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return false };
+        if peer.waiting.is_empty() {
+            if peer.transaction_pace.take(now.at) {
+                return true;
+            }
+            self.timers.insert((peer.transaction_pace.ready_at(), Timer::Pace(conn)));
+        }
+        if peer.waiting.len() < WAITING_TRANSACTIONS_MAX {
+            peer.waiting.push_back(id);
+        }
+        false
+    }
+
+    /// Sends waiting transactions as far as the peer's pace allows. What left the pool meanwhile is not sent.
+    pub(super) fn send_waiting(&mut self, now: Now, conn: ConnId) {
+        loop {
+            let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+            let Some(id) = peer.waiting.front().copied() else { return };
+            let Some(transaction) = self.chain.pool_transaction(&id) else {
+                peer.waiting.pop_front();
+                continue;
+            };
+            if !peer.transaction_pace.take(now.at) {
+                self.timers.insert((peer.transaction_pace.ready_at(), Timer::Pace(conn)));
+                return;
+            }
+            peer.waiting.pop_front();
+            self.send_payload(conn, Kind::Transaction, transaction);
         }
     }
 

@@ -37,6 +37,7 @@ impl<C: Chain> Node<C> {
                     self.timers.insert((next, Timer::Housekeeping));
                 }
                 Timer::Session(conn) => self.on_session_timer(now, conn),
+                Timer::Pace(conn) => self.send_waiting(now, conn),
             }
         }
         self.sync.handle_tick(now, &mut self.chain);

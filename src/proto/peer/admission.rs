@@ -10,8 +10,8 @@ use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 
 use super::address::{Exempt, Origin, Subnet};
-use super::rate::{Bucket, Rate};
 use crate::id::ConnId;
+use crate::proto::rate::{Bucket, Rate};
 use crate::time::Instant;
 
 /// The numbers of an [`Admission`]. `None` lifts a limit.

@@ -17,7 +17,6 @@ pub mod admission;
 pub mod book;
 pub mod manager;
 pub mod pool;
-pub mod rate;
 pub mod retry;
 pub mod share;
 pub mod standing;

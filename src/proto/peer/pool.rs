@@ -18,10 +18,10 @@ use std::collections::BTreeMap;
 use super::address::{Scope, canonical};
 use super::book::Book;
 use super::manager::PeerManager;
-use super::rate::{Bucket, Rate};
 use super::retry::Backoff;
 use crate::close::{CloseReason, Redial};
 use crate::id::DialId;
+use crate::proto::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::address::{canonical, may_pass};
 use super::book::Book;
-use super::rate::{Bucket, Rate};
+use crate::proto::rate::{Pace, Rate};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -31,7 +31,8 @@ pub struct Asker<'a> {
 }
 
 /// A random sample of what may be told to `asker`, in random order: at most its `max` and [`ANSWER_MAX`]. `banned` says who is
-/// blacklisted. O(addresses in the book), so a request has a price: see [`RequestBudget`].
+/// blacklisted. O(addresses in the book), so a request has a price: see
+/// [`budget`](crate::proto::budget).
 pub fn answer(book: &Book, asker: Asker<'_>, banned: impl Fn(IpAddr) -> bool, rng: &mut Rng) -> Vec<SocketAddr> {
     let remote = canonical(asker.remote);
     let itself = |address: &SocketAddr| {
@@ -47,40 +48,13 @@ pub fn answer(book: &Book, asker: Asker<'_>, banned: impl Fn(IpAddr) -> bool, rn
     told
 }
 
-/// How often one connection's GetPeers is answered.
-#[derive(Clone, Debug)]
-pub struct RequestBudget {
-    rate: Rate,
-    bucket: Bucket,
-}
-
-impl RequestBudget {
-    /// A stranger: one at once, then one per minute. Asking again cannot map the network faster than it changes.
-    pub const STRANGER: Rate = Rate::every(Duration::from_secs(60), 1);
-    /// An exempt address: one per second, for tools and test networks.
-    pub const EXEMPT: Rate = Rate::every(Duration::from_secs(1), 1);
-
-    /// A budget of this rate.
-    pub const fn new(rate: Rate) -> Self {
-        RequestBudget { rate, bucket: Bucket::FULL }
-    }
-
-    /// May a request be answered now? It is used up then.
-    pub fn take(&mut self, now: Instant) -> bool {
-        self.bucket.take(self.rate, now)
-    }
-}
-
 /// How many addresses one peer may still tell us.
 ///
 /// Ten at once and then one per ten seconds, whether asked or not; up to a thousand at once after our own GetPeers. The rest of
 /// a message is ignored, not punished: a node with a large book is not an attacker. Shuffle before applying it, or the order
 /// in the message decides.
 #[derive(Clone, Debug)]
-pub struct Intake {
-    rate: Rate,
-    bucket: Bucket,
-}
+pub struct Intake(Pace);
 
 impl Intake {
     const INTERVAL: Duration = Duration::from_secs(10);
@@ -91,17 +65,17 @@ impl Intake {
 
     /// What a new connection may tell.
     pub const fn new() -> Self {
-        Intake { rate: Rate::every(Self::INTERVAL, Self::UNASKED_MAX), bucket: Bucket::FULL }
+        Intake(Pace::new(Rate::every(Self::INTERVAL, Self::UNASKED_MAX)))
     }
 
     /// We sent a GetPeers.
     pub fn asked(&mut self) {
-        *self = Intake { rate: Rate::every(Self::INTERVAL, Self::ASKED_MAX), bucket: Bucket::FULL };
+        *self = Intake(Pace::new(Rate::every(Self::INTERVAL, Self::ASKED_MAX)));
     }
 
     /// May another address be heard now? It is used up then.
     pub fn take(&mut self, now: Instant) -> bool {
-        self.bucket.take(self.rate, now)
+        self.0.take(now)
     }
 }
 
@@ -177,21 +151,5 @@ mod tests {
         let (first, second) = (ask(50), ask(50));
         assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 50);
         assert_ne!(first, second);
-    }
-
-    #[test]
-    fn requests_and_tellings_are_rationed() {
-        let at = Instant::from_millis;
-        let mut budget = RequestBudget::new(RequestBudget::STRANGER);
-        assert!(budget.take(at(0)) && !budget.take(at(59_999)) && budget.take(at(60_000)));
-        let mut exempt = RequestBudget::new(RequestBudget::EXEMPT);
-        assert!(exempt.take(at(0)) && !exempt.take(at(999)) && exempt.take(at(1000)));
-        let mut intake = Intake::default();
-        let heard = |intake: &mut Intake, millis| (0..5000).filter(|_| intake.take(at(millis))).count();
-        assert_eq!(heard(&mut intake, 0), 10);
-        assert_eq!(heard(&mut intake, 60_000), 6);
-        intake.asked();
-        assert_eq!(heard(&mut intake, 60_000), 1000);
-        assert_eq!(heard(&mut intake, 70_000), 1);
     }
 }

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use crate::proto::budget::Quota;
+use crate::proto::budget::default_rate;
+use crate::proto::rate::Rate;
 use crate::wire::Kind;
 
 /// How a node catches up. The defaults suit blocks from 1 KiB to 16 MiB; every limit is at least 1 in effect.
@@ -39,16 +40,16 @@ pub struct SyncConfig {
     /// How long to wait before a block that the chain ignored is submitted again.
     pub retry: Duration,
     /// How often a peer's claims may make us ask it for headers.
-    pub announcements: Quota,
+    pub announcements: Rate,
     /// How fast to send GetHeaders to one peer.
-    pub header_requests: Quota,
+    pub header_requests: Rate,
     /// How fast to send GetBlock to one peer.
-    pub block_requests: Quota,
+    pub block_requests: Rate,
 }
 
 impl Default for SyncConfig {
     fn default() -> Self {
-        let asking = |kind, otherwise: Quota| Quota::of(kind).map_or(otherwise, Quota::for_asking);
+        let asking = |kind, otherwise: Rate| default_rate(kind).map_or(otherwise, Rate::for_sending);
         SyncConfig {
             blocks_per_peer: 4,
             small_blocks_per_peer: 16,
@@ -65,9 +66,9 @@ impl Default for SyncConfig {
             headers_per_peer: 100_000,
             avoid: Duration::from_secs(60),
             retry: Duration::from_secs(10),
-            announcements: Quota::new(1, Duration::from_secs(10), 4),
-            header_requests: asking(Kind::GetHeaders, Quota::new(1, Duration::from_secs(1), 10)),
-            block_requests: asking(Kind::GetBlock, Quota::new(100, Duration::from_secs(1), 500)),
+            announcements: Rate::per(1, Duration::from_secs(10), 4),
+            header_requests: asking(Kind::GetHeaders, Rate::per(1, Duration::from_secs(1), 10)),
+            block_requests: asking(Kind::GetBlock, Rate::per(100, Duration::from_secs(1), 500)),
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! 1. A peer says, in its handshake or later, that it knows more than we do. That is a claim: it makes us ask it for
 //!    headers, rationed, and nothing else.
-//! 2. Headers are checked one by one and kept in a bounded [tree](tree) of what is known but not held. Two peers at a time
+//! 2. Headers are checked one by one and kept in a bounded tree of what is known but not held. Two peers at a time
 //!    tell theirs; the others wait, because mostly they would tell the same.
-//! 3. The heaviest branch, if it is heavier than our chain, becomes the [path](path). Its blocks are asked for in a
+//! 3. The heaviest branch, if it is heavier than our chain, becomes the path. Its blocks are asked for in a
 //!    sliding window, from all peers whose headers end on or above them, and submitted in order.
 //! 4. A peer that is late is asked for less, then doubled in time, then closed; its blocks are asked of others. A branch
 //!    whose next block nobody delivers is set aside for the next heaviest.

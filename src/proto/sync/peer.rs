@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::ConnId;
-use crate::proto::budget::TokenBucket;
+use crate::proto::rate::Pace;
 use crate::proto::sync::config::SyncConfig;
 use crate::proto::sync::{SyncManager, tree::HeaderTree};
 use crate::time::Instant;
@@ -33,9 +33,9 @@ pub(super) struct Peer {
     pub(super) walked: Option<u64>,
     /// It holds one of the turns to tell headers until then.
     pub(super) turn_until: Instant,
-    pub(super) announcements: TokenBucket,
-    pub(super) header_requests: TokenBucket,
-    pub(super) block_requests: TokenBucket,
+    pub(super) announcements: Pace,
+    pub(super) header_requests: Pace,
+    pub(super) block_requests: Pace,
     /// Blocks asked of it and not answered, timed out or not.
     asked: BTreeMap<Hash, Asked>,
     live: usize,
@@ -80,9 +80,9 @@ impl Peer {
             claim: None,
             walked: None,
             turn_until: Instant::ZERO,
-            announcements: TokenBucket::new(config.announcements),
-            header_requests: TokenBucket::new(config.header_requests),
-            block_requests: TokenBucket::new(config.block_requests),
+            announcements: Pace::new(config.announcements),
+            header_requests: Pace::new(config.header_requests),
+            block_requests: Pace::new(config.block_requests),
             asked: BTreeMap::new(),
             live: 0,
             avoid: BTreeMap::new(),

@@ -1,3 +1,5 @@
+//! Where a setting comes from: flag, environment, file, default.
+
 use super::*;
 use std::collections::BTreeSet;
 

@@ -20,13 +20,38 @@ pub struct Rate {
 impl Rate {
     /// `count` per second, up to `burst` at once. A `count` of 0 means one per second.
     pub const fn per_second(count: u32, burst: u32) -> Self {
-        let count = if count == 0 { 1 } else { count };
-        Rate { interval: Duration::from_nanos(1_000_000_000 / count as u64), burst }
+        Rate::per(count, Duration::from_secs(1), burst)
+    }
+
+    /// `count` in each `period`, up to `burst` at once. A `count` of 0 counts as 1.
+    pub const fn per(count: u32, period: Duration, burst: u32) -> Self {
+        Rate { interval: shorten(period, count), burst }
+    }
+
+    /// This rate `factor` times as wide, in speed and in burst. A factor of 0 counts as 1.
+    pub const fn times(self, factor: u32) -> Rate {
+        let burst = self.burst.saturating_mul(if factor == 0 { 1 } else { factor });
+        Rate { interval: shorten(self.interval, factor), burst }
+    }
+
+    /// Three quarters of this rate, for our own sending: the network may bunch up what we send evenly, and the other
+    /// side's bucket must not overflow then.
+    pub const fn for_sending(self) -> Rate {
+        let third = shorten(self.interval, 3).saturating_add(Duration::from_nanos(1));
+        Rate { interval: self.interval.saturating_add(third), burst: self.burst - self.burst / 4 }
     }
 
     /// One each `interval`, up to `burst` at once.
     pub const fn every(interval: Duration, burst: u32) -> Self {
         Rate { interval, burst }
+    }
+}
+
+/// `duration` over `count`, rounded down.
+const fn shorten(duration: Duration, count: u32) -> Duration {
+    match duration.checked_div(count) {
+        Some(part) => part,
+        None => duration,
     }
 }
 
@@ -68,6 +93,30 @@ impl Bucket {
     }
 }
 
+/// A [`Rate`] and what is left of it, for when both belong to one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    rate: Rate,
+    bucket: Bucket,
+}
+
+impl Pace {
+    /// Nothing taken yet.
+    pub const fn new(rate: Rate) -> Self {
+        Pace { rate, bucket: Bucket::FULL }
+    }
+
+    /// When a token will be there; see [`Bucket::ready_at`].
+    pub fn ready_at(&self) -> Instant {
+        self.bucket.ready_at(self.rate)
+    }
+
+    /// Takes a token if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        self.bucket.take(self.rate, now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +133,30 @@ mod tests {
         assert!(!bucket.take(rate, at(101_000)));
         assert_eq!(bucket.ready_at(rate), at(102_000));
         assert!(bucket.is_full(at(106_000)) && !bucket.is_full(at(105_999)));
+    }
+
+    #[test]
+    fn our_own_sending_stays_below_what_the_other_side_allows() {
+        let rate = Rate::per(2, Duration::from_secs(1), 20);
+        let sending = rate.for_sending();
+        assert!(sending.burst < rate.burst && sending.burst > 0);
+        assert!(sending.interval > rate.interval);
+        assert_eq!(Rate::per_second(1, 1).for_sending().burst, 1);
+        assert_eq!(rate.times(4), Rate::per(8, Duration::from_secs(1), 80));
+        assert_eq!(Rate::per(0, Duration::from_secs(3), 1).interval, Duration::from_secs(3));
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_at_the_end_of_time_neither_panics_nor_gives_without_end(
+            interval in any::<u64>(), burst in any::<u32>(), times in prop::collection::vec(any::<u64>(), 1..50)
+        ) {
+            let rate = Rate::every(Duration::from_nanos(interval), burst);
+            let mut bucket = Bucket::FULL;
+            for time in times {
+                bucket.take(rate, Instant::from_nanos(time));
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,262 @@
+//! One engine under test, scripted peers, a clock that jumps from event to event.
+
+use bytes::Bytes;
+use core::time::Duration;
+use spacetime_network::close::CloseReason;
+use spacetime_network::id::ConnId;
+use spacetime_network::proto::sync::chain::Chain;
+use spacetime_network::proto::sync::{SyncConfig, SyncManager, SyncOutput, answer_get_headers};
+use spacetime_network::rng::Rng;
+use spacetime_network::time::{Instant, Now, UnixTime};
+use spacetime_network::wire::{Hash, Kind, Message};
+use std::collections::BTreeMap;
+
+use crate::toy::{HEADER_LEN, Toy};
+
+/// How a peer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    Honest,
+    /// Tells headers, never delivers a block.
+    Withholds,
+    /// Never answers anything.
+    Silent,
+    /// Says that it has no block it is asked for.
+    NotFound,
+    /// Delivers blocks with changed bodies.
+    Mutates,
+    /// Loses every so manieth answer (per cent).
+    Drops(u64),
+}
+
+#[derive(Clone)]
+pub struct Remote {
+    pub chain: Toy,
+    pub version: u8,
+    pub latency: Duration,
+    pub habit: Habit,
+}
+
+impl Remote {
+    pub fn honest(chain: &Toy) -> Self {
+        Remote { chain: chain.clone(), version: 2, latency: Duration::from_millis(50), habit: Habit::Honest }
+    }
+
+    pub fn version_1(chain: &Toy) -> Self {
+        Remote { version: 1, ..Remote::honest(chain) }
+    }
+
+    pub fn with(chain: &Toy, habit: Habit) -> Self {
+        Remote { habit, ..Remote::honest(chain) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Headers(Vec<Bytes>),
+    Block(Bytes),
+    NotFound(Hash),
+}
+
+pub struct World {
+    pub now: Now,
+    pub sync: SyncManager,
+    pub chain: Toy,
+    pub remotes: BTreeMap<ConnId, Remote>,
+    queue: BTreeMap<(Instant, u64), (ConnId, Answer)>,
+    serial: u64,
+    rng: Rng,
+    pub closed: Vec<(ConnId, CloseReason)>,
+    pub slow: Vec<ConnId>,
+    pub useful: BTreeMap<ConnId, u32>,
+    /// How often each block was asked for.
+    pub asked: BTreeMap<Hash, u32>,
+    pub asked_of: BTreeMap<ConnId, u32>,
+    pub header_questions: BTreeMap<ConnId, u32>,
+    pub progress: Vec<(u64, u64)>,
+    pub most_held: (usize, usize),
+    /// Every output with its time.
+    pub trace: Vec<String>,
+}
+
+pub fn conn(n: u32) -> ConnId {
+    ConnId::new(n, 0)
+}
+
+impl World {
+    pub fn new(chain: Toy) -> Self {
+        World::configured(chain, SyncConfig::default())
+    }
+
+    pub fn configured(chain: Toy, config: SyncConfig) -> Self {
+        World {
+            now: Now { at: Instant::from_millis(1000), unix: UnixTime::from_secs(1_700_000_000) },
+            sync: SyncManager::new(config),
+            chain,
+            remotes: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            serial: 0,
+            rng: Rng::from_seed(1),
+            closed: Vec::new(),
+            slow: Vec::new(),
+            useful: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            asked_of: BTreeMap::new(),
+            header_questions: BTreeMap::new(),
+            progress: Vec::new(),
+            most_held: (0, 0),
+            trace: Vec::new(),
+        }
+    }
+
+    pub fn connect(&mut self, n: u32, remote: Remote) -> ConnId {
+        let (conn, version, best) = (conn(n), remote.version, remote.chain.best());
+        self.remotes.insert(conn, remote);
+        let best = (version >= 2).then_some((best.height, best.hash));
+        self.sync.peer_ready(self.now, conn, version, best, &self.chain);
+        self.drain();
+        conn
+    }
+
+    pub fn disconnect(&mut self, conn: ConnId) {
+        self.remotes.remove(&conn);
+        self.sync.peer_gone(self.now, conn, &self.chain);
+        self.drain();
+    }
+
+    pub fn announce(&mut self, conn: ConnId, height: Option<u64>, hash: Option<Hash>) {
+        self.sync.peer_announced(self.now, conn, height, hash, &self.chain);
+        self.drain();
+    }
+
+    /// Hands something to the engine as `conn` would send it; closes the connection when the engine says so.
+    pub fn deliver(&mut self, conn: ConnId, answer: Answer) -> Result<(), CloseReason> {
+        let result = match answer {
+            Answer::Headers(headers) => {
+                let headers: Vec<&[u8]> = headers.iter().map(|header| header.as_ref()).collect();
+                self.sync.handle_headers(self.now, conn, &headers, &self.chain)
+            }
+            Answer::Block(block) => self.sync.handle_block(self.now, conn, block, &mut self.chain),
+            Answer::NotFound(hash) => self.sync.handle_not_found(self.now, conn, hash, &self.chain),
+        };
+        if let Err(reason) = result {
+            self.trace.push(format!("{:?} {conn} refused: {reason}", self.now.at));
+            self.closed.push((conn, reason));
+            self.disconnect(conn);
+        }
+        self.drain();
+        result
+    }
+
+    /// Lets time pass until nothing is left to happen, or until `seconds` have passed.
+    pub fn run(&mut self, seconds: u64) {
+        let end = self.now.at + Duration::from_secs(seconds);
+        let mut ticks_at_once = 0;
+        loop {
+            let event = self.queue.keys().next().copied();
+            let tick = self.sync.deadline();
+            let Some(next) = event.map(|(at, _)| at).into_iter().chain(tick).min() else { break };
+            if next > end {
+                self.advance_to(end);
+                break;
+            }
+            ticks_at_once = if next > self.now.at { 0 } else { ticks_at_once + 1 };
+            assert!(ticks_at_once < 20_000, "the engine spins at {:?}", self.now.at);
+            self.advance_to(next);
+            match event {
+                Some(key) if key.0 <= next => {
+                    let (conn, answer) = self.queue.remove(&key).unwrap();
+                    if self.remotes.contains_key(&conn) {
+                        let _ = self.deliver(conn, answer);
+                    }
+                }
+                _ => {
+                    self.sync.handle_tick(self.now, &mut self.chain);
+                    self.drain();
+                }
+            }
+        }
+    }
+
+    /// Lets exactly `seconds` pass.
+    pub fn live(&mut self, seconds: u64) {
+        let end = self.now.at + Duration::from_secs(seconds);
+        self.run(seconds);
+        self.advance_to(end);
+    }
+
+    pub fn pass(&mut self, seconds: u64) {
+        self.advance_to(self.now.at + Duration::from_secs(seconds));
+    }
+
+    fn advance_to(&mut self, at: Instant) {
+        let at = at.max(self.now.at);
+        self.now.unix = self.now.unix.plus(at.since(self.now.at));
+        self.now.at = at;
+    }
+
+    pub fn drain(&mut self) {
+        while let Some(output) = self.sync.poll_output() {
+            self.trace.push(format!("{:?} {output:?}", self.now.at));
+            match output {
+                SyncOutput::Send { conn, kind, payload } => self.serve(conn, kind, &payload),
+                SyncOutput::Close { conn, reason } => {
+                    self.closed.push((conn, reason));
+                    self.remotes.remove(&conn);
+                    self.sync.peer_gone(self.now, conn, &self.chain);
+                }
+                SyncOutput::Accepted { hash, .. } => assert!(self.chain.position(&hash).is_some()),
+                SyncOutput::Useful { conn } => *self.useful.entry(conn).or_default() += 1,
+                SyncOutput::Slow { conn } => self.slow.push(conn),
+                SyncOutput::Progress { height, target } => self.progress.push((height, target)),
+            }
+        }
+        let (headers, bytes) = self.sync.held();
+        self.most_held = (self.most_held.0.max(headers), self.most_held.1.max(bytes));
+    }
+
+    fn serve(&mut self, conn: ConnId, kind: Kind, payload: &[u8]) {
+        let message = Message::decode(kind, payload).unwrap();
+        match &message {
+            Message::GetHeaders(_) => *self.header_questions.entry(conn).or_default() += 1,
+            Message::GetBlock(hash) => {
+                *self.asked.entry(*hash).or_default() += 1;
+                *self.asked_of.entry(conn).or_default() += 1;
+            }
+            other => panic!("the engine never sends {other:?}"),
+        }
+        let Some(remote) = self.remotes.get(&conn) else { panic!("asked a connection that is gone") };
+        let answer = match (message, remote.habit) {
+            (_, Habit::Silent) => None,
+            (_, Habit::Drops(percent)) if self.rng.chance(percent, 100) => None,
+            (Message::GetHeaders(request), _) => {
+                assert!(remote.version >= 2 || request.more.is_none(), "version 1 has no locator tail");
+                Some(Answer::Headers(answer_get_headers(&remote.chain, &request)))
+            }
+            (Message::GetBlock(_), Habit::Withholds) => None,
+            (Message::GetBlock(hash), Habit::NotFound) => Some(Answer::NotFound(hash)),
+            (Message::GetBlock(hash), habit) => match remote.chain.block(&hash) {
+                Some(block) if habit == Habit::Mutates => {
+                    Some(Answer::Block([&block[..HEADER_LEN], b"something else"].concat().into()))
+                }
+                Some(block) => Some(Answer::Block(block)),
+                None => (remote.version >= 2).then_some(Answer::NotFound(hash)),
+            },
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            let at = self.now.at + remote.latency;
+            self.queue.insert((at, self.serial), (conn, answer));
+            self.serial += 1;
+        }
+    }
+
+    /// Seconds since the start.
+    pub fn elapsed(&self) -> u64 {
+        self.now.at.since(Instant::from_millis(1000)).as_secs()
+    }
+
+    pub fn headers_of(&self, chain: &Toy, from: usize, to: usize) -> Vec<Bytes> {
+        (from..=to).map(|height| chain.block(&chain.at(height)).unwrap().slice(..HEADER_LEN)).collect()
+    }
+}
