@@ -67,8 +67,12 @@ impl EventLog {
             Event::TransactionAccepted { id, .. } => debug!(%id, "transaction accepted"),
             Event::SubmissionRefused { kind, why } => warn!(kind = kind.name(), why, "our own submission was refused"),
             Event::Sync { height, target } => {
-                let is_due = self.sync_logged.is_none_or(|last| at.since(last) >= SYNC_EVERY);
-                if is_due || height >= target {
+                if height >= target {
+                    // Said once, and only by a node that was behind.
+                    if self.sync_logged.take().is_some() {
+                        info!(height, "caught up");
+                    }
+                } else if self.sync_logged.is_none_or(|last| at.since(last) >= SYNC_EVERY) {
                     self.sync_logged = Some(at);
                     info!(height, target, "catching up");
                 }

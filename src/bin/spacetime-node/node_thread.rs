@@ -12,6 +12,7 @@ use spacetime_network::chain::{Params, ReferenceChain};
 use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeProtocol, Observer};
 use spacetime_network::driver::{self, Handle};
 use spacetime_network::proto::peer::manager::PeerManager;
+use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Command, Event, Node};
 use spacetime_network::time::Now;
 
@@ -146,17 +147,19 @@ impl Ready {
         Arc::clone(&self.traffic)
     }
 
-    /// Runs the loop until it is stopped, then saves everything.
-    pub(crate) fn run(mut self) -> Result<(), Failure> {
+    /// Runs the loop until it is stopped, then saves everything. Answers where the saved chain ends.
+    pub(crate) fn run(mut self) -> Result<Tip, Failure> {
         let ran = self.turns();
         self.signal.stop();
         let protocol = self.driver.protocol_mut();
         protocol.observer_mut().saver.finish();
         let saved = peers_file::save(&self.data.peers(), protocol.node().peers());
+        let best = protocol.node().chain().best();
         let flushed = protocol.node_mut().chain_mut().flush(FLUSH);
         ran.map_err(|error| Failure::new("wait for events", error, "look at the system's limits and log"))?;
         flushed.map_err(|error| Failure::plain("finish writing the chain", error))?;
-        saved
+        saved?;
+        Ok(best)
     }
 
     fn turns(&mut self) -> io::Result<()> {

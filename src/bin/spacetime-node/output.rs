@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -42,6 +43,11 @@ pub(crate) fn result<T: Serialize>(
 /// A note on standard error for whoever watches; lost when nobody does.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Milliseconds, to the microsecond: more is noise of the clock and the scheduler.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 /// A remote text with its control characters escaped, so that it cannot steer a terminal.

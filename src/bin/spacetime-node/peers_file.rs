@@ -1,7 +1,7 @@
 //! `peers.json` in a running node: restored at start, saved by a thread of its own while the loop goes on, and once more at
 //! the end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -75,7 +75,7 @@ pub(crate) fn save(path: &Path, peers: &PeerManager) -> Result<(), Failure> {
 }
 
 /// The saved peers, for a look from outside: the file stays as it is, whatever it holds. None when there is no file.
-pub(crate) fn read(path: &PathBuf) -> Result<Vec<PeerRecord>, Failure> {
+pub(crate) fn read(path: &Path) -> Result<Vec<PeerRecord>, Failure> {
     let tried = || format!("read {}", path.display());
     let bytes = read_bounded(path, FILE_LEN_MAX as u64)
         .map_err(|error| Failure::new(tried(), error, "make it readable for this user"))?;

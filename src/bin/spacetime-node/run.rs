@@ -43,15 +43,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     signals::watch(stop)?;
 
-    output::line(format_args!("node {node_id}"))?;
+    announce(format_args!("node {node_id}"))?;
     for address in ready.listening() {
-        output::line(format_args!("listening {address}"))?;
+        announce(format_args!("listening {address}"))?;
     }
     let miner = match args.mine {
         true => Some(miner::start(miner_plan(args, &node_id), handle, signal)?),
         false => None,
     };
-    output::line("ready")?;
+    announce("ready")?;
     tracing::info!(directory = %data.path().display(), network = %params, "running");
     let ran = ready.run();
     if let Some(miner) = miner
@@ -64,8 +64,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A line for whoever started the node. When they have left, the node runs all the same.
+fn announce(line: impl std::fmt::Display) -> Result<(), Failure> {
+    match output::line(line) {
+        Err(Failure::OutputClosed) => Ok(()),
+        other => other,
+    }
+}
+
 /// The chain's numbers.
-pub(crate) fn params(args: GenesisArgs) -> Result<Params, Failure> {
+fn params(args: GenesisArgs) -> Result<Params, Failure> {
     Params::new(args.difficulty, args.reward).map_err(|error| Failure::usage(format!("--difficulty: {error}")))
 }
 

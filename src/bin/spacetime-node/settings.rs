@@ -78,7 +78,7 @@ fn command(matches: &ArgMatches) -> Result<Asked, Failure> {
     if let (Command::Run(run), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
         for (one, other) in EXCLUSIVE {
             match winner(matches, one, other)? {
-                Some(name) if name == "no_listen" => run.listen.clear(),
+                Some("no_listen") => run.listen.clear(),
                 Some(_) => run.no_listen = false,
                 None => {}
             }

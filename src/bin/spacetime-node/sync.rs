@@ -80,13 +80,14 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     let watched = watch(&handle, args.timeout, &interrupted);
     handle.stop();
     let ran = node.join().unwrap_or_else(|_| Err(Failure::new("run the node", "it ended early", "report this")));
-    let (first, last) = watched?;
-    ran?;
+    let first = watched?;
+    // Blocks may have come between the last look and the stop.
+    let best = ran?;
     let report = Report {
-        height: last.best.height,
-        tip: last.best.hash.to_string(),
-        work: last.best.work.to_string(),
-        downloaded: last.best.height.saturating_sub(first.best.height),
+        height: best.height,
+        tip: best.hash.to_string(),
+        work: best.work.to_string(),
+        downloaded: best.height.saturating_sub(first.best.height),
         seconds: started.elapsed().as_secs_f64(),
     };
     output::result(args.output.json, &report, |report| {
@@ -128,8 +129,8 @@ fn ask_network(endpoint: &crate::value::Endpoint, timeout: Duration) -> Result<P
     })
 }
 
-/// Waits until nothing more is missing. Answers the first and the last look.
-fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Result<(Look, Look), Failure> {
+/// Waits until nothing more is missing. Answers the first look.
+fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Result<Look, Failure> {
     let tried = "download the chain";
     let mut progress = Progress::start();
     let first = look(handle)?;
@@ -147,7 +148,7 @@ fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Re
         if now.peers > 0 && !now.is_syncing && now.best.height >= now.target {
             if settled.get_or_insert_with(Instant::now).elapsed() >= SETTLED_FOR {
                 progress.finish();
-                return Ok((first, now));
+                return Ok(first);
             }
         } else {
             settled = None;

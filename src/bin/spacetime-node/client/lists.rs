@@ -1,9 +1,10 @@
 //! `peers`, `headers` and `tx-pool`: questions whose answer is a list.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
-use spacetime_network::chain::Header;
+use spacetime_network::chain::{Header, transaction};
 use spacetime_network::wire::message::{GetHeaders, GetPeers, TxPoolRequest};
 use spacetime_network::wire::{Hash, Message};
 
@@ -15,6 +16,8 @@ use crate::output;
 
 /// The most ids that a TxPool holds (protocol, section 3).
 const POOL_MAX: u32 = 50_000;
+/// How long transactions may take that are listed and not there yet; after that their ids must do.
+const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// Prints the addresses that a node shares.
 pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
@@ -60,30 +63,37 @@ struct Pool {
 pub(crate) fn tx_pool(args: &TxPoolArgs) -> Result<(), Failure> {
     let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
     refuse_version_1(&talk, &format!("ask {} for its pool", args.ask.address))?;
-    // Transactions come before the list of ids; gossip may come in between, so only what is listed counts.
+    // The transactions come before the list of ids, but they are less urgent, so the list may overtake them; gossip may
+    // come in between, so only what is listed counts.
     let mut seen = BTreeMap::new();
     let request = Message::TxPoolRequest(TxPoolRequest { max: POOL_MAX, include_data: true });
     let ids = talk.ask("its pool", &request, |message| match message {
-        Message::Transaction(bytes) => {
-            let view = TransactionView::of(bytes);
-            seen.insert(view.id.clone(), view);
-            None
-        }
         Message::TxPool(ids) => Some(ids.clone()),
-        _ => None,
+        other => keep(&mut seen, other),
     })?;
+    let is_complete = |seen: &BTreeMap<Hash, TransactionView>| ids.iter().all(|id| seen.contains_key(id));
+    if !is_complete(&seen) {
+        talk.listen("ask for its pool", STRAGGLERS, |message| {
+            keep::<()>(&mut seen, message);
+            is_complete(&seen).then_some(())
+        })?;
+    }
     talk.leave();
-    let transactions: Vec<TransactionView> = ids
-        .iter()
-        .map(ToString::to_string)
-        .map(|id| seen.remove(&id).unwrap_or(TransactionView { id, transfer: None }))
-        .collect();
+    let transactions: Vec<TransactionView> =
+        ids.iter().map(|id| seen.remove(id).unwrap_or_else(|| TransactionView::unseen(id))).collect();
     let pool = Pool { count: transactions.len(), transactions };
     output::result(args.ask.output.json, &pool, |pool| pool.transactions.iter().map(TransactionView::line).collect())
 }
 
+fn keep<T>(seen: &mut BTreeMap<Hash, TransactionView>, message: &Message<'_>) -> Option<T> {
+    if let Message::Transaction(bytes) = message {
+        seen.insert(transaction::id(bytes), TransactionView::of(bytes));
+    }
+    None
+}
+
 /// Version 1 has no question about the pool.
-pub(crate) fn refuse_version_1(talk: &Talk, tried: &str) -> Result<(), Failure> {
+fn refuse_version_1(talk: &Talk, tried: &str) -> Result<(), Failure> {
     if talk.host().version >= 2 {
         return Ok(());
     }

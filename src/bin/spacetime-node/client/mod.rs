@@ -1,8 +1,9 @@
 //! Questions to a running node, over the wire: each connects, greets, asks, prints and leaves.
 //!
-//! [`talk`] is the conversation: one connection on a loop of its own. The other files are the questions.
+//! [`talk`] is the conversation, on a loop of its own, and `guest` our side of it. The other files are the questions.
 
 mod block;
+mod guest;
 mod lists;
 mod ping;
 mod send;

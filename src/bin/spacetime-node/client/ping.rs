@@ -9,7 +9,7 @@ use spacetime_network::wire::message::Ping;
 use crate::cli::PingArgs;
 use crate::client::talk::{Talk, unix_millis};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, millis};
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -71,10 +71,6 @@ fn one(talk: &mut Talk, number: u32) -> Result<Duration, Failure> {
         Message::Pong(pong) if pong.nonce == nonce => Some(sent.elapsed()),
         _ => None,
     })
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }
 
 /// The shortest, the middle (the lower of two) and the longest.

@@ -42,6 +42,8 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
     let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
     let before = talk.host().extension.map(|extension| extension.best_hash);
     talk.say(&tried, &Message::Transaction(&bytes))?;
+    // Transactions are the least urgent of all frames: a question asked now would overtake it.
+    talk.flush(&tried)?;
     let accepted = match before {
         // Version 1 has no question about the pool, but frames are read in order: an answer to a later question shows
         // that the transaction was read.

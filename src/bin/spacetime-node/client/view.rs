@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use spacetime_network::chain::{Block, Header, Transaction, transaction};
 use spacetime_network::time::UnixTime;
+use spacetime_network::wire::Hash;
 
 use crate::output::clean;
 
@@ -72,6 +73,11 @@ impl TransactionView {
             nonce: transfer.nonce,
         });
         TransactionView { id: transaction::id(bytes).to_string(), transfer }
+    }
+
+    /// A transaction of which only the id is known.
+    pub(crate) fn unseen(id: &Hash) -> Self {
+        TransactionView { id: id.to_string(), transfer: None }
     }
 
     /// One line: id, from, to, amount.

@@ -12,10 +12,8 @@ pub(super) struct Look {
     pub(super) peers: usize,
     /// Transactions that wait.
     pub(super) pool: usize,
-    /// Of the demo's transactions, those in this node's chain.
-    pub(super) transactions: usize,
-    /// All of them are.
-    pub(super) has_all: bool,
+    /// The demo's transactions that are not in this node's chain.
+    pub(super) missing: Vec<Hash>,
 }
 
 /// How far apart the nodes are.
@@ -33,13 +31,11 @@ impl Look {
     /// Reads it on the node's own thread; asks the node's own chain for every one of `wanted`.
     pub(super) fn at(node: &LiveNode, wanted: &[Hash]) -> Self {
         let chain = node.chain();
-        let transactions = wanted.iter().filter(|id| chain.transaction_block(id).is_some()).count();
         Look {
             tip: chain.best(),
             peers: node.connected().count(),
             pool: chain.pool().len(),
-            transactions,
-            has_all: transactions == wanted.len(),
+            missing: wanted.iter().filter(|id| chain.transaction_block(id).is_none()).copied().collect(),
         }
     }
 }
@@ -54,7 +50,7 @@ pub(super) fn of(looks: &[Option<Look>], blocks: u64, nodes: usize) -> Agreement
     if all.iter().any(|look| look.tip.hash != first.tip.hash) {
         return Agreement::Tie;
     }
-    if first.tip.height >= blocks && all.iter().all(|look| look.has_all) {
+    if first.tip.height >= blocks && all.iter().all(|look| look.missing.is_empty()) {
         return Agreement::Reached((*first).clone());
     }
     Agreement::NotYet
@@ -62,7 +58,7 @@ pub(super) fn of(looks: &[Option<Look>], blocks: u64, nodes: usize) -> Agreement
 
 /// True when some node has all that every node is to have, so that nothing more needs to be mined.
 pub(super) fn is_enough(looks: &[Option<Look>], blocks: u64) -> bool {
-    looks.iter().flatten().any(|look| look.tip.height >= blocks && look.has_all)
+    looks.iter().flatten().any(|look| look.tip.height >= blocks && look.missing.is_empty())
 }
 
 /// Why they do not agree, in a few words.
@@ -74,8 +70,9 @@ pub(super) fn what_is_missing(looks: &[Option<Look>], blocks: u64, transactions:
             Some(look) if look.tip.height < blocks => {
                 parts.push(format!("node {index} is at block {}", look.tip.height))
             }
-            Some(look) if !look.has_all => {
-                parts.push(format!("node {index} has {} of {transactions} transactions", look.transactions));
+            Some(look) if !look.missing.is_empty() => {
+                let held = transactions.saturating_sub(look.missing.len());
+                parts.push(format!("node {index} has {held} of {transactions} transactions"));
             }
             Some(_) => {}
         }
@@ -89,7 +86,8 @@ mod tests {
 
     fn look(height: u64, branch: u8, has_all: bool) -> Option<Look> {
         let tip = Tip { hash: Hash([branch; 32]), height, work: u128::from(height) };
-        Some(Look { tip, peers: 2, pool: 0, transactions: if has_all { 40 } else { 39 }, has_all })
+        let missing = if has_all { Vec::new() } else { vec![Hash([9; 32])] };
+        Some(Look { tip, peers: 2, pool: 0, missing })
     }
 
     #[test]

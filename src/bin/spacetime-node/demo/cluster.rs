@@ -51,6 +51,8 @@ pub(super) struct Place {
     directory: PathBuf,
     pub(super) node_id: Option<String>,
     pub(super) running: Option<Running>,
+    /// The end of its chain, as it last said.
+    pub(super) tip: Option<Hash>,
     /// Bytes of earlier lives.
     bytes_before: u64,
     frames_before: u64,
@@ -76,7 +78,7 @@ impl std::fmt::Debug for Running {
 impl Place {
     pub(super) fn new(index: usize, base: &Path) -> Self {
         let directory = base.join(format!("node-{index}"));
-        Place { index, directory, node_id: None, running: None, bytes_before: 0, frames_before: 0 }
+        Place { index, directory, node_id: None, running: None, tip: None, bytes_before: 0, frames_before: 0 }
     }
 
     /// Starts the node from its data directory. `seed` is the one address that it is given.
@@ -112,7 +114,7 @@ impl Place {
             .name(format!("node-{index}"))
             .spawn(move || {
                 let _lock: Lock = lock;
-                ready.run()
+                ready.run().map(drop)
             })
             .map_err(|error| Failure::new(format!("start node {index}"), error, "run fewer --nodes"))?;
         self.node_id = Some(node_id);

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use spacetime_network::wire::Hash;
 
+use crate::output::millis;
+
 /// Who had what, when.
 #[derive(Debug, Default)]
 pub(super) struct Spread {
@@ -41,7 +43,7 @@ impl Spread {
         // Nearest rank: the smallest delay that at least that share of all does not exceed.
         let rank = |percent: usize| {
             let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-            sorted.get(index).copied().unwrap_or_default().as_secs_f64() * 1000.0
+            millis(sorted.get(index).copied().unwrap_or_default())
         };
         Percentiles { deliveries: sorted.len(), p50_ms: rank(50), p99_ms: rank(99) }
     }
