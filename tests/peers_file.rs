@@ -192,11 +192,11 @@ proptest! {
     }
 }
 
-/// Saves tables of growing size for ever, a line per save; run by the test below in a process of its own, which it kills.
+/// Not a test by itself: the process that the test below starts and kills. Saves tables of growing size for ever, a line
+/// per save; without the file's name there is nothing to do.
 #[test]
-#[ignore = "the process that kill_at_any_moment_leaves_a_whole_file kills"]
 fn saving_process() {
-    let path = std::env::var("PEERS_FILE").expect("PEERS_FILE names the file to save");
+    let Ok(path) = std::env::var("PEERS_FILE") else { return };
     for size in (1..400).cycle() {
         let peers: Vec<_> = (0..size).map(|n| peer(&format!("{n:04}-of-{size:04}"))).collect();
         save(Path::new(&path), &peers).unwrap();
@@ -211,7 +211,7 @@ fn kill_at_any_moment_leaves_a_whole_file() {
     let mut rng = Rng::from_seed(84);
     for round in 0..25 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "saving_process", "--nocapture"])
+            .args(["--exact", "saving_process", "--nocapture"])
             .env("PEERS_FILE", &path)
             .stdout(Stdio::piped())
             .spawn()

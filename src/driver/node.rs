@@ -104,8 +104,8 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Dial { dial, address, timeout } => net.dial(dial, address, timeout),
-                Output::Send { conn, kind, payload } => {
-                    match net.send_shared(conn, kind.priority(), kind as u8, &payload) {
+                Output::Send { conn, kind, priority, payload } => {
+                    match net.send_shared(conn, priority, kind as u8, &payload) {
                         SendOutcome::Full => self.node.handle(now, Input::Refused { conn, kind, payload }),
                         // The word that it is gone is on its way.
                         SendOutcome::Accepted { .. } | SendOutcome::Closed => {}

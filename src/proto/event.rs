@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction};
 use crate::proto::sync::chain::{Tip, Verdict};
-use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind};
+use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind, Priority};
 
 /// One thing that happened. Feed one, then drain [`Output`]s until there are none.
 #[derive(Debug)]
@@ -112,8 +112,10 @@ pub enum Output {
     Send {
         /// Where to.
         conn: ConnId,
-        /// The kind; it names the priority too.
+        /// The kind.
         kind: Kind,
+        /// How urgent it is: the kind's own priority, but for answers that must stay in the order of their parts.
+        priority: Priority,
         /// The payload; shared when it goes to many.
         payload: Bytes,
     },

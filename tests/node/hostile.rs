@@ -110,7 +110,7 @@ fn lies_about_height_cost_one_question_each() {
         extension.best_hash = Hash([7; 32]);
     }
     world.say(liar, &Message::Handshake(handshake));
-    assert_eq!(world.hear_all(liar), [Kind::HandshakeAck, Kind::GetHeaders]);
+    assert_eq!(world.hear_all(liar), [Kind::HandshakeAck, Kind::TxPoolRequest, Kind::GetHeaders]);
     world.say(liar, &Message::Headers(vec![]));
     world.advance(Duration::from_secs(20));
     assert!(world.hear_all(liar).len() <= 2);

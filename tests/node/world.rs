@@ -47,7 +47,8 @@ enum Party {
         address: SocketAddr,
         next: u32,
     },
-    /// Someone whose every move the test decides. A courteous one says by itself, when asked, that it has no headers.
+    /// Someone whose every move the test decides. A courteous one says by itself, when asked, that it has no headers and no
+    /// transactions.
     Stranger {
         inbox: VecDeque<(Kind, Bytes)>,
         closed: bool,
@@ -154,7 +155,9 @@ impl World {
         }
         if let Party::Stranger { inbox, courteous, .. } = &mut self.parties[stranger.party] {
             *courteous = true;
-            inbox.extend(rest.iter().filter(|(kind, _)| *kind != Kind::GetHeaders).cloned());
+            inbox.extend(
+                rest.iter().filter(|(kind, _)| !matches!(kind, Kind::GetHeaders | Kind::TxPoolRequest)).cloned(),
+            );
         }
         if rest.iter().any(|(kind, _)| *kind == Kind::GetHeaders) {
             self.say(stranger, &Message::Headers(vec![]));
@@ -258,7 +261,7 @@ impl World {
         while let Some(output) = self.get_mut(index).poll_output() {
             match output {
                 Output::Dial { dial, address, .. } => self.dial(index, dial, address),
-                Output::Send { conn, kind, payload } => {
+                Output::Send { conn, kind, payload, .. } => {
                     if let Some(end) = self.links.get(&(index, conn)) {
                         self.mail.push_back(Mail::Frame(*end, kind as u8, payload));
                     }
@@ -353,10 +356,11 @@ impl World {
     fn deliver(&mut self, end: End, kind: u8, payload: Bytes) {
         let (party, conn) = end;
         if let Party::Stranger { inbox, courteous, .. } = &mut self.parties[party] {
-            if *courteous && kind == Kind::GetHeaders as u8 {
-                let answer = Message::Headers(vec![]);
+            if *courteous && (kind == Kind::GetHeaders as u8 || kind == Kind::TxPoolRequest as u8) {
+                let asked_headers = kind == Kind::GetHeaders as u8;
+                let answer = if asked_headers { Message::Headers(vec![]) } else { Message::TxPool(vec![]) };
                 if let Some(back) = self.links.get(&end) {
-                    self.mail.push_back(Mail::Frame(*back, Kind::Headers as u8, answer.to_payload().unwrap()));
+                    self.mail.push_back(Mail::Frame(*back, answer.kind() as u8, answer.to_payload().unwrap()));
                 }
                 return;
             }

@@ -6,11 +6,12 @@
 //! ```text
 //! {"node-a": {"NodeId": "node-a", "Address": "192.0.2.7:8333", "LastSeen": "2024-01-02T03:04:05.123Z",
 //!             "IsConnected": true, "ChainLength": 42,
-//!             "Reputation": 3, "FailureCount": 0, "ProtocolVersion": 2, "UserAgent": "Spacetime/1.0.0"}}
+//!             "Reputation": 3, "FailureCount": 0, "ProtocolVersion": 2, "UserAgent": "Spacetime/1.0.0", "Listens": true}}
 //! ```
 //!
 //! The file is as trusted as the disk: every number is clamped, every bound of the table holds again, nobody is connected.
-//! A peer that cannot be dialed has the address `0.0.0.0:0`.
+//! `Address` is where a peer can be dialed. For one that does not listen (`Listens` is false) it is where it came from, or
+//! `0.0.0.0:0`.
 
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -149,13 +150,20 @@ struct StoredPeer {
     protocol_version: i128,
     #[serde(default)]
     user_agent: String,
+    /// A file of others does not say; what it names is worth a dial.
+    #[serde(default = "yes")]
+    listens: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl From<&PeerRecord> for StoredPeer {
     fn from(peer: &PeerRecord) -> Self {
         StoredPeer {
             node_id: peer.node_id.clone(),
-            address: peer.address.unwrap_or(NOWHERE),
+            address: peer.address.or(peer.seen_from).unwrap_or(NOWHERE),
             last_seen: peer.last_seen,
             is_connected: peer.connected,
             chain_length: peer.chain_length.into(),
@@ -163,6 +171,7 @@ impl From<&PeerRecord> for StoredPeer {
             failure_count: peer.failures.into(),
             protocol_version: peer.protocol_version.into(),
             user_agent: peer.user_agent.clone(),
+            listens: peer.address.is_some(),
         }
     }
 }
@@ -170,9 +179,11 @@ impl From<&PeerRecord> for StoredPeer {
 impl StoredPeer {
     fn into_record(self, node_id: String, now: Now) -> PeerRecord {
         let score_max = i128::from(SCORE_MAX);
+        let address = Some(self.address).filter(|address| Scope::of_socket(*address) != Scope::Unusable);
         PeerRecord {
             node_id,
-            address: Some(self.address).filter(|address| Scope::of_socket(*address) != Scope::Unusable),
+            address: address.filter(|_| self.listens),
+            seen_from: address.filter(|_| !self.listens),
             // A stamp from the future is of a clock that was wrong.
             last_seen: self.last_seen.min(now.unix),
             seen_at: now.at,

@@ -132,9 +132,10 @@ impl<C: Chain> Node<C> {
     }
 
     /// Puts a peer that introduced itself into the table of known peers.
-    pub(super) fn remember_peer(&mut self, now: Now, peer: &Peer) {
+    pub(super) fn remember_peer(&mut self, now: Now, remote: SocketAddr, peer: &Peer) {
         let record = PeerRecord {
             connected: true,
+            seen_from: Some(remote),
             chain_length: peer.chain_length,
             protocol_version: i32::from(peer.version),
             user_agent: peer.user_agent.clone(),

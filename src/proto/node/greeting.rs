@@ -132,7 +132,7 @@ impl<C: Chain> Node<C> {
             deferred: std::collections::VecDeque::new(),
         };
         let version = peer.version;
-        self.remember_peer(now, &peer);
+        self.remember_peer(now, remote, &peer);
         if let Some(session) = self.sessions.get_mut(&conn) {
             self.timers.remove(&(session.timer, Timer::Session(conn)));
             session.stage = Stage::Ready(Box::new(peer));
@@ -166,12 +166,12 @@ impl<C: Chain> Node<C> {
         older == newer || older == we_are_smaller
     }
 
-    /// What we want to know from everyone we chose to talk to.
+    /// What we want to know first.
     fn first_questions(&mut self, now: Now, conn: ConnId, version: u8, outbound: bool) {
-        if !outbound {
-            return;
+        if outbound {
+            self.ask_for_peers(now, conn);
         }
-        self.ask_for_peers(now, conn);
+        // Both sides ask: what either pool got while they were apart reaches the other.
         if version >= 2 {
             let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
             self.send(conn, &Message::TxPoolRequest(request));

@@ -39,7 +39,7 @@ use crate::proto::sync::chain::Chain;
 use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
-use crate::wire::{FrameRules, Kind, Message};
+use crate::wire::{FrameRules, Kind, Message, Priority};
 
 /// A node on chain `C`.
 #[derive(Debug)]
@@ -264,8 +264,12 @@ impl<C: Chain> Node<C> {
     }
 
     fn send_payload(&mut self, conn: ConnId, kind: Kind, payload: bytes::Bytes) {
+        self.send_at(kind.priority(), conn, kind, payload);
+    }
+
+    fn send_at(&mut self, priority: Priority, conn: ConnId, kind: Kind, payload: bytes::Bytes) {
         *self.counters.sent.entry(kind).or_default() += 1;
-        self.outputs.push_back(Output::Send { conn, kind, payload });
+        self.outputs.push_back(Output::Send { conn, kind, priority, payload });
     }
 
     fn emit(&mut self, event: Event) {

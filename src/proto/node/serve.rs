@@ -144,7 +144,8 @@ impl<C: Chain> Node<C> {
                 room = left;
                 sent += 1;
                 self.relay.learned(Some(conn), *id);
-                self.send_payload(conn, Kind::Transaction, transaction);
+                // In one queue with the list that ends the answer, or it would overtake them.
+                self.send_at(Kind::TxPool.priority(), conn, Kind::Transaction, transaction);
             }
             ids.truncate(sent);
         }

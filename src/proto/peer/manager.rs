@@ -56,6 +56,8 @@ pub struct PeerRecord {
     pub node_id: String,
     /// Where it can be dialed, if it can.
     pub address: Option<SocketAddr>,
+    /// The other end of its last connection: for reports, not for dials.
+    pub seen_from: Option<SocketAddr>,
     /// When it was last seen, for people and files.
     pub last_seen: UnixTime,
     /// When it was last seen, for decisions: a wall clock that jumps makes nobody stale.
@@ -80,6 +82,7 @@ impl PeerRecord {
         PeerRecord {
             node_id: node_id.into(),
             address,
+            seen_from: None,
             last_seen: now.unix,
             seen_at: now.at,
             connected: false,
@@ -137,6 +140,7 @@ impl PeerManager {
             return Added::BadNodeId;
         }
         record.address = record.address.map(canonical);
+        record.seen_from = record.seen_from.map(canonical);
         record.score = record.score.clamp(-SCORE_MAX, SCORE_MAX);
         truncate(&mut record.user_agent, USER_AGENT_LEN_MAX);
         if let Some(known) = self.peers.get(&record.node_id) {
