@@ -217,7 +217,6 @@ struct Bench {
     role: Role,
     payload: Bytes,
     meter: Arc<Meter>,
-    conn: Option<ConnId>,
     frames: u64,
     stopping: bool,
 }
@@ -233,8 +232,11 @@ impl Bench {
     }
 
     fn fill(&self, conn: ConnId, net: &mut Net) {
-        while net.queued_bytes(conn) < net.config().outbox.high && !self.stopping {
-            self.send(conn, net);
+        let room = net.config().outbox.high.saturating_sub(net.queued_bytes(conn));
+        if !self.stopping {
+            for _ in 0..room.div_ceil(self.payload.len() + 5) {
+                self.send(conn, net);
+            }
         }
     }
 }
@@ -243,29 +245,29 @@ impl Protocol for Bench {
     type Command = ();
 
     fn handle(&mut self, _now: Now, event: Event<'_, ()>, net: &mut Net) {
-        match (event, &self.role) {
-            (Event::Opened { conn, .. }, role) => {
-                self.conn = Some(conn);
-                match role {
-                    Role::Stream => self.fill(conn, net),
-                    Role::Ping => self.send(conn, net),
-                    Role::Count | Role::Pong => {}
+        match event {
+            Event::Frame { conn, frame } => match self.role {
+                Role::Count => {
+                    assert_eq!(frame.payload.len(), self.payload.len());
+                    std::hint::black_box(&frame.payload[..]);
+                    self.frames += 1;
                 }
-            }
-            (Event::Writable { conn }, Role::Stream) => self.fill(conn, net),
-            (Event::Frame { frame, .. }, Role::Count) => {
-                assert_eq!(frame.payload.len(), self.payload.len());
-                std::hint::black_box(&frame.payload[..]);
-                self.frames += 1;
-            }
-            (Event::Frame { conn, .. }, Role::Ping) => {
-                self.meter.frames.fetch_add(1, Ordering::Relaxed);
-                self.send(conn, net);
-            }
-            (Event::Frame { conn, frame }, Role::Pong) => {
-                let _ = net.send(conn, Priority::Normal, frame.kind, &frame.payload);
-            }
-            (Event::Stopping, _) => self.stopping = true,
+                Role::Ping => {
+                    self.meter.frames.fetch_add(1, Ordering::Relaxed);
+                    self.send(conn, net);
+                }
+                Role::Pong => {
+                    let _ = net.send(conn, Priority::Normal, frame.kind, &frame.payload);
+                }
+                Role::Stream => {}
+            },
+            Event::Opened { conn, .. } => match self.role {
+                Role::Stream => self.fill(conn, net),
+                Role::Ping => self.send(conn, net),
+                Role::Count | Role::Pong => {}
+            },
+            Event::Writable { conn } => self.fill(conn, net),
+            Event::Stopping => self.stopping = true,
             _ => {}
         }
     }
@@ -281,14 +283,9 @@ fn engine(role: Role, size: usize, meter: &Arc<Meter>) -> Driver<Bench> {
     let mut config = Config::default();
     config.rules = &RULES;
     config.stop_drain = Duration::ZERO;
-    if size < 1024 * 1024 {
-        // A sender that works a little ahead of the socket, and no more, keeps what it packs in the cache.
-        config.outbox.high = BUFFER;
-        config.outbox.low = BUFFER / 4;
-    }
     let payload = Bytes::from(vec![7; size]);
     let meter = Arc::clone(meter);
-    Driver::new(config, Bench { role, payload, meter, conn: None, frames: 0, stopping: false }).unwrap()
+    Driver::new(config, Bench { role, payload, meter, frames: 0, stopping: false }).unwrap()
 }
 
 fn engine_pair(dialer: Role, listener: Role, size: usize, period: Duration) -> Rate {

@@ -16,6 +16,7 @@ use crate::link::outbox::Queues;
 pub struct Pool {
     chunks: Vec<Vec<u8>>,
     large: Vec<BytesMut>,
+    #[allow(clippy::vec_box, reason = "the boxes are what is lent; an outbox holds one pointer")]
     queues: Vec<Box<Queues>>,
     held: Option<Box<Held>>,
     /// How many queues hold each large shared payload, by address.

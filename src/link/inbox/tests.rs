@@ -10,7 +10,10 @@ use crate::wire::frame::header;
 
 static RULES: FrameRules = FrameRules::any(300_000).with(9, 10);
 
-fn naive(mut stream: &[u8]) -> (Vec<(u8, Vec<u8>)>, Option<FrameError>, usize) {
+type Frames = Vec<(u8, Vec<u8>)>;
+
+/// All frames, the error behind them, and how many bytes of an unfinished frame are left.
+fn naive(mut stream: &[u8]) -> (Frames, Option<FrameError>, usize) {
     let mut frames = Vec::new();
     loop {
         match parse(stream, &RULES) {
@@ -29,7 +32,7 @@ fn naive(mut stream: &[u8]) -> (Vec<(u8, Vec<u8>)>, Option<FrameError>, usize) {
 struct Reader {
     inbox: Inbox,
     pool: Pool,
-    frames: Vec<(u8, Vec<u8>)>,
+    frames: Frames,
     received: usize,
     /// Payloads that the protocol keeps, so that their buffers can not be used again.
     kept: Vec<Bytes>,

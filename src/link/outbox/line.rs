@@ -111,6 +111,7 @@ impl Line {
         if let Some(Segment::Packed { bytes, frames, .. }) = self.segments.back_mut()
             && bytes.len() + total <= CHUNK
         {
+            bytes.reserve(total);
             bytes.extend_from_slice(header);
             append(bytes, payload);
             *frames += 1;
