@@ -1,12 +1,12 @@
 //! A table at which nodes and strangers talk: virtual clock, lossless links, no sockets.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use spacetime_network::chain::{Miner, Params, ReferenceChain};
-use spacetime_network::close::CloseReason;
+use spacetime_network::close::{Blame, CloseReason};
 use spacetime_network::id::{ConnId, DialId, Direction};
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
@@ -31,6 +31,14 @@ pub struct World {
     pub events: Vec<(usize, Event)>,
     /// Dials to here are never answered.
     pub black_holes: Vec<SocketAddr>,
+    /// On which side of a wall a node is; nodes on different sides cannot reach each other.
+    sides: BTreeMap<usize, u64>,
+    /// Nodes that closed a connection to another node for misbehaviour: who, whom, why. No test wants any.
+    pub quarrels: Vec<(usize, usize, CloseReason)>,
+    /// Ends whose node asked for the close: nothing may be sent there any more.
+    left: BTreeSet<End>,
+    /// Objects that went over a connection, in either direction, as its node sees them.
+    passed: BTreeSet<(End, u8, Bytes)>,
 }
 
 enum Mail {
@@ -73,6 +81,10 @@ impl World {
             mail: VecDeque::new(),
             events: Vec::new(),
             black_holes: Vec::new(),
+            sides: BTreeMap::new(),
+            quarrels: Vec::new(),
+            left: BTreeSet::new(),
+            passed: BTreeSet::new(),
         }
     }
 
@@ -251,6 +263,55 @@ impl World {
         self.settle();
     }
 
+    /// Kills a node and starts it anew on what its disk holds: its chain and its known peers.
+    pub fn restart(&mut self, index: usize) {
+        self.cut_all(index);
+        let now = self.now;
+        let nonce = 0xfeed_0000 + self.now.at.since(Instant::ZERO).as_nanos() as u64 + index as u64;
+        let node = self.get_mut(index);
+        let config = node.config().clone();
+        let chain = std::mem::replace(node.chain_mut(), ReferenceChain::memory(Params::new(1, 50).unwrap()));
+        let peers: Vec<_> = node.peers().known_peers().cloned().collect();
+        *node = Node::new(config, chain, nonce, nonce);
+        node.restore_peers(now, peers);
+        self.mail.retain(|mail| !matches!(mail, Mail::DialFailed(party, ..) if *party == index));
+        self.feed(index, Input::Tick);
+        self.settle();
+    }
+
+    /// Builds a wall between the nodes that `side` puts on different sides, and cuts what leads through it.
+    pub fn wall(&mut self, side: impl Fn(usize) -> u64) {
+        self.sides = (0..self.parties.len()).map(|party| (party, side(party))).collect();
+        let through: Vec<End> = self
+            .links
+            .iter()
+            .filter(|(a, b)| self.is_node(a.0) && self.is_node(b.0) && self.sides[&a.0] != self.sides[&b.0])
+            .map(|(a, _)| *a)
+            .collect();
+        for end in through {
+            let reason = CloseReason::Io(std::io::ErrorKind::ConnectionReset);
+            if self.links.contains_key(&end) {
+                self.cut(end, reason);
+                self.mail.push_back(Mail::Closed(end, reason));
+            }
+        }
+        self.settle();
+    }
+
+    /// Sets everyone's wall clock to where it belongs, and `millis` further.
+    pub fn set_wall_clock(&mut self, millis: i64) {
+        let passed = i64::try_from(self.now.at.since(Instant::ZERO).as_millis()).unwrap();
+        self.now.unix = UnixTime::from_millis(START + passed + millis);
+    }
+
+    pub fn unwall(&mut self) {
+        self.sides.clear();
+    }
+
+    fn is_node(&self, party: usize) -> bool {
+        matches!(self.parties[party], Party::Node { .. })
+    }
+
     fn feed(&mut self, index: usize, input: Input<'_>) {
         let now = self.now;
         self.get_mut(index).handle(now, input);
@@ -258,10 +319,19 @@ impl World {
     }
 
     fn carry_out(&mut self, index: usize) {
+        let most = 1_100 + 20 * self.get(index).session_count();
+        let mut count = 0;
         while let Some(output) = self.get_mut(index).poll_output() {
+            count += 1;
+            assert!(count <= most, "one input leads to {count} outputs");
             match output {
                 Output::Dial { dial, address, .. } => self.dial(index, dial, address),
                 Output::Send { conn, kind, payload, .. } => {
+                    assert!(!self.left.contains(&(index, conn)), "a {} after the close", kind.name());
+                    if is_object(kind) {
+                        let fresh = self.passed.insert(((index, conn), kind as u8, payload.clone()));
+                        assert!(fresh, "a {} goes twice to a peer, or back to it", kind.name());
+                    }
                     if let Some(end) = self.links.get(&(index, conn)) {
                         self.mail.push_back(Mail::Frame(*end, kind as u8, payload));
                     }
@@ -270,6 +340,13 @@ impl World {
                     self.rules.insert((index, conn), rules);
                 }
                 Output::Close { conn, reason } => {
+                    self.left.insert((index, conn));
+                    if let Some((other, _)) = self.links.get(&(index, conn))
+                        && self.is_node(*other)
+                        && reason.blame() == Blame::Misbehaved
+                    {
+                        self.quarrels.push((index, *other, reason));
+                    }
                     if let Some(text) = reason.consequence().farewell
                         && let Some(end) = self.links.get(&(index, conn))
                     {
@@ -297,7 +374,7 @@ impl World {
         };
         let now = self.now;
         match to {
-            Some(to) if self.get_mut(to).admit(now, seen_as) => {
+            Some(to) if self.sides.get(&from) == self.sides.get(&to) && self.get_mut(to).admit(now, seen_as) => {
                 let (ours, theirs) = (self.next_conn(from), self.next_conn(to));
                 self.link((from, ours), (to, theirs));
                 self.mail.push_back(Mail::Opened((from, ours), address, Direction::Outbound(dial)));
@@ -367,6 +444,9 @@ impl World {
             inbox.push_back((Kind::from_byte(kind).unwrap(), payload));
             return;
         }
+        if let Some(kind) = Kind::from_byte(kind).filter(|kind| is_object(*kind)) {
+            self.passed.insert((end, kind as u8, payload.clone()));
+        }
         let rules = self.rules.get(&end).copied().unwrap_or(FrameRules::greeting());
         let len = payload.len() as u32;
         match rules.max_payload(kind) {
@@ -377,6 +457,11 @@ impl World {
             Some(_) => self.feed(party, Input::Frame { conn, frame: Frame { kind, payload: Payload::Given(payload) } }),
         }
     }
+}
+
+/// What goes to each peer at most once. Transactions are not among them: whoever asks for the pool gets them again.
+fn is_object(kind: Kind) -> bool {
+    matches!(kind, Kind::NewBlock | Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
 }
 
 /// A handshake as a stranger would send it.

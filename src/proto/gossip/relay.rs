@@ -59,6 +59,12 @@ impl Relay {
         self.known.remove(&conn);
     }
 
+    /// Connections it remembers: to check that none is forgotten, or left over.
+    #[cfg(debug_assertions)]
+    pub(crate) fn peer_count(&self) -> usize {
+        self.known.len()
+    }
+
     /// The peers to send an object of `kind` to, in the order of `peers` (each ready connection with its protocol
     /// version): those that are not known to have it and whose version has the kind. They count as knowing it from now
     /// on, and so does `from`.

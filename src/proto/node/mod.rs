@@ -12,10 +12,13 @@
 //! | `serve` | answers to requests |
 //! | `timers` | liveness, dials, saving, staleness |
 //! | `closing` | what a close means for the peer and for us |
+//! | `invariants` | what holds between two inputs; looked at in debug builds |
 
 mod closing;
 mod dispatch;
 mod greeting;
+#[cfg(debug_assertions)]
+mod invariants;
 mod objects;
 mod serve;
 mod timers;
@@ -168,6 +171,8 @@ impl<C: Chain> Node<C> {
         }
         self.drain_sync(now);
         self.dial_more(now);
+        #[cfg(debug_assertions)]
+        self.check();
     }
 
     /// The next thing for the driver to do; `None` when everything is said.

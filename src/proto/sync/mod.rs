@@ -194,6 +194,12 @@ impl SyncManager {
         (self.tree.len(), self.ready_bytes)
     }
 
+    /// Peers it knows: to check that nobody is forgotten, or left over.
+    #[cfg(debug_assertions)]
+    pub(crate) fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
     /// What every input ends with: choose where to go, ask for what is missing, say how far we are.
     fn update<C: Chain>(&mut self, now: Now, chain: &C) {
         self.now = now.at;
