@@ -317,8 +317,6 @@ impl Chain for ReferenceChain {
         self.pool.get(id).cloned()
     }
 
-    /// Passes whatever has the right layout: this chain has no use for challenges and proofs. An acceptance of a block that
-    /// we hold must tell its height; of one that we do not hold, nothing can be said.
     fn gossip_id(&self, kind: Kind, payload: &[u8]) -> Hash {
         let mut named = Vec::with_capacity(payload.len().saturating_add(1));
         named.push(kind as u8);
@@ -326,11 +324,14 @@ impl Chain for ReferenceChain {
         crate::chain::sha256(&named)
     }
 
+    /// Passes whatever has the right layout: this chain has no use for challenges and proofs. An acceptance of a block that
+    /// we hold must tell its height; of one that we do not hold, nothing can be said.
     fn check_gossip(&mut self, _now: UnixTime, kind: Kind, payload: &[u8]) -> Verdict {
         match gossip::read(kind, payload) {
             Err(rejection) => Verdict::Invalid(rejection),
             Ok(Gossip::Accepted(hash, height)) if self.position(&hash).is_some_and(|tip| tip.height != height) => {
-                Verdict::Invalid(Rejection::invalid("accepted at another height"))
+                // Not the sender's fault: who lacks the block passes on any height.
+                Verdict::Ignored("accepted at another height")
             }
             Ok(_) => Verdict::Accepted { best_changed: false },
         }

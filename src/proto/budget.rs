@@ -6,7 +6,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use crate::proto::rate::{Bucket, Rate};
+use crate::proto::rate::{Bucket, Pace, Rate};
 use crate::time::Instant;
 use crate::wire::Kind;
 
@@ -66,6 +66,38 @@ impl MessageRates {
     /// What a peer may send of `kind`, exempt or not.
     pub fn get(&self, kind: Kind, exempt: bool) -> Option<Rate> {
         self.0.get(&kind).map(|rate| if exempt { rate.times(EXEMPT_FACTOR) } else { *rate })
+    }
+
+    /// What to send of `kind` to a peer that is configured as we are: less than it takes. Whether we are exempt there too is
+    /// its own decision, so that even then we stay below what it calls a flood.
+    pub fn for_sending(&self, kind: Kind, exempt: bool) -> Option<Rate> {
+        const WIDE: u32 = if EXEMPT_FACTOR < FLOOD_FACTOR { EXEMPT_FACTOR } else { FLOOD_FACTOR };
+        self.0.get(&kind).map(|rate| if exempt { rate.times(WIDE) } else { *rate }.for_sending())
+    }
+}
+
+/// Tips that we announce to one peer unasked: what remains of its budget for headers beside the answers to its questions.
+const ANNOUNCEMENTS: Rate = Rate::per(2, Duration::from_secs(1), 40);
+
+/// What one peer may still be sent unasked of what others make us pass on. We answer for it: without this, a crowd that keeps
+/// to its own budgets makes us break the one that we have at our neighbour's.
+#[derive(Clone, Debug)]
+pub struct SendBudgets {
+    left: Vec<(Kind, Pace)>,
+}
+
+impl SendBudgets {
+    /// Full budgets, below these rates.
+    pub fn new(rates: &MessageRates, exempt: bool) -> Self {
+        let kinds = [Kind::Peers, Kind::NewChallenge, Kind::ProofSubmission, Kind::BlockAccepted];
+        let paced = kinds.iter().filter_map(|kind| Some((*kind, rates.for_sending(*kind, exempt)?)));
+        let headers = rates.0.contains_key(&Kind::Headers).then_some((Kind::Headers, ANNOUNCEMENTS));
+        SendBudgets { left: paced.chain(headers).map(|(kind, rate)| (kind, Pace::new(rate))).collect() }
+    }
+
+    /// May one of `kind` leave now? It is charged then.
+    pub fn take(&mut self, now: Instant, kind: Kind) -> bool {
+        self.left.iter_mut().find(|(of, _)| *of == kind).is_none_or(|(_, pace)| pace.take(now))
     }
 }
 
@@ -133,6 +165,28 @@ mod tests {
                 assert_eq!(exempt.charge(at, Kind::NewBlock), Charge::Ok);
             }
         }
+    }
+
+    #[test]
+    fn what_we_send_is_taken_by_a_peer_like_us_and_never_a_flood_to_one_that_exempts_nobody() {
+        let rates = MessageRates::default();
+        for ours in [false, true] {
+            for kind in [Kind::Peers, Kind::NewChallenge, Kind::BlockAccepted, Kind::Headers] {
+                let mut sending = SendBudgets::new(&rates, ours);
+                let (mut alike, mut strict) = (PeerBudgets::new(&rates, ours), PeerBudgets::new(&rates, false));
+                let mut sent = 0;
+                for step in 0..40_000 {
+                    let at = Instant::from_millis(step * 5);
+                    if sending.take(at, kind) {
+                        sent += 1;
+                        assert_eq!(alike.charge(at, kind), Charge::Ok);
+                        assert_ne!(strict.charge(at, kind), Charge::Flood, "{}", kind.name());
+                    }
+                }
+                assert!(sent > 50, "{sent}");
+            }
+        }
+        assert!(SendBudgets::new(&rates, false).take(Instant::ZERO, Kind::NewBlock), "blocks are not paced");
     }
 
     #[test]

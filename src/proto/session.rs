@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction};
-use crate::proto::budget::PeerBudgets;
+use crate::proto::budget::{PeerBudgets, SendBudgets};
 use crate::proto::peer::share::Intake;
 use crate::proto::rate::Pace;
 use crate::time::Instant;
@@ -77,6 +77,8 @@ pub(super) struct Peer {
     pub(super) asked_transactions: u32,
     /// How fast we may send it transactions, so that it does not drop them as too many.
     pub(super) transaction_pace: Pace,
+    /// How much of what others say we may still pass on to it.
+    pub(super) send_budgets: SendBudgets,
     /// Transactions that wait for that pace.
     pub(super) waiting: VecDeque<Hash>,
     /// Blocks it asked for while its queue was full.

@@ -1,6 +1,7 @@
 //! Conversations between nodes and strangers on a virtual clock: what the node promises, by behaviour.
 #![cfg(feature = "chain")]
 
+mod blame;
 mod chaos;
 mod discovery;
 mod greeting;

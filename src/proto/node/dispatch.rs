@@ -100,9 +100,10 @@ impl<C: Chain> Node<C> {
             }
             Message::BlockAccepted(accepted) => {
                 self.submit_gossip(now, Some(conn), Kind::BlockAccepted, frame.payload.keep(&frame.payload));
+                // Who passes an acceptance on does not say that it has the block, so that the hash is no claim of its own: it
+                // could not deliver, and must not answer for what somebody else made up.
                 if self.chain.position(&accepted.hash).is_none() {
-                    let (height, hash) = (Some(accepted.height), Some(accepted.hash));
-                    self.sync.peer_announced(now, conn, height, hash, &self.chain);
+                    self.sync.peer_announced(now, conn, Some(accepted.height), None, &self.chain);
                 }
             }
             Message::Error(text) => self.on_error_text(conn, text),

@@ -10,6 +10,7 @@ use core::net::SocketAddr;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction};
+use crate::proto::budget::SendBudgets;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
 use crate::proto::rate::Pace;
@@ -128,6 +129,7 @@ impl<C: Chain> Node<C> {
             asked_peers_at: None,
             asked_transactions: 0,
             transaction_pace: Pace::new(self.transaction_rate(remote)),
+            send_budgets: SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
             waiting: std::collections::VecDeque::new(),
             deferred: std::collections::VecDeque::new(),
         };
@@ -149,7 +151,7 @@ impl<C: Chain> Node<C> {
         } else if let Some(address) = address {
             self.book.announced(address, now);
             self.pool.nudge();
-            self.spread(conn, &[address]);
+            self.spread(now, conn, &[address]);
         }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });

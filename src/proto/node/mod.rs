@@ -286,6 +286,8 @@ impl<C: Chain> Node<C> {
         let mut tip_moved = false;
         while let Some(output) = self.sync.poll_output() {
             match output {
+                // A ban on the way here may have closed the connection.
+                SyncOutput::Send { conn, .. } if self.sessions.get(&conn).is_none_or(|s| s.is_closing()) => {}
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
@@ -301,7 +303,7 @@ impl<C: Chain> Node<C> {
         if tip_moved {
             self.emit(Event::NewTip(self.chain.best()));
             if !self.sync.is_syncing() {
-                self.announce_tip();
+                self.announce_tip(now);
             }
         }
     }

@@ -150,16 +150,28 @@ impl<C: Chain> Node<C> {
     fn pass_on(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
         let ready = self.sessions.values().filter_map(|s| Some((s.conn, s.peer()?.version)));
         for conn in self.relay.relay(id, from, ready, kind) {
-            if kind != Kind::Transaction || self.may_send_now(now, conn, id) {
+            let allowed = match kind {
+                Kind::Transaction => self.may_send_now(now, conn, id),
+                _ => self.may_pass_on(now, conn, kind),
+            };
+            if allowed {
                 self.send_payload(conn, kind, payload.clone());
             }
         }
     }
 
-    /// What a peer takes of transactions from us, if it is configured as we are.
+    /// True when a peer takes one more unasked message of `kind` from us. Otherwise it must do without: others tell it.
+    pub(super) fn may_pass_on(&mut self, now: Now, conn: ConnId, kind: Kind) -> bool {
+        let peer = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut());
+        peer.is_some_and(|peer| peer.send_budgets.take(now.at, kind))
+    }
+
+    /// What a peer takes of transactions from us, if it is configured as we are. That our operator named it says nothing of
+    /// what we are to it.
     pub(super) fn transaction_rate(&self, remote: SocketAddr) -> Rate {
         let unbounded = Rate::every(Duration::ZERO, 1);
-        self.config.rates.get(Kind::Transaction, self.is_exempt(remote)).map_or(unbounded, Rate::for_sending)
+        let exempt = self.admission.exempt().contains(remote.ip());
+        self.config.rates.for_sending(Kind::Transaction, exempt).unwrap_or(unbounded)
     }
 
     /// True when the peer's pace allows one more transaction; otherwise it waits its turn.
@@ -196,7 +208,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// Tells every peer of a tip that came by catching up, with its header: whoever lacks the block will ask for it.
-    pub(super) fn announce_tip(&mut self) {
+    pub(super) fn announce_tip(&mut self, now: Now) {
         let tip = self.chain.best();
         let Some(parent) = self.chain.locator().into_iter().nth(1) else { return };
         let headers = self.chain.headers_after(&mut core::iter::once(parent), None, 1);
@@ -204,7 +216,9 @@ impl<C: Chain> Node<C> {
         let Ok(payload) = Message::Headers(vec![header]).to_payload() else { return };
         let ready = self.sessions.values().filter_map(|s| Some((s.conn, s.peer()?.version)));
         for conn in self.relay.relay(tip.hash, None, ready, Kind::Headers) {
-            self.send_payload(conn, Kind::Headers, payload.clone());
+            if self.may_pass_on(now, conn, Kind::Headers) {
+                self.send_payload(conn, Kind::Headers, payload.clone());
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::id::ConnId;
+use crate::limits::OUTBOX_HARD;
 use crate::proto::node::Node;
 use crate::proto::peer::address::may_pass;
 use crate::proto::peer::book::Heard;
@@ -62,9 +63,11 @@ impl<C: Chain> Node<C> {
                 news.push(address);
             }
         }
-        self.pool.nudge();
+        if !news.is_empty() {
+            self.pool.nudge();
+        }
         if !asked && news.len() <= SPREAD_ADDRESSES_MAX {
-            self.spread(conn, &news);
+            self.spread(now, conn, &news);
         }
     }
 
@@ -83,7 +86,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// Tells a few peers of addresses that just became known, so that news travels without being asked for.
-    pub(super) fn spread(&mut self, from: ConnId, addresses: &[SocketAddr]) {
+    pub(super) fn spread(&mut self, now: Now, from: ConnId, addresses: &[SocketAddr]) {
         let mut listeners: Vec<(ConnId, SocketAddr, Option<SocketAddr>)> = self
             .sessions
             .values()
@@ -96,7 +99,7 @@ impl<C: Chain> Node<C> {
                 Some(**address) != own && may_pass(**address, remote.ip(), self.config.allow_private)
             };
             let news: Vec<SocketAddr> = addresses.iter().filter(told).copied().collect();
-            if !news.is_empty() {
+            if !news.is_empty() && self.may_pass_on(now, conn, Kind::Peers) {
                 self.send(conn, &Message::Peers(news));
             }
         }
@@ -119,17 +122,21 @@ impl<C: Chain> Node<C> {
         self.answer_block(conn, hash);
     }
 
-    fn answer_block(&mut self, conn: ConnId, hash: Hash) {
+    /// Answers a GetBlock; returns the bytes of the block.
+    fn answer_block(&mut self, conn: ConnId, hash: Hash) -> usize {
         let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
         match self.chain.block(&hash) {
             Some(block) => {
+                let len = block.len();
                 self.relay.learned(Some(conn), hash);
                 self.send_payload(conn, Kind::Block, block);
+                return len;
             }
             // Version 1 has no word for it: the asker's deadline decides.
             None if version >= 2 => self.send(conn, &Message::NotFound(hash)),
             None => {}
         }
+        0
     }
 
     pub(super) fn on_pool_request(&mut self, conn: ConnId, request: TxPoolRequest) {
@@ -166,11 +173,14 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// Answers what waited, but no more than a queue takes: who reads slowly must not make us read all that it asked for each
+    /// time that a part of it has left. What is refused again comes back through `on_refused`.
     pub(super) fn on_writable(&mut self, conn: ConnId) {
-        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
-        // What is refused again comes back through `on_refused`, in the same order.
-        for hash in core::mem::take(&mut peer.deferred) {
-            self.answer_block(conn, hash);
+        let mut room = OUTBOX_HARD;
+        while room > 0 {
+            let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+            let Some(hash) = peer.deferred.pop_front() else { return };
+            room = room.saturating_sub(self.answer_block(conn, hash));
         }
     }
 }
