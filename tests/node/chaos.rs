@@ -321,6 +321,8 @@ impl Chaos {
             assert_eq!(state.chain().best().work, most, "node {node} is behind");
             assert_eq!(state.chain().best().hash, hash, "node {node} is elsewhere");
             assert!(!state.sync_target().1, "node {node} still looks for something");
+            let twice = state.chain().pool().ids().find(|id| state.chain().transaction_block(id).is_some());
+            assert_eq!(twice, None, "node {node} holds a transaction in its pool and in its chain");
             assert!(state.connected().count() >= 2, "node {node} is lonely");
             let banned = |event: &Event| matches!(event, Event::Blacklisted { remote } if remote.ip().to_string().starts_with("10."));
             assert_eq!(self.world.count(node, banned), 0);

@@ -25,6 +25,7 @@ impl<C: Chain> Node<C> {
         debug_assert_eq!(sessions, self.sessions.values().filter(|s| !s.is_closing()).count());
         let housekeeping = self.timers.iter().filter(|(_, timer)| *timer == Timer::Housekeeping).count();
         debug_assert_eq!(housekeeping, 1, "there is always a next round of housekeeping");
+        debug_assert_eq!(self.pending_bytes, self.bytes_under_judgement());
         debug_assert_eq!(self.admission.connections(), self.sessions.len(), "every connection is counted once");
         debug_assert_eq!(self.pool.dialing(), self.dials.len(), "a dial under way has a place in the pool");
     }

@@ -69,6 +69,8 @@ pub struct Node<C> {
     relay: Relay,
     /// Objects that the chain judges later: what they are and where they came from.
     pending: BTreeMap<u64, objects::Pending>,
+    /// Bytes of their payloads.
+    pending_bytes: usize,
     outputs: VecDeque<Output>,
     counters: Counters,
     stopping: bool,
@@ -95,8 +97,10 @@ pub struct Counters {
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    /// Staleness, decay and saving.
+    /// Staleness, and addresses to ask for.
     Housekeeping,
+    /// The known peers are worth a save.
+    Save,
     /// Handshake, heartbeat, silence.
     Session(ConnId),
     /// Transactions wait for a peer's pace.
@@ -108,7 +112,7 @@ impl<C: Chain> Node<C> {
     ///
     /// Dials begin with the first [`Input::Tick`].
     pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Self {
-        let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping)]);
+        let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping), (Instant::ZERO, Timer::Save)]);
         let mut pool = Pool::new(PoolConfig { outbound: config.outbound, ..PoolConfig::default() });
         for address in &config.connect {
             pool.keep(*address);
@@ -133,6 +137,7 @@ impl<C: Chain> Node<C> {
             seen: Seen::default(),
             relay: Relay::default(),
             pending: BTreeMap::new(),
+            pending_bytes: 0,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             stopping: false,

@@ -19,6 +19,8 @@ use crate::wire::{Hash, Kind, Message};
 
 /// Judgements that may be under way at once; above it the oldest is forgotten, as if the object never came.
 const PENDING_MAX: usize = 4096;
+/// Bytes of objects under judgement: four of the largest. Above it the oldest are forgotten.
+const PENDING_BYTES_MAX: usize = 64 << 20;
 
 /// An object that the chain judges later.
 #[derive(Debug)]
@@ -68,14 +70,7 @@ impl<C: Chain> Node<C> {
             return;
         }
         let verdict = self.chain.submit_block(now.unix, bytes.clone());
-        let object = Pending { kind: Kind::NewBlock, id: header.hash, from, payload: bytes };
-        match (verdict, from) {
-            (Verdict::Orphan { .. }, Some(conn)) => {
-                let (height, hash) = (Some(header.height), Some(header.hash));
-                self.sync.peer_announced(now, conn, height, hash, &self.chain);
-            }
-            (verdict, _) => self.judge(now, verdict, object),
-        }
+        self.judge(now, verdict, Pending { kind: Kind::NewBlock, id: header.hash, from, payload: bytes });
     }
 
     pub(super) fn submit_gossip(&mut self, now: Now, from: Option<ConnId>, kind: Kind, payload: Bytes) {
@@ -93,11 +88,23 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn on_verdict(&mut self, now: Now, ticket: u64, verdict: Verdict) {
-        if let Some(object) = self.pending.remove(&ticket) {
+        if let Some(object) = self.take_pending(ticket) {
             self.judge(now, verdict, object);
         } else if let Err((conn, reason)) = self.sync.handle_verdict(now, ticket, verdict, &mut self.chain) {
             self.close(now, conn, reason);
         }
+    }
+
+    fn take_pending(&mut self, ticket: u64) -> Option<Pending> {
+        let object = self.pending.remove(&ticket)?;
+        self.pending_bytes = self.pending_bytes.saturating_sub(object.payload.len());
+        Some(object)
+    }
+
+    /// Bytes of the objects whose verdict is still to come.
+    #[cfg(debug_assertions)]
+    pub(super) fn bytes_under_judgement(&self) -> usize {
+        self.pending.values().map(|object| object.payload.len()).sum()
     }
 
     /// True for an object that was judged valid lately; its sender is then known to have it.
@@ -134,14 +141,24 @@ impl<C: Chain> Node<C> {
                 self.seen.mark(now.at, id, from);
                 self.relay.learned(from, id);
             }
-            Verdict::Orphan { .. } => self.refuse_softly(from, kind, "its parent is unknown"),
+            Verdict::Orphan { .. } => match from {
+                Some(conn) if kind == Kind::NewBlock => {
+                    self.sync.peer_announced(now, conn, None, Some(id), &self.chain);
+                }
+                _ => self.refuse_softly(from, kind, "its parent is unknown"),
+            },
             Verdict::Ignored(why) => self.refuse_softly(from, kind, why),
             Verdict::Invalid(rejection) => self.refuse(now, from, kind, rejection.why),
             Verdict::Pending(ticket) => {
-                if self.pending.len() >= PENDING_MAX {
-                    self.pending.pop_first();
+                self.pending_bytes = self.pending_bytes.saturating_add(payload.len());
+                if let Some(twin) = self.pending.insert(ticket, Pending { kind, id, from, payload }) {
+                    self.pending_bytes = self.pending_bytes.saturating_sub(twin.payload.len());
                 }
-                self.pending.insert(ticket, Pending { kind, id, from, payload });
+                while (self.pending.len() > PENDING_MAX || self.pending_bytes > PENDING_BYTES_MAX)
+                    && let Some(oldest) = self.pending.first_key_value().map(|(ticket, _)| *ticket)
+                {
+                    self.take_pending(oldest);
+                }
             }
         }
     }

@@ -33,8 +33,11 @@ impl<C: Chain> Node<C> {
             match timer {
                 Timer::Housekeeping => {
                     self.keep_house(now);
-                    let next = now.at + HOUSEKEEPING.min(self.config.save_interval);
-                    self.timers.insert((next, Timer::Housekeeping));
+                    self.timers.insert((now.at + HOUSEKEEPING, Timer::Housekeeping));
+                }
+                Timer::Save => {
+                    self.outputs.push_back(Output::SavePeers);
+                    self.timers.insert((now.at + self.config.save_interval, Timer::Save));
                 }
                 Timer::Session(conn) => self.on_session_timer(now, conn),
                 Timer::Pace(conn) => self.send_waiting(now, conn),
@@ -127,7 +130,6 @@ impl<C: Chain> Node<C> {
             }
         }
         self.peers.drop_stale(now);
-        self.outputs.push_back(Output::SavePeers);
         // Too few addresses: ask those we are connected to, seeds among them.
         if !self.stopping && self.book.len() < ADDRESSES_WANTED {
             let ready = self.sessions.values().filter(|s| s.peer().is_some() && s.direction.is_outbound());

@@ -53,7 +53,8 @@ pub enum Verdict {
     Invalid(Rejection),
     /// Not valid now but perhaps later, or not wanted (a full pool, a time ahead of ours): dropped, nobody's fault.
     Ignored(&'static str),
-    /// The answer comes later, under this number, through `Command::Verdict`.
+    /// The answer comes later, under this number, through `Command::Verdict`. It must come: a download waits for the verdict
+    /// on its next block. Numbers grow and are not used twice; of too many under way the lowest are forgotten.
     Pending(u64),
 }
 

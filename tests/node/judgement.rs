@@ -1,0 +1,166 @@
+//! A chain that judges later: what waits for it is bounded, and its word counts as if it had come at once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use spacetime_network::chain::{Miner, Params, ReferenceChain};
+use spacetime_network::id::{ConnId, Direction};
+use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Tip, Verdict};
+use spacetime_network::proto::{Command, Config, Input, Node, Output};
+use spacetime_network::time::{Instant, Now, UnixTime};
+use spacetime_network::wire::{Frame, Hash, Kind, Message, Payload};
+
+use crate::world::introduction;
+
+/// The reference chain behind a desk: every submission gets a number.
+struct Desk {
+    chain: ReferenceChain,
+    tickets: u64,
+}
+
+impl Desk {
+    fn ticket(&mut self) -> Verdict {
+        self.tickets += 1;
+        Verdict::Pending(self.tickets)
+    }
+}
+
+impl Chain for Desk {
+    fn genesis(&self) -> Hash {
+        self.chain.genesis()
+    }
+    fn best(&self) -> Tip {
+        self.chain.best()
+    }
+    fn position(&self, hash: &Hash) -> Option<Tip> {
+        self.chain.position(hash)
+    }
+    fn locator(&self) -> Vec<Hash> {
+        self.chain.locator()
+    }
+    fn headers_after(&self, locator: &mut dyn Iterator<Item = Hash>, stop: Option<Hash>, max: usize) -> Vec<Bytes> {
+        self.chain.headers_after(locator, stop, max)
+    }
+    fn block(&self, hash: &Hash) -> Option<Bytes> {
+        self.chain.block(hash)
+    }
+    fn check_header(&self, now: UnixTime, header: &[u8]) -> Result<HeaderInfo, HeaderError> {
+        self.chain.check_header(now, header)
+    }
+    fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError> {
+        self.chain.check_block_header(now, block)
+    }
+    fn submit_block(&mut self, _: UnixTime, _: Bytes) -> Verdict {
+        self.ticket()
+    }
+    fn submit_transaction(&mut self, _: UnixTime, _: Bytes) -> Verdict {
+        self.ticket()
+    }
+    fn transaction_id(&self, transaction: &[u8]) -> Option<Hash> {
+        Some(self.chain.gossip_id(Kind::Transaction, transaction))
+    }
+    fn pool_ids(&self, _: usize) -> Vec<Hash> {
+        Vec::new()
+    }
+    fn pool_transaction(&self, _: &Hash) -> Option<Bytes> {
+        None
+    }
+    fn check_gossip(&mut self, _: UnixTime, _: Kind, _: &[u8]) -> Verdict {
+        self.ticket()
+    }
+    fn gossip_id(&self, kind: Kind, payload: &[u8]) -> Hash {
+        self.chain.gossip_id(kind, payload)
+    }
+}
+
+struct Table {
+    node: Node<Desk>,
+    now: Now,
+}
+
+impl Table {
+    fn new() -> Self {
+        let desk = Desk { chain: ReferenceChain::memory(Params::new(1, 50).unwrap()), tickets: 0 };
+        let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
+        Table { node: Node::new(Config::default(), desk, 1, 1), now }
+    }
+
+    fn guest(&mut self, n: u32) -> ConnId {
+        let conn = ConnId::new(n, 0);
+        let remote = format!("10.{n}.0.1:1").parse().unwrap();
+        self.node.handle(self.now, Input::Opened { conn, remote, direction: Direction::Inbound });
+        self.say(conn, &introduction(&format!("guest-{n}"), 2, 0));
+        self.say(conn, &Message::Headers(vec![]));
+        self.heard();
+        conn
+    }
+
+    fn say(&mut self, conn: ConnId, message: &Message<'_>) {
+        let payload = Payload::Given(message.to_payload().unwrap());
+        self.node.handle(self.now, Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } });
+    }
+
+    fn verdict(&mut self, ticket: u64, verdict: Verdict) {
+        self.node.handle(self.now, Input::Command(Command::Verdict(ticket, verdict)));
+    }
+
+    fn heard(&mut self) -> Vec<(ConnId, Kind)> {
+        core::iter::from_fn(|| self.node.poll_output())
+            .filter_map(|output| match output {
+                Output::Send { conn, kind, .. } => Some((conn, kind)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// Only a block whose parent was missed at once led to a question; one that was found out later led to nothing.
+#[test]
+fn a_block_that_proves_an_orphan_later_leads_to_a_question_all_the_same() {
+    let mut table = Table::new();
+    let mut theirs = ReferenceChain::memory(Params::new(1, 50).unwrap());
+    let mut bytes = Bytes::new();
+    for _ in 0..2 {
+        let mut block = theirs.template(table.now.unix, "eve", 1 << 20).unwrap();
+        block.header = Miner::new(block.header).run(u64::MAX).unwrap();
+        bytes = block.encode();
+        assert!(matches!(theirs.submit_block(table.now.unix, bytes.clone()), Verdict::Accepted { .. }));
+    }
+    let guest = table.guest(1);
+    table.say(guest, &Message::NewBlock(&bytes));
+    assert_eq!(table.heard(), []);
+    table.verdict(1, Verdict::Orphan { parent: Hash::ZERO });
+    assert_eq!(table.heard(), [(guest, Kind::GetHeaders)]);
+}
+
+/// So many objects were kept, whatever their size: four thousand blocks of the largest size are 64 GiB.
+#[test]
+fn objects_that_wait_for_a_verdict_are_bounded_in_bytes_and_the_oldest_go() {
+    let mut table = Table::new();
+    let (from, to) = (table.guest(1), table.guest(2));
+    for n in 0..100u8 {
+        let mut bytes = vec![n; 1 << 20];
+        bytes.truncate(Kind::Transaction.max_payload() as usize);
+        table.say(from, &Message::Transaction(&bytes));
+    }
+    table.verdict(30, Verdict::Accepted { best_changed: false });
+    assert_eq!(table.heard(), [], "forgotten, as if it never came");
+    table.verdict(100, Verdict::Accepted { best_changed: false });
+    assert_eq!(table.heard(), [(to, Kind::Transaction)]);
+    table.verdict(100, Verdict::Accepted { best_changed: false });
+    assert_eq!(table.heard(), [], "a number counts once");
+}
+
+/// The setting was read, but housekeeping saved each time too.
+#[test]
+fn known_peers_are_saved_as_often_as_the_settings_say() {
+    let mut table = Table::new();
+    let mut saves = 0;
+    let end = table.now.at + Duration::from_secs(3_000);
+    while table.now.at < end {
+        table.node.handle(table.now, Input::Tick);
+        saves += core::iter::from_fn(|| table.node.poll_output()).filter(|o| matches!(o, Output::SavePeers)).count();
+        table.now.at = table.node.deadline().unwrap();
+    }
+    assert_eq!(saves, 100, "at the start, then every thirty seconds");
+}
