@@ -20,7 +20,7 @@ use spacetime_network::wire::{Hash, Kind, Message};
 use crate::world::{Stranger, World};
 
 /// Runs in one test: some seconds without optimisation.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 120;
 const STEPS: usize = 120;
 /// How long everyone may take to find together again; the back-off of dials is what takes longest.
 const HEALING: Duration = Duration::from_secs(15 * 60);
@@ -52,6 +52,8 @@ impl Chaos {
                 })
             })
             .collect();
+        // Some of what the strangers tell of leads to more of them.
+        world.traps = Some(|address| address.port() <= 2);
         Chaos { world, rng, nodes, strangers: Vec::new(), blocks: Vec::new(), bare: Vec::new(), count: 0 }
     }
 
@@ -157,11 +159,23 @@ impl Chaos {
     }
 
     fn newcomer(&mut self, node: usize) {
+        if let Some(dialed) = self.world.trapped.pop() {
+            self.strangers.push(dialed);
+            return self.introduce(dialed, true);
+        }
         let (a, b, port) = (self.rng.below(4), self.rng.below(30), 1 + self.rng.below(60_000));
         let Some(stranger) = self.world.stranger(node, &format!("77.{a}.{b}.1:{port}")) else { return };
         self.strangers.push(stranger);
+        self.introduce(stranger, false);
+    }
+
+    /// Says who it is, if it does: anybody.
+    fn introduce(&mut self, stranger: Stranger, dialed: bool) {
         if self.rng.chance(1, 10) {
             return;
+        }
+        if dialed && self.rng.chance(1, 6) {
+            return self.world.say(stranger, &Message::HandshakeAck(None));
         }
         let id = match self.rng.below(3) {
             0 => format!("node-{}", self.rng.below(self.nodes.len() as u64)),
@@ -179,7 +193,9 @@ impl Chaos {
         });
         let user_agent = "chaos/1";
         let handshake = Handshake { version, unix_seconds: i64::MAX, node_id: &id, user_agent, extension };
-        self.world.say(stranger, &Message::Handshake(handshake));
+        let message =
+            if dialed { Message::HandshakeAck(Some(handshake)) } else { Message::Handshake(handshake) };
+        self.world.say(stranger, &message);
     }
 
     fn talk(&mut self) {
@@ -239,7 +255,7 @@ impl Chaos {
             4 => {
                 let addresses = (0..self.rng.below(20)).map(|_| {
                     let (a, b) = (self.rng.below(250), self.rng.below(250));
-                    format!("88.{a}.{b}.1:{}", 1 + number % 60_000).parse().unwrap()
+                    format!("88.{a}.{b}.1:{}", 1 + number % 6).parse().unwrap()
                 });
                 let addresses = addresses.collect();
                 self.world.say(stranger, &Message::Peers(addresses));
@@ -305,7 +321,9 @@ impl Chaos {
 
     /// No more trouble; everyone gets time.
     fn heal(&mut self) {
-        for stranger in std::mem::take(&mut self.strangers) {
+        self.world.traps = None;
+        let trapped = std::mem::take(&mut self.world.trapped);
+        for stranger in std::mem::take(&mut self.strangers).into_iter().chain(trapped) {
             self.world.hang_up(stranger);
         }
         self.world.unwall();

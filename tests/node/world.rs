@@ -31,6 +31,9 @@ pub struct World {
     pub events: Vec<(usize, Event)>,
     /// Dials to here are never answered.
     pub black_holes: Vec<SocketAddr>,
+    /// Dials to here reach a stranger, who then waits in `trapped`.
+    pub traps: Option<fn(&SocketAddr) -> bool>,
+    pub trapped: Vec<Stranger>,
     /// On which side of a wall a node is; nodes on different sides cannot reach each other.
     sides: BTreeMap<usize, u64>,
     /// Nodes that closed a connection to another node for misbehaviour: who, whom, why. No test wants any.
@@ -81,6 +84,8 @@ impl World {
             mail: VecDeque::new(),
             events: Vec::new(),
             black_holes: Vec::new(),
+            traps: None,
+            trapped: Vec::new(),
             sides: BTreeMap::new(),
             quarrels: Vec::new(),
             left: BTreeSet::new(),
@@ -379,6 +384,14 @@ impl World {
                 self.link((from, ours), (to, theirs));
                 self.mail.push_back(Mail::Opened((from, ours), address, Direction::Outbound(dial)));
                 self.mail.push_back(Mail::Opened((to, theirs), seen_as, Direction::Inbound));
+            }
+            None if self.traps.is_some_and(|is_trap| is_trap(&address)) => {
+                let party = self.parties.len();
+                self.parties.push(Party::Stranger { inbox: VecDeque::new(), closed: false, courteous: false });
+                let (ours, theirs) = (self.next_conn(from), ConnId::new(0, 0));
+                self.link((from, ours), (party, theirs));
+                self.mail.push_back(Mail::Opened((from, ours), address, Direction::Outbound(dial)));
+                self.trapped.push(Stranger { party, conn: theirs });
             }
             _ => {
                 let reason = CloseReason::Io(std::io::ErrorKind::ConnectionRefused);
