@@ -31,7 +31,7 @@ const CANDIDATES_MAX: usize = 64;
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
 /// A kept connection must last this long for its back-off to begin anew: else accept-and-close would be a tight loop.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
-/// Failures that a dial counts for when it served nothing: we are connected to that node already.
+/// Failures that a dial counts for when it served nothing: we are connected to that node already, or it has no room.
 const REDUNDANT_FAILURES: u32 = 5;
 
 /// The numbers of a [`Pool`].
@@ -286,6 +286,10 @@ impl Pool {
         match (link.stage, reason) {
             (_, CloseReason::DuplicateConnection) => book.postpone(link.address, REDUNDANT_FAILURES, now, rng),
             (Stage::Ready(_), _) => book.postpone(link.address, 1, now, rng),
+            // It answers, and says no: it is full, or has us already by a connection whose address we do not know it by.
+            (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(|entry| entry.proven.is_some()) => {
+                book.postpone(link.address, REDUNDANT_FAILURES, now, rng);
+            }
             // Our own fault says nothing about the address.
             (_, reason) if reason.blame() == crate::close::Blame::Ours => book.postpone(link.address, 1, now, rng),
             _ => {

@@ -346,3 +346,33 @@ proptest! {
         prop_assert_eq!((world.pool.automatic(), world.pool.dialing()), (outbound, 0));
     }
 }
+
+/// A node that is connected to us under another address says "already connected" to each dial. Ten of those and it was
+/// forgotten as hopeless.
+#[test]
+fn a_node_that_we_once_reached_and_that_says_no_is_asked_rarely_and_not_forgotten() {
+    let mut world = World::new(PoolConfig::default());
+    world.hear(0..2);
+    let mut polite = |n: u32, reached: bool| {
+        let mut dials = 0;
+        if reached {
+            let now = world.now();
+            world.book.reached(nth(n), now);
+        }
+        for _ in 0..24 * 60 {
+            world.millis += 60_000;
+            let now = world.now();
+            if world.book.is_due(nth(n), now.at) {
+                let dial = world.pool.begin(nth(n), Purpose::Automatic);
+                world.pool.dial_opened(dial);
+                world.pool.closed(dial, CloseReason::RemoteClosed, now, true, &mut world.book, &mut world.rng);
+                dials += 1;
+            }
+        }
+        (dials, world.book.get(nth(n)).map(|entry| entry.failures))
+    };
+    let (dials, failures) = polite(0, true);
+    assert_eq!(failures, Some(0));
+    assert!((20..=400).contains(&dials), "{dials} dials in a day");
+    assert_eq!(polite(1, false).1, None, "a stranger that always says no makes room");
+}
