@@ -20,7 +20,7 @@ use spacetime_network::wire::{Hash, Kind, Message};
 use crate::world::{Stranger, World};
 
 /// Runs in one test: some seconds without optimisation.
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 16;
 const STEPS: usize = 120;
 /// How long everyone may take to find together again; the back-off of dials is what takes longest.
 const HEALING: Duration = Duration::from_secs(15 * 60);
@@ -193,8 +193,7 @@ impl Chaos {
         });
         let user_agent = "chaos/1";
         let handshake = Handshake { version, unix_seconds: i64::MAX, node_id: &id, user_agent, extension };
-        let message =
-            if dialed { Message::HandshakeAck(Some(handshake)) } else { Message::Handshake(handshake) };
+        let message = if dialed { Message::HandshakeAck(Some(handshake)) } else { Message::Handshake(handshake) };
         self.world.say(stranger, &message);
     }
 

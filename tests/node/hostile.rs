@@ -164,3 +164,31 @@ fn inbound_connections_are_limited_and_outbound_places_are_kept() {
     }
     assert!((100..=112).contains(&admitted), "{admitted} of 128 places went to inbound peers");
 }
+
+/// Sixteen addresses were enough to fill all places for unfinished handshakes, for as long as they liked.
+#[test]
+fn silent_strangers_of_a_few_subnets_do_not_keep_a_newcomer_out() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let mut silent = Vec::new();
+    for i in 0..64u16 {
+        // Sixteen from each of four subnets, four from each address.
+        silent.extend(world.stranger(alice, &format!("11.0.{}.{}:{i}", i % 4, i / 16)));
+        world.advance(Duration::from_millis(100));
+    }
+    assert_eq!(silent.len(), 64);
+    let newcomer = world.peer(alice, "12.0.0.1:1", "newcomer", 2);
+    assert!(!world.is_closed(newcomer));
+    let gone: Vec<usize> = (0..64).filter(|i| world.is_closed(silent[*i])).collect();
+    assert!(gone.len() == 1 && gone[0] < 4, "one of the oldest went, not {gone:?}");
+    assert!(world.stranger(alice, "13.0.0.1:1").is_some(), "the newcomer's place is free again");
+    assert!(world.stranger(alice, "11.0.0.77:1").is_none(), "a crowd does not make room for itself");
+    // Strangers from as many subnets as there are places have the same right to them.
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    for i in 0..64u16 {
+        assert!(world.stranger(alice, &format!("11.0.{i}.1:1")).is_some());
+        world.advance(Duration::from_millis(50));
+    }
+    assert!(world.stranger(alice, "12.0.0.1:1").is_none());
+}

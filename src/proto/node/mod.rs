@@ -31,7 +31,7 @@ use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
 use crate::proto::event::{Command, Event, Input, Output};
 use crate::proto::gossip::{Relay, Seen};
-use crate::proto::peer::admission::Admission;
+use crate::proto::peer::admission::{Admission, Refusal};
 use crate::proto::peer::book::{Book, BookConfig};
 use crate::proto::peer::manager::{ManagerConfig, PeerManager, PeerRecord};
 use crate::proto::peer::pool::{Pool, PoolConfig};
@@ -151,7 +151,11 @@ impl<C: Chain> Node<C> {
             *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
             return false;
         }
-        match self.admission.admit(now.at, remote) {
+        let mut answer = self.admission.admit(now.at, remote);
+        if answer == Err(Refusal::Pending) && self.evict_pending(now, remote) {
+            answer = self.admission.admit(now.at, remote);
+        }
+        match answer {
             Ok(()) => true,
             Err(refusal) => {
                 *self.counters.turned_away.entry(refusal.label()).or_default() += 1;

@@ -103,6 +103,8 @@ impl<C: Chain> Node<C> {
         if ask {
             self.send(conn, &Message::Ping(Ping { nonce, unix_millis: now.unix.as_millis() }));
         }
+        // The word that a queue has room may never come when others filled what all share.
+        self.on_writable(conn);
     }
 
     pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, nonce: i64) {
