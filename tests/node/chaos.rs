@@ -95,7 +95,7 @@ impl Chaos {
     /// A header with work on top of a node's tip or of the last one of its kind; nobody has its block.
     fn bare_header(&mut self) -> Bytes {
         let last = self.bare.last().filter(|_| self.rng.chance(3, 4)).cloned();
-        let below = last.map_or_else(|| self.any_block(), |bare| bare);
+        let below = last.unwrap_or_else(|| self.any_block());
         let Some(parent) = Header::decode(&below[..HEADER_LEN]) else { return below };
         let header = Header {
             height: parent.height + 1,

@@ -15,6 +15,9 @@ use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 
+/// How many unfinished handshakes a subnet has, and the oldest of them, by its deadline.
+type Crowd = (usize, Reverse<(Instant, ConnId)>);
+
 impl<C: Chain> Node<C> {
     /// Ends a connection from our side. What the peer did is settled now; the session waits for the driver's word.
     pub(super) fn close(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
@@ -110,7 +113,7 @@ impl<C: Chain> Node<C> {
     /// Makes room for a newcomer among the unfinished handshakes: the oldest one of the subnet that has most of them goes, when
     /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out.
     pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
-        let mut crowds: BTreeMap<Subnet, (usize, Reverse<(Instant, ConnId)>)> = BTreeMap::new();
+        let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
         for session in self.sessions.values().filter(|s| !s.direction.is_outbound()) {
             let Stage::Greeting { deadline } = session.stage else { continue };
             let this = Reverse((deadline, session.conn));
