@@ -67,7 +67,12 @@ impl SyncManager {
             Some(hash) => !self.tree.is_invalid(&hash) && !self.believe(conn, hash, chain),
             None => {
                 let told = peer.tips().iter().filter_map(|tip| self.tree.get(tip)).map(|tip| tip.height).max();
-                height.unwrap_or(0) > chain.best().height.max(told.unwrap_or(0))
+                let is_news = height.unwrap_or(0) > chain.best().height.max(told.unwrap_or(0));
+                if !is_news || peer.next.is_some() {
+                    // Nothing changes: heights come by the dozen and must cost no round of thinking each.
+                    return;
+                }
+                true
             }
         };
         if worth_asking {
