@@ -198,8 +198,7 @@ impl<P: Protocol> Driver<P> {
         }
         self.poll(wait.map(|wait| wait.saturating_sub(start.elapsed())))?;
         if !self.events.is_empty() {
-            let longer = self.window.saturating_mul(2).max(SPIN_START).min(most);
-            self.window = if start.elapsed() <= most { longer } else { Duration::ZERO };
+            self.window = next_window(self.window, start.elapsed(), most);
         }
         Ok(())
     }
@@ -331,5 +330,28 @@ impl<P: Protocol> Driver<P> {
 impl<P: Protocol> std::os::fd::AsRawFd for Driver<P> {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.poll.as_raw_fd()
+    }
+}
+
+/// The window after a wait of `waited` that the one before did not cover.
+fn next_window(window: Duration, waited: Duration, most: Duration) -> Duration {
+    if waited > most { Duration::ZERO } else { window.saturating_mul(2).max(SPIN_START).min(most) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_waits_open_the_window_to_its_limit_and_one_long_wait_closes_it() {
+        let (most, short, long) = (Duration::from_micros(100), Duration::from_micros(99), Duration::from_micros(101));
+        let mut window = Duration::ZERO;
+        for expected in [10, 20, 40, 80, 100, 100] {
+            window = next_window(window, short, most);
+            assert_eq!(window, Duration::from_micros(expected));
+        }
+        assert_eq!(next_window(window, long, most), Duration::ZERO);
+        let tiny = Duration::from_micros(3);
+        assert_eq!(next_window(Duration::ZERO, tiny, tiny), tiny, "never above the limit");
     }
 }
