@@ -283,6 +283,9 @@ fn engine(role: Role, size: usize, meter: &Arc<Meter>) -> Driver<Bench> {
     let mut config = Config::default();
     config.rules = &RULES;
     config.stop_drain = Duration::ZERO;
+    // As much under way as the rival's one buffer holds: more would only fall out of the processor's cache.
+    config.outbox.high = BUFFER;
+    config.outbox.low = BUFFER / 4;
     let payload = Bytes::from(vec![7; size]);
     let meter = Arc::clone(meter);
     Driver::new(config, Bench { role, payload, meter, frames: 0, stopping: false }).unwrap()

@@ -1,17 +1,21 @@
 //! A chain of one's own in a hundred lines: numbered records, no proof of work, held in memory.
 //!
-//! Two engines catch up with each other here, hand to hand; on a node the chain is the same.
+//! Two nodes on real sockets: one has a hundred records, the other none, and catches up.
 //!
 //! ```text
 //! cargo run --no-default-features --example own_chain
 //! ```
 
+use std::io;
+use std::time::Duration;
+
 use bytes::Bytes;
-use spacetime_network::id::ConnId;
+use spacetime_network::driver;
+use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeProtocol, Observer};
 use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
-use spacetime_network::proto::sync::{SyncConfig, SyncManager, SyncOutput, answer_get_headers};
+use spacetime_network::proto::{Command, Config, Event, Node};
 use spacetime_network::time::{Now, UnixTime};
-use spacetime_network::wire::{Hash, Kind, Message};
+use spacetime_network::wire::{Hash, Kind};
 
 /// A record is 32 bytes of its parent's hash, its number, and a text. Its header is the whole record.
 struct Records(Vec<Bytes>);
@@ -123,29 +127,50 @@ impl Chain for Records {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut old, mut new) = (Records::new(), Records::new());
-    (1..=100).for_each(|number| old.write(&format!("record {number}")));
-    let (now, conn) = (Now::default(), ConnId::new(0, 0));
-    let mut sync = SyncManager::new(SyncConfig::default());
-    let best = old.best();
-    sync.peer_ready(now, conn, 2, Some((best.height, best.hash)), &new);
-    while let Some(output) = sync.poll_output() {
-        let SyncOutput::Send { kind, payload, .. } = output else { continue };
-        match Message::decode(kind, &payload)? {
-            Message::GetHeaders(request) => {
-                let headers = answer_get_headers(&old, &request);
-                let headers: Vec<&[u8]> = headers.iter().map(|header| header.as_ref()).collect();
-                sync.handle_headers(now, conn, &headers, &new).map_err(|reason| reason.to_string())?;
+/// A node on such a chain that tells how far it has come.
+fn node(name: &str, chain: Records, wanted: u64) -> io::Result<NodeDriver<Records, impl Observer<Records>>> {
+    let mut config = Config::default();
+    config.node_id = name.to_owned();
+    let nonce = u64::from_le_bytes(*fnv(name.as_bytes()).0.first_chunk().unwrap_or(&[0; 8]));
+    let name = name.to_owned();
+    let observer = move |_now: Now, event: &Event, node: &Node<Records>| {
+        if let Event::NewTip(tip) = event {
+            if tip.height % 25 == 0 || tip.height > wanted {
+                println!("{name} has record {} and {} peer(s)", tip.height, node.connected().count());
             }
-            Message::GetBlock(hash) => {
-                let block = old.block(&hash).ok_or("asked for what was never told")?;
-                sync.handle_block(now, conn, block, &mut new).map_err(|reason| reason.to_string())?;
+            if tip.height == wanted {
+                println!("{name} has caught up: {}", tip.hash);
             }
-            other => return Err(format!("unexpected {}", other.kind().name()).into()),
         }
+    };
+    NodeDriver::new(driver::Config::default(), NodeProtocol::new(Node::new(config, chain, nonce, nonce), observer))
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut old = Records::new();
+    (1..=100).for_each(|number| old.write(&format!("record {number}")));
+    let end = old.best();
+
+    // 1. Two nodes, one loop each; this thread turns both. A program with threads calls `run` on each instead.
+    let mut server = node("server", old, end.height)?;
+    let mut client = node("client", Records::new(), end.height)?;
+    // 2. One listens on a free port, the other is told to stay connected to it.
+    let address = server.listen("127.0.0.1:0".parse()?)?;
+    client.handle().send(NodeCommand::Do(Command::Connect(address))).map_err(|_| "the loop is full")?;
+    // 3. The client greets, asks for headers, fetches the records and checks each.
+    while client.protocol().node().chain().best() != end {
+        server.turn(Some(Duration::from_millis(1)))?;
+        client.turn(Some(Duration::from_millis(1)))?;
     }
-    assert_eq!(new.best(), old.best());
-    println!("caught up: {} records, the last is {}", new.best().height, new.best().hash);
+    // 4. A record written from now on is passed on by itself.
+    let mut longer = Records(client.protocol().node().chain().0.clone());
+    longer.write("one more");
+    let last = longer.0.last().cloned().ok_or("no record")?;
+    client.handle().send(NodeCommand::Do(Command::SubmitBlock(last))).map_err(|_| "the loop is full")?;
+    while server.protocol().node().chain().best() != longer.best() {
+        client.turn(Some(Duration::from_millis(1)))?;
+        server.turn(Some(Duration::from_millis(1)))?;
+    }
+    assert_eq!(server.protocol().node().chain().best(), client.protocol().node().chain().best());
     Ok(())
 }

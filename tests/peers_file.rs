@@ -66,7 +66,7 @@ fn the_file_has_the_names_that_others_read() {
     let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let expected = serde_json::json!({"n\"1": {
         "NodeId": "n\"1", "Address": "192.0.2.7:8333", "LastSeen": "2023-11-14T22:13:20.123Z", "IsConnected": true,
-        "ChainLength": 7, "Reputation": -4, "FailureCount": 2, "ProtocolVersion": 2, "UserAgent": "agent"
+        "ChainLength": 7, "Reputation": -4, "FailureCount": 2, "ProtocolVersion": 2, "UserAgent": "agent", "Listens": true
     }});
     assert_eq!(value, expected);
 }

@@ -43,7 +43,8 @@ pub struct Config {
     pub frame_stall: Duration,
     /// How long connections may flush when the loop stops.
     pub stop_drain: Duration,
-    /// After a turn that found work, look for more for this long before sleeping. Saves the wake-up, burns the core.
+    /// Look for work without sleeping for up to this long, as long as recent work came that soon: being woken costs more.
+    /// A loop with little to do sleeps at once. `None` always sleeps.
     pub spin: Option<Duration>,
 }
 
@@ -65,7 +66,7 @@ impl Default for Config {
             write_stall: limits::WRITE_STALL,
             frame_stall: limits::FRAME_STALL,
             stop_drain: limits::STOP_DRAIN,
-            spin: None,
+            spin: Some(limits::SPIN),
         }
     }
 }

@@ -27,13 +27,16 @@ pub type NodeDriver<C, O> = Driver<NodeProtocol<C, O>>;
 /// A way into a running node from other threads.
 pub type NodeHandle<C> = driver::Handle<NodeCommand<C>>;
 
+/// Something to do with a running node, on the loop's thread.
+pub type Look<C> = Box<dyn FnOnce(&mut Node<C>, Now) + Send>;
+
 /// What other threads may ask of a running node.
 pub enum NodeCommand<C> {
     /// One of the protocol's commands.
     Do(Command),
     /// Runs on the loop's thread with the node at hand: to read its state, or to make a block template from its chain.
     /// It must return soon, since nothing else happens meanwhile.
-    With(Box<dyn FnOnce(&mut Node<C>, Now) + Send>),
+    With(Look<C>),
 }
 
 impl<C> fmt::Debug for NodeCommand<C> {

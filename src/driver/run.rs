@@ -16,7 +16,7 @@ use super::net::{Net, Notice};
 use super::timer::Due;
 use super::{Event, Protocol};
 use crate::close::CloseReason;
-use crate::limits::TURN_TIME;
+use crate::limits::{SPIN_START, TURN_TIME};
 use crate::time::{Instant, Now};
 
 /// Events taken from the system in one turn; the others are there next turn.
@@ -38,8 +38,8 @@ pub struct Driver<P: Protocol> {
     clock: Clock,
     poll: Poll,
     events: Events,
-    /// The last turn found work, so the next may be close.
-    busy: bool,
+    /// How long to look for work before sleeping; follows how long the last waits were.
+    window: Duration,
     finished: bool,
 }
 
@@ -72,7 +72,7 @@ impl<P: Protocol> Driver<P> {
             clock,
             poll,
             events: Events::with_capacity(EVENTS),
-            busy: false,
+            window: Duration::ZERO,
             finished: false,
         })
     }
@@ -171,27 +171,35 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let mut wait = match (timeout, self.next_timeout()) {
+        let wait = match (timeout, self.next_timeout()) {
             (Some(asked), Some(next)) => Some(asked.min(next)),
             (asked, next) => asked.or(next),
         };
-        if let Some(spin) = self.net.config.spin
-            && self.busy
-            && wait != Some(Duration::ZERO)
-        {
-            let spin = wait.map_or(spin, |wait| wait.min(spin));
-            let start = SystemInstant::now();
-            while start.elapsed() < spin {
-                self.poll(Some(Duration::ZERO))?;
-                if !self.events.is_empty() || self.commands.is_awake() {
-                    return Ok(());
-                }
-                core::hint::spin_loop();
-            }
-            wait = wait.map(|wait| wait.saturating_sub(spin));
+        match self.net.config.spin {
+            Some(most) if wait != Some(Duration::ZERO) => self.wait_awake(wait, most),
+            _ => self.poll(wait),
         }
-        self.poll(wait)?;
-        self.busy = !self.events.is_empty() || !self.net.ready.is_empty();
+    }
+
+    /// Waits, at first without sleeping: being woken costs more than a short look around.
+    ///
+    /// The window for that is learned as KVM's halt polling learns its own: a sleep that turns out shorter than `most`
+    /// doubles it up to `most`, a longer one closes it. A loop whose events come seldom sleeps at once, and one whose
+    /// events come in close succession never does. Each look lets other threads of the same core go first.
+    fn wait_awake(&mut self, wait: Option<Duration>, most: Duration) -> io::Result<()> {
+        let start = SystemInstant::now();
+        let window = wait.map_or(self.window, |wait| wait.min(self.window));
+        while start.elapsed() < window {
+            self.poll(Some(Duration::ZERO))?;
+            if !self.events.is_empty() || self.commands.is_awake() {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+        self.poll(wait.map(|wait| wait.saturating_sub(start.elapsed())))?;
+        if !self.events.is_empty() {
+            self.window = next_window(self.window, start.elapsed(), most);
+        }
         Ok(())
     }
 
@@ -322,5 +330,28 @@ impl<P: Protocol> Driver<P> {
 impl<P: Protocol> std::os::fd::AsRawFd for Driver<P> {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.poll.as_raw_fd()
+    }
+}
+
+/// The window after a wait of `waited` that the one before did not cover.
+fn next_window(window: Duration, waited: Duration, most: Duration) -> Duration {
+    if waited > most { Duration::ZERO } else { window.saturating_mul(2).max(SPIN_START).min(most) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_waits_open_the_window_to_its_limit_and_one_long_wait_closes_it() {
+        let (most, short, long) = (Duration::from_micros(100), Duration::from_micros(99), Duration::from_micros(101));
+        let mut window = Duration::ZERO;
+        for expected in [10, 20, 40, 80, 100, 100] {
+            window = next_window(window, short, most);
+            assert_eq!(window, Duration::from_micros(expected));
+        }
+        assert_eq!(next_window(window, long, most), Duration::ZERO);
+        let tiny = Duration::from_micros(3);
+        assert_eq!(next_window(Duration::ZERO, tiny, tiny), tiny, "never above the limit");
     }
 }
