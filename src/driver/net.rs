@@ -134,8 +134,6 @@ impl Net {
         let over = priority != Priority::Critical && self.pool.queued_bytes() >= self.config.send_budget;
         let pushed = if over { Err(Full) } else { push(&mut conn.link, &self.config, &mut self.pool) };
         let Ok(dropped) = pushed else {
-            // The sender waits, so it is told when to go on, even if it was the queues of others that left no room.
-            conn.flags.high = true;
             conn.counters.refused = conn.counters.refused.saturating_add(1);
             self.totals.refused_frames += 1;
             return SendOutcome::Full;
