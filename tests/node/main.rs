@@ -6,4 +6,5 @@ mod greeting;
 mod hostile;
 mod liveness;
 mod relay;
+mod serving;
 mod world;

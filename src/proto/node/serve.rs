@@ -119,7 +119,8 @@ impl<C: Chain> Node<C> {
         self.answer_block(conn, hash);
     }
 
-    fn answer_block(&mut self, conn: ConnId, hash: Hash) {
+    /// False when there is nothing to say.
+    fn answer_block(&mut self, conn: ConnId, hash: Hash) -> bool {
         let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
         match self.chain.block(&hash) {
             Some(block) => {
@@ -128,8 +129,9 @@ impl<C: Chain> Node<C> {
             }
             // Version 1 has no word for it: the asker's deadline decides.
             None if version >= 2 => self.send(conn, &Message::NotFound(hash)),
-            None => {}
+            None => return false,
         }
+        true
     }
 
     pub(super) fn on_pool_request(&mut self, conn: ConnId, request: TxPoolRequest) {
@@ -160,16 +162,21 @@ impl<C: Chain> Node<C> {
         let Ok(header) = self.chain.check_block_header(now.unix, payload) else { return };
         if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
             if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
-                peer.deferred.push_back(header.hash);
+                peer.deferred.push_front(header.hash);
             }
         }
     }
 
+    /// One answer at a time: reading all that wait when the queue takes one or two would read each of them many times
+    /// over, and hold them all meanwhile. The driver says again that there is room after each block that found some.
     pub(super) fn on_writable(&mut self, conn: ConnId) {
-        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
-        // What is refused again comes back through `on_refused`, in the same order.
-        for hash in core::mem::take(&mut peer.deferred) {
-            self.answer_block(conn, hash);
+        // What is refused again comes back through `on_refused`, to the same place.
+        while let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
+            && let Some(hash) = peer.deferred.pop_front()
+        {
+            if self.answer_block(conn, hash) {
+                return;
+            }
         }
     }
 }
