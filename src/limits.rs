@@ -88,6 +88,8 @@ pub const RECEIVE_BUDGET: usize = 256 * 1024 * 1024;
 pub const SEND_BUDGET: usize = 256 * 1024 * 1024;
 /// How long a connection that met the receive budget waits before it is read again.
 pub const RECEIVE_RETRY: Duration = Duration::from_millis(50);
+/// How often a connection that met the send budget is told to try again, one at a time.
+pub const SEND_RETRY: Duration = Duration::from_millis(50);
 
 /// No byte written for this long while something is queued: the peer does not read.
 pub const WRITE_STALL: Duration = Duration::from_secs(30);

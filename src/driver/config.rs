@@ -32,10 +32,11 @@ pub struct Config {
     pub turn_accepts: usize,
     /// How much one connection may queue.
     pub outbox: OutboxLimits,
-    /// Memory for unfinished frames over all connections, in bytes. Above it large frames are not read further.
+    /// Memory for unfinished frames over all connections, in bytes. Above half of it a large frame is read further only
+    /// as far as an equal share of the other half goes.
     pub receive_budget: usize,
-    /// Memory for queued frames over all connections, in bytes; a payload that many share counts once. Above it only
-    /// critical frames are queued.
+    /// Memory for queued frames over all connections, in bytes; a payload that many share counts once. Above half
+    /// of it a connection queues no more than an equal share of the other half, critical frames excepted.
     pub send_budget: usize,
     /// Close a peer that took no byte for this long while something is queued.
     pub write_stall: Duration,

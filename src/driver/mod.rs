@@ -74,7 +74,8 @@ pub enum Event<'a, C> {
         /// The frame.
         frame: Frame<'a>,
     },
-    /// The connection's outbox has drained from above its high mark to its low mark.
+    /// The connection's outbox has drained to its low mark, from above its high mark or since a frame was refused; or the
+    /// loop's send budget, for which it was refused, has room again.
     Writable {
         /// The connection.
         conn: ConnId,

@@ -16,9 +16,21 @@ use super::stats::{ConnStats, Totals};
 use super::timer::{Due, Timers};
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId};
+use crate::limits::SEND_RETRY;
 use crate::link::{Full, Pool};
 use crate::time::{Instant, Now};
 use crate::wire::{FrameRules, Priority};
+
+/// Is a budget used up for a connection that holds, or would hold, `own` bytes of the `total`? The first half is for
+/// whoever comes; the second is divided into equal shares, so that a few who fill the first leave everyone else theirs.
+pub(super) const fn is_over(total: usize, budget: usize, own: usize, connections: usize) -> bool {
+    let half = budget / 2;
+    let share = match half.checked_div(connections) {
+        Some(share) => share,
+        None => half,
+    };
+    total >= half && own > share
+}
 
 /// What `Net::send` answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +73,8 @@ pub struct Net {
     pub(super) starved: Vec<ConnId>,
     /// The one connection that may exceed the receive budget until its large frame is complete.
     pub(super) favoured: Option<ConnId>,
+    /// Connections that met the send budget with a queue too short to tell them when there is room, each at most once.
+    short: VecDeque<ConnId>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) timers: Timers,
     pub(super) pool: Pool,
@@ -93,6 +107,7 @@ impl Net {
             dirty: Vec::new(),
             starved: Vec::new(),
             favoured: None,
+            short: VecDeque::new(),
             notices: VecDeque::new(),
             timers: Timers::default(),
             pool: Pool::new(),
@@ -108,13 +123,15 @@ impl Net {
     /// Queues a frame; the payload is copied.
     #[inline]
     pub fn send(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &[u8]) -> SendOutcome {
-        self.push(conn, priority, |link, config, pool| link.outbox.push(priority, kind, payload, &config.outbox, pool))
+        self.push(conn, priority, payload.len(), |link, config, pool| {
+            link.outbox.push(priority, kind, payload, &config.outbox, pool)
+        })
     }
 
     /// Queues a frame whose payload is shared when large, copied when small.
     #[inline]
     pub fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
-        self.push(conn, priority, |link, config, pool| {
+        self.push(conn, priority, payload.len(), |link, config, pool| {
             link.outbox.push_shared(priority, kind, payload, &config.outbox, pool)
         })
     }
@@ -124,6 +141,7 @@ impl Net {
         &mut self,
         id: ConnId,
         priority: Priority,
+        len: usize,
         push: impl FnOnce(&mut crate::link::Link, &Config, &mut Pool) -> Result<u32, Full>,
     ) -> SendOutcome {
         let Some(conn) = self.conns.get_mut(id.index() as usize) else { return SendOutcome::Closed };
@@ -131,9 +149,21 @@ impl Net {
             return SendOutcome::Closed;
         }
         let was_empty = conn.link.outbox.is_empty();
-        let over = priority != Priority::Critical && self.pool.queued_bytes() >= self.config.send_budget;
+        let would_hold = conn.link.outbox.queued_bytes().saturating_add(len);
+        let over = priority != Priority::Critical
+            && is_over(self.pool.queued_bytes(), self.config.send_budget, would_hold, self.config.connections);
         let pushed = if over { Err(Full) } else { push(&mut conn.link, &self.config, &mut self.pool) };
         let Ok(dropped) = pushed else {
+            if !over || conn.link.outbox.queued_bytes() > self.config.outbox.low {
+                conn.flags.high = true;
+            } else if !self.short.contains(&id) {
+                // Nothing of its own will drain that could bring the word that there is room again.
+                if self.short.is_empty() {
+                    self.timers.arm(self.now.at + SEND_RETRY, Due::Send);
+                }
+                self.short.push_back(id);
+            }
+            let Some(conn) = self.conns.get_mut(id.index() as usize) else { return SendOutcome::Closed };
             conn.counters.refused = conn.counters.refused.saturating_add(1);
             self.totals.refused_frames += 1;
             return SendOutcome::Full;
@@ -334,6 +364,21 @@ impl Net {
         self.opened -= 1;
         *self.totals.closes.entry(reason.label()).or_insert(0) += 1;
         self.notices.push_back(Notice::Closed(id, reason));
+    }
+
+    /// Tells the connection that waits longest for the send budget that there is room; one at a time, since what it then
+    /// queues may use the room up.
+    pub(super) fn feed_short(&mut self) {
+        if self.pool.queued_bytes() < self.config.send_budget / 2
+            && let Some(id) = self.short.pop_front()
+        {
+            self.notices.push_back(Notice::Writable(id));
+        }
+        let short = core::mem::take(&mut self.short);
+        self.short = short.into_iter().filter(|id| self.conn(*id).is_some()).collect();
+        if !self.short.is_empty() {
+            self.timers.arm(self.now.at + SEND_RETRY, Due::Send);
+        }
     }
 
     /// Puts the connection among those to flush, if it has something to write.

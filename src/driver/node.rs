@@ -110,6 +110,10 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                 Output::Send { conn, kind, priority, payload } => {
                     match net.send_shared(conn, priority, kind as u8, &payload) {
                         SendOutcome::Full => self.node.handle(now, Input::Refused { conn, kind, payload }),
+                        // There was room for one, so the next that waits may try.
+                        SendOutcome::Accepted { .. } if matches!(kind, Kind::Block | Kind::NotFound) => {
+                            self.node.handle(now, Input::Writable { conn });
+                        }
                         // The word that it is gone is on its way.
                         SendOutcome::Accepted { .. } | SendOutcome::Closed => {}
                     }

@@ -3,7 +3,7 @@
 use std::io::{self, IoSliceMut, Read};
 
 use super::conn::Life;
-use super::net::Net;
+use super::net::{Net, is_over};
 use super::timer::Due;
 use super::{Driver, Event, Protocol};
 use crate::close::CloseReason;
@@ -84,8 +84,11 @@ impl<P: Protocol> Driver<P> {
             if bytes_left == 0 {
                 return Pause::Budget;
             }
-            if inbox.is_large() && net.held + inbox.held() > net.config.receive_budget && !net.favours(id) {
-                return Pause::Starved;
+            if inbox.is_large() {
+                let (own, budget) = (inbox.held(), net.config.receive_budget);
+                if is_over(net.held + own, budget, own, net.config.connections) && !net.favours(id) {
+                    return Pause::Starved;
+                }
             }
             let now = net.now.at;
             let Some(conn) = net.conn_mut(id) else { return Pause::Protocol };

@@ -281,6 +281,7 @@ impl<P: Protocol> Driver<P> {
                     }
                 }
                 Due::Receive => self.net.feed_starved(),
+                Due::Send => self.net.feed_short(),
             }
         }
         if self.protocol.deadline().is_some_and(|at| at <= now) {

@@ -18,6 +18,8 @@ pub(super) enum Due {
     Listener(usize),
     /// Connections that met the receive budget may read again.
     Receive,
+    /// Connections that met the send budget may queue again.
+    Send,
 }
 
 #[derive(Debug, Default)]

@@ -15,8 +15,8 @@ pub const FLOOD_FACTOR: u32 = 10;
 /// How much wider the budgets of an exempt peer are: enough for a machine that one operator owns at both ends.
 pub const EXEMPT_FACTOR: u32 = 16;
 
-/// What one stranger may send of `kind`, unless the node is configured otherwise; `None` when other rules bound it (a
-/// handshake comes once, an answer only after a question).
+/// What one stranger may send of `kind`, unless the node is configured otherwise; `None` when other rules bound it (an
+/// answer that nobody asked for ends the connection).
 pub const fn default_rate(kind: Kind) -> Option<Rate> {
     const SECOND: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -47,7 +47,11 @@ pub const fn default_rate(kind: Kind) -> Option<Rate> {
         Kind::Peers => Rate::per(1, SECOND, 5),
         // The last thing a peer says.
         Kind::Error => Rate::per(1, Duration::from_secs(3600), 1),
-        Kind::Handshake | Kind::HandshakeAck | Kind::Pong | Kind::Block | Kind::NotFound => return None,
+        // As often as we ask, with room for delays: what is not an answer is dropped, but reading it is work too.
+        Kind::Pong => Rate::per(1, SECOND, 10),
+        // Once, and again from a peer that is not sure.
+        Kind::Handshake | Kind::HandshakeAck => Rate::per(1, MINUTE, 3),
+        Kind::Block | Kind::NotFound => return None,
     })
 }
 

@@ -56,7 +56,8 @@ pub enum Input<'a> {
         /// Its payload.
         payload: Bytes,
     },
-    /// The connection's queue has drained to its low mark.
+    /// The connection's queue has drained to its low mark, or has just taken an answer to GetBlock: the next that waits may
+    /// try.
     Writable {
         /// The connection.
         conn: ConnId,

@@ -195,11 +195,11 @@ fn above_the_receive_budget_frames_wait_and_all_arrive() {
 }
 
 #[test]
-fn above_the_send_budget_only_critical_frames_are_queued() {
+fn above_half_of_the_send_budget_and_its_share_a_connection_queues_only_critical_frames() {
     let mut config = config();
     config.outbox.high = 50_000;
     config.outbox.low = 1_000;
-    config.send_budget = 100_000;
+    config.send_budget = 130_000;
     let mut driver = party(config);
     let (_plain, conn) = plain(&mut driver);
     driver.with(|_, _, net| {
@@ -210,4 +210,74 @@ fn above_the_send_budget_only_critical_frames_are_queued() {
         assert_eq!(net.send(conn, Priority::Critical, 1, b""), SendOutcome::Accepted { dropped: 0 });
     });
     assert_eq!(driver.net().totals().refused_frames, 1);
+}
+
+#[test]
+fn whoever_met_the_send_budget_is_told_when_there_is_room_although_nothing_of_its_own_drains() {
+    let mut config = config();
+    config.outbox.high = 50_000;
+    config.outbox.low = 1_000;
+    config.send_budget = 100_000;
+    let mut driver = party(config);
+    let (hoarder_plain, hoarder) = plain(&mut driver);
+    let (_plain, conn) = plain(&mut driver);
+    driver.with(|_, _, net| {
+        for _ in 0..2 {
+            let _ = net.send(hoarder, Priority::High, 1, &[0; 60_000]);
+        }
+        assert_eq!(net.send(conn, Priority::High, 1, &[0; 60_000]), SendOutcome::Full);
+        net.close(hoarder, CloseReason::Requested, Duration::ZERO);
+    });
+    drop(hoarder_plain);
+    turn_until(&mut driver, |driver| driver.protocol().seen.contains(&Seen::Writable(conn)));
+    driver.with(|_, _, net| {
+        assert_eq!(net.send(conn, Priority::High, 1, &[0; 60_000]), SendOutcome::Accepted { dropped: 0 });
+    });
+}
+
+#[test]
+fn a_few_who_do_not_read_leave_the_others_their_share_of_the_send_budget() {
+    let mut config = config();
+    config.connections = 10;
+    config.send_budget = 2_000_000;
+    let mut driver = party(config);
+    let hoarders: Vec<_> = (0..3).map(|_| plain(&mut driver)).collect();
+    let (mut good, conn) = plain(&mut driver);
+    driver.with(|_, _, net| {
+        for (_, hoarder) in &hoarders {
+            while net.send(*hoarder, Priority::High, 1, &[0; 60_000]) != SendOutcome::Full {}
+        }
+        let (_, queued) = net.memory();
+        assert!(queued < 1_500_000, "{queued} bytes for three of ten");
+        assert_eq!(net.send(conn, Priority::High, 7, &[7; 40_000]), SendOutcome::Accepted { dropped: 0 });
+    });
+    let all = read_turning(&mut good, &mut driver, |all| all.len() >= 40_005).unwrap();
+    assert!(all == frame(7, &[7; 40_000]));
+}
+
+#[test]
+fn a_few_who_never_finish_leave_the_others_their_share_of_the_receive_budget() {
+    let mut config = config();
+    config.connections = 10;
+    config.receive_budget = 8 << 20;
+    let mut driver = party(config);
+    let mut hoarders: Vec<_> = (0..6).map(|_| plain(&mut driver).0).collect();
+    let long = &frame(1, &payload(6 << 20, 1))[..5 << 20];
+    for hoarder in &mut hoarders {
+        let mut sent = 0;
+        // As much as the loop takes: until it reads no more of this one.
+        for _ in 0..200 {
+            sent += write_until_full(hoarder, &long[sent..]);
+            driver.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+    assert!(driver.net().memory().0 > 4 << 20, "they fill their half");
+    let (mut good, conn) = plain(&mut driver);
+    let bytes = frame(7, &payload(200_000, 7));
+    let mut sent = 0;
+    turn_until(&mut driver, |driver| {
+        sent += write_until_full(&mut good, &bytes[sent..]);
+        driver.protocol().seen.iter().any(|seen| matches!(seen, Seen::Frame(of, 7, _) if *of == conn))
+    });
+    assert!(driver.protocol().closed().is_empty(), "and it did not have to wait for them to be given up");
 }

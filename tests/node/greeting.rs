@@ -182,3 +182,22 @@ fn when_both_dial_at_once_both_keep_the_connection_of_the_smaller_id() {
         assert!(world.get(node).peers().known_peers().all(|peer| peer.score >= 0), "nobody is to blame");
     }
 }
+
+#[test]
+fn whoever_claims_the_id_of_a_peer_does_not_end_a_connection_that_stands() {
+    for (ours, theirs) in [("bob", "alice"), ("alice", "bob")] {
+        let mut world = World::new();
+        let us = world.node(ours, BOB, |_| {});
+        let friend = world.node(theirs, ALICE, |_| {});
+        world.command(us, Command::Connect(ALICE.parse().unwrap()));
+        world.advance(Duration::from_secs(30));
+        let before: Vec<_> = world.get(us).connected().map(|peer| peer.conn).collect();
+        assert_eq!(before.len(), 1);
+        let thief = world.stranger(us, "10.8.0.1:1").unwrap();
+        world.say(thief, &introduction(theirs, 2, 0));
+        assert!(world.is_closed(thief));
+        let after: Vec<_> = world.get(us).connected().map(|peer| peer.conn).collect();
+        assert_eq!(after, before, "{ours} keeps its connection to {theirs}");
+        assert_eq!(world.get(friend).connected().count(), 1);
+    }
+}

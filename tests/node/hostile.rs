@@ -192,3 +192,23 @@ fn silent_strangers_of_a_few_subnets_do_not_keep_a_newcomer_out() {
     }
     assert!(world.stranger(alice, "12.0.0.1:1").is_none());
 }
+
+#[test]
+fn answers_to_no_question_and_endless_introductions_are_floods_too() {
+    let pong = Message::Pong(Ping { nonce: 1, unix_millis: 0 });
+    for message in [pong, introduction("bad", 2, 0)] {
+        let mut world = World::new();
+        let alice = world.node("alice", ALICE, |_| {});
+        let bad = world.peer(alice, "10.8.0.1:1", "bad", 2);
+        for _ in 0..3 {
+            world.say(bad, &message);
+        }
+        assert!(!world.is_closed(bad), "a few may happen");
+        let mut sent = 0;
+        while !world.is_closed(bad) {
+            sent += 1;
+            assert!(sent < 10_000, "a flood of {} is ended", message.kind().name());
+            world.say(bad, &message);
+        }
+    }
+}

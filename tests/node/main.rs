@@ -9,4 +9,5 @@ mod hostile;
 mod judgement;
 mod liveness;
 mod relay;
+mod serving;
 mod world;

@@ -98,7 +98,7 @@ impl<C: Chain> Node<C> {
     /// The other side is acceptable: settle which connection to it stays, then open the session.
     fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction) {
         if let Some(other) = self.by_id.get(&introduction.node_id).copied() {
-            if self.keeps_older(other, conn, &introduction.node_id) {
+            if self.keeps_older(now, other, conn, &introduction.node_id) {
                 self.close(now, conn, CloseReason::DuplicateConnection);
                 return;
             }
@@ -160,8 +160,13 @@ impl<C: Chain> Node<C> {
     }
 
     /// Of two connections to one node, the one dialed by the node with the smaller id stays; when the same side dialed
-    /// both, the older.
-    fn keeps_older(&self, older: ConnId, newer: ConnId, their_id: &str) -> bool {
+    /// both, the older. Only two that began at about the same time need that rule; one that stood longer than a handshake
+    /// takes stays, or whoever claims a peer's id could end our connection to it.
+    fn keeps_older(&self, now: Now, older: ConnId, newer: ConnId, their_id: &str) -> bool {
+        let since = self.sessions.get(&older).and_then(|s| s.peer()).map(|peer| peer.since);
+        if since.is_some_and(|since| now.at.since(since) > self.config.handshake_timeout) {
+            return true;
+        }
         let dialed_by_us = |conn| self.sessions.get(&conn).is_some_and(|s| s.direction.is_outbound());
         let (older, newer) = (dialed_by_us(older), dialed_by_us(newer));
         let we_are_smaller = self.config.node_id.as_bytes() < their_id.as_bytes();

@@ -6,7 +6,6 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::id::ConnId;
-use crate::limits::OUTBOX_HARD;
 use crate::proto::node::Node;
 use crate::proto::peer::address::may_pass;
 use crate::proto::peer::book::Heard;
@@ -122,21 +121,22 @@ impl<C: Chain> Node<C> {
         self.answer_block(conn, hash);
     }
 
-    /// Answers a GetBlock; returns the bytes of the block.
-    fn answer_block(&mut self, conn: ConnId, hash: Hash) -> usize {
+    /// True when a block goes out: what else there is to say takes no room worth waiting for.
+    fn answer_block(&mut self, conn: ConnId, hash: Hash) -> bool {
         let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
         match self.chain.block(&hash) {
             Some(block) => {
-                let len = block.len();
                 self.relay.learned(Some(conn), hash);
                 self.send_payload(conn, Kind::Block, block);
-                return len;
             }
             // Version 1 has no word for it: the asker's deadline decides.
-            None if version >= 2 => self.send(conn, &Message::NotFound(hash)),
-            None => {}
+            None if version >= 2 => {
+                self.send(conn, &Message::NotFound(hash));
+                return false;
+            }
+            None => return false,
         }
-        0
+        true
     }
 
     pub(super) fn on_pool_request(&mut self, conn: ConnId, request: TxPoolRequest) {
@@ -169,18 +169,20 @@ impl<C: Chain> Node<C> {
         if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
             && peer.deferred.len() < DEFERRED_BLOCKS_MAX
         {
-            peer.deferred.push_back(header.hash);
+            peer.deferred.push_front(header.hash);
         }
     }
 
-    /// Answers what waited, but no more than a queue takes: who reads slowly must not make us read all that it asked for each
-    /// time that a part of it has left. What is refused again comes back through `on_refused`.
+    /// One answer at a time: reading all that wait when the queue takes one or two would read each of them many times
+    /// over, and hold them all meanwhile. The driver says again that there is room after each block that found some.
     pub(super) fn on_writable(&mut self, conn: ConnId) {
-        let mut room = OUTBOX_HARD;
-        while room > 0 {
-            let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
-            let Some(hash) = peer.deferred.pop_front() else { return };
-            room = room.saturating_sub(self.answer_block(conn, hash));
+        // What is refused again comes back through `on_refused`, to the same place.
+        while let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
+            && let Some(hash) = peer.deferred.pop_front()
+        {
+            if self.answer_block(conn, hash) {
+                return;
+            }
         }
     }
 }
