@@ -41,6 +41,7 @@ pub use genesis::{Params, ParamsError};
 pub use ledger::ReferenceChain;
 pub use mempool::Mempool;
 pub use open::OpenError;
+pub use open::is_store_guarded;
 pub use pow::Miner;
 pub use store::{Health, Store, StoreError};
 pub use transaction::Transaction;

@@ -2,6 +2,7 @@
 //!
 //! A file that cannot be used is reported and left as it is. Nothing here deletes, truncates or recreates.
 
+use core::cell::Cell;
 use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -114,8 +115,21 @@ pub(super) const GUARDED: &str = "its pages contradict each other";
 /// Runs something that reads the file; `None` when it panicked. redb asserts what it believes of its own pages, and flipped
 /// bits on a disk can make that false (`a_flipped_bit_anywhere_is_reported_or_harmless`); that must not end a node.
 pub(super) fn guard<T>(read: impl FnOnce() -> T) -> Option<T> {
+    let outer = IS_GUARDED.replace(true);
     // Nothing of ours is left half changed: redb's transaction is dropped with the panic.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok()
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok();
+    IS_GUARDED.set(outer);
+    result
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside the store, where a panic is caught and becomes an error. A program's panic hook asks this,
+/// so that it does not announce a crash that is none: a hook runs before a panic is caught.
+pub fn is_store_guarded() -> bool {
+    IS_GUARDED.get()
 }
 
 fn open_unguarded(path: &Path, params: &Params) -> Result<Database, OpenError> {

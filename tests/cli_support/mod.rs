@@ -63,6 +63,11 @@ impl Program {
         self
     }
 
+    /// The command itself, for a test that runs it in a way of its own.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Done {
         let output = self.command.stdin(Stdio::null()).output().unwrap();

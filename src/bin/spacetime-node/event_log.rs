@@ -23,12 +23,21 @@ pub(crate) struct EventLog {
     texts: Ration,
     blocks: Ration,
     sync_logged: Option<Instant>,
+    /// Why blocks are not stored at present.
+    store_problem: Option<String>,
 }
 
 impl EventLog {
     pub(crate) fn new() -> Self {
         let ration = || Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
-        EventLog { peers: ration(), failures: ration(), texts: ration(), blocks: ration(), sync_logged: None }
+        EventLog {
+            peers: ration(),
+            failures: ration(),
+            texts: ration(),
+            blocks: ration(),
+            sync_logged: None,
+            store_problem: None,
+        }
     }
 
     /// One event.
@@ -55,10 +64,11 @@ impl EventLog {
             }
             Event::RemoteError { conn, text } => {
                 if let Some(withheld) = self.texts.admit(at) {
-                    debug!(%conn, text, withheld, "peer reports an error");
+                    info!(%conn, text, withheld, "peer reports an error");
                 }
             }
             Event::NewTip(tip) => {
+                self.store(node.chain().health().error);
                 if let Some(withheld) = self.blocks.admit(at) {
                     info!(height = tip.height, hash = %tip.hash, withheld, "new tip");
                 }
@@ -81,12 +91,23 @@ impl EventLog {
         }
     }
 
+    /// Blocks are stored beside the loop: a disk that takes no more must be told before the node stops.
+    fn store(&mut self, problem: Option<String>) {
+        match (&self.store_problem, &problem) {
+            (None, Some(error)) => warn!(error, "blocks are not stored: make room on the disk; it is tried again"),
+            (Some(_), None) => info!("blocks are stored again"),
+            _ => {}
+        }
+        self.store_problem = problem;
+    }
+
     fn failure(&mut self, at: Instant, what: &str, remote: &std::net::SocketAddr, reason: CloseReason) {
         let Some(withheld) = self.failures.admit(at) else { return };
-        // What runs out on our side is for the operator to mend; the rest is the weather.
+        // What runs out on our side is for the operator to mend. A node of another network is a sign that --difficulty or
+        // --reward are not what they are elsewhere. The rest is the weather.
         if matches!(reason, CloseReason::LocalResource(_)) {
             warn!(%remote, %reason, withheld, "{what}");
-        } else if reason.blame() == Blame::Misbehaved {
+        } else if reason.blame() == Blame::Misbehaved || reason == CloseReason::WrongNetwork {
             info!(%remote, %reason, withheld, "{what}");
         } else {
             debug!(%remote, %reason, withheld, "{what}");

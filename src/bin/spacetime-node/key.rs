@@ -53,10 +53,10 @@ fn load(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    refuse_shared(path, &metadata)?;
     if !metadata.is_file() || metadata.len() > FILE_LEN_MAX {
         return Err(damaged(path, "not a key file"));
     }
+    refuse_shared(path, &metadata)?;
     let text = fs::read(path).map_err(unreadable)?;
     seed_from(&text).map(Some).map_err(|why| damaged(path, why))
 }

@@ -5,7 +5,7 @@
 //! run, demo, sync         full nodes           node_thread, miner, event_log, signals, limits
 //! client                  questions to a node
 //! inspect                 a data directory     data_dir, key, peers_file
-//! failure, output, logging                     what is said, and where
+//! failure, panics, output, logging             what is said, and where
 //! ```
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ mod logging;
 mod miner;
 mod node_thread;
 mod output;
+mod panics;
 mod peers_file;
 mod run;
 mod settings;
@@ -39,14 +40,19 @@ use crate::failure::Failure;
 use crate::settings::Asked;
 
 fn main() -> ExitCode {
-    let done = match settings::read(std::env::args_os()) {
-        Ok(Asked::Text(text)) => output::line(text.trim_end()),
-        Ok(Asked::Run(command)) => obey(*command),
-        Err(failure) => Err(failure),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+    panics::in_one_line();
+    match std::panic::catch_unwind(do_what_was_asked) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        // The line about it is out.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn do_what_was_asked() -> Result<(), Failure> {
+    match settings::read(std::env::args_os())? {
+        Asked::Text(text) => output::line(text.trim_end()),
+        Asked::Run(command) => obey(*command),
     }
 }
 

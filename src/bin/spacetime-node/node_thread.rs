@@ -150,6 +150,7 @@ impl Ready {
     /// Runs the loop until it is stopped, then saves everything. Answers where the saved chain ends.
     pub(crate) fn run(mut self) -> Result<Tip, Failure> {
         let ran = self.turns();
+        tracing::info!("stopping");
         self.signal.stop();
         let protocol = self.driver.protocol_mut();
         protocol.observer_mut().saver.finish();

@@ -1,6 +1,7 @@
 //! `peers.json` in a running node: restored at start, saved by a thread of its own while the loop goes on, and once more at
 //! the end.
 
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -77,8 +78,13 @@ pub(crate) fn save(path: &Path, peers: &PeerManager) -> Result<(), Failure> {
 /// The saved peers, for a look from outside: the file stays as it is, whatever it holds. None when there is no file.
 pub(crate) fn read(path: &Path) -> Result<Vec<PeerRecord>, Failure> {
     let tried = || format!("read {}", path.display());
-    let bytes = read_bounded(path, FILE_LEN_MAX as u64)
-        .map_err(|error| Failure::new(tried(), error, "make it readable for this user"))?;
+    let bytes = read_bounded(path, FILE_LEN_MAX as u64).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => "make it readable for this user",
+            _ => "move it away: the node makes a new one",
+        };
+        Failure::new(tried(), error, remedy)
+    })?;
     let now = Now { unix: UnixTime::from_millis(unix_millis()), ..Now::default() };
     match bytes {
         None => Ok(Vec::new()),

@@ -36,12 +36,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let stop = {
         let (handle, signal) = (handle.clone(), std::sync::Arc::clone(&signal));
         move || {
-            tracing::info!("stopping");
             signal.stop();
             handle.stop();
         }
     };
-    signals::watch(stop)?;
+    signals::watch(stop, || {})?;
 
     announce(format_args!("node {node_id}"))?;
     for address in ready.listening() {

@@ -71,7 +71,7 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     let handle = ready.handle();
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    signals::watch(move || flag.store(true, Ordering::Relaxed))?;
+    signals::watch(move || flag.store(true, Ordering::Relaxed), || {})?;
     let node = thread::Builder::new()
         .name("node".to_owned())
         .spawn(move || ready.run())

@@ -57,7 +57,14 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let directory = Directory::new(args.keep.as_deref())?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    signals::watch(move || flag.store(true, Ordering::Relaxed))?;
+    let litter = directory.is_temporary.then(|| directory.path.clone());
+    let tidy = move || {
+        if let Some(path) = &litter {
+            // Nodes may write into it until the end, and there is nobody left to tell.
+            let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_dir_all(path));
+        }
+    };
+    signals::watch(move || flag.store(true, Ordering::Relaxed), tidy)?;
 
     let mut stage = Stage::new(args, &directory.path, transfers, interrupted)?;
     let agreed = stage.play();
@@ -119,6 +126,9 @@ impl Directory {
                     "choose a new directory for --keep",
                 ));
             }
+            std::fs::create_dir_all(path).map_err(|error| {
+                Failure::new(format!("create {}", path.display()), error, "choose another directory for --keep")
+            })?;
             return Ok(Directory { path: path.to_path_buf(), is_temporary: false });
         }
         let mut random = [0; 8];
