@@ -160,10 +160,10 @@ impl<C: Chain> Node<C> {
             return;
         }
         let Ok(header) = self.chain.check_block_header(now.unix, payload) else { return };
-        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
-            if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
-                peer.deferred.push_front(header.hash);
-            }
+        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
+            && peer.deferred.len() < DEFERRED_BLOCKS_MAX
+        {
+            peer.deferred.push_front(header.hash);
         }
     }
 
