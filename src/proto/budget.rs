@@ -40,7 +40,7 @@ pub const fn default_rate(kind: Kind) -> Option<Rate> {
         Kind::Headers => Rate::per(4, SECOND, 80),
         // Each reads a block. A node that catches up asks for nothing else, and our outbox bounds the bytes, so the
         // rate only has to stop what no download needs.
-        Kind::GetBlock => Rate::per(256, SECOND, 1024),
+        Kind::GetBlock => Rate::per(4000, SECOND, 8000),
         // Each reads the pool, up to 50,000 ids.
         Kind::TxPoolRequest => Rate::per(1, Duration::from_secs(10), 3),
         Kind::TxPool => Rate::per(1, Duration::from_secs(5), 5),

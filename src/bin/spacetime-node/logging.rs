@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use spacetime_network::time::Instant;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
@@ -22,14 +23,21 @@ impl LogLevel {
     }
 }
 
-/// Starts the log for this process. Called once, before anything is logged.
-pub(crate) fn start(args: LogArgs) {
+/// Lines that may wait for whoever reads the log; later ones are lost rather than waited for.
+const LINES_WAITING_MAX: usize = 4096;
+
+/// Starts the log for this process. Called once, before anything is logged. Lines are written by a thread of their own,
+/// so that a reader that stalls holds up nothing; dropping the answer writes what still waits, for about a second.
+#[must_use]
+pub(crate) fn start(args: LogArgs) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_WAITING_MAX)
+        .lossy(true)
+        .thread_name("log")
+        .finish(io::stderr());
     // A log that cannot be written must not become a panic, hence no reports about reports.
-    let builder = fmt()
-        .with_writer(io::stderr)
-        .with_max_level(args.log_level.filter())
-        .with_target(false)
-        .log_internal_errors(false);
+    let builder =
+        fmt().with_writer(writer).with_max_level(args.log_level.filter()).with_target(false).log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => {
             use std::io::IsTerminal;
@@ -39,6 +47,7 @@ pub(crate) fn start(args: LogArgs) {
         }
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
+    guard
 }
 
 /// How many lines of one sort are written: a stranger who causes an event a thousand times a second must not fill a disk.

@@ -22,7 +22,7 @@ const MINER_DIGITS: usize = 16;
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
-    logging::start(args.log);
+    let _log = logging::start(args.log);
     let params = params(args.genesis)?;
     let config = config(args)?;
     let data = DataDir::create(args.data.data_dir.as_deref())?;
