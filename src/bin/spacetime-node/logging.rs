@@ -28,7 +28,6 @@ const LINES_WAITING_MAX: usize = 4096;
 
 /// Starts the log for this process. Called once, before anything is logged. Lines are written by a thread of their own,
 /// so that a reader that stalls holds up nothing; dropping the answer writes what still waits, for about a second.
-#[must_use]
 pub(crate) fn start(args: LogArgs) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING_MAX)
