@@ -69,6 +69,8 @@ pub(super) struct Peer {
     /// The ping under way: its nonce and when it left.
     pub(super) ping: Option<(i64, Instant)>,
     pub(super) round_trip: Option<Duration>,
+    /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
+    pub(super) doubted: Option<Instant>,
     /// We asked for addresses and have no answer yet.
     pub(super) asked_peers: bool,
     /// When we asked it for addresses last.
@@ -99,6 +101,14 @@ impl Session {
         match &mut self.stage {
             Stage::Ready(peer) => Some(peer),
             _ => None,
+        }
+    }
+
+    /// Something came: the peer is not silent, and the connection not in doubt.
+    pub(super) fn heard(&mut self, at: Instant) {
+        self.last_received = at;
+        if let Some(peer) = self.peer_mut() {
+            peer.doubted = None;
         }
     }
 

@@ -201,3 +201,41 @@ fn whoever_claims_the_id_of_a_peer_does_not_end_a_connection_that_stands() {
         assert_eq!(world.get(friend).connected().count(), 1);
     }
 }
+
+#[test]
+fn a_peer_that_comes_back_from_a_crash_is_not_locked_out_by_its_own_half_open_connection() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let dead = world.peer(alice, "10.9.0.1:5000", "carol", 2);
+    world.advance(Duration::from_secs(15));
+    let early = world.stranger(alice, "10.9.0.1:5001").unwrap();
+    world.say(early, &introduction("carol", 2, 0));
+    assert!(world.is_closed(early) && !world.is_closed(dead));
+    // Alice asks the old connection whether it still stands, and it does not.
+    assert_eq!(world.hear(dead).map(|(kind, _)| kind), Some(Kind::Heartbeat));
+    assert_eq!(world.hear(dead).map(|(kind, _)| kind), Some(Kind::Ping));
+    world.advance(Duration::from_secs(11));
+    assert!(world.is_closed(dead));
+    let back = world.peer(alice, "10.9.0.1:5002", "carol", 2);
+    assert!(!world.is_closed(back));
+}
+
+#[test]
+fn whoever_claims_the_id_of_a_peer_that_answers_gets_nothing() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let carol = world.peer(alice, "10.9.0.1:5000", "carol", 2);
+    for port in 0..5 {
+        world.advance(Duration::from_secs(12));
+        let thief = world.stranger(alice, &format!("10.8.0.1:{}", 6000 + port)).unwrap();
+        world.say(thief, &introduction("carol", 2, 0));
+        assert!(world.is_closed(thief));
+        while let Some((kind, payload)) = world.hear(carol) {
+            if let Ok(Message::Ping(ping)) = Message::decode(kind, &payload) {
+                world.say(carol, &Message::Pong(ping));
+            }
+        }
+    }
+    world.advance(Duration::from_secs(12));
+    assert!(!world.is_closed(carol));
+}

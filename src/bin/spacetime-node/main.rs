@@ -39,6 +39,10 @@ use crate::cli::Command;
 use crate::failure::Failure;
 use crate::settings::Asked;
 
+/// What a flood of large frames made the process hold goes back to the system when it is over.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     panics::in_one_line();
     match std::panic::catch_unwind(do_what_was_asked) {

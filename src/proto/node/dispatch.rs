@@ -17,7 +17,7 @@ impl<C: Chain> Node<C> {
         if session.is_closing() {
             return;
         }
-        session.last_received = now.at;
+        session.heard(now.at);
         let Some(kind) = Kind::from_byte(frame.kind) else {
             self.close(now, conn, CloseReason::Frame(FrameError::UnknownType(frame.kind)));
             return;

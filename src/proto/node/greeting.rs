@@ -99,6 +99,7 @@ impl<C: Chain> Node<C> {
     fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction) {
         if let Some(other) = self.by_id.get(&introduction.node_id).copied() {
             if self.keeps_older(now, other, conn, &introduction.node_id) {
+                self.doubt(now, other);
                 self.close(now, conn, CloseReason::DuplicateConnection);
                 return;
             }
@@ -125,6 +126,7 @@ impl<C: Chain> Node<C> {
             next_heartbeat,
             ping: None,
             round_trip: None,
+            doubted: None,
             asked_peers: false,
             asked_peers_at: None,
             asked_transactions: 0,

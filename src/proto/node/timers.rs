@@ -20,6 +20,8 @@ use crate::wire::message::{Heartbeat, Ping};
 
 /// With fewer addresses than this in the book, a peer we dialed is asked for more.
 const ADDRESSES_WANTED: usize = 64;
+/// How long a connection in doubt may stay silent.
+const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -63,6 +65,7 @@ impl<C: Chain> Node<C> {
             }
             Stage::Ready(peer) => {
                 let ping_at = peer.ping.map_or(Instant::NEVER, |(_, sent)| sent + ping_timeout);
+                let ping_at = peer.doubted.map_or(ping_at, |since| ping_at.min(since + DOUBT_TIMEOUT));
                 if idle_at <= now.at {
                     expired = Some(CloseReason::IdleTimeout);
                 } else if ping_at <= now.at {
@@ -107,6 +110,18 @@ impl<C: Chain> Node<C> {
         self.on_writable(conn);
     }
 
+    /// Another connection claims this peer's id. It may be the peer itself, back from a crash that left this connection
+    /// half-open; a ping that must be answered soon tells.
+    pub(super) fn doubt(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let timer = session.timer;
+        let Some(peer) = session.peer_mut().filter(|peer| peer.version >= 2 && peer.doubted.is_none()) else { return };
+        peer.doubted = Some(now.at);
+        peer.next_heartbeat = now.at;
+        self.timers.remove(&(timer, Timer::Session(conn)));
+        self.on_session_timer(now, conn);
+    }
+
     pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, nonce: i64) {
         let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
         // A pong to no ping of ours is dropped: it may answer one that a slow link delayed.
@@ -119,7 +134,7 @@ impl<C: Chain> Node<C> {
     /// Part of a large frame came: neither silence nor a ping that waits behind it is held against the peer.
     pub(super) fn on_progress(&mut self, now: Now, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.last_received = now.at;
+        session.heard(now.at);
         if let Some((_, sent)) = session.peer_mut().and_then(|peer| peer.ping.as_mut()) {
             *sent = now.at;
         }
