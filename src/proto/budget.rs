@@ -30,7 +30,8 @@ pub const fn default_rate(kind: Kind) -> Option<Rate> {
         Kind::ProofSubmission | Kind::NewChallenge => Rate::per(20, MINUTE, 20),
         // One for each block.
         Kind::BlockAccepted => Rate::per(64, SECOND, 1024),
-        Kind::Ping => Rate::per(1, Duration::from_secs(2), 5),
+        // Twenty bytes for twenty: monitors may ask ten times a second.
+        Kind::Ping => Rate::per(20, SECOND, 40),
         Kind::Heartbeat => Rate::per(1, SECOND, 10),
         // Each reads the address book.
         Kind::GetPeers => Rate::per(1, MINUTE, 3),
@@ -48,7 +49,7 @@ pub const fn default_rate(kind: Kind) -> Option<Rate> {
         // The last thing a peer says.
         Kind::Error => Rate::per(1, Duration::from_secs(3600), 1),
         // As often as we ask, with room for delays: what is not an answer is dropped, but reading it is work too.
-        Kind::Pong => Rate::per(1, SECOND, 10),
+        Kind::Pong => Rate::per(20, SECOND, 40),
         // Once, and again from a peer that is not sure.
         Kind::Handshake | Kind::HandshakeAck => Rate::per(1, MINUTE, 3),
         Kind::Block | Kind::NotFound => return None,
