@@ -191,3 +191,24 @@ fn a_chain_that_is_mined_as_fast_as_it_can_does_not_make_its_peers_enemies() {
     assert_eq!(world.get(bob).chain().best().hash, tip);
     assert_eq!(world.count(bob, |e| matches!(e, Event::PeerDisconnected { .. })), 0);
 }
+
+/// Found by the simulator: a node that catches up hears of the newest block first from a peer that has it.
+#[test]
+fn a_block_that_came_too_early_does_not_go_back_to_who_sent_it() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let miner = world.node("miner", "10.0.0.2:8333", |_| {});
+    let blocks: Vec<Bytes> = (0..2)
+        .map(|_| {
+            let hash = world.mine(miner);
+            world.get(miner).chain().block(&hash).unwrap()
+        })
+        .collect();
+    let (early, other) = (world.peer(alice, "10.9.0.1:1", "early", 2), world.peer(alice, "10.8.0.1:1", "other", 2));
+    world.say(early, &Message::NewBlock(&blocks[1]));
+    assert_eq!(world.get(alice).chain().best().height, 0, "its parent is unknown");
+    world.say(other, &Message::NewBlock(&blocks[0]));
+    world.say(other, &Message::NewBlock(&blocks[1]));
+    assert_eq!(world.get(alice).chain().best().height, 2);
+    assert_eq!(world.hear_all(early), [Kind::NewBlock], "the first block, not the one it sent itself");
+}

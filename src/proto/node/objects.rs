@@ -71,6 +71,8 @@ impl<C: Chain> Node<C> {
         let object = Pending { kind: Kind::NewBlock, id: header.hash, from, payload: bytes };
         match (verdict, from) {
             (Verdict::Orphan { .. }, Some(conn)) => {
+                // It has the block, though we cannot judge it yet: when it comes from another, it must not go back.
+                self.relay.learned(from, header.hash);
                 let (height, hash) = (Some(header.height), Some(header.hash));
                 self.sync.peer_announced(now, conn, height, hash, &self.chain);
             }
@@ -135,7 +137,10 @@ impl<C: Chain> Node<C> {
                 self.relay.learned(from, id);
             }
             Verdict::Orphan { .. } => self.refuse_softly(from, kind, "its parent is unknown"),
-            Verdict::Ignored(why) => self.refuse_softly(from, kind, why),
+            Verdict::Ignored(why) => {
+                self.relay.learned(from, id);
+                self.refuse_softly(from, kind, why);
+            }
             Verdict::Invalid(rejection) => self.refuse(now, from, kind, rejection.why),
             Verdict::Pending(ticket) => {
                 if self.pending.len() >= PENDING_MAX {
