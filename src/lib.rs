@@ -14,7 +14,10 @@
     feature = "chain",
     doc = "| [`chain`] | the reference chain, behind [`proto::sync::chain::Chain`] | to run one |"
 )]
-#![cfg_attr(feature = "sim", doc = "| [`sim`] | the driver's twin with a seed: virtual streams, faults, invariants | to find bugs |")]
+#![cfg_attr(
+    feature = "sim",
+    doc = "| [`sim`] | the driver's twin with a seed: virtual streams, faults, invariants | to find bugs |"
+)]
 //!
 //! An embedder may enter at any of them: `wire` alone is a codec; [`driver::Driver`] with a [`driver::Protocol`] of its
 //! own moves frames and knows no blockchain words; [`driver::node`] is the whole node on a

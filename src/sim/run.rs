@@ -177,7 +177,8 @@ impl<'w> World<'w> {
                 config.admission.inbound_max = 12;
             }
             // A few of those before it, and for the very first nobody.
-            let mut seeds: BTreeSet<SocketAddr> = (0..3.min(index)).map(|_| address(rng.below(index.into()) as u32)).collect();
+            let mut seeds: BTreeSet<SocketAddr> =
+                (0..3.min(index)).map(|_| address(rng.below(index.into()) as u32)).collect();
             if let Some(scenario) = options.scenario {
                 scenario.configure(index, nodes, actor_count, &mut config, &mut seeds, address);
             }
@@ -351,9 +352,12 @@ impl<'w> World<'w> {
             // At most one of each kind in a second; the chance is that of all together.
             rate > 0 && air.rng.chance(rate.saturating_mul(count).min(1_000_000), 1_000_000)
         };
-        for (fault, rate) in
-            [("clog", rates.clog), ("black hole", rates.black_hole), ("reset", rates.reset), ("cut short", rates.cut_short)]
-        {
+        for (fault, rate) in [
+            ("clog", rates.clog),
+            ("black hole", rates.black_hole),
+            ("reset", rates.reset),
+            ("cut short", rates.cut_short),
+        ] {
             if !draw(&mut self.air, rate, pipes) {
                 continue;
             }
