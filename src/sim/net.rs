@@ -313,7 +313,7 @@ impl<'w> Air<'w> {
         let wait = self.latency();
         // An address where nobody listens is a machine that is not there: its answer is silence, or a refusal.
         if to == u32::MAX {
-            if remote.port() % 2 == 0 {
+            if remote.port().is_multiple_of(2) {
                 self.after(wait * 2, Event::Refused(id));
             }
         } else if !self.is_cut(host, to) && !self.is_cut(to, host) {

@@ -108,14 +108,19 @@ pub(super) struct Port {
 
 /// A hash of a frame that is quick and depends on every byte.
 pub(super) fn digest(kind: u8, payload: &[u8]) -> u64 {
+    // Without the shift, a bit flipped here and one flipped there would give the same hash: attackers flip bits.
+    let mix = |hash: u64, word: u64| {
+        let hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        hash ^ hash >> 32
+    };
     let mut hash = 0x9e37_79b9_7f4a_7c15u64 ^ u64::from(kind) ^ ((payload.len() as u64) << 8);
     let mut words = payload.chunks_exact(8);
     for word in &mut words {
         let word = word.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        hash = mix(hash, word);
     }
     for byte in words.remainder() {
-        hash = (hash.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        hash = mix(hash, u64::from(*byte));
     }
     hash
 }

@@ -72,7 +72,7 @@ impl Scenario {
     /// What its attackers do.
     pub(super) fn role(self, number: u32) -> Option<Role> {
         match self {
-            Scenario::Eclipse if number % 2 == 0 => Some(Role::Staller),
+            Scenario::Eclipse if number.is_multiple_of(2) => Some(Role::Staller),
             Scenario::Eclipse => Some(Role::Withholder),
             Scenario::HeaderSpam => Some(Role::Liar),
             _ => None,

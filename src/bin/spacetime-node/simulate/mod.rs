@@ -104,7 +104,9 @@ fn lines(report: &Report, took: Duration) -> Vec<String> {
     spread.sort_unstable();
     let at = |percent: usize| spread.get(spread.len().saturating_sub(1) * percent / 100).copied();
     if let (Some(half), Some(most), Some(last)) = (at(50), at(99), at(100)) {
-        lines.push(format!("blocks    reach half of the nodes in {half:.1?}, 99 % in {most:.1?}, the last in {last:.1?}"));
+        lines.push(format!(
+            "blocks    reach half of the nodes in {half:.1?}, 99 % in {most:.1?}, the last in {last:.1?}"
+        ));
     }
     lines.extend(report.injected.iter().map(|(what, count)| format!("injected  {count:>9}  {what}")));
     lines.extend(
@@ -182,7 +184,10 @@ fn campaign(args: &SimulateArgs, first: u64) -> Result<(), Failure> {
 
 /// Adds a line to the file of seeds that fail.
 fn keep(path: &Path, line: &str) -> Result<(), Failure> {
-    OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| writeln!(file, "{line}")).map_err(
-        |error| Failure::new(format!("write {}", path.display()), error, "give another file with --failures"),
-    )
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{line}"))
+        .map_err(|error| Failure::new(format!("write {}", path.display()), error, "give another file with --failures"))
 }
