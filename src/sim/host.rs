@@ -263,9 +263,9 @@ impl Host {
                         delivered(air, id, side, self.index, hash);
                         // With a clock this far behind, the node cannot tell which block it is that comes from the future.
                         let knows_its_time = self.offset >= -MINING_OFFSET;
-                        if knows_its_time && Kind::from_byte(frame.kind).is_some_and(Kind::is_relayed) {
-                            self.port.note_received(conn, hash);
-                        }
+                        let relayed = Kind::from_byte(frame.kind).filter(|kind| knows_its_time && kind.is_relayed());
+                        let fresh = relayed.is_some_and(|_| self.port.note_received(conn, hash));
+                        let over = self.over_budget(relayed);
                         if frame.kind == Kind::TxPoolRequest as u8 {
                             self.port.answering = Some(conn);
                         }
@@ -277,6 +277,9 @@ impl Host {
                             protocol.take(now, driver::Event::Frame { conn, frame }, &mut self.port);
                         }
                         self.port.answering = None;
+                        if fresh && self.over_budget(relayed) > over {
+                            self.port.forget_received(conn, hash);
+                        }
                     }
                 }
             }
@@ -308,6 +311,12 @@ impl Host {
                 Life::Draining { .. } | Life::Connecting { .. } => {}
             }
         }
+    }
+
+    /// How many messages of a kind the node dropped because they came too fast.
+    fn over_budget(&self, kind: Option<Kind>) -> u64 {
+        let dropped = |kind| self.node()?.counters().over_budget.get(&kind).copied();
+        kind.and_then(dropped).unwrap_or(0)
     }
 
     /// Takes a connection out and closes its end.

@@ -310,11 +310,17 @@ impl Port {
         }
     }
 
-    /// The peer sent this object.
-    pub(super) fn note_received(&mut self, id: ConnId, hash: u64) {
+    /// The peer sent this object. True when it was not known to have it.
+    pub(super) fn note_received(&mut self, id: ConnId, hash: u64) -> bool {
         let now = self.now;
+        self.conn_mut(id).is_some_and(|conn| conn.remember(now, hash))
+    }
+
+    /// The node dropped the object without a look, so it cannot know who sent it.
+    pub(super) fn forget_received(&mut self, id: ConnId, hash: u64) {
         if let Some(conn) = self.conn_mut(id) {
-            conn.remember(now, hash);
+            conn.relayed.remove(&hash);
+            conn.relayed_order.retain(|(_, known)| *known != hash);
         }
     }
 
