@@ -106,9 +106,19 @@ impl<C: Chain> Node<C> {
     fn is_old(&mut self, now: Now, id: Hash, from: Option<ConnId>) -> bool {
         let old = self.seen.contains(now.at, &id);
         if old {
-            self.relay.learned(from, id);
+            self.has_it(from, id);
         }
         old
+    }
+
+    /// Notes that a peer has an object; if it was waiting to be sent there, it waits no longer.
+    fn has_it(&mut self, conn: Option<ConnId>, id: Hash) {
+        self.relay.learned(conn, id);
+        if let Some(peer) = conn.and_then(|conn| self.sessions.get_mut(&conn)).and_then(|s| s.peer_mut())
+            && let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id)
+        {
+            peer.waiting.remove(at);
+        }
     }
 
     fn judge(&mut self, now: Now, verdict: Verdict, object: Pending) {
@@ -134,7 +144,7 @@ impl<C: Chain> Node<C> {
             }
             Verdict::Known => {
                 self.seen.mark(now.at, id, from);
-                self.relay.learned(from, id);
+                self.has_it(from, id);
             }
             Verdict::Orphan { .. } => self.refuse_softly(from, kind, "its parent is unknown"),
             Verdict::Ignored(why) => {
