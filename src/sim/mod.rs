@@ -15,6 +15,7 @@
 //! | `check` | what must hold |
 //! | `trace` | what happened, and the hash that proves it |
 //! | `run` | one run, from a seed to a report |
+//! | `whole` | what must hold once the faults have stopped |
 // Indices here are the simulator's own, never a remote's; one that is wrong must stop the run.
 #![allow(clippy::indexing_slicing)]
 
@@ -27,6 +28,7 @@ mod port;
 mod run;
 mod scenario;
 mod trace;
+mod whole;
 
 pub use check::{Failure, Invariant};
 pub use fault::Faults;

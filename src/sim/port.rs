@@ -353,11 +353,10 @@ impl Conn {
                 self.relayed.remove(&old);
             }
         }
-        let fresh = self.relayed.insert(hash, now).is_none();
-        if fresh {
-            self.relayed_order.push_back((now, hash));
-        }
-        fresh
+        let std::collections::btree_map::Entry::Vacant(place) = self.relayed.entry(hash) else { return false };
+        place.insert(now);
+        self.relayed_order.push_back((now, hash));
+        true
     }
 }
 
@@ -388,7 +387,14 @@ impl Carrier for Port {
             let fresh = conn.remember(now, hash);
             // Whoever asks for the pool is told of all of it.
             if !fresh && answering != Some(id) {
-                self.faults.push((Invariant::S11, format!("frame of type {kind} on connection {id} again")));
+                let first = conn.relayed.get(&hash).copied().unwrap_or_default();
+                self.faults.push((
+                    Invariant::S11,
+                    format!(
+                        "frame of type {kind} on connection {id} again; the first passed {:?} ago",
+                        now.since(first)
+                    ),
+                ));
             }
             self.relays += 1;
         }
