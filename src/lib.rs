@@ -14,6 +14,10 @@
     feature = "chain",
     doc = "| [`chain`] | the reference chain, behind [`proto::sync::chain::Chain`] | to run one |"
 )]
+#![cfg_attr(
+    feature = "sim",
+    doc = "| [`sim`] | the driver's twin with a seed: virtual streams, faults, invariants | to find bugs |"
+)]
 //!
 //! An embedder may enter at any of them: `wire` alone is a codec; [`driver::Driver`] with a [`driver::Protocol`] of its
 //! own moves frames and knows no blockchain words; [`driver::node`] is the whole node on a
@@ -35,7 +39,8 @@
 //!
 //! # Features
 //!
-//! `node` (default) is the program and everything below; `chain` the reference chain and its store; `json` the file
+//! `node` (default) is the program and everything below; `chain` the reference chain and its store; `sim` the
+//! simulator; `json` the file
 //! `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
@@ -51,6 +56,8 @@ pub mod limits;
 pub mod link;
 pub mod proto;
 pub mod rng;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod time;
 pub mod wire;
 

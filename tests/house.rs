@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The layers that decide, and so must run the same on a virtual clock and a virtual network.
-const PURE: &[&str] = &["src/wire", "src/link", "src/proto", "src/time.rs", "src/rng.rs", "src/id.rs", "src/close.rs"];
+const PURE: &[&str] =
+    &["src/wire", "src/link", "src/proto", "src/sim", "src/time.rs", "src/rng.rs", "src/id.rs", "src/close.rs"];
 
 /// What these layers must not write, and what to write instead.
 const IMPURE: &[(&str, &str)] = &[

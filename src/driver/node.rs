@@ -7,15 +7,17 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use crate::close::{Blame, CloseReason};
-use crate::driver::{self, Driver, Net, Protocol, SendOutcome};
-use crate::id::ConnId;
+use crate::driver::{self, ConnStats, Driver, Net, Protocol, SendOutcome};
+use crate::id::{ConnId, DialId};
 use crate::proto::Node;
 use crate::proto::event::{Command, Event, Input, Output};
 use crate::proto::peer::manager::PeerManager;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
-use crate::wire::{FrameError, Kind, Message};
+use crate::wire::{FrameError, FrameRules, Kind, Message, Priority};
 
 /// How long a farewell to a peer that broke the rules may take.
 const DRAIN_AFTER_VIOLATION: Duration = Duration::from_millis(500);
@@ -63,6 +65,42 @@ impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
     }
 }
 
+/// Who carries a node's bytes: the loop's [`Net`], or a simulated one. The calls are those of [`Net`].
+pub trait Carrier {
+    /// See [`Net::dial`].
+    fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration);
+    /// See [`Net::send_shared`].
+    fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome;
+    /// See [`Net::set_rules`].
+    fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules);
+    /// See [`Net::close`].
+    fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration);
+    /// See [`Net::conn_stats`].
+    fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
+}
+
+impl Carrier for Net {
+    fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
+        Net::dial(self, dial, remote, timeout);
+    }
+
+    fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
+        Net::send_shared(self, conn, priority, kind, payload)
+    }
+
+    fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules) {
+        Net::set_rules(self, conn, rules);
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
+        Net::close(self, conn, reason, drain);
+    }
+
+    fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
+        Net::conn_stats(self, conn)
+    }
+}
+
 /// A [`Node`] as a [`Protocol`] of the loop.
 #[derive(Debug)]
 pub struct NodeProtocol<C, O> {
@@ -98,71 +136,8 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         (self.node, self.observer)
     }
 
-    fn feed(&mut self, now: Now, input: Input<'_>, net: &mut Net) {
-        self.node.handle(now, input);
-        self.drain(now, net);
-    }
-
-    fn drain(&mut self, now: Now, net: &mut Net) {
-        while let Some(output) = self.node.poll_output() {
-            match output {
-                Output::Dial { dial, address, timeout } => net.dial(dial, address, timeout),
-                Output::Send { conn, kind, priority, payload } => {
-                    match net.send_shared(conn, priority, kind as u8, &payload) {
-                        SendOutcome::Full => self.node.handle(now, Input::Refused { conn, kind, payload }),
-                        // There was room for one, so the next that waits may try.
-                        SendOutcome::Accepted { .. } if matches!(kind, Kind::Block | Kind::NotFound) => {
-                            self.node.handle(now, Input::Writable { conn });
-                        }
-                        // The word that it is gone is on its way.
-                        SendOutcome::Accepted { .. } | SendOutcome::Closed => {}
-                    }
-                }
-                Output::Rules { conn, rules } => net.set_rules(conn, rules),
-                Output::Close { conn, reason } => Self::close(net, conn, reason),
-                Output::Event(event) => self.observer.on_event(now, &event, &self.node),
-                Output::SavePeers => self.observer.save_peers(now, self.node.peers()),
-            }
-        }
-    }
-
-    /// An Error frame goes first when nothing else waits; then the connection has a moment to take what is queued.
-    fn close(net: &mut Net, conn: ConnId, reason: CloseReason) {
-        let is_empty = net.conn_stats(conn).is_some_and(|stats| stats.queued_bytes == 0);
-        if let Some(text) = reason.consequence().farewell.filter(|_| is_empty)
-            && let Ok(payload) = Message::Error(text).to_payload()
-        {
-            // A refusal changes nothing: the connection ends either way.
-            let _ = net.send_shared(conn, Kind::Error.priority(), Kind::Error as u8, &payload);
-        }
-        let drain = match reason.blame() {
-            Blame::Misbehaved | Blame::Incompatible | Blame::Lost => DRAIN_AFTER_VIOLATION,
-            Blame::Ours => DRAIN,
-        };
-        net.close(conn, reason, drain);
-    }
-
-    /// Tells slow peers from silent ones: bytes came since the last look, but no whole frame.
-    fn note_progress(&mut self, now: Now, net: &Net) {
-        for conn in self.node.due_sessions(now) {
-            let Some(stats) = net.conn_stats(conn) else { continue };
-            let seen = (stats.bytes_in, stats.frames_in);
-            let before = self.progress.insert(conn, seen);
-            if before.is_some_and(|(bytes, frames)| stats.bytes_in > bytes && stats.frames_in == frames) {
-                self.node.handle(now, Input::Progress { conn });
-            }
-        }
-    }
-}
-
-impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
-    type Command = NodeCommand<C>;
-
-    fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
-        self.node.admit(now, remote)
-    }
-
-    fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {
+    /// One event, over any carrier.
+    pub fn take(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl Carrier) {
         let input = match event {
             driver::Event::Opened { conn, remote, direction, .. } => Input::Opened { conn, remote, direction },
             driver::Event::DialFailed { dial, reason, .. } => Input::DialFailed { dial, reason },
@@ -186,8 +161,81 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.feed(now, input, net);
     }
 
-    fn violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
+    /// Bytes that can never be a frame, over any carrier.
+    pub fn take_violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut impl Carrier) {
         self.feed(now, Input::BadFrame { conn, error }, net);
+    }
+
+    fn feed(&mut self, now: Now, input: Input<'_>, net: &mut impl Carrier) {
+        self.node.handle(now, input);
+        self.drain(now, net);
+    }
+
+    fn drain(&mut self, now: Now, net: &mut impl Carrier) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Dial { dial, address, timeout } => net.dial(dial, address, timeout),
+                Output::Send { conn, kind, priority, payload } => {
+                    match net.send_shared(conn, priority, kind as u8, &payload) {
+                        SendOutcome::Full => self.node.handle(now, Input::Refused { conn, kind, payload }),
+                        // There was room for one, so the next that waits may try.
+                        SendOutcome::Accepted { .. } if matches!(kind, Kind::Block | Kind::NotFound) => {
+                            self.node.handle(now, Input::Writable { conn });
+                        }
+                        // The word that it is gone is on its way.
+                        SendOutcome::Accepted { .. } | SendOutcome::Closed => {}
+                    }
+                }
+                Output::Rules { conn, rules } => net.set_rules(conn, rules),
+                Output::Close { conn, reason } => Self::close(net, conn, reason),
+                Output::Event(event) => self.observer.on_event(now, &event, &self.node),
+                Output::SavePeers => self.observer.save_peers(now, self.node.peers()),
+            }
+        }
+    }
+
+    /// An Error frame goes first when nothing else waits; then the connection has a moment to take what is queued.
+    fn close(net: &mut impl Carrier, conn: ConnId, reason: CloseReason) {
+        let is_empty = net.conn_stats(conn).is_some_and(|stats| stats.queued_bytes == 0);
+        if let Some(text) = reason.consequence().farewell.filter(|_| is_empty)
+            && let Ok(payload) = Message::Error(text).to_payload()
+        {
+            // A refusal changes nothing: the connection ends either way.
+            let _ = net.send_shared(conn, Kind::Error.priority(), Kind::Error as u8, &payload);
+        }
+        let drain = match reason.blame() {
+            Blame::Misbehaved | Blame::Incompatible | Blame::Lost => DRAIN_AFTER_VIOLATION,
+            Blame::Ours => DRAIN,
+        };
+        net.close(conn, reason, drain);
+    }
+
+    /// Tells slow peers from silent ones: bytes came since the last look, but no whole frame.
+    fn note_progress(&mut self, now: Now, net: &impl Carrier) {
+        for conn in self.node.due_sessions(now) {
+            let Some(stats) = net.conn_stats(conn) else { continue };
+            let seen = (stats.bytes_in, stats.frames_in);
+            let before = self.progress.insert(conn, seen);
+            if before.is_some_and(|(bytes, frames)| stats.bytes_in > bytes && stats.frames_in == frames) {
+                self.node.handle(now, Input::Progress { conn });
+            }
+        }
+    }
+}
+
+impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
+    type Command = NodeCommand<C>;
+
+    fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
+        self.node.admit(now, remote)
+    }
+
+    fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {
+        self.take(now, event, net);
+    }
+
+    fn violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
+        self.take_violation(now, conn, error, net);
     }
 
     fn deadline(&self) -> Option<Instant> {

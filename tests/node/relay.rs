@@ -7,7 +7,7 @@ use spacetime_network::chain::Transaction;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Event};
 use spacetime_network::time::UnixTime;
-use spacetime_network::wire::message::{BlockAccepted, ProofSubmission};
+use spacetime_network::wire::message::{BlockAccepted, Heartbeat, ProofSubmission, TxPoolRequest};
 use spacetime_network::wire::{Hash, Kind, Message};
 
 use crate::world::World;
@@ -190,4 +190,61 @@ fn a_chain_that_is_mined_as_fast_as_it_can_does_not_make_its_peers_enemies() {
     world.advance(Duration::from_secs(60));
     assert_eq!(world.get(bob).chain().best().hash, tip);
     assert_eq!(world.count(bob, |e| matches!(e, Event::PeerDisconnected { .. })), 0);
+}
+
+/// Found by the simulator: a node that catches up hears of the newest block first from a peer that has it.
+#[test]
+fn a_block_that_came_too_early_does_not_go_back_to_who_sent_it() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let miner = world.node("miner", "10.0.0.2:8333", |_| {});
+    let blocks: Vec<Bytes> = (0..2)
+        .map(|_| {
+            let hash = world.mine(miner);
+            world.get(miner).chain().block(&hash).unwrap()
+        })
+        .collect();
+    let (early, other) = (world.peer(alice, "10.9.0.1:1", "early", 2), world.peer(alice, "10.8.0.1:1", "other", 2));
+    world.say(early, &Message::NewBlock(&blocks[1]));
+    assert_eq!(world.get(alice).chain().best().height, 0, "its parent is unknown");
+    world.say(other, &Message::NewBlock(&blocks[0]));
+    world.say(other, &Message::NewBlock(&blocks[1]));
+    assert_eq!(world.get(alice).chain().best().height, 2);
+    assert_eq!(world.hear_all(early), [Kind::NewBlock], "the first block, not the one it sent itself");
+}
+
+/// Found by the simulator: what waits for a peer's pace is forgotten when the peer has it from elsewhere.
+#[test]
+fn a_transaction_that_waits_for_a_peer_is_not_sent_once_the_peer_sent_it() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let slow = world.peer(alice, "10.9.0.1:1", "slow", 2);
+    for nonce in 0..400 {
+        world.command(alice, Command::SubmitTransaction(transaction(nonce)));
+    }
+    assert!(world.hear_all(slow).len() < 400, "some wait");
+    world.say(slow, &Message::Transaction(&transaction(399)));
+    world.advance(Duration::from_secs(60));
+    while let Some((kind, payload)) = world.hear(slow) {
+        assert!(kind != Kind::Transaction || payload != transaction(399), "it went back to its sender");
+    }
+}
+
+/// Found by the simulator: an answer to TxPoolRequest holds what waits for the asker's pace.
+#[test]
+fn a_transaction_that_waits_for_a_peer_is_not_sent_after_the_peer_asked_for_the_pool() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let slow = world.peer(alice, "10.9.0.1:1", "slow", 2);
+    for nonce in 0..400 {
+        world.command(alice, Command::SubmitTransaction(transaction(nonce)));
+    }
+    let at_once = world.hear_all(slow).len();
+    assert!(at_once < 400, "some wait");
+    world.say(slow, &Message::TxPoolRequest(TxPoolRequest { max: 1000, include_data: true }));
+    let answer = world.hear_all(slow);
+    assert_eq!(answer.len(), 401, "every transaction, and the list of them");
+    world.say(slow, &Message::Heartbeat(Heartbeat::Opaque(&[])));
+    world.advance(Duration::from_secs(60));
+    assert!(!world.hear_all(slow).contains(&Kind::Transaction), "none comes again");
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use spacetime_network::sim::Scenario;
 use spacetime_network::wire::Hash;
 
 use crate::value::{self, Endpoint, Exempt};
@@ -44,6 +45,12 @@ pub(crate) enum Command {
     /// Show the whole thing at work: several full nodes in one process
     #[command(after_help = "Example:\n  spacetime-node demo --nodes 5 --blocks 20")]
     Demo(DemoArgs),
+    /// Run many nodes over a virtual network, with faults, and check what must hold
+    #[command(after_help = "Examples:\n  spacetime-node simulate --seed 7 --faults full --trace run.txt\n  \
+                            spacetime-node simulate --seeds 1000 --nodes 8 --minutes 2 --faults full\n  \
+                            spacetime-node simulate --nodes 1000 --minutes 10 --faults none --plot spread.svg\n\n\
+                            The same seed and options in the same binary are the same run: its hash says so.")]
+    Simulate(SimulateArgs),
     /// Measure round trips to a running node
     #[command(after_help = "Example:\n  spacetime-node ping 192.0.2.7:8333 --count 10 --interval 500ms")]
     Ping(PingArgs),
@@ -209,6 +216,48 @@ pub(crate) struct DemoArgs {
     pub(crate) keep: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Decides everything that happens [default: one that the clock gives]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Runs this many seeds, from --seed upwards, and keeps those that fail in a file
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// File that seeds which fail are added to
+    #[arg(long, default_value = "failed-seeds.txt", value_name = "FILE")]
+    pub(crate) failures: PathBuf,
+    /// Honest nodes
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000))]
+    pub(crate) nodes: u32,
+    /// Simulated minutes with faults; three more follow without
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) minutes: u32,
+    /// How much goes wrong
+    #[arg(long, value_enum, default_value_t = FaultLevel::Light, value_name = "LEVEL")]
+    pub(crate) faults: FaultLevel,
+    /// A situation with a name, on top of the faults
+    #[arg(long, value_name = "NAME", value_parser = value::scenario)]
+    pub(crate) scenario: Option<Scenario>,
+    /// Write what happened to this file, a line each; of one seed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Draw how fast blocks reached the nodes to this file, as SVG; of one seed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+/// How much goes wrong in a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FaultLevel {
+    /// Nothing: the network is slow and that is all
+    None,
+    /// Resets, clogs, short reads and writes, restarts
+    Light,
+    /// Everything, attackers and corrupted bytes too
+    Full,
 }
 
 /// What all questions to a running node share.

@@ -4,6 +4,7 @@
 //! cli, settings, value    what was asked for
 //! run, demo, sync         full nodes           node_thread, miner, event_log, signals, limits
 //! client                  questions to a node
+//! simulate                many nodes on a virtual network
 //! inspect                 a data directory     data_dir, key, peers_file
 //! failure, panics, output, logging             what is said, and where
 //! ```
@@ -29,6 +30,7 @@ mod peers_file;
 mod run;
 mod settings;
 mod signals;
+mod simulate;
 mod sync;
 mod tip_signal;
 mod value;
@@ -64,6 +66,7 @@ fn obey(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Ping(args) => client::ping(&args),
         Command::Peers(args) => client::peers(&args),
         Command::Headers(args) => client::headers(&args),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use spacetime_network::sim::Scenario;
 
 use crate::failure::Failure;
 
@@ -117,6 +118,14 @@ pub(crate) fn account(text: &str) -> Result<String, String> {
         return Err("a name has 1 to 128 bytes and no control characters".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// The name of a simulated situation.
+pub(crate) fn scenario(text: &str) -> Result<Scenario, String> {
+    Scenario::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Scenario::ALL.iter().map(|scenario| scenario.name()).collect();
+        format!("there is none of that name; there are {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]

@@ -111,9 +111,19 @@ impl<C: Chain> Node<C> {
     fn is_old(&mut self, now: Now, id: Hash, from: Option<ConnId>) -> bool {
         let old = self.seen.contains(now.at, &id);
         if old {
-            self.relay.learned(from, id);
+            self.has_it(from, id);
         }
         old
+    }
+
+    /// Notes that a peer has an object; if it was waiting to be sent there, it waits no longer.
+    fn has_it(&mut self, conn: Option<ConnId>, id: Hash) {
+        self.relay.learned(conn, id);
+        if let Some(peer) = conn.and_then(|conn| self.sessions.get_mut(&conn)).and_then(|s| s.peer_mut())
+            && let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id)
+        {
+            peer.waiting.remove(at);
+        }
     }
 
     fn judge(&mut self, now: Now, verdict: Verdict, object: Pending) {
@@ -139,15 +149,20 @@ impl<C: Chain> Node<C> {
             }
             Verdict::Known => {
                 self.seen.mark(now.at, id, from);
-                self.relay.learned(from, id);
+                self.has_it(from, id);
             }
             Verdict::Orphan { .. } => match from {
                 Some(conn) if kind == Kind::NewBlock => {
+                    // It has the block, though we cannot judge it yet: when it comes from another, it must not go back.
+                    self.relay.learned(from, id);
                     self.sync.peer_announced(now, conn, None, Some(id), &self.chain);
                 }
                 _ => self.refuse_softly(from, kind, "its parent is unknown"),
             },
-            Verdict::Ignored(why) => self.refuse_softly(from, kind, why),
+            Verdict::Ignored(why) => {
+                self.has_it(from, id);
+                self.refuse_softly(from, kind, why);
+            }
             Verdict::Invalid(rejection) => self.refuse(now, from, kind, rejection.why),
             Verdict::Pending(ticket) => {
                 self.pending_bytes = self.pending_bytes.saturating_add(payload.len());

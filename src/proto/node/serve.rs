@@ -155,6 +155,13 @@ impl<C: Chain> Node<C> {
                 self.send_at(Kind::TxPool.priority(), conn, Kind::Transaction, transaction);
             }
             ids.truncate(sent);
+            // What waited for the peer's pace has gone there now.
+            if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
+                && !peer.waiting.is_empty()
+            {
+                let told: BTreeSet<&Hash> = ids.iter().collect();
+                peer.waiting.retain(|id| !told.contains(id));
+            }
         }
         self.send(conn, &Message::TxPool(ids));
     }

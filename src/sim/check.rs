@@ -1,0 +1,122 @@
+//! The invariants: what must hold after every event, and what must hold once the faults have stopped.
+//!
+//! Each counts how often it was checked, for one that never was proves nothing. The first that is broken ends the run.
+
+use core::fmt;
+
+use crate::time::Instant;
+
+macro_rules! invariants {
+    ($($name:ident = $text:literal;)*) => {
+        /// One thing that must hold.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Invariant { $(#[doc = $text] $name,)* }
+
+        impl Invariant {
+            /// All of them.
+            pub const ALL: &'static [Invariant] = &[$(Invariant::$name,)*];
+
+            /// Its name: the letter and number of the test plan.
+            pub const fn name(self) -> &'static str {
+                match self { $(Invariant::$name => stringify!($name),)* }
+            }
+
+            /// What it says.
+            pub const fn text(self) -> &'static str {
+                match self { $(Invariant::$name => $text,)* }
+            }
+        }
+    };
+}
+
+invariants! {
+    S1 = "an event causes a bounded number of outputs";
+    S2 = "frames are delivered as they were sent, in order within their priority, none after the close";
+    S3 = "every connection opens once and closes once";
+    S5 = "connections and queues stay within their limits";
+    S7 = "at most one connection to one node id";
+    S9 = "no honest node is blacklisted by an honest node while no byte is corrupted";
+    S11 = "no object goes back to its sender, nor twice to one peer within five minutes";
+    S12 = "the chain's work never decreases";
+    S16 = "timers are not early, and a tick leaves no deadline in the past";
+    L1 = "every honest node has two connections, and a path to every other honest node, within 60 s";
+    L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
+    L3 = "a transaction reaches every honest node within 10 s";
+    L5 = "a dead connection is closed in time";
+    L8 = "queues are empty and the loops sleep again";
+}
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub invariant: Invariant,
+    /// When, in simulated time since the start.
+    pub at: Instant,
+    /// In which event, counted from 1.
+    pub event: u64,
+    /// At which node.
+    pub node: u32,
+    /// What was found.
+    pub found: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.at.as_nanos() as f64 / 1e9;
+        write!(
+            f,
+            "{} is broken at node {}, {seconds:.3} s, event {}: {}; the rule: {}",
+            self.invariant.name(),
+            self.node,
+            self.event,
+            self.found,
+            self.invariant.text()
+        )
+    }
+}
+
+/// The counts, and the first failure.
+#[derive(Debug)]
+pub(super) struct Check {
+    counts: [u64; Invariant::ALL.len()],
+    pub(super) failure: Option<Failure>,
+    /// Number of the event under way.
+    pub(super) event: u64,
+    pub(super) at: Instant,
+}
+
+impl Check {
+    pub(super) fn new() -> Self {
+        Check { counts: [0; Invariant::ALL.len()], failure: None, event: 0, at: Instant::ZERO }
+    }
+
+    /// Counts a check; `found` is asked only when it failed.
+    pub(super) fn that(&mut self, invariant: Invariant, node: u32, holds: bool, found: impl FnOnce() -> String) {
+        self.counts[invariant as usize] += 1;
+        if !holds && self.failure.is_none() {
+            self.failure = Some(Failure { invariant, at: self.at, event: self.event, node, found: found() });
+        }
+    }
+
+    pub(super) fn counts(&self) -> Vec<(Invariant, u64)> {
+        Invariant::ALL.iter().map(|invariant| (*invariant, self.counts[*invariant as usize])).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_stands_and_every_check_counts() {
+        let mut check = Check::new();
+        check.that(Invariant::S2, 1, true, || unreachable!());
+        check.that(Invariant::S2, 2, false, || "first".to_owned());
+        check.that(Invariant::L1, 3, false, || "second".to_owned());
+        assert_eq!(check.failure.as_ref().unwrap().found, "first");
+        assert!(check.failure.as_ref().unwrap().to_string().starts_with("S2 is broken at node 2"));
+        assert_eq!(check.counts()[1], (Invariant::S2, 2));
+    }
+}

@@ -1,0 +1,103 @@
+//! Situations with a name: the classic ways in which networks of this kind break.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::actor::Role;
+use crate::proto::Config;
+
+/// A situation with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// All but one of a victim's neighbours are attackers.
+    Eclipse,
+    /// The network falls into two halves and grows together again.
+    Partition,
+    /// Everybody joins in the same moment, and knows one node.
+    FlashCrowd,
+    /// Nine of ten nodes die at once and start again.
+    MassRestart,
+    /// Most connections move nothing for most of the time.
+    SlowMajority,
+    /// Attackers tell headers that are none.
+    HeaderSpam,
+    /// A newcomer knows seven attackers and one honest node.
+    OneHonest,
+    /// Half of the nodes speak version 1 only.
+    UpgradeSkew,
+}
+
+impl Scenario {
+    /// All, in the order of their names in the manual.
+    pub const ALL: [Scenario; 8] = [
+        Scenario::Eclipse,
+        Scenario::Partition,
+        Scenario::FlashCrowd,
+        Scenario::MassRestart,
+        Scenario::SlowMajority,
+        Scenario::HeaderSpam,
+        Scenario::OneHonest,
+        Scenario::UpgradeSkew,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scenario::Eclipse => "eclipse",
+            Scenario::Partition => "partition",
+            Scenario::FlashCrowd => "flash-crowd",
+            Scenario::MassRestart => "mass-restart",
+            Scenario::SlowMajority => "slow-majority",
+            Scenario::HeaderSpam => "header-spam",
+            Scenario::OneHonest => "one-honest",
+            Scenario::UpgradeSkew => "upgrade-skew",
+        }
+    }
+
+    /// The scenario of that name.
+    pub fn from_name(name: &str) -> Option<Scenario> {
+        Scenario::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+
+    /// How many attackers it has.
+    pub(super) fn actors(self, nodes: u32) -> u32 {
+        match self {
+            Scenario::Eclipse => 19,
+            Scenario::OneHonest => 7,
+            Scenario::HeaderSpam => nodes.div_ceil(4),
+            _ => 0,
+        }
+    }
+
+    /// What its attackers do.
+    pub(super) fn role(self, number: u32) -> Option<Role> {
+        match self {
+            Scenario::Eclipse if number.is_multiple_of(2) => Some(Role::Staller),
+            Scenario::Eclipse => Some(Role::Withholder),
+            Scenario::HeaderSpam => Some(Role::Liar),
+            _ => None,
+        }
+    }
+
+    /// Changes one node's settings.
+    pub(super) fn configure(
+        self,
+        index: u32,
+        nodes: u32,
+        actors: u32,
+        config: &mut Config,
+        seeds: &mut BTreeSet<SocketAddr>,
+        address: fn(u32) -> SocketAddr,
+    ) {
+        let victim = index + 1 == nodes;
+        match self {
+            Scenario::Eclipse | Scenario::OneHonest if victim => {
+                *seeds = (nodes..nodes + actors).map(address).collect();
+                seeds.insert(address(0));
+            }
+            Scenario::FlashCrowd if index > 0 => *seeds = BTreeSet::from([address(0)]),
+            Scenario::UpgradeSkew if index % 2 == 1 => config.version = 1,
+            _ => {}
+        }
+    }
+}

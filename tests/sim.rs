@@ -1,0 +1,70 @@
+//! The simulator as a test: many seeds, every scenario, and the proof that a seed is a run.
+
+use std::time::Duration;
+
+use spacetime_network::sim::{Faults, Options, Report, Scenario, run};
+
+fn options(seed: u64, faults: Faults) -> Options {
+    Options { seed, nodes: 8, chaos: Duration::from_secs(120), faults, scenario: None }
+}
+
+fn play(options: &Options) -> Report {
+    let report = run(options, None).unwrap();
+    if let Some(failure) = &report.failure {
+        panic!("{options:?}\n{failure}");
+    }
+    report
+}
+
+fn sweep(seeds: std::ops::Range<u64>, faults: Faults) {
+    let failures: Vec<String> = seeds
+        .filter_map(|seed| {
+            let failure = run(&options(seed, faults), None).unwrap().failure?;
+            Some(format!("--seed {seed} --nodes 8 --minutes 2 --faults {faults:?}: {failure}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn a_network_without_faults_keeps_every_invariant() {
+    sweep(0..20, Faults::None);
+}
+
+#[test]
+fn a_network_with_everyday_faults_keeps_every_invariant() {
+    sweep(1000..1080, Faults::Light);
+}
+
+#[test]
+fn a_network_with_every_fault_and_attackers_keeps_every_invariant() {
+    sweep(2000..2100, Faults::Full);
+}
+
+#[test]
+fn every_scenario_ends_well() {
+    for scenario in Scenario::ALL {
+        let report = play(&Options { scenario: Some(scenario), ..options(1, Faults::None) });
+        assert!(report.height > 0, "{}", scenario.name());
+        assert_eq!(Scenario::from_name(scenario.name()), Some(scenario));
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_and_another_is_another() {
+    let first = run(&options(7, Faults::Full), None).unwrap();
+    let mut file = Vec::new();
+    let again = run(&options(7, Faults::Full), Some(&mut file)).unwrap();
+    assert_eq!((first.hash, first.lines, first.events), (again.hash, again.lines, again.events));
+    assert_eq!(file.iter().filter(|byte| **byte == b'\n').count() as u64, again.lines + 9, "nine lines of legend");
+    assert_ne!(run(&options(8, Faults::Full), None).unwrap().hash, first.hash);
+}
+
+#[test]
+fn every_invariant_is_really_checked() {
+    let report = play(&options(1, Faults::Light));
+    for (invariant, count) in &report.checks {
+        let rare = matches!(invariant.name(), "S9");
+        assert!(*count > 0 || rare, "{} was never checked", invariant.name());
+    }
+}
