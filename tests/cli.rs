@@ -323,3 +323,22 @@ fn the_demo_ends_with_one_chain_on_every_node() {
         assert_eq!((&chain["balances"]["alice"], &chain["balances"]["bob"]), (&(-5).into(), &3.into()));
     }
 }
+
+#[test]
+fn a_simulation_takes_its_seed_from_the_command_line_alone() {
+    let file = tempfile::tempdir().unwrap();
+    let config = file.path().join("node.toml");
+    std::fs::write(&config, "seed = [\"192.0.2.1:8333\"]\n").unwrap();
+    let mut command =
+        program(&["simulate", "--nodes", "2", "--minutes", "1", "--faults", "none", "--seed", "3", "--config"])
+            .path(&config)
+            .into_command();
+    let done = command.env("SPACETIME_NODE_SEED", "192.0.2.1:8333").output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(text.contains('3') && text.contains("hash"), "{text}");
+    // The same seed again, in a process of its own: the same hash.
+    let again = program(&["simulate", "--nodes", "2", "--minutes", "1", "--faults", "none", "--seed", "3"]).run();
+    let hash = |text: &str| text.lines().find(|line| line.contains("hash")).map(str::to_owned);
+    assert_eq!(hash(&again.stdout), hash(&text));
+}

@@ -221,7 +221,8 @@ pub(crate) struct DemoArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// Decides everything that happens [default: one that the clock gives]
-    #[arg(long, value_name = "N")]
+    // Not from the environment or a file: there the name means the addresses that `run` asks for peers.
+    #[arg(long, value_name = "N", hide_env = true)]
     pub(crate) seed: Option<u64>,
     /// Runs this many seeds, from --seed upwards, and keeps those that fail in a file
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -65,8 +65,9 @@ pub(crate) fn definition() -> clap::Command {
     with_environment(Cli::command()).mut_subcommands(with_environment)
 }
 
+/// The flag's name in the environment and in a file. A flag that hides its environment variable has neither.
 fn flag_name(arg: &Arg) -> Option<&str> {
-    arg.get_long().filter(|name| !ONLY_ON_THE_COMMAND_LINE.contains(name))
+    arg.get_long().filter(|_| !arg.is_hide_env_set()).filter(|name| !ONLY_ON_THE_COMMAND_LINE.contains(name))
 }
 
 fn is_switch(arg: &Arg) -> bool {
