@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::check::Invariant;
-use super::net::{Air, Event, PipeId, Side};
+use super::net::{Air, Event, PipeId, Side, Stream};
 use super::port::{Life, Notice, Port, PortLimits, digest};
 use super::trace::{What, fnv};
 use crate::chain::{Miner, Params, ReferenceChain, Transaction};
@@ -546,13 +546,9 @@ fn delivered(air: &mut Air<'_>, id: PipeId, side: Side, host: u32, hash: u64) {
         return;
     }
     let stream = &mut pipe.streams[side as usize];
-    let mut paid = false;
-    for line in &mut stream.owed {
-        if line.front() == Some(&hash) {
-            line.pop_front();
-            paid = true;
-            break;
-        }
+    let mut paid = pay(stream, hash);
+    while !paid && untangle(stream) {
+        paid = pay(stream, hash);
     }
     if !paid && stream.lossy {
         for line in &mut stream.owed {
@@ -564,4 +560,30 @@ fn delivered(air: &mut Air<'_>, id: PipeId, side: Side, host: u32, hash: u64) {
         }
     }
     air.check.that(Invariant::S2, host, paid, || "a frame that was not sent, or not in this order".to_owned());
+}
+
+/// Takes a frame from the front of the line that owes it.
+fn pay(stream: &mut Stream, hash: u64) -> bool {
+    let Some(rank) = stream.owed.iter().position(|line| line.front() == Some(&hash)) else { return false };
+    if let Some(line) = stream.owed.get_mut(rank) {
+        line.pop_front();
+    }
+    if stream.owed.iter().any(|line| line.contains(&hash)) {
+        stream.twins.push((hash, rank));
+    }
+    true
+}
+
+/// Moves a payment to the twin that it was for: the one at the front of its line. False when there is none.
+fn untangle(stream: &mut Stream) -> bool {
+    let fronts = |twin: &(u64, usize)| stream.owed.iter().any(|line| line.front() == Some(&twin.0));
+    let Some(at) = stream.twins.iter().position(fronts) else { return false };
+    let (hash, paid) = stream.twins.swap_remove(at);
+    if let Some(line) = stream.owed.iter_mut().find(|line| line.front() == Some(&hash)) {
+        line.pop_front();
+    }
+    if let Some(line) = stream.owed.get_mut(paid) {
+        line.push_front(hash);
+    }
+    true
 }

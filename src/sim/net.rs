@@ -107,6 +107,9 @@ pub(super) struct Stream {
     pub(super) spoiled: bool,
     /// Frames that were queued and not yet delivered, by priority; kept for writers that are nodes.
     pub(super) owed: [VecDeque<u64>; 4],
+    /// Frames that were taken from the line of this rank though another line owed an equal one: a transaction that was
+    /// passed on and then handed out with the pool. Which of the two came is only known by what comes next.
+    pub(super) twins: Vec<(u64, usize)>,
     /// The writer's queue dropped frames, so some that are owed never come.
     pub(super) lossy: bool,
 }
@@ -126,6 +129,7 @@ impl Stream {
             eof: false,
             spoiled: false,
             owed: Default::default(),
+            twins: Vec::new(),
             lossy: false,
         }
     }
