@@ -110,7 +110,7 @@ impl SendBudgets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[must_use]
 pub enum Charge {
-    /// Within the quota.
+    /// Within the rate.
     Ok,
     /// Above it: drop the message and count it.
     Over,
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_other_rules_bound_have_no_quota() {
+    fn answers_that_other_rules_bound_have_no_rate() {
         let mut budgets = PeerBudgets::new(&MessageRates::default(), false);
         for _ in 0..100_000 {
             assert_eq!(budgets.charge(Instant::ZERO, Kind::Block), Charge::Ok);
