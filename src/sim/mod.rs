@@ -14,6 +14,8 @@
 //! | `scenario` | situations with a name |
 //! | `check` | what must hold |
 //! | `trace` | what happened, and the hash that proves it |
+//! | `timing` | how long things took to reach everybody |
+//! | `table` | what a few fixed runs took, as a table to compare |
 //! | `run` | one run, from a seed to a report |
 //! | `whole` | what must hold once the faults have stopped |
 // Indices here are the simulator's own, never a remote's; one that is wrong must stop the run.
@@ -27,10 +29,12 @@ mod net;
 mod port;
 mod run;
 mod scenario;
+pub mod table;
+mod timing;
 mod trace;
 mod whole;
 
 pub use check::{Failure, Invariant};
-pub use fault::Faults;
+pub use fault::{Class, Faults, Plan, PlanError};
 pub use run::{HEALING, Options, Report, run};
 pub use scenario::Scenario;

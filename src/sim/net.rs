@@ -14,6 +14,7 @@ use slab::Slab;
 
 use super::check::Check;
 use super::fault::Rates;
+use super::timing::Timing;
 use super::trace::Trace;
 use crate::id::ConnId;
 use crate::rng::Rng;
@@ -183,6 +184,8 @@ pub(super) struct Air<'w> {
     pub(super) born: BTreeMap<Hash, Instant>,
     /// How long each block took to each node that got it.
     pub(super) spread: Vec<Duration>,
+    /// How long payments took, and the newcomer.
+    pub(super) timing: Timing,
     /// The most work of any honest node's chain.
     pub(super) heaviest: u128,
 }
@@ -241,6 +244,7 @@ impl<'w> Air<'w> {
             honest: 0,
             born: BTreeMap::new(),
             spread: Vec::new(),
+            timing: Timing::default(),
             heaviest: 0,
         }
     }
@@ -275,10 +279,11 @@ impl<'w> Air<'w> {
 
     /// The time of one packet on its way.
     fn latency(&mut self) -> Duration {
-        let mean = self.rates.latency_mean.as_nanos() as f64;
-        // 1 - u is never zero, so the logarithm is finite.
-        let unit = 1.0 - (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        self.rates.latency_min + Duration::from_nanos((-unit.ln() * mean) as u64)
+        let (time, lost) = self.rates.latency(&mut self.rng);
+        if lost {
+            self.count("lost packet");
+        }
+        time
     }
 
     pub(super) fn pipe(&self, id: PipeId) -> Option<&Pipe> {

@@ -15,7 +15,8 @@ use super::host::Host;
 use super::net::{Air, End, Event, Partition, PipeId, Side};
 use super::port::PortLimits;
 use super::scenario::Scenario;
-use super::trace::{Trace, What};
+use super::timing;
+use super::trace::{NOBODY, Trace, What};
 use crate::chain::{Params, ReferenceChain};
 use crate::link::OutboxLimits;
 use crate::proto::Config;
@@ -85,6 +86,11 @@ pub struct Report {
     pub checks: Vec<(Invariant, u64)>,
     /// How long each block took to each node.
     pub spread: Vec<Duration>,
+    /// How long each transaction took to each node, while the faults lasted and after.
+    pub payments: Vec<Duration>,
+    /// How long the newcomer took from its start to the block that was the best when it started; `None` without one, and
+    /// when it never got there.
+    pub caught_up: Option<Duration>,
     /// The invariant that did not hold.
     pub failure: Option<Failure>,
 }
@@ -95,8 +101,21 @@ pub struct Report {
 ///
 /// When the trace cannot be written.
 pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Report> {
-    let mut world = World::new(options, Trace::new(trace));
+    finish(World::new(options, Trace::new(trace)), options)
+}
+
+/// Runs the first phase alone, to measure what happens under faults.
+pub(super) fn chaos_only(options: &Options) -> io::Result<Report> {
+    let mut world = World::new(options, Trace::new(None));
+    world.heals = false;
+    finish(world, options)
+}
+
+fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
     world.play();
+    if let Some(failure) = &world.air.check.failure {
+        world.air.trace.broken(failure);
+    }
     let air = &mut world.air;
     if let Some(error) = air.trace.take_error() {
         return Err(error);
@@ -115,6 +134,8 @@ pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Repor
         injected: core::mem::take(&mut air.injected),
         checks: air.check.counts(),
         spread: core::mem::take(&mut air.spread),
+        payments: core::mem::take(&mut air.timing.payments),
+        caught_up: air.timing.caught_up(),
         failure: air.check.failure.take(),
     })
 }
@@ -126,6 +147,8 @@ pub(super) struct World<'w> {
     pub(super) rng: Rng,
     pub(super) chaos: Duration,
     pub(super) healed: bool,
+    /// There is a second phase.
+    heals: bool,
     pub(super) scenario: Option<Scenario>,
     /// The transaction that everybody must hear of.
     pub(super) paid: Option<Hash>,
@@ -143,17 +166,13 @@ fn address(index: u32) -> SocketAddr {
 impl<'w> World<'w> {
     fn new(options: &Options, trace: Trace<'w>) -> Self {
         let mut rng = Rng::from_seed(options.seed);
-        let rates = Rates::draw(&mut Rng::from_seed(rng.next_u64()), options.faults);
+        let plan = options.faults.plan(options.seed);
+        let rates = Rates::of(&plan);
         let mut air = Air::new(Rng::from_seed(rng.next_u64()), rates, trace);
-        // Every choice is drawn, whether it counts or not, so that options do not move each other's choices.
-        let (small, crowd, bad) = (rng.chance(3, 10), rng.chance(2, 3), rng.below(51));
         let nodes = options.nodes.max(2);
-        let actor_count = match (options.faults, options.scenario) {
-            (_, Some(scenario)) => scenario.actors(nodes),
-            (Faults::Full, None) if crowd && !small => (u64::from(nodes) * bad / 100) as u32,
-            _ => 0,
-        };
-        let small = small && options.faults != Faults::None && options.scenario.is_none();
+        let planned = (u64::from(nodes) * plan.actors / 100) as u32;
+        let actor_count = options.scenario.and_then(|scenario| scenario.actors(nodes)).unwrap_or(planned);
+        let small = plan.small_limits > 0 && options.scenario.is_none();
         let params = Params::new(1, 50).unwrap_or_default();
         let genesis = ReferenceChain::memory(params).genesis();
         let mut limits = PortLimits {
@@ -167,6 +186,8 @@ impl<'w> World<'w> {
             air.count("small limits");
         }
         let mut hosts = Vec::new();
+        let history = options.scenario.map_or(0, Scenario::history);
+        let (written, blocks) = (air.clocks(0).unix, timing::history(params, history, air.clocks(0).unix));
         for index in 0..nodes {
             let mut config = Config {
                 node_id: format!("n{index:05}"),
@@ -188,9 +209,15 @@ impl<'w> World<'w> {
                 scenario.configure(index, nodes, actor_count, &mut config, &mut seeds, address);
             }
             config.seeds = seeds.into_iter().collect();
-            hosts.push(Host::new(index, address(index), config, limits, params, rng.next_u64()));
+            let mut host = Host::new(index, address(index), config, limits, params, rng.next_u64());
+            let is_newcomer = options.scenario == Some(Scenario::Newcomer) && index + 1 == nodes;
+            if let Some(chain) = host.stored().filter(|_| !is_newcomer) {
+                timing::load(chain, written, &blocks);
+            }
+            hosts.push(host);
             let start = match options.scenario {
                 Some(Scenario::FlashCrowd) if index > 0 => Duration::from_secs(20),
+                Some(Scenario::Newcomer) if is_newcomer => options.chaos / 3,
                 _ => Duration::from_millis(u64::from(index.min(300)) * 20 + rng.below(500)),
             };
             air.after(start, Event::Start(index));
@@ -215,6 +242,7 @@ impl<'w> World<'w> {
             air.sides.push(0);
         }
         air.honest = nodes;
+        air.trace.set_honest(nodes);
         let end = Instant::ZERO + options.chaos;
         for (number, wait) in [
             (HEAL, Duration::ZERO),
@@ -237,6 +265,7 @@ impl<'w> World<'w> {
             rng,
             chaos: options.chaos,
             healed: false,
+            heals: true,
             scenario: options.scenario,
             paid: None,
             ended: false,
@@ -255,6 +284,10 @@ impl<'w> World<'w> {
         match event {
             Event::Wake(host) => self.on_wake(host, event),
             Event::Start(host) => {
+                if self.scenario == Some(Scenario::Newcomer) && host as usize + 1 == self.hosts.len() {
+                    let heights = self.hosts.iter().filter_map(Host::node).map(|node| node.chain().best().height);
+                    self.air.timing.joins(host, heights.max().unwrap_or(0), self.air.now);
+                }
                 if let Some(host) = self.hosts.get_mut(host as usize) {
                     host.start(&mut self.air);
                 }
@@ -371,7 +404,7 @@ impl<'w> World<'w> {
             let air = &mut self.air;
             air.count(fault);
             let host = air.pipe(id).map_or(0, |pipe| pipe.ends[side as usize].host);
-            air.trace.note(air.now, host, What::Fault, fault.len() as u64, u64::from(id.index));
+            air.trace.fault(air.now, host, fault, Some(id.index));
             match fault {
                 "clog" => {
                     let length = Duration::from_millis(1 << air.rng.below(14));
@@ -398,7 +431,7 @@ impl<'w> World<'w> {
             let air = &mut self.air;
             let Some(host) = air.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at)) else { continue };
             air.count(fault);
-            air.trace.note(air.now, host.index, What::Fault, fault.len() as u64, 0);
+            air.trace.fault(air.now, host.index, fault, None);
             match fault {
                 "kill" => {
                     let silently = air.rng.chance(3, 10);
@@ -472,8 +505,9 @@ impl<'w> World<'w> {
             }
             let one_way = air.rng.chance(1, 3);
             air.parted = Some(if one_way { Partition::OneWay } else { Partition::Both });
-            air.count(if one_way { "one-way partition" } else { "partition" });
-            air.trace.note(air.now, 0, What::Fault, 100, u64::from(one_way));
+            let fault = if one_way { "one-way partition" } else { "partition" };
+            air.count(fault);
+            air.trace.fault(air.now, NOBODY, fault, None);
         }
         if air.rng.chance(rates.swizzle * 10, 1_000_000) {
             air.count("swizzle-clog");
@@ -495,6 +529,7 @@ impl<'w> World<'w> {
 
     fn milestone(&mut self, number: u8) {
         match number {
+            HEAL if !self.heals => self.ended = true,
             HEAL => {
                 self.healed = true;
                 self.air.trace.note(self.air.now, 0, What::Heal, 0, 0);
