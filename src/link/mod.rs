@@ -7,10 +7,20 @@
 //! Nothing here knows a socket, a clock or what a frame means. The caller lends the bytes it read, says what time it is
 //! and passes a closure that writes.
 
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub mod identity;
 pub mod inbox;
 pub mod outbox;
 pub mod pool;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+mod provider;
 pub mod secure;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub mod tls;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub mod trust;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+mod verify;
 
 #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
 mod channel;
