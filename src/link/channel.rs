@@ -20,9 +20,9 @@ use super::outbox::{Flush, Outbox, Progress};
 use super::pool::Pool;
 use super::sealing::{Sealing, Slices};
 use super::session::{End, Opened, Session};
-use super::tls::{Tls, fault};
+use super::tls::{Tls, fault_of};
 use crate::close::TlsFault;
-use crate::id::VerifiedId;
+use crate::id::{Direction, VerifiedId};
 use crate::limits::HANDSHAKE_BYTES;
 use crate::link::inbox::append;
 use crate::time::Instant;
@@ -58,6 +58,7 @@ pub struct Channel {
 struct Handshake {
     tls: Tls,
     remote: SocketAddr,
+    direction: Direction,
     received: usize,
     said: usize,
 }
@@ -73,24 +74,16 @@ impl fmt::Debug for Channel {
 }
 
 impl Channel {
-    pub(super) fn client(tls: &Tls, remote: SocketAddr) -> Result<Self, TlsFault> {
-        let (config, name) = tls.client(remote);
-        let session = Session::client(config, name).map_err(|error| fault(&error))?;
-        let mut channel = Channel::new(session, tls, remote);
-        // The hello, which answers nothing.
-        channel.step(&mut [], &mut |_| false);
-        Ok(channel)
-    }
-
-    pub(super) fn server(tls: &Tls, remote: SocketAddr) -> Result<Self, TlsFault> {
-        let session = Session::server(tls.server()).map_err(|error| fault(&error))?;
-        Ok(Channel::new(session, tls, remote))
-    }
-
-    fn new(session: Session, tls: &Tls, remote: SocketAddr) -> Self {
-        Channel {
-            session,
-            handshake: Some(Box::new(Handshake { tls: tls.clone(), remote, received: 0, said: 0 })),
+    pub(super) fn new(tls: &Tls, remote: SocketAddr, direction: Direction) -> Result<Self, TlsFault> {
+        let session = if direction.is_outbound() {
+            let (config, name) = tls.client(remote);
+            Session::client(config, name)
+        } else {
+            Session::server(tls.server())
+        };
+        let mut channel = Channel {
+            session: session.map_err(|error| tls.fault(remote, &error))?,
+            handshake: Some(Box::new(Handshake { tls: tls.clone(), remote, direction, received: 0, said: 0 })),
             identity: None,
             tail: Vec::new(),
             whole: 0,
@@ -102,7 +95,12 @@ impl Channel {
             end: None,
             deaf: false,
             goodbye: false,
+        };
+        // Who dialed speaks first.
+        if direction.is_outbound() {
+            channel.step(&mut [], &mut |_| false);
         }
+        Ok(channel)
     }
 
     pub(super) fn is_securing(&self) -> bool {
@@ -212,7 +210,13 @@ impl Channel {
             End::More => {}
             End::Closed => self.end = Some(Ok(())),
             End::Refused => self.deaf = true,
-            End::Failed(error) => self.fail(fault(&error)),
+            End::Failed(error) => {
+                let fault = match &self.handshake {
+                    Some(handshake) => handshake.tls.fault(handshake.remote, &error),
+                    None => fault_of(&error),
+                };
+                self.fail(fault);
+            }
         }
         let said = self.out.len().saturating_sub(before);
         if self.handshake.is_some() {
@@ -229,16 +233,19 @@ impl Channel {
     /// `said` more bytes of the handshake are on their way; it may be done.
     fn shake(&mut self, said: usize) {
         let Some(handshake) = &mut self.handshake else { return };
+        if matches!(self.end, Some(Err(_))) {
+            return;
+        }
         handshake.said = handshake.said.saturating_add(said);
         let verdict = if handshake.said > HANDSHAKE_BYTES {
             Err(TlsFault::HandshakeTooLarge)
         } else if self.session.is_handshaking() {
             return;
         } else {
-            handshake.tls.verified(handshake.remote, self.session.certificates())
+            let Handshake { tls, remote, direction, .. } = &**handshake;
+            tls.verified(*remote, *direction, self.session.protocol(), self.session.certificates())
         };
         match verdict {
-            _ if matches!(self.end, Some(Err(_))) => {}
             Ok(identity) => {
                 self.identity = Some(identity);
                 self.handshake = None;

@@ -18,6 +18,8 @@ use crate::time::Instant;
 #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
 use super::{channel::Channel, tls::Tls};
 #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+use crate::id::Direction;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
 use std::net::SocketAddr;
 
 /// The security layer of one connection.
@@ -44,24 +46,14 @@ macro_rules! either {
 }
 
 impl Stage {
-    /// TLS as the side that dialed `remote`. The hello is queued.
+    /// TLS with `remote`. If we dialed, the hello is queued.
     ///
     /// # Errors
     ///
-    /// Settings with which no handshake can begin.
+    /// The library can not begin a handshake with these settings.
     #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-    pub fn client(tls: &Tls, remote: SocketAddr) -> Result<Self, TlsFault> {
-        Channel::client(tls, remote).map(|channel| Stage::Tls(Box::new(channel)))
-    }
-
-    /// TLS as the side that `remote` dialed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Stage::client`].
-    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-    pub fn server(tls: &Tls, remote: SocketAddr) -> Result<Self, TlsFault> {
-        Channel::server(tls, remote).map(|channel| Stage::Tls(Box::new(channel)))
+    pub fn tls(tls: &Tls, remote: SocketAddr, direction: Direction) -> Result<Self, TlsFault> {
+        Channel::new(tls, remote, direction).map(|channel| Stage::Tls(Box::new(channel)))
     }
 
     /// True when bytes pass as they are.

@@ -75,6 +75,11 @@ impl Session {
         self.common().peer_certificates().unwrap_or_default()
     }
 
+    /// The protocol that both speak inside (ALPN).
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        self.common().alpn_protocol()
+    }
+
     /// Opens the whole records at the front of `input` and shows their plaintext to `take`, which answers whether it wants
     /// more. What is left of `input` must come first next time, unchanged.
     pub(super) fn open(&mut self, input: &mut [u8], out: &mut Vec<u8>, take: &mut dyn FnMut(&[u8]) -> bool) -> Opened {
