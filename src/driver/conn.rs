@@ -3,9 +3,8 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-
 use super::config::Config;
+use super::system::Stream;
 use crate::close::CloseReason;
 use crate::id::DialId;
 use crate::link::Link;
@@ -34,7 +33,7 @@ pub(super) struct Dialing {
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) generation: u32,
     pub(super) life: Life,
     pub(super) flags: Flags,
@@ -76,7 +75,7 @@ pub(super) struct Counters {
 }
 
 impl Conn {
-    pub(super) fn new(stream: TcpStream, life: Life, rules: &'static FrameRules) -> Self {
+    pub(super) fn new(stream: Stream, life: Life, rules: &'static FrameRules) -> Self {
         Conn {
             stream,
             generation: 0,

@@ -8,11 +8,10 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-
 use super::conn::{Conn, Dialing, Life};
 use super::errno::dial_reason;
 use super::net::Net;
+use super::system::Stream;
 use super::{Driver, Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction};
@@ -29,7 +28,7 @@ impl Net {
         }
         let until = self.now.at + timeout;
         let life = Life::Connecting(Box::new(Dialing { dial, remote, until }));
-        let started = TcpStream::connect(remote).and_then(|stream| {
+        let started = self.system.connect(remote).and_then(|stream| {
             let conn = Conn::new(stream, life, self.config.rules);
             self.insert(conn)
         });
@@ -59,8 +58,8 @@ impl<P: Protocol> Driver<P> {
                 return false;
             }
         };
-        // Without it the kernel holds small frames back for up to 40 ms; a socket that refuses is about to fail anyway.
-        let _ = conn.stream.set_nodelay(true);
+        // A socket that refuses is about to fail anyway.
+        let _ = conn.stream.set_nodelay();
         conn.life = Life::Open;
         conn.flags.writable = true;
         net.count_opened();
@@ -71,7 +70,7 @@ impl<P: Protocol> Driver<P> {
 }
 
 /// Our address and the peer's, once connected.
-fn ends(stream: &TcpStream) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+fn ends(stream: &Stream) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }

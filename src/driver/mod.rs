@@ -13,7 +13,6 @@
 //! comes back into the protocol before it returns.
 
 mod buffer;
-mod clock;
 mod config;
 mod conn;
 mod dial;
@@ -25,6 +24,8 @@ mod net;
 mod read;
 mod run;
 mod stats;
+#[cfg_attr(feature = "sim", allow(dead_code, reason = "the simulator moves onto it next"))]
+mod system;
 mod timer;
 
 pub mod node;
@@ -43,6 +44,9 @@ pub use handle::{Handle, HandleError};
 pub use net::{Net, SendOutcome};
 pub use run::Driver;
 pub use stats::{ConnStats, Totals};
+#[cfg(feature = "sim")]
+#[allow(unused_imports, reason = "the simulator moves onto it next")]
+pub(crate) use system::{Kernel, Readiness, SharedKernel, SocketId};
 
 /// What the loop tells a protocol.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::config::Config;
 use super::conn::{Conn, Life};
 use super::stats::{ConnStats, Totals};
+use super::system::System;
 use super::timer::{Due, Timers};
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId};
@@ -59,7 +59,7 @@ pub(super) enum Notice {
 ///
 /// Calls with a [`ConnId`] whose connection is gone do nothing, or say so.
 pub struct Net {
-    pub(super) registry: Registry,
+    pub(super) system: System,
     pub(super) config: Config,
     pub(super) now: Now,
     pub(super) conns: Slab<Conn>,
@@ -96,9 +96,9 @@ impl fmt::Debug for Net {
 }
 
 impl Net {
-    pub(super) fn new(config: Config, registry: Registry, now: Now) -> Self {
+    pub(super) fn new(config: Config, system: System, now: Now) -> Self {
         Net {
-            registry,
+            system,
             config,
             now,
             conns: Slab::new(),
@@ -316,8 +316,7 @@ impl Net {
     pub(super) fn insert(&mut self, mut conn: Conn) -> io::Result<ConnId> {
         let entry = self.conns.vacant_entry();
         let index = u32::try_from(entry.key()).map_err(io::Error::other)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(&mut conn.stream, Token(entry.key()), interest)?;
+        self.system.register(&mut conn.stream, entry.key())?;
         if self.generations.len() <= entry.key() {
             self.generations.resize(entry.key() + 1, 0);
         }
@@ -345,7 +344,7 @@ impl Net {
             *generation = generation.wrapping_add(1);
         }
         // Closing the descriptor would do as much, but not before everyone who shares it has.
-        let _ = self.registry.deregister(&mut conn.stream);
+        let _ = self.system.deregister(&mut conn.stream);
         self.held = self.held.saturating_sub(conn.link.inbox.held());
         conn.link.clear(&mut self.pool);
         match conn.life {
