@@ -207,11 +207,7 @@ fn opened<Data>(
     (discard, step)
 }
 
-fn sealed<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    out: &mut Vec<u8>,
-    fill: &mut Fill<'_>,
-) -> Step {
+fn sealed<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut Vec<u8>, fill: &mut Fill<'_>) -> Step {
     match status.state {
         Err(error) => Step::Stop(End::Failed(error)),
         Ok(ConnectionState::WriteTraffic(mut traffic)) => match fill(&mut traffic, out) {
