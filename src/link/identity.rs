@@ -47,7 +47,7 @@ impl Identity {
     /// The operating system gives no randomness.
     pub fn generate_pkcs8() -> Result<Vec<u8>, TlsError> {
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|_| TlsError::Randomness)?;
+        provider().secure_random.fill(&mut seed).map_err(|_| TlsError::Randomness)?;
         Ok([&PKCS8_PREFIX[..], &seed].concat())
     }
 

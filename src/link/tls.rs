@@ -318,3 +318,7 @@ fn fault_of_certificate(error: &CertificateError) -> TlsFault {
         _ => TlsFault::UnfitCertificate,
     }
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

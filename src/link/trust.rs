@@ -149,7 +149,11 @@ impl Authority {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), TlsFault> {
-        let refused = |error: rustls::Error| fault_of(&error);
+        // A chain whose signature is wrong is signed by somebody else, such as an authority of the same name.
+        let refused = |error: rustls::Error| match fault_of(&error) {
+            TlsFault::BadSignature => TlsFault::UnknownAuthority,
+            fault => fault,
+        };
         let parsed = ParsedCertificate::try_from(end).map_err(refused)?;
         if dialed.is_some() {
             let algorithms = provider().signature_verification_algorithms.all;
