@@ -74,7 +74,8 @@ pub fn rows() -> Vec<Row> {
         for network in Network::ALL {
             // What attackers say is passed on by everybody: it makes a network of some size dear to play.
             let shares: &[u64] = match (nodes, network) {
-                (10, _) | (50, Network::Far) => &[0, 25, 50],
+                (10, _) => &[0, 25, 50],
+                (50, Network::Far) => &[0, 25],
                 _ => &[0],
             };
             rows.extend(shares.iter().map(|hostile| Row { nodes, network, hostile: *hostile }));
@@ -111,7 +112,8 @@ impl Row {
         let actors = 100 * self.hostile / (100 - self.hostile.min(99));
         let faults = Faults::Plan(Plan { actors, ..self.network.plan() });
         let (seeds, seconds) = match (self.nodes, self.hostile) {
-            (0..50, _) => (1..=2, 120),
+            (0..50, 0) => (1..=2, 120),
+            (0..50, _) => (1..=1, 120),
             (50..200, 0) => (1..=1, 60),
             _ => (1..=1, 30),
         };
