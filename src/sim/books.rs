@@ -1,7 +1,7 @@
 //! What a node did with its connections, written down as it happens, and checked where one event is enough to tell.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -40,7 +40,7 @@ pub(super) enum Note {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) pipe: Option<(PipeId, Side)>,
-    /// When it opened, and when the last frame came, by the node's clock.
+    /// When it was dialed or accepted, and when the last frame came, by the node's clock.
     since: Instant,
     pub(super) heard: Instant,
     /// When bytes were last seen to have come, in the simulation's time, and how many there were.
@@ -60,7 +60,8 @@ pub(super) struct Entry {
 pub(super) struct Books {
     pub(super) now: Instant,
     pub(super) entries: BTreeMap<ConnId, Entry>,
-    pub(super) dials: BTreeSet<DialId>,
+    /// Dials under way, and since when.
+    pub(super) dials: BTreeMap<DialId, Instant>,
     /// Connections that are open for the embedder, and to whom.
     pub(super) ready: BTreeMap<ConnId, u64>,
     pub(super) notes: Vec<Note>,
@@ -78,7 +79,7 @@ impl Books {
         Books {
             now: Instant::ZERO,
             entries: BTreeMap::new(),
-            dials: BTreeSet::new(),
+            dials: BTreeMap::new(),
             ready: BTreeMap::new(),
             notes: Vec::new(),
             tally: Tally::default(),
@@ -93,10 +94,11 @@ impl Books {
         self.notes.push(Note::Line(what, a, b));
     }
 
-    pub(super) fn opened(&mut self, conn: ConnId, pipe: Option<(PipeId, Side)>) {
+    /// A connection stands; `since` is when it was dialed or accepted.
+    pub(super) fn opened(&mut self, conn: ConnId, pipe: Option<(PipeId, Side)>, since: Instant) {
         let entry = Entry {
             pipe,
-            since: self.now,
+            since,
             heard: self.now,
             moved: None,
             closing: false,
@@ -113,9 +115,11 @@ impl Books {
     }
 
     /// A dial has become a connection, or has failed; exactly one of both, once.
-    pub(super) fn dial_ended(&mut self, dial: DialId) {
-        let known = self.dials.remove(&dial);
-        self.tally.that(Invariant::S3, known, || format!("dial {dial:?} ends, but is not under way"));
+    /// Answers when it began.
+    pub(super) fn dial_ended(&mut self, dial: DialId) -> Instant {
+        let since = self.dials.remove(&dial);
+        self.tally.that(Invariant::S3, since.is_some(), || format!("dial {dial:?} ends, but is not under way"));
+        since.unwrap_or(self.now)
     }
 
     pub(super) fn closed(&mut self, conn: ConnId) {
@@ -203,7 +207,7 @@ pub(super) struct Watch<'a> {
 impl Carrier for Watch<'_> {
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
         self.books.outputs += 1;
-        let again = !self.books.dials.insert(dial);
+        let again = self.books.dials.insert(dial, self.books.now).is_some();
         self.books.tally.that(Invariant::S3, !again, || format!("dial {dial:?} begins twice"));
         self.net.dial(dial, remote, timeout);
     }

@@ -157,10 +157,12 @@ impl Protocol for Watched {
                 let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
                 let pipe = socket.and_then(|socket| machine.pipe_of(socket));
                 drop(machine);
-                if let Direction::Outbound(dial) = direction {
-                    self.books.dial_ended(dial);
-                }
-                self.books.opened(conn, pipe);
+                // Connect and handshake together have their time.
+                let since = match direction {
+                    Direction::Outbound(dial) => self.books.dial_ended(dial),
+                    Direction::Inbound => now.at,
+                };
+                self.books.opened(conn, pipe, since);
                 self.pass(now, event, net);
             }
             Event::DialFailed { dial, .. } => {

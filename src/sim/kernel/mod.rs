@@ -220,11 +220,11 @@ impl Machine {
         self.count("accept error");
         match self.rng.below(10) {
             0..5 => {
-                self.could_accept = None;
+                self.excuse();
                 Err(io::Error::from_raw_os_error(EMFILE))
             }
             5 => {
-                self.could_accept = None;
+                self.excuse();
                 Err(io::Error::from_raw_os_error(ENOBUFS))
             }
             6 => Err(io::ErrorKind::Interrupted.into()),
@@ -234,6 +234,7 @@ impl Machine {
                 let Some(gone) = waiting.pop_front() else { return Ok(()) };
                 self.waiting -= 1;
                 self.remove(gone);
+                self.excuse();
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
         }
