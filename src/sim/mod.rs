@@ -1,4 +1,4 @@
-//! Many nodes in one process, on virtual streams and clocks, all of it decided by one seed.
+//! Many nodes in one process, on virtual kernels and clocks, all of it decided by one seed.
 //!
 //! The very [`Driver`](crate::driver::Driver) runs here, with the same [`Node`](crate::proto::Node) behind the same
 //! adapter ([`NodeProtocol`](crate::driver::node::NodeProtocol)); sockets, kernels, the network between them and all clocks
