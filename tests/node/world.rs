@@ -436,7 +436,7 @@ impl World {
                     Party::Stranger { closed, .. } => *closed = true,
                 },
                 Mail::Opened((party, conn), remote, direction) => {
-                    self.feed(party, Input::Opened { conn, remote, direction });
+                    self.feed(party, Input::Opened { conn, remote, direction, identity: None });
                 }
                 Mail::DialFailed(party, dial, reason) => self.feed(party, Input::DialFailed { dial, reason }),
             }
