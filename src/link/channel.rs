@@ -298,7 +298,7 @@ impl Channel {
         flush
     }
 
-    fn can_seal(&self) -> bool {
+    pub(super) fn can_seal(&self) -> bool {
         self.handshake.is_none() && !self.goodbye && !matches!(self.end, Some(Err(_)))
     }
 

@@ -29,7 +29,10 @@ mod sealing;
 #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
 mod session;
 
+use core::time::Duration;
 use std::io::{self, IoSlice};
+
+use crate::time::Instant;
 
 pub use inbox::Inbox;
 pub use outbox::{Flush, Full, Outbox, OutboxLimits, Progress};
@@ -86,6 +89,15 @@ impl Link {
     #[inline]
     pub fn held(&self) -> usize {
         self.inbox.held() + self.stage.held()
+    }
+
+    /// Until when what is unfinished must have made progress; see [`Inbox::deadline`].
+    #[inline]
+    pub fn deadline(&self, stall: Duration) -> Option<Instant> {
+        match (self.inbox.deadline(stall), self.stage.deadline(stall)) {
+            (Some(inbox), Some(stage)) => Some(inbox.min(stage)),
+            (inbox, stage) => inbox.or(stage),
+        }
     }
 
     /// Gives everything back to `pool`: the connection is gone.

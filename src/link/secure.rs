@@ -120,6 +120,11 @@ impl Stage {
         either!(self, 0, channel => channel.unsent())
     }
 
+    /// True when the peer is still owed our goodbye.
+    pub fn owes_goodbye(&self) -> bool {
+        either!(self, false, channel => channel.can_seal())
+    }
+
     /// Until when what is unfinished must be finished: `stall` after it began.
     #[inline]
     pub fn deadline(&self, stall: Duration) -> Option<Instant> {

@@ -179,7 +179,10 @@ impl Host {
         let conn = self.port.insert(Life::Open, id, 1, remote, Direction::Inbound);
         air.accept(id, conn);
         air.trace.note(air.now, self.index, What::Open, u64::from(conn.index()), caller(air, id));
-        self.tell(air, driver::Event::Opened { conn, remote, local: self.address, direction: Direction::Inbound });
+        self.tell(
+            air,
+            driver::Event::Opened { conn, remote, local: self.address, direction: Direction::Inbound, identity: None },
+        );
         self.settle(air);
     }
 
@@ -191,7 +194,7 @@ impl Host {
         found.life = Life::Open;
         let (remote, direction) = (found.remote, found.direction);
         air.trace.note(air.now, self.index, What::Open, u64::from(conn.index()), u64::from(u32::MAX));
-        self.tell(air, driver::Event::Opened { conn, remote, local: self.address, direction });
+        self.tell(air, driver::Event::Opened { conn, remote, local: self.address, direction, identity: None });
         self.settle(air);
     }
 
