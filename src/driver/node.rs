@@ -139,7 +139,9 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// One event, over any carrier.
     pub fn take(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl Carrier) {
         let input = match event {
-            driver::Event::Opened { conn, remote, direction, .. } => Input::Opened { conn, remote, direction },
+            driver::Event::Opened { conn, remote, direction, identity, .. } => {
+                Input::Opened { conn, remote, direction, identity }
+            }
             driver::Event::DialFailed { dial, reason, .. } => Input::DialFailed { dial, reason },
             driver::Event::Frame { conn, frame } => Input::Frame { conn, frame },
             driver::Event::Writable { conn } => Input::Writable { conn },

@@ -136,7 +136,7 @@ fn pins_are_checked_on_both_sides_and_the_refused_side_learns_why() {
     let accepting = tls(&two, pinned(&[three.id()]));
     let met = meet(&tls(&one, pinned(&[two.id()])), &accepting);
     assert_eq!((met.dialing, met.accepting), (Err(TlsFault::Alert(46)), Err(TlsFault::UnknownIdentity)));
-    assert_eq!(accepting.refusals().len(), 1);
+    assert_eq!(accepting.take_refusals()[0].seen, Some(one.id()));
 }
 
 #[test]
@@ -492,6 +492,10 @@ fn at_most_64_refusals_are_kept() {
         us.verified(remote(), OUTBOUND, Some(PROTOCOLS[0]), &chain).unwrap_err();
     }
     assert_eq!(us.refusals().len(), 64);
+    assert_eq!(us.take_refusals().len(), 64);
+    assert_eq!(us.take_refusals(), []);
+    us.verified(remote(), OUTBOUND, Some(PROTOCOLS[0]), &chain).unwrap_err();
+    assert_eq!(us.take_refusals().len(), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod chaos;
 mod discovery;
 mod greeting;
 mod hostile;
+mod identity;
 mod judgement;
 mod liveness;
 mod relay;

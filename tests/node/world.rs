@@ -436,7 +436,7 @@ impl World {
                     Party::Stranger { closed, .. } => *closed = true,
                 },
                 Mail::Opened((party, conn), remote, direction) => {
-                    self.feed(party, Input::Opened { conn, remote, direction });
+                    self.feed(party, Input::Opened { conn, remote, direction, identity: None });
                 }
                 Mail::DialFailed(party, dial, reason) => self.feed(party, Input::DialFailed { dial, reason }),
             }
@@ -481,7 +481,7 @@ fn is_object(kind: Kind) -> bool {
 pub fn introduction(id: &str, version: u8, port: u16) -> Message<'_> {
     let extension = (version >= 2).then_some(Extension {
         network: Hash::ZERO,
-        nonce: id.bytes().fold(7, |n, b| n * 31 + u64::from(b)),
+        nonce: id.bytes().fold(7, |n: u64, b| n.wrapping_mul(31).wrapping_add(u64::from(b))),
         listening_port: port,
         features: 0,
         best_height: 0,
