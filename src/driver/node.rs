@@ -232,6 +232,10 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.admit(now, remote)
     }
 
+    fn released(&mut self, _now: Now, remote: SocketAddr, _reason: CloseReason) {
+        self.node.released(remote);
+    }
+
     fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {
         self.take(now, event, net);
     }

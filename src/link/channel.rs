@@ -159,14 +159,16 @@ impl Channel {
                 self.whole = 0;
                 return;
             }
-            self.keep(tail, used);
+            let whole = tail.len();
+            self.keep(tail, used, whole);
         }
         if !rest.is_empty() {
+            // Looked at before: what is opened in place has no headers left.
+            let whole = whole_records(rest);
             let used = self.step(rest, take);
             if !self.is_over() {
                 self.began = now;
-                let kept = rest.get(used..).unwrap_or_default().to_vec();
-                self.keep(kept, 0);
+                self.keep(rest.get(used..).unwrap_or_default().to_vec(), 0, whole.saturating_sub(used));
             }
         }
         let handshaking = self.handshake.is_some() && self.end.is_none();
@@ -181,15 +183,13 @@ impl Channel {
         self.end.is_some() || self.deaf || self.goodbye
     }
 
-    /// Keeps what is behind the first `used` bytes.
-    fn keep(&mut self, mut tail: Vec<u8>, used: usize) {
-        if used >= tail.len() {
-            self.whole = 0;
-            return;
+    /// Keeps what is behind the first `used` bytes, of which `whole` are whole records.
+    fn keep(&mut self, mut tail: Vec<u8>, used: usize, whole: usize) {
+        self.whole = whole.saturating_sub(used);
+        if used < tail.len() {
+            tail.drain(..used);
+            self.tail = tail;
         }
-        tail.drain(..used);
-        self.whole = whole_records(&tail);
-        self.tail = tail;
     }
 
     /// Bytes that the tail's last record misses, as far as is known.

@@ -156,12 +156,21 @@ impl<C: Chain> Node<C> {
             answer = self.admission.admit(now.at, remote);
         }
         match answer {
-            Ok(()) => true,
+            Ok(()) => {
+                self.admission.arriving(now.at, remote);
+                true
+            }
             Err(refusal) => {
                 *self.counters.turned_away.entry(refusal.label()).or_default() += 1;
                 false
             }
         }
+    }
+
+    /// An address that was admitted did not become a connection. Each admission is followed by this or by
+    /// [`Input::Opened`].
+    pub fn released(&mut self, remote: SocketAddr) {
+        self.admission.released(remote);
     }
 
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
@@ -246,14 +255,14 @@ impl<C: Chain> Node<C> {
         direction: Direction,
         identity: Option<VerifiedId>,
     ) {
+        let arrived = self.admission.opened(conn, remote, !direction.is_outbound());
         let started = match direction {
             Direction::Outbound(dial) => {
                 self.pool.dial_opened(dial);
                 self.dials.remove(&dial).map_or(now.at, |(_, since)| since)
             }
-            Direction::Inbound => now.at,
+            Direction::Inbound => arrived.unwrap_or(now.at),
         };
-        self.admission.opened(conn, remote, !direction.is_outbound());
         let deadline = started + self.config.handshake_timeout;
         let budgets = PeerBudgets::new(&self.config.rates, self.is_exempt(remote));
         let stage = Stage::Greeting { deadline };
