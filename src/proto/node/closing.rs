@@ -158,10 +158,18 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// An inbound connection that ended before anything of the protocol was said: its TLS handshake failed.
+    pub(super) fn on_stillborn(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        *self.counters.closed.entry(reason.label()).or_default() += 1;
+        self.hold_against(now, (remote, None), None, reason);
+        self.emit(Event::HandshakeFailed { remote, reason });
+    }
+
     /// A dial that ended without a connection.
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
         let Some((remote, _)) = self.dials.remove(&dial) else { return };
         self.pool.dial_failed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::DialFailed { remote, reason });
     }
 

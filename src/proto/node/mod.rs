@@ -26,6 +26,7 @@ mod timers;
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
@@ -167,10 +168,11 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// An address that was admitted did not become a connection. Each admission is followed by this or by
+    /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
     /// [`Input::Opened`].
-    pub fn released(&mut self, remote: SocketAddr) {
+    pub fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.admission.released(remote);
+        self.on_stillborn(now, remote, reason);
     }
 
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
@@ -181,7 +183,7 @@ impl<C: Chain> Node<C> {
             }
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
-            Input::BadFrame { conn, error } => self.close(now, conn, crate::close::CloseReason::Frame(error)),
+            Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
             Input::Progress { conn } => self.on_progress(now, conn),
             Input::Refused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
             Input::Writable { conn } => self.on_writable(conn),
@@ -233,7 +235,7 @@ impl<C: Chain> Node<C> {
                     .map(|s| s.conn)
                     .collect();
                 for conn in conns {
-                    self.close(now, conn, crate::close::CloseReason::Requested);
+                    self.close(now, conn, CloseReason::Requested);
                 }
             }
             Command::AddSeed(address) => {
@@ -281,10 +283,10 @@ impl<C: Chain> Node<C> {
         self.sessions.insert(conn, session);
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
         if self.stopping {
-            self.close(now, conn, crate::close::CloseReason::Shutdown);
+            self.close(now, conn, CloseReason::Shutdown);
         } else if self.is_banned(now, remote, identity) {
             // Whom an identity is banned for is known only now, wherever it comes from.
-            self.close(now, conn, crate::close::CloseReason::Blacklisted);
+            self.close(now, conn, CloseReason::Blacklisted);
         } else if direction.is_outbound() {
             self.introduce(now, conn, Kind::Handshake, self.config.version);
         }
