@@ -73,6 +73,8 @@ impl<C: Chain> Node<C> {
                 self.by_id.remove(&peer.node_id);
                 self.peers.set_connected(&peer.node_id, false, now);
             }
+            // Its address may be dialed again, whoever dialed this time: while it was connected, the pool did not wait for it.
+            self.pool.nudge();
             self.relay.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
         }
@@ -148,7 +150,7 @@ impl<C: Chain> Node<C> {
     /// A dial that ended without a connection.
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
         let Some((remote, _)) = self.dials.remove(&dial) else { return };
-        self.pool.dial_failed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
         self.emit(Event::DialFailed { remote, reason });
     }
 

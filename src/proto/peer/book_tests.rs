@@ -87,6 +87,40 @@ fn an_address_that_fails_is_left_alone_for_longer_each_time_and_then_forgotten()
     assert!(book.is_empty());
 }
 
+/// A proven address that failed during a partition rested for up to an hour, and so did a node that had no other.
+#[test]
+fn a_verified_address_may_be_dialed_soon_when_connections_are_lacking() {
+    let mut book = Book::default();
+    let mut rng = Rng::from_seed(1);
+    book.reached(nth(0), now(0));
+    assert_eq!(book.announced(nth(1), now(0)), Heard::New);
+    assert_eq!(book.hear(nth(2), None, now(0)), Heard::New);
+    for n in 0..8 {
+        (0..3).for_each(|n| book.failed(nth(n), now(0), true, &mut rng));
+        assert_eq!(book.pick_urgent(now(15).at, &mut rng, nobody), None, "failure {n}");
+        let first = book.next_urgent(nobody).unwrap();
+        assert!((16_000..=24_000).contains(&first.since(now(0).at).as_millis()), "failure {n}");
+    }
+    assert_eq!(book.pick(now(600).at, &mut rng, nobody), None);
+    let urgent: BTreeSet<_> = (0..50).map(|_| book.pick_urgent(now(25).at, &mut rng, nobody).unwrap()).collect();
+    assert_eq!(urgent, BTreeSet::from([nth(0), nth(1)]), "not the one that was only heard of");
+}
+
+#[test]
+fn a_polite_no_is_believed_more_each_time() {
+    let mut book = Book::default();
+    let mut rng = Rng::from_seed(1);
+    book.reached(nth(0), now(0));
+    for seconds in [30, 60, 120, 240, 480, 480] {
+        book.declined(nth(0), now(0), &mut rng);
+        let waits = [book.next_attempt(nobody), book.next_urgent(nobody)].map(|at| at.unwrap().since(now(0).at));
+        assert_eq!(waits[0], waits[1]);
+        assert!((seconds * 800..=seconds * 1200).contains(&(waits[0].as_millis() as u64)), "{seconds}: {waits:?}");
+    }
+    book.left(nth(0), true, now(0), &mut rng);
+    assert_eq!(book.get(nth(0)).unwrap().declined, 0, "a connection that lasted is no refusal");
+}
+
 #[test]
 fn a_local_outage_costs_no_address_its_place() {
     let mut book = Book::default();
@@ -142,7 +176,7 @@ fn an_address_marked_never_is_not_dialed_whoever_tells_it() {
 proptest! {
     /// The queues, the counts and the entries say the same after any use, and every address is found.
     #[test]
-    fn the_indices_stay_in_step(moves in prop::collection::vec((0u8..6, 0u32..12, 0u64..2000), 1..150)) {
+    fn the_indices_stay_in_step(moves in prop::collection::vec((0u8..8, 0u32..12, 0u64..2000), 1..150)) {
         let mut book = Book::new(BookConfig { addresses_max: 8, per_subnet_max: 2, ..Default::default() });
         let mut rng = Rng::from_seed(1);
         let mut second = 0;
@@ -153,12 +187,17 @@ proptest! {
                 0 | 1 => { book.hear(address, from("9.9.9.9"), now); }
                 2 => book.failed(address, now, n % 2 == 0, &mut rng),
                 3 => book.reached(address, now),
-                4 => book.postpone(address, n, now, &mut rng),
+                4 => book.declined(address, now, &mut rng),
+                5 => book.left(address, n % 2 == 0, now, &mut rng),
+                6 => { book.announced(address, now); }
                 _ => { book.remove(address); }
             }
             prop_assert!(book.len() <= 8);
             prop_assert_eq!(book.queue.len() + book.proven_queue.len(), book.len());
             prop_assert_eq!(book.leaving.len(), book.queue.len());
+            prop_assert_eq!(book.urgent_queue.len(), book.verified().count());
+            let sound = book.entries.values().filter(|entry| entry.is_sound()).count();
+            prop_assert_eq!(book.groups.values().sum::<usize>(), sound);
             prop_assert_eq!(book.subnets.values().sum::<usize>(), book.len());
             prop_assert!(book.subnets.values().all(|crowd| (1..=2).contains(crowd)));
             let due = book.entries().filter(|(_, entry)| entry.next_attempt <= now.at).count();

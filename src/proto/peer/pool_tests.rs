@@ -116,7 +116,7 @@ impl World {
                 self.pool.ready(dial, now, &mut self.book);
                 self.ready.insert(dial, address);
             } else {
-                self.pool.dial_failed(dial, self.failure.0, now, online, &mut self.book, &mut self.rng);
+                self.pool.closed(dial, self.failure.0, now, online, &mut self.book, &mut self.rng);
             }
         }
         true
