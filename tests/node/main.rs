@@ -5,6 +5,7 @@ mod blame;
 mod chaos;
 mod discovery;
 mod greeting;
+mod healing;
 mod hostile;
 mod judgement;
 mod liveness;

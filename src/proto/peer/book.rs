@@ -26,7 +26,8 @@ use crate::time::{Instant, Now};
 const DOUBTFUL_FAILURES: u32 = 3;
 /// Failed dials after which an address is forgotten. The back-off spreads them over some four hours at least.
 const HOPELESS_FAILURES: u32 = 10;
-/// "No" said so often in a row, and the time until the next dial grows no more: about eight minutes.
+/// "No" said so often in a row is believed even when connections are lacking, and the time until the next dial grows no more:
+/// about eight minutes. It takes longer than a dead connection can stand at the other side.
 const DECLINED_MAX: u32 = 5;
 /// A proven address is not forgotten before it was silent for so long.
 const PROVEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -104,6 +105,11 @@ impl BookEntry {
     /// Is somebody known to listen there? We reached them, or a peer that has this IP address says so.
     pub fn is_verified(&self) -> bool {
         self.proven.is_some() || self.announced
+    }
+
+    /// Has it said no so often that it is believed?
+    pub fn is_refusing(&self) -> bool {
+        self.declined >= DECLINED_MAX
     }
 
     /// Was it reached, and is likely to be reached again?
@@ -229,15 +235,16 @@ impl Book {
         });
     }
 
-    /// A dial to `address` was answered and served nothing: it is full, or we are connected to that node already. It may have
-    /// said so because of a connection that is dead and that it does not know to be dead yet, so it is asked again soon at
-    /// first; then ever more rarely, whether connections are lacking or not, for it means what it says.
+    /// A dial to `address` was answered and served nothing: it is full, or we are connected to that node already. It may say so
+    /// because of a connection that is dead and that it does not know to be dead yet. So a node that lacks connections asks
+    /// again after the shortest time, a few times; who wants none more, ever more rarely.
     pub fn declined(&mut self, address: SocketAddr, now: Now, rng: &mut Rng) {
         let backoff = self.config.backoff;
         self.update(canonical(address), |entry| {
             entry.declined = entry.declined.saturating_add(1).min(DECLINED_MAX);
-            let delay = backoff.delay(entry.declined, rng);
-            (entry.next_attempt, entry.urgent_attempt) = (now.at + delay, now.at + delay);
+            let urgent = if entry.declined < DECLINED_MAX { 1 } else { DECLINED_MAX };
+            entry.urgent_attempt = now.at + backoff.delay(urgent, rng);
+            entry.next_attempt = entry.urgent_attempt.max(now.at + backoff.delay(entry.declined, rng));
         });
     }
 
@@ -272,8 +279,8 @@ impl Book {
     }
 
     /// An address to dial now: any proven one whose time has come, else any other; uniform among them. O(those due).
-    pub fn pick(&self, now: Instant, rng: &mut Rng, exclude: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
-        draw(&self.proven_queue, now, rng, &exclude).or_else(|| draw(&self.queue, now, rng, &exclude))
+    pub fn pick(&self, now: Instant, rng: &mut Rng, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+        draw(&self.proven_queue, now, rng, exclude).or_else(|| draw(&self.queue, now, rng, exclude))
     }
 
     /// A verified address to dial now because connections are lacking; uniform among them. O(those due).
@@ -281,19 +288,19 @@ impl Book {
         &self,
         now: Instant,
         rng: &mut Rng,
-        exclude: impl Fn(&SocketAddr) -> bool,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
-        draw(&self.urgent_queue, now, rng, &exclude)
+        draw(&self.urgent_queue, now, rng, exclude)
     }
 
     /// When [`pick`](Self::pick) may find something: the earliest next attempt. O(excluded ones due).
-    pub fn next_attempt(&self, exclude: impl Fn(&SocketAddr) -> bool) -> Option<Instant> {
-        [first(&self.proven_queue, &exclude), first(&self.queue, &exclude)].into_iter().flatten().min()
+    pub fn next_attempt(&self, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<Instant> {
+        [first(&self.proven_queue, exclude), first(&self.queue, exclude)].into_iter().flatten().min()
     }
 
     /// When [`pick_urgent`](Self::pick_urgent) may find something. O(excluded ones due).
-    pub fn next_urgent(&self, exclude: impl Fn(&SocketAddr) -> bool) -> Option<Instant> {
-        first(&self.urgent_queue, &exclude)
+    pub fn next_urgent(&self, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<Instant> {
+        first(&self.urgent_queue, exclude)
     }
 
     /// In how many groups there are addresses that we reached and that do not fail.
@@ -405,7 +412,7 @@ fn draw(
     queue: &BTreeSet<(Instant, SocketAddr)>,
     now: Instant,
     rng: &mut Rng,
-    exclude: &impl Fn(&SocketAddr) -> bool,
+    exclude: &dyn Fn(&SocketAddr) -> bool,
 ) -> Option<SocketAddr> {
     let mut chosen = None;
     let due = queue.iter().take_while(|(at, _)| *at <= now).map(|(_, address)| address);
@@ -419,7 +426,7 @@ fn draw(
 }
 
 /// When the first address in `queue` is due.
-fn first(queue: &BTreeSet<(Instant, SocketAddr)>, exclude: &impl Fn(&SocketAddr) -> bool) -> Option<Instant> {
+fn first(queue: &BTreeSet<(Instant, SocketAddr)>, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<Instant> {
     queue.iter().find(|(_, address)| !exclude(address)).map(|(at, _)| *at)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! 1. Peers that the operator named are kept connected, whatever the number of others.
 //! 2. Automatic connections are kept at [`PoolConfig::outbound`]: the best of the known peers first, then the book.
-//!    They go to different [groups](super::address::Group) as long as it is known how to reach enough of them.
+//!    They go to different [groups](super::address::Group), unless connections are lacking for a while and there are not
+//!    enough groups that we know how to reach.
 //! 3. While connections are lacking, verified addresses are dialed before their back-off is over, at a rate of their own.
 //! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
 //!    a peer like any other.
@@ -21,7 +22,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::address::{Scope, canonical};
-use super::book::Book;
+use super::book::{Book, BookEntry};
 use super::manager::PeerManager;
 use super::retry::Backoff;
 use crate::close::{CloseReason, Redial};
@@ -104,6 +105,8 @@ pub struct Pool {
     pace: Bucket,
     offline_pace: Bucket,
     urgent_pace: Bucket,
+    /// Since when there are fewer automatic connections than wanted.
+    lacking_since: Option<Instant>,
     /// Dials that failed since one succeeded.
     failed_in_row: usize,
     /// When to look again; `None` when only an input changes anything.
@@ -204,7 +207,8 @@ impl Pool {
         if self.wake.is_none_or(|wake| wake > now.at) {
             return None;
         }
-        let dialing = self.links.values().filter(|link| link.stage == Stage::Dialing).count();
+        self.lacking_since = (self.connected() < self.config.outbound).then(|| self.lacking_since.unwrap_or(now.at));
+        let dialing = self.dialing();
         if dialing >= self.config.dials_max {
             self.wake = None;
             return None;
@@ -291,7 +295,7 @@ impl Pool {
             (_, CloseReason::DuplicateConnection) => book.declined(link.address, now, rng),
             (Stage::Ready(_), _) => book.left(link.address, settled, now, rng),
             // It answers, and says no: it is full, or has us already by a connection whose address we do not know it by.
-            (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(|entry| entry.proven.is_some()) => {
+            (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(BookEntry::is_verified) => {
                 book.declined(link.address, now, rng);
             }
             // Our own fault says nothing about the address.
@@ -316,6 +320,12 @@ impl Pool {
     /// Dials on their way.
     pub fn dialing(&self) -> usize {
         self.links.values().filter(|link| link.stage == Stage::Dialing).count()
+    }
+
+    /// Automatic connections whose handshake is done.
+    fn connected(&self) -> usize {
+        let ready = |link: &&Link| link.purpose != Purpose::Kept && matches!(link.stage, Stage::Ready(_));
+        self.links.values().filter(ready).count()
     }
 
     /// Automatic connections and dials.
