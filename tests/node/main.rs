@@ -9,6 +9,7 @@ mod healing;
 mod hostile;
 mod judgement;
 mod liveness;
+mod places;
 mod relay;
 mod serving;
 mod world;

@@ -1,22 +1,16 @@
 //! What a close means: for the connection, the peer's standing, the pool and the table of known peers.
 
-use core::cmp::Reverse;
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
 
 use crate::close::{Blame, CloseReason};
 use crate::id::{ConnId, DialId, Direction};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
-use crate::proto::peer::address::Subnet;
 use crate::proto::peer::manager::PeerRecord;
 use crate::proto::peer::standing::Origin;
 use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
-use crate::time::{Instant, Now};
-
-/// How many unfinished handshakes a subnet has, and the oldest of them, by its deadline.
-type Crowd = (usize, Reverse<(Instant, ConnId)>);
+use crate::time::Now;
 
 impl<C: Chain> Node<C> {
     /// Ends a connection from our side. What the peer did is settled now; the session waits for the driver's word.
@@ -110,26 +104,6 @@ impl<C: Chain> Node<C> {
         for conn in same {
             self.close(now, conn, CloseReason::Blacklisted);
         }
-    }
-
-    /// Makes room for a newcomer among the unfinished handshakes: the oldest one of the subnet that has most of them goes, when
-    /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out.
-    pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
-        let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
-        for session in self.sessions.values().filter(|s| !s.direction.is_outbound()) {
-            let Stage::Greeting { deadline } = session.stage else { continue };
-            let this = Reverse((deadline, session.conn));
-            let crowd = crowds.entry(Subnet::of(session.remote.ip())).or_insert((0, this));
-            *crowd = (crowd.0 + 1, crowd.1.max(this));
-        }
-        let own = crowds.get(&Subnet::of(newcomer.ip())).map_or(0, |crowd| crowd.0);
-        let Some((count, Reverse((_, oldest)))) = crowds.into_values().max() else { return false };
-        let evicts = count > own.saturating_add(1);
-        if evicts {
-            self.close(now, oldest, CloseReason::LimitReached);
-            self.admission.ready(oldest);
-        }
-        evicts
     }
 
     /// Something useful came that was asked for, or was new and valid.

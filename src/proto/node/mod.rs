@@ -11,6 +11,7 @@
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `serve` | answers to requests |
 //! | `timers` | liveness, dials, saving, staleness |
+//! | `places` | who gives way when all inbound places are taken |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 
@@ -20,6 +21,7 @@ mod greeting;
 #[cfg(debug_assertions)]
 mod invariants;
 mod objects;
+mod places;
 mod serve;
 mod timers;
 
@@ -52,6 +54,8 @@ pub struct Node<C> {
     rng: Rng,
     /// The number by which we know ourselves when we dial our own address.
     nonce: u64,
+    /// Decides what no peer may foresee.
+    key: u64,
     sessions: BTreeMap<ConnId, Session>,
     /// Connections whose peer is introduced, by its id.
     by_id: BTreeMap<String, ConnId>,
@@ -124,6 +128,7 @@ impl<C: Chain> Node<C> {
             chain,
             rng: Rng::from_seed(seed),
             nonce,
+            key: Rng::from_seed(!seed).next_u64(),
             sessions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             timers,
@@ -261,6 +266,9 @@ impl<C: Chain> Node<C> {
         self.timers.insert((deadline, Timer::Session(conn)));
         self.sessions.insert(conn, session);
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
+        if !direction.is_outbound() && self.admission.is_full() {
+            self.evict_stalled(now);
+        }
         if self.stopping {
             self.close(now, conn, crate::close::CloseReason::Shutdown);
         } else if direction.is_outbound() {
@@ -300,6 +308,7 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
+                    self.note_deed(now, from, Kind::Block);
                     self.seen.mark(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     tip_moved |= best_changed;

@@ -133,6 +133,7 @@ impl<C: Chain> Node<C> {
                 self.seen.mark(now.at, id, from);
                 if let Some(conn) = from {
                     self.record_success(now, conn);
+                    self.note_deed(now, conn, kind);
                 }
                 self.pass_on(now, kind, id, from, &payload);
                 match kind {

@@ -55,6 +55,11 @@ impl Subnet {
             IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 48)),
         })
     }
+
+    /// Its first address.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
 }
 
 /// Who is likely to command an address: its /16, or its /32 in IPv6, the size in which networks are handed out.
@@ -76,6 +81,11 @@ impl Group {
                 IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 32)),
             })
         })
+    }
+
+    /// Its first address.
+    pub const fn ip(self) -> IpAddr {
+        self.0
     }
 }
 

@@ -21,6 +21,9 @@ pub struct AdmissionConfig {
     pub connections_max: usize,
     /// Connections that others opened. Default 112, which leaves 16 for our own dials.
     pub inbound_max: usize,
+    /// Of these, kept free for newcomers, though never more than a quarter: when all others are taken, whoever finishes a
+    /// handshake takes the place of another peer, see [`evict`](super::evict). Default 8.
+    pub newcomers: usize,
     /// Inbound connections whose handshake is not done. Default 64.
     pub pending_max: usize,
     /// Of these, from one address (an IPv6 /64). Default 4.
@@ -46,6 +49,7 @@ impl Default for AdmissionConfig {
         AdmissionConfig {
             connections_max: 128,
             inbound_max: 112,
+            newcomers: 8,
             pending_max: 64,
             pending_per_ip: Some(4),
             pending_per_subnet: Some(16),
@@ -199,6 +203,21 @@ impl Admission {
     /// How many more connections we may open ourselves, `dialing` being on their way already.
     pub fn room_to_dial(&self, dialing: usize) -> usize {
         self.config.connections_max.saturating_sub(self.open.len()).saturating_sub(dialing)
+    }
+
+    /// How many inbound peers may stay once their handshakes are done.
+    pub fn settled_max(&self) -> usize {
+        self.config.inbound_max.saturating_sub(self.config.newcomers.min(self.config.inbound_max / 4))
+    }
+
+    /// Has every inbound connection that may be open its place?
+    pub fn is_full(&self) -> bool {
+        self.inbound >= self.config.inbound_max
+    }
+
+    /// The limits.
+    pub fn config(&self) -> &AdmissionConfig {
+        &self.config
     }
 
     /// Who is exempt.

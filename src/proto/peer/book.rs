@@ -29,6 +29,8 @@ const HOPELESS_FAILURES: u32 = 10;
 /// "No" said so often in a row is believed even when connections are lacking, and the time until the next dial grows no more:
 /// about eight minutes. It takes longer than a dead connection can stand at the other side.
 const DECLINED_MAX: u32 = 5;
+/// A settled connection that the network cut is replaced after this, plus or minus a half.
+const CUT_PAUSE: Duration = Duration::from_secs(2);
 /// A proven address is not forgotten before it was silent for so long.
 const PROVEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An address of which nobody spoke for so long gives its place to any newcomer, unless it is proven.
@@ -59,6 +61,17 @@ impl Default for BookConfig {
             urgent_backoff: Backoff { first: Duration::from_secs(20), max: Duration::from_secs(20) },
         }
     }
+}
+
+/// How a connection to an address ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Soon after it began, for whatever reason.
+    Early,
+    /// It had lasted, and the network failed.
+    Cut,
+    /// It had lasted, and one of the two sides ended it.
+    Wanted,
 }
 
 /// What became of an address that was told.
@@ -226,12 +239,14 @@ impl Book {
         }
     }
 
-    /// A connection to `address` ended: leave it alone for the shortest time. One that had settled proves it useful.
-    pub fn left(&mut self, address: SocketAddr, settled: bool, now: Now, rng: &mut Rng) {
+    /// A connection to `address` ended: leave it alone for the shortest time. What the network cut may be dialed much sooner by
+    /// a node that lacks connections: the other side did not ask to be left alone.
+    pub fn left(&mut self, address: SocketAddr, parting: Parting, now: Now, rng: &mut Rng) {
         let delay = self.config.backoff.delay(1, rng);
+        let urgent = if parting == Parting::Cut { rng.jitter(CUT_PAUSE, 50) } else { delay };
         self.update(canonical(address), |entry| {
-            entry.declined = if settled { 0 } else { entry.declined };
-            (entry.next_attempt, entry.urgent_attempt) = (now.at + delay, now.at + delay);
+            entry.declined = if parting == Parting::Early { entry.declined } else { 0 };
+            (entry.next_attempt, entry.urgent_attempt) = (now.at + delay, now.at + urgent.min(delay));
         });
     }
 

@@ -120,7 +120,9 @@ fn a_polite_no_is_believed_more_each_time() {
         near(seconds, book.next_attempt(&nobody));
         near(urgent, book.next_urgent(&nobody));
     }
-    book.left(nth(0), true, now(0), &mut rng);
+    book.left(nth(0), Parting::Cut, now(0), &mut rng);
+    near(30, book.next_attempt(&nobody));
+    assert!(book.next_urgent(&nobody).unwrap().since(now(0).at) <= Duration::from_secs(3));
     assert_eq!(book.get(nth(0)).unwrap().declined, 0, "a connection that lasted is no refusal");
 }
 
@@ -191,7 +193,7 @@ proptest! {
                 2 => book.failed(address, now, n % 2 == 0, &mut rng),
                 3 => book.reached(address, now),
                 4 => book.declined(address, now, &mut rng),
-                5 => book.left(address, n % 2 == 0, now, &mut rng),
+                5 => book.left(address, [Parting::Early, Parting::Cut, Parting::Wanted][n as usize % 3], now, &mut rng),
                 6 => { book.announced(address, now); }
                 _ => { book.remove(address); }
             }

@@ -22,10 +22,10 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::address::{Scope, canonical};
-use super::book::{Book, BookEntry};
+use super::book::{Book, BookEntry, Parting};
 use super::manager::PeerManager;
 use super::retry::Backoff;
-use crate::close::{CloseReason, Redial};
+use crate::close::{Blame, CloseReason, Redial};
 use crate::id::DialId;
 use crate::proto::rate::{Bucket, Rate};
 use crate::rng::Rng;
@@ -291,15 +291,21 @@ impl Pool {
                 retry.at = now.at + backoff.delay(retry.failures, rng);
             }
         }
+        let parting = match reason {
+            _ if !settled => Parting::Early,
+            CloseReason::RemoteClosed => Parting::Wanted,
+            reason if reason.blame() == Blame::Lost => Parting::Cut,
+            _ => Parting::Wanted,
+        };
         match (link.stage, reason) {
             (_, CloseReason::DuplicateConnection) => book.declined(link.address, now, rng),
-            (Stage::Ready(_), _) => book.left(link.address, settled, now, rng),
+            (Stage::Ready(_), _) => book.left(link.address, parting, now, rng),
             // It answers, and says no: it is full, or has us already by a connection whose address we do not know it by.
             (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(BookEntry::is_verified) => {
                 book.declined(link.address, now, rng);
             }
             // Our own fault says nothing about the address.
-            (_, reason) if reason.blame() == crate::close::Blame::Ours => book.left(link.address, false, now, rng),
+            (_, reason) if reason.blame() == Blame::Ours => book.left(link.address, Parting::Early, now, rng),
             _ => {
                 self.failed_in_row = self.failed_in_row.saturating_add(1);
                 book.failed(link.address, now, online, rng);

@@ -63,10 +63,11 @@ impl Pool {
             _ => false,
         };
         // A book full of lies must not keep us from those whom we know to be there, nor they us from other groups.
-        if doubling && rng.chance(1, 2) {
-            if let Some(choice) = self.choose_verified(now, rng, around, &unfit) {
-                return Ok(choice);
-            }
+        if doubling
+            && rng.chance(1, 2)
+            && let Some(choice) = self.choose_verified(now, rng, around, &unfit)
+        {
+            return Ok(choice);
         }
         if let Some(choice) = self.choose_automatic(now, rng, around, &crowded) {
             return Ok(choice);
