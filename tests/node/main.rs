@@ -3,6 +3,7 @@
 
 mod blame;
 mod chaos;
+mod clumsy;
 mod discovery;
 mod greeting;
 mod healing;

@@ -4,19 +4,14 @@ use std::time::Duration;
 
 use spacetime_network::close::CloseReason;
 use spacetime_network::proto::Event;
-use spacetime_network::wire::message::Ping;
 use spacetime_network::wire::{Kind, Message};
 
 use crate::world::{Stranger, World, introduction};
 
 const ALICE: &str = "10.0.0.1:8333";
 
-/// Peers that came one after the other; only `answering` ones answer pings, after `delay`.
-struct Crowd {
-    peers: Vec<Stranger>,
-}
-
-fn fill(world: &mut World, node: usize, count: u32, from: impl Fn(u32) -> String) -> Crowd {
+/// Peers that come one after the other and say who they are; those who got in.
+fn fill(world: &mut World, node: usize, count: u32, from: impl Fn(u32) -> String) -> Vec<Stranger> {
     let mut peers = Vec::new();
     for n in 0..count {
         if let Some(peer) = world.stranger(node, &from(n)) {
@@ -25,7 +20,17 @@ fn fill(world: &mut World, node: usize, count: u32, from: impl Fn(u32) -> String
         }
         world.advance(Duration::from_millis(120));
     }
-    Crowd { peers }
+    peers
+}
+
+/// Peers that answer what they are asked.
+fn friends(world: &mut World, node: usize, count: u32) -> Vec<Stranger> {
+    let mut peers = Vec::new();
+    for n in 0..count {
+        peers.push(world.peer(node, &format!("30.{n}.0.1:1"), &format!("friend-{n}"), 2));
+        world.advance(Duration::from_millis(120));
+    }
+    peers
 }
 
 fn pong_all(world: &mut World, peers: &[Stranger]) {
@@ -34,7 +39,7 @@ fn pong_all(world: &mut World, peers: &[Stranger]) {
             if kind == Kind::Ping
                 && let Ok(Message::Ping(ping)) = Message::decode(kind, &payload)
             {
-                world.say(*peer, &Message::Pong(Ping { ..ping }));
+                world.say(*peer, &Message::Pong(ping));
             }
         }
     }
@@ -48,13 +53,13 @@ fn evicted(world: &World, node: usize) -> usize {
 fn a_newcomer_gets_a_place_though_one_network_holds_most() {
     let mut world = World::new();
     let alice = world.node("alice", ALICE, |_| {});
-    let honest = fill(&mut world, alice, 10, |n| format!("30.{n}.0.1:1"));
+    let honest = friends(&mut world, alice, 10);
     // Sixteen in each /24.
     fill(&mut world, alice, 150, |n| format!("91.1.{}.{}:1", n / 4, n % 4));
     assert_eq!(world.get(alice).connected().count(), 104);
     let newcomer = world.peer(alice, "50.0.0.1:1", "newcomer", 2);
     assert!(!world.is_closed(newcomer));
-    assert!(honest.peers.iter().all(|peer| !world.is_closed(*peer)), "the crowd gives way");
+    assert!(honest.iter().all(|peer| !world.is_closed(*peer)), "the crowd gives way");
     assert_eq!(world.get(alice).connected().count(), 104);
     // One more of the crowd drives nobody out.
     let before = evicted(&world, alice);
@@ -109,7 +114,7 @@ fn strangers_that_never_say_who_they_are_do_not_keep_the_last_places() {
 fn churn_does_not_drive_out_those_who_are_useful_and_have_stayed() {
     let mut world = World::new();
     let alice = world.node("alice", ALICE, |_| {});
-    let honest = fill(&mut world, alice, 20, |n| format!("30.{n}.0.1:1"));
+    let honest = friends(&mut world, alice, 20);
     world.advance(Duration::from_secs(10));
     for n in 0..1000u32 {
         let from = format!("{}.{}.0.1:1", 100 + n / 250, n % 250);
@@ -117,10 +122,14 @@ fn churn_does_not_drive_out_those_who_are_useful_and_have_stayed() {
             world.say(peer, &introduction(&format!("attacker-{n}"), 2, 0));
         }
         world.advance(Duration::from_millis(250));
-        pong_all(&mut world, &honest.peers);
+        pong_all(&mut world, &honest);
     }
-    let left = honest.peers.iter().filter(|peer| world.is_closed(**peer)).count();
-    assert_eq!(left, 0, "honest peers that were driven out");
+    let reasons: Vec<&(usize, Event)> = world
+        .events
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::PeerDisconnected { node_id, .. } if node_id.starts_with("friend")))
+        .collect();
+    assert_eq!(reasons, [] as [&(usize, Event); 0], "honest peers that were driven out");
     assert!(evicted(&world, alice) > 500, "attackers drive out attackers");
 }
 

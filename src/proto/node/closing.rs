@@ -67,8 +67,10 @@ impl<C: Chain> Node<C> {
                 self.by_id.remove(&peer.node_id);
                 self.peers.set_connected(&peer.node_id, false, now);
             }
-            // Its address may be dialed again, whoever dialed this time: while it was connected, the pool did not wait for it.
-            self.pool.nudge();
+            if let Some(address) = peer.address.filter(|_| reason != CloseReason::DuplicateConnection) {
+                // Of the connections that it dialed itself, the pool knows nothing, and did not wait for their end.
+                self.pool.left(address, peer.since, reason, now, &mut self.book, &mut self.rng);
+            }
             self.relay.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
         }

@@ -18,7 +18,6 @@
 mod closing;
 mod dispatch;
 mod greeting;
-#[cfg(debug_assertions)]
 mod invariants;
 mod objects;
 mod places;
@@ -78,6 +77,8 @@ pub struct Node<C> {
     outputs: VecDeque<Output>,
     counters: Counters,
     stopping: bool,
+    #[cfg(feature = "sim")]
+    buggify: Option<crate::buggify::Buggify>,
 }
 
 /// What a node counts besides the driver's counters.
@@ -146,6 +147,8 @@ impl<C: Chain> Node<C> {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             stopping: false,
+            #[cfg(feature = "sim")]
+            buggify: None,
             config,
         }
     }
@@ -185,8 +188,7 @@ impl<C: Chain> Node<C> {
         }
         self.drain_sync(now);
         self.dial_more(now);
-        #[cfg(debug_assertions)]
-        self.check();
+        debug_assert_eq!(self.audit_sessions(), Ok(()));
     }
 
     /// The next thing for the driver to do; `None` when everything is said.
@@ -364,6 +366,23 @@ impl<C> Node<C> {
             let _ = self.peers.add(PeerRecord { connected: false, seen_at: now.at, ..record });
         }
         self.pool.nudge();
+    }
+
+    /// From now on, misbehaves now and then in ways that are legal.
+    #[cfg(feature = "sim")]
+    pub fn set_buggify(&mut self, mut buggify: crate::buggify::Buggify) {
+        self.sync.set_buggify(buggify.fork());
+        self.buggify = Some(buggify);
+    }
+
+    /// How often it misbehaved at each point.
+    #[cfg(feature = "sim")]
+    pub fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {
+        let mut hits = self.sync.buggify_hits();
+        for (point, count) in self.buggify.iter().flat_map(|buggify| buggify.hits()) {
+            *hits.entry(*point).or_default() += count;
+        }
+        hits
     }
 
     /// The addresses that it may dial.

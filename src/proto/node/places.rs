@@ -62,6 +62,9 @@ impl<C: Chain> Node<C> {
         let Some(remote) = self.sessions.get(&newcomer).map(|s| s.remote) else { return false };
         let settled = self.sessions.values().filter(|s| !s.direction.is_outbound() && s.peer().is_some()).count();
         if settled < self.admission.settled_max() {
+            if buggify!(self, EvictNow) {
+                self.evict_one(now, remote);
+            }
             return true;
         }
         self.evict_one(now, remote) || self.is_exempt(remote)

@@ -39,7 +39,9 @@ impl<C: Chain> Node<C> {
                     self.timers.insert((now.at + HOUSEKEEPING, Timer::Housekeeping));
                 }
                 Timer::Save => {
-                    self.outputs.push_back(Output::SavePeers);
+                    if !buggify!(self, DelaySave) {
+                        self.outputs.push_back(Output::SavePeers);
+                    }
                     self.timers.insert((now.at + self.config.save_interval, Timer::Save));
                 }
                 Timer::Session(conn) => self.on_session_timer(now, conn),

@@ -13,6 +13,8 @@
 //! This book draws uniformly. Buckets by group and source, which make it costly to fill it with one attacker's addresses, fit
 //! behind the same calls and are not built yet.
 
+mod audit;
+
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -178,6 +178,27 @@ fn an_address_marked_never_is_not_dialed_whoever_tells_it() {
     assert_eq!((book.never.len(), book.never_order.len(), book.is_never(nth(0))), (4, 4, false));
 }
 
+#[test]
+fn the_audit_names_what_is_wrong() {
+    let whole = || {
+        let mut book = Book::default();
+        book.reached(nth(0), now(0));
+        book.hear(nth(1), None, now(0));
+        assert_eq!(book.audit(), Ok(()));
+        book
+    };
+    let broken = |how: fn(&mut Book)| {
+        let mut book = whole();
+        how(&mut book);
+        book.audit().unwrap_err()
+    };
+    assert_eq!(broken(|book| book.subnets.clear()), "S17: the counts by subnet are wrong");
+    assert_eq!(broken(|book| book.groups.clear()), "S17: the counts by group are wrong");
+    assert_eq!(broken(|book| book.urgent_queue.clear()), format!("S17: verified {} is not in its queue", nth(0)));
+    assert_eq!(broken(|book| book.queue.clear()), format!("S17: {} is in no queue", nth(1)));
+    assert_eq!(broken(|book| drop(book.entries.remove(&nth(1)))), "S17: the queue has addresses that are not known");
+}
+
 proptest! {
     /// The queues, the counts and the entries say the same after any use, and every address is found.
     #[test]
@@ -198,13 +219,7 @@ proptest! {
                 _ => { book.remove(address); }
             }
             prop_assert!(book.len() <= 8);
-            prop_assert_eq!(book.queue.len() + book.proven_queue.len(), book.len());
-            prop_assert_eq!(book.leaving.len(), book.queue.len());
-            prop_assert_eq!(book.urgent_queue.len(), book.verified().count());
-            let sound = book.entries.values().filter(|entry| entry.is_sound()).count();
-            prop_assert_eq!(book.groups.values().sum::<usize>(), sound);
-            prop_assert_eq!(book.subnets.values().sum::<usize>(), book.len());
-            prop_assert!(book.subnets.values().all(|crowd| (1..=2).contains(crowd)));
+            prop_assert_eq!(book.audit(), Ok(()));
             let due = book.entries().filter(|(_, entry)| entry.next_attempt <= now.at).count();
             prop_assert_eq!(book.pick(now.at, &mut rng, &nobody).is_some(), due > 0);
             prop_assert_eq!(book.next_attempt(&nobody), book.entries().map(|(_, entry)| entry.next_attempt).min());

@@ -19,9 +19,9 @@ mod choose;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::address::{Scope, canonical};
+use super::address::{Group, Scope, canonical};
 use super::book::{Book, BookEntry, Parting};
 use super::manager::PeerManager;
 use super::retry::Backoff;
@@ -172,7 +172,8 @@ impl Pool {
         self.kept.remove(&address)?;
         let dial = self.by_address.get(&address).copied();
         if let Some(link) = dial.and_then(|dial| self.links.get_mut(&dial)) {
-            link.purpose = Purpose::Automatic;
+            // It was not chosen for its group.
+            (link.purpose, link.doubles) = (Purpose::Automatic, true);
         }
         dial
     }
@@ -291,12 +292,7 @@ impl Pool {
                 retry.at = now.at + backoff.delay(retry.failures, rng);
             }
         }
-        let parting = match reason {
-            _ if !settled => Parting::Early,
-            CloseReason::RemoteClosed => Parting::Wanted,
-            reason if reason.blame() == Blame::Lost => Parting::Cut,
-            _ => Parting::Wanted,
-        };
+        let parting = parting(settled, reason);
         match (link.stage, reason) {
             (_, CloseReason::DuplicateConnection) => book.declined(link.address, now, rng),
             (Stage::Ready(_), _) => book.left(link.address, parting, now, rng),
@@ -310,6 +306,22 @@ impl Pool {
                 self.failed_in_row = self.failed_in_row.saturating_add(1);
                 book.failed(link.address, now, online, rng);
             }
+        }
+    }
+
+    /// A peer that can be dialed at `address` is gone, whoever dialed; its handshake was done at `since`.
+    pub fn left(
+        &mut self,
+        address: SocketAddr,
+        since: Instant,
+        reason: CloseReason,
+        now: Now,
+        book: &mut Book,
+        rng: &mut Rng,
+    ) {
+        self.nudge();
+        if !self.by_address.contains_key(&canonical(address)) {
+            book.left(address, parting(now.at.since(since) >= SETTLED_AFTER, reason), now, rng);
         }
     }
 
@@ -339,6 +351,32 @@ impl Pool {
         self.links.values().filter(|link| link.purpose != Purpose::Kept).count()
     }
 
+    /// Do the tables agree, and do automatic connections go to different groups?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        if self.dialing() > self.config.dials_max {
+            return Err(format!("S5: {} dials of {} are under way", self.dialing(), self.config.dials_max));
+        }
+        let mut groups = BTreeSet::new();
+        for (dial, link) in &self.links {
+            if self.by_address.get(&link.address) != Some(dial) {
+                return Err(format!("S8: the dial to {} is not found by its address", link.address));
+            }
+            let group = Group::of(link.address.ip()).filter(|_| link.purpose != Purpose::Kept && !link.doubles);
+            if group.is_some_and(|group| !groups.insert(group)) {
+                return Err(format!("S8: {} is the second of its group without need", link.address));
+            }
+        }
+        if self.by_address.len() == self.links.len() {
+            Ok(())
+        } else {
+            Err("S8: an address is taken by a dial that is gone".to_owned())
+        }
+    }
+
     fn begin(&mut self, address: SocketAddr, purpose: Purpose) -> DialId {
         let dial = DialId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
@@ -346,6 +384,15 @@ impl Pool {
         self.links.insert(dial, Link { address, purpose, doubles, stage: Stage::Dialing });
         self.by_address.insert(address, dial);
         dial
+    }
+}
+
+fn parting(settled: bool, reason: CloseReason) -> Parting {
+    match reason {
+        _ if !settled => Parting::Early,
+        CloseReason::RemoteClosed => Parting::Wanted,
+        reason if reason.blame() == Blame::Lost => Parting::Cut,
+        _ => Parting::Wanted,
     }
 }
 
