@@ -132,9 +132,20 @@ pub fn is_store_guarded() -> bool {
     IS_GUARDED.get()
 }
 
+/// Opens, or makes, what `backend` carries. `path` is its name in reports.
+#[cfg(any(test, feature = "sim"))]
+pub(super) fn open_on(backend: impl redb::StorageBackend, path: &Path, params: &Params) -> Result<Database, OpenError> {
+    guard(|| prepare(path, params, Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)))
+        .unwrap_or_else(|| Err(damaged(path, GUARDED)))
+}
+
 fn open_unguarded(path: &Path, params: &Params) -> Result<Database, OpenError> {
-    let database =
-        Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| database_error(path, error))?;
+    prepare(path, params, Builder::new().set_cache_size(CACHE_BYTES).create(path))
+}
+
+/// Checks what was opened, and fills it when it is new.
+fn prepare(path: &Path, params: &Params, opened: Result<Database, DatabaseError>) -> Result<Database, OpenError> {
+    let database = opened.map_err(|error| database_error(path, error))?;
     match read_meta(&database) {
         Ok(Some((format, genesis))) => check(path, params, &format, genesis)?,
         Ok(None) => write_meta(&database, params).map_err(|error| classify(path, error))?,

@@ -108,6 +108,24 @@ impl Store {
         Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
     }
 
+    /// A store on storage that `backend` opens, and opens again after an error; `path` is its name in reports. It has no
+    /// thread: what was appended is written during [`Store::hand_over`].
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn open_on<B: redb::StorageBackend>(
+        backend: impl Fn() -> std::io::Result<B> + Send + 'static,
+        path: &Path,
+        params: &Params,
+    ) -> Result<Store, OpenError> {
+        let (name, params) = (path.to_owned(), *params);
+        let open = move || match backend() {
+            Ok(backend) => open::open_on(backend, &name, &params),
+            Err(error) => Err(OpenError::Io { path: name.clone(), error }),
+        };
+        let database = open()?;
+        let writer = Writer::inline(database, Box::new(move || open().map_err(|error| error.to_string())));
+        Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
+    }
+
     /// Calls `each` with every block, in order of arrival. Blocks appended later come after all of these.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 //! | `port` | one host's connections: the loop's `Net` |
 //! | `host` | one honest node and its loop |
 //! | `actor` | those who do not keep the rules |
+//! | `disk` | a machine's disk, and what is left of it after a crash |
 //! | `fault` | what goes wrong, and how often |
 //! | `scenario` | situations with a name |
 //! | `check` | what must hold |
@@ -21,6 +22,7 @@
 
 mod actor;
 mod check;
+mod disk;
 mod fault;
 mod host;
 mod net;
