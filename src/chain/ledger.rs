@@ -56,6 +56,16 @@ impl ReferenceChain {
         ReferenceChain::with_store(params, Store::open(path, &params)?)
     }
 
+    /// The chain in `storage`, written by its own thread of calls: no clock, no thread. `path` is its name in reports.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn open_on(
+        params: Params,
+        storage: impl crate::chain::Storage,
+        path: &Path,
+    ) -> Result<ReferenceChain, OpenError> {
+        ReferenceChain::with_store(params, Store::open_on(storage, path, &params)?)
+    }
+
     /// The chain of the blocks in `store`.
     ///
     /// # Errors

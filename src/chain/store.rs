@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::chain::genesis::Params;
 use crate::chain::open::{self, OpenError};
+use crate::chain::storage::{FilePath, Storage};
 use crate::chain::writer::{Reopen, Writer};
 
 /// The most bytes that may wait for the disk: a few of the largest blocks, or minutes of small ones. Above it the chain
@@ -98,9 +99,9 @@ impl Store {
     ///
     /// Why the file cannot be used. It is left as it is.
     pub fn open(path: &Path, params: &Params) -> Result<Store, OpenError> {
-        let database = open::open(path, params)?;
-        let (again, params) = (path.to_owned(), *params);
-        Store::start(path, database, Box::new(move || open::open(&again, &params).map_err(|error| error.to_string())))
+        let storage = FilePath(path.to_owned());
+        let database = open::open(&storage, path, params)?;
+        Store::start(path, database, reopen(storage, path, params))
     }
 
     fn start(path: &Path, database: redb::Database, reopen: Reopen) -> Result<Store, OpenError> {
@@ -108,21 +109,12 @@ impl Store {
         Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
     }
 
-    /// A store on storage that `backend` opens, and opens again after an error; `path` is its name in reports. It has no
-    /// thread: what was appended is written during [`Store::hand_over`].
+    /// A store in `storage`; `path` is its name in reports. It has no thread: what was appended is written during
+    /// [`Store::hand_over`], and when it is dropped.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn open_on<B: redb::StorageBackend>(
-        backend: impl Fn() -> std::io::Result<B> + Send + 'static,
-        path: &Path,
-        params: &Params,
-    ) -> Result<Store, OpenError> {
-        let (name, params) = (path.to_owned(), *params);
-        let open = move || match backend() {
-            Ok(backend) => open::open_on(backend, &name, &params),
-            Err(error) => Err(OpenError::Io { path: name.clone(), error }),
-        };
-        let database = open()?;
-        let writer = Writer::inline(database, Box::new(move || open().map_err(|error| error.to_string())));
+    pub(crate) fn open_on(storage: impl Storage, path: &Path, params: &Params) -> Result<Store, OpenError> {
+        let database = open::open(&storage, path, params)?;
+        let writer = Writer::inline(database, reopen(storage, path, params));
         Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
     }
 
@@ -221,6 +213,11 @@ impl Store {
             Backend::Disk { writer, .. } => writer.flush(patience),
         }
     }
+}
+
+fn reopen(storage: impl Storage, path: &Path, params: &Params) -> Reopen {
+    let (path, params) = (path.to_owned(), *params);
+    Box::new(move || open::open(&storage, &path, &params).map_err(|error| error.to_string()))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ mod peers_boundaries;
 #[cfg(test)]
 mod support;
 
-pub(super) use backend::VirtualFile;
+pub(super) use backend::VirtualPath;
 
 /// How often a call fails, per thousand calls that can fail so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +73,9 @@ struct State {
     /// The number of the one call that fails, and with what.
     fails_at: Option<(u64, io::ErrorKind)>,
     injected: BTreeMap<&'static str, u64>,
+    /// The disk as it was before each call, while a test wants to know.
+    #[cfg(test)]
+    record: Option<Vec<VirtualDisk>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -130,6 +133,8 @@ impl VirtualDisk {
             ends_at: u64::MAX,
             fails_at: None,
             injected: BTreeMap::new(),
+            #[cfg(test)]
+            record: None,
         };
         VirtualDisk { state: Arc::new(Mutex::new(state)), boot: 0 }
     }
@@ -213,17 +218,21 @@ impl VirtualDisk {
     /// A disk of its own with the same files, so that many crashes can be tried from one point.
     #[cfg(test)]
     pub(super) fn fork(&self) -> VirtualDisk {
-        let state = self.lock();
-        let copy = State {
-            files: state.files.clone(),
-            names: state.names.clone(),
-            durable_names: state.durable_names.clone(),
-            unsynced: state.unsynced.clone(),
-            rng: state.rng.clone(),
-            injected: BTreeMap::new(),
-            ..*state
-        };
-        VirtualDisk { state: Arc::new(Mutex::new(copy)), boot: self.boot }
+        self.lock().fork()
+    }
+
+    /// From now on, keeps the disk as it is before each call.
+    #[cfg(test)]
+    pub(super) fn record(&self) {
+        self.lock().record = Some(Vec::new());
+    }
+
+    /// The disk as it was before each call since [`VirtualDisk::record`], and as it is.
+    #[cfg(test)]
+    pub(super) fn recorded(&self) -> Vec<VirtualDisk> {
+        let mut disks = self.lock().record.take().unwrap_or_default();
+        disks.push(self.fork());
+        disks
     }
 
     /// Nothing panics while it holds the lock but a bug of this file, and then the run is over.
@@ -237,6 +246,11 @@ impl VirtualDisk {
         if state.boot != self.boot || state.calls >= state.ends_at {
             return Err(io::Error::other("the power is gone"));
         }
+        #[cfg(test)]
+        if state.record.is_some() {
+            let before = state.fork();
+            state.record.get_or_insert_default().push(before);
+        }
         let number = state.calls;
         state.calls += 1;
         match state.fails_at {
@@ -247,6 +261,21 @@ impl VirtualDisk {
 }
 
 impl State {
+    #[cfg(test)]
+    fn fork(&self) -> VirtualDisk {
+        let copy = State {
+            files: self.files.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            unsynced: self.unsynced.clone(),
+            rng: self.rng.clone(),
+            injected: BTreeMap::new(),
+            record: None,
+            ..*self
+        };
+        VirtualDisk { state: Arc::new(Mutex::new(copy)), boot: self.boot }
+    }
+
     /// True once in a while, and then it is counted.
     fn draw(&mut self, rate: u64, fault: &'static str) -> bool {
         let drawn = rate > 0 && self.rng.chance(rate, 1000);

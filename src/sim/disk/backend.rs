@@ -1,30 +1,59 @@
 //! A virtual file as redb's storage: the real store runs on it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use redb::StorageBackend;
+use redb::{DatabaseError, StorageBackend};
 
 use super::VirtualDisk;
+use crate::chain::Storage;
+use crate::driver::store::disk::Disk;
+
+/// Where a store is: a disk, and the file's path on it.
+#[derive(Clone, Debug)]
+pub(in crate::sim) struct VirtualPath {
+    pub(in crate::sim) disk: VirtualDisk,
+    pub(in crate::sim) path: PathBuf,
+}
+
+impl Storage for VirtualPath {
+    type Backend = VirtualFile;
+
+    fn open(&self) -> Result<Option<VirtualFile>, DatabaseError> {
+        match self.disk.call()?.open(&self.path) {
+            Ok(file) => Ok(Some(VirtualFile { disk: self.disk.clone(), file })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn make(&self) -> Result<VirtualFile, DatabaseError> {
+        let path = self.beside();
+        let _absent = self.disk.remove(&path);
+        let file = self.disk.call()?.create(&path)?;
+        Ok(VirtualFile { disk: self.disk.clone(), file })
+    }
+
+    fn put_in_place(&self) -> io::Result<()> {
+        self.disk.rename(&self.beside(), &self.path)
+    }
+
+    fn sync_place(&self) -> io::Result<()> {
+        self.disk.sync_directory(self.path.parent().unwrap_or(Path::new("")))
+    }
+}
+
+impl VirtualPath {
+    fn beside(&self) -> PathBuf {
+        self.path.with_extension("tmp")
+    }
+}
 
 /// One open file of a [`VirtualDisk`].
 #[derive(Debug)]
 pub(in crate::sim) struct VirtualFile {
     disk: VirtualDisk,
     file: u64,
-}
-
-impl VirtualFile {
-    /// Opens the file at `path`, or makes it, as redb does with a real one: its name is not made durable.
-    pub(in crate::sim) fn open(disk: &VirtualDisk, path: &Path) -> io::Result<VirtualFile> {
-        let mut state = disk.call()?;
-        let file = match state.open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => state.create(path)?,
-            Err(error) => return Err(error),
-            Ok(file) => file,
-        };
-        Ok(VirtualFile { disk: disk.clone(), file })
-    }
 }
 
 impl StorageBackend for VirtualFile {
