@@ -43,10 +43,10 @@ pub use genesis::{Params, ParamsError};
 pub use ledger::ReferenceChain;
 pub use mempool::Mempool;
 pub use open::OpenError;
-#[cfg(any(test, feature = "sim"))]
-pub(crate) use storage::Storage;
 pub use open::is_store_guarded;
 pub use pow::Miner;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use storage::Storage;
 pub use store::{Health, Store, StoreError};
 pub use transaction::Transaction;
 

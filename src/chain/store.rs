@@ -28,7 +28,8 @@ pub const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 /// How the store is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// What the last write failed with; `None` once one has succeeded again.
+    /// What the last write failed with; `None` once one has succeeded again. A chain says here too that the disk gave back
+    /// a block other than it was given, and goes on saying it.
     pub error: Option<String>,
     /// Bytes of blocks that are not durable yet.
     pub backlog_bytes: usize,
