@@ -4,11 +4,12 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Invariant;
-use super::run::{HEALING, HEARD, World};
+use super::host::Host;
+use super::run::{HEARD, QUIET, World};
 use crate::proto::sync::chain::Chain;
 
 impl World<'_> {
-    /// L1, and L5: who is connected to whom.
+    /// L1: who is connected to whom.
     pub(super) fn check_connected(&mut self) {
         let names: BTreeMap<String, usize> =
             self.hosts.iter().map(|host| (format!("n{:05}", host.index), host.index as usize)).collect();
@@ -62,13 +63,6 @@ impl World<'_> {
                 format!("tip {} at height {} with work {} of {heaviest}", tip.hash, tip.height, tip.work)
             });
         }
-        // Whoever was on a connection that a black hole swallowed has left it by now.
-        let now = self.air.now;
-        for host in &self.hosts {
-            let oldest = host.port.conns.iter().map(|(_, conn)| now.since(conn.heard)).max().unwrap_or_default();
-            let holds = oldest <= Duration::from_secs(95);
-            self.air.check.that(Invariant::L5, host.index, holds, || format!("a connection is silent for {oldest:?}"));
-        }
     }
 
     pub(super) fn check_heard(&mut self) {
@@ -80,17 +74,65 @@ impl World<'_> {
         }
     }
 
+    /// L8: what is left to do when nothing happens.
     pub(super) fn check_quiet(&mut self) {
-        let seconds = HEALING.saturating_sub(HEARD).as_secs().max(1);
-        let wakes = self.air.wakes.saturating_sub(self.wakes);
+        let seconds = QUIET.saturating_sub(HEARD).as_secs().max(1);
+        let (wakes, turned) = (self.air.wakes - self.wakes, self.air.turned - self.turned);
+        let connections: usize = self.hosts.iter().filter_map(Host::driver).map(|driver| driver.sockets()).sum();
         // A heartbeat, a ping and housekeeping for each connection and node come to less than this.
-        let connections: usize = self.hosts.iter().map(|host| host.port.conns.len()).sum();
         let most = seconds * (connections as u64 + 4 * self.hosts.len() as u64);
         self.air.check.that(Invariant::L8, 0, wakes <= most, || format!("{wakes} wake-ups where {most} are enough"));
+        if self.actors.is_empty() {
+            let most = 4 * most;
+            self.air.check.that(Invariant::L8, 0, turned <= most, || format!("{turned} turns where {most} are enough"));
+        }
         for host in &self.hosts {
-            let queued: usize = host.port.conns.iter().map(|(_, conn)| conn.link.outbox.queued_bytes()).sum();
-            let holds = queued < 4096 || !self.actors.is_empty();
-            self.air.check.that(Invariant::L8, host.index, holds, || format!("{queued} bytes are still queued"));
+            let Some(driver) = host.driver() else { continue };
+            let entries = driver.protocol().books.entries.iter();
+            let honest = entries.filter(|(_, entry)| {
+                let pipe = entry.pipe.and_then(|(id, side)| Some((self.air.pipe(id)?, side)));
+                pipe.is_some_and(|(pipe, side)| pipe.ends[1 - side as usize].host < self.air.honest)
+            });
+            let queued: usize = honest.map(|(conn, _)| driver.net().queued_bytes(*conn)).sum();
+            self.air
+                .check
+                .that(Invariant::L8, host.index, queued < 4096, || format!("{queued} bytes are still queued"));
+        }
+    }
+
+    /// S4: everything that was asked to stop has stopped.
+    pub(super) fn check_stopped(&mut self) {
+        for host in &self.hosts {
+            let (runs, open) = (host.driver().is_some(), self.air.machine(host.index).open());
+            self.air.check.that(Invariant::S4, host.index, !runs && open == 0, || {
+                format!("after a stop, {open} descriptors are open and the loop runs: {runs}")
+            });
+        }
+    }
+
+    /// Each second, L5 and L9: nobody waits for ever.
+    pub(super) fn look_at_each(&mut self) {
+        let now = self.air.now;
+        for host in &mut self.hosts {
+            let frozen = self.air.is_frozen(host.index);
+            if frozen {
+                host.excused = host.excused.max(now);
+            }
+            if frozen || host.excused >= now {
+                self.air.machine(host.index).excuse();
+            }
+            let waited = self.air.machine(host.index).waited().unwrap_or_default();
+            self.air.check.that(Invariant::L9, host.index, waited <= ACCEPTED, || {
+                format!("a connection waits for {waited:?}, although there are descriptors")
+            });
+            for (conn, silent, most) in host.silences(now) {
+                self.air.check.that(Invariant::L5, host.index, silent <= most, || {
+                    format!("nothing came on connection {conn} for {silent:?}, and it is open")
+                });
+            }
         }
     }
 }
+
+/// How long a connection may wait although there are descriptors; a look each second adds one.
+const ACCEPTED: Duration = Duration::from_secs(2);
