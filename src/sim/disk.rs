@@ -150,6 +150,7 @@ impl VirtualDisk {
     }
 
     /// Calls so far, those that failed included.
+    #[cfg(test)]
     pub(super) fn calls(&self) -> u64 {
         self.lock().calls
     }
