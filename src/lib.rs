@@ -16,7 +16,7 @@
 )]
 #![cfg_attr(
     feature = "sim",
-    doc = "| [`sim`] | the driver's twin with a seed: virtual streams, faults, invariants | to find bugs |"
+    doc = "| [`sim`] | the driver's twin with a seed: virtual streams, faults, invariants | to find bugs |\n| [`buggify`] | rare but legal behaviour, made frequent | to find more of them |"
 )]
 //!
 //! An embedder may enter at any of them: `wire` alone is a codec; [`driver::Driver`] with a [`driver::Protocol`] of its
@@ -46,6 +46,8 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "sim")]
+pub mod buggify;
 #[cfg(feature = "chain")]
 pub mod chain;
 pub mod close;

@@ -65,7 +65,7 @@ impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
     }
 }
 
-/// Who carries a node's bytes: the loop's [`Net`], or a simulated one. The calls are those of [`Net`].
+/// Who carries a node's bytes: the loop's [`Net`], or somebody in front of it. The calls are those of [`Net`].
 pub trait Carrier {
     /// See [`Net::dial`].
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration);

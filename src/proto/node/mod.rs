@@ -11,15 +11,16 @@
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `serve` | answers to requests |
 //! | `timers` | liveness, dials, saving, staleness |
+//! | `places` | who gives way when all inbound places are taken |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 
 mod closing;
 mod dispatch;
 mod greeting;
-#[cfg(debug_assertions)]
 mod invariants;
 mod objects;
+mod places;
 mod serve;
 mod timers;
 
@@ -53,6 +54,8 @@ pub struct Node<C> {
     rng: Rng,
     /// The number by which we know ourselves when we dial our own address.
     nonce: u64,
+    /// Decides what no peer may foresee.
+    key: u64,
     sessions: BTreeMap<ConnId, Session>,
     /// Connections whose peer is introduced, by its id.
     by_id: BTreeMap<String, ConnId>,
@@ -75,6 +78,8 @@ pub struct Node<C> {
     outputs: VecDeque<Output>,
     counters: Counters,
     stopping: bool,
+    #[cfg(feature = "sim")]
+    buggify: Option<crate::buggify::Buggify>,
 }
 
 /// What a node counts besides the driver's counters.
@@ -125,6 +130,7 @@ impl<C: Chain> Node<C> {
             chain,
             rng: Rng::from_seed(seed),
             nonce,
+            key: Rng::from_seed(!seed).next_u64(),
             sessions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             timers,
@@ -142,6 +148,8 @@ impl<C: Chain> Node<C> {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             stopping: false,
+            #[cfg(feature = "sim")]
+            buggify: None,
             config,
         }
     }
@@ -193,8 +201,7 @@ impl<C: Chain> Node<C> {
         }
         self.drain_sync(now);
         self.dial_more(now);
-        #[cfg(debug_assertions)]
-        self.check();
+        debug_assert_eq!(self.audit_sessions(), Ok(()));
     }
 
     /// The next thing for the driver to do; `None` when everything is said.
@@ -282,6 +289,9 @@ impl<C: Chain> Node<C> {
         self.timers.insert((deadline, Timer::Session(conn)));
         self.sessions.insert(conn, session);
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
+        if !direction.is_outbound() && self.admission.is_full() {
+            self.evict_stalled(now);
+        }
         if self.stopping {
             self.close(now, conn, CloseReason::Shutdown);
         } else if self.is_banned(now, remote, identity) {
@@ -324,6 +334,7 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
+                    self.note_deed(now, from, Kind::Block);
                     self.seen.mark(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     tip_moved |= best_changed;
@@ -379,6 +390,23 @@ impl<C> Node<C> {
             let _ = self.peers.add(PeerRecord { connected: false, seen_at: now.at, ..record });
         }
         self.pool.nudge();
+    }
+
+    /// From now on, misbehaves now and then in ways that are legal.
+    #[cfg(feature = "sim")]
+    pub fn set_buggify(&mut self, mut buggify: crate::buggify::Buggify) {
+        self.sync.set_buggify(buggify.fork());
+        self.buggify = Some(buggify);
+    }
+
+    /// How often it misbehaved at each point.
+    #[cfg(feature = "sim")]
+    pub fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {
+        let mut hits = self.sync.buggify_hits();
+        for (point, count) in self.buggify.iter().flat_map(|buggify| buggify.hits()) {
+            *hits.entry(*point).or_default() += count;
+        }
+        hits
     }
 
     /// The addresses that it may dial.
