@@ -32,13 +32,12 @@ impl Net {
         let low = self.config.outbox.low;
         let index = id.index() as usize;
         let Some(conn) = self.conns.get_mut(index).filter(|conn| conn.generation == id.generation()) else { return };
-        if matches!(conn.life, Life::Connecting(_) | Life::Lingering { .. }) {
+        if matches!(conn.life, Life::Connecting | Life::Lingering { .. }) {
             return;
         }
-        if conn.flags.writable && !conn.link.outbox.is_empty() {
-            let stream = &conn.stream;
-            let flush =
-                conn.link.outbox.flush(&mut self.pool, TURN_WRITE_BYTES, |slices| stream.write_vectored(slices));
+        if conn.flags.writable && conn.has_output() {
+            let (stream, last) = (&conn.stream, conn.is_draining());
+            let flush = conn.link.flush(&mut self.pool, TURN_WRITE_BYTES, last, |slices| stream.write_vectored(slices));
             conn.counters.bytes_out += flush.bytes as u64;
             conn.counters.frames_out += flush.frames as u64;
             self.totals.bytes_out += flush.bytes as u64;
@@ -72,7 +71,7 @@ impl Net {
         let now = self.now.at;
         let stall = self.config.write_stall;
         let Some(conn) = self.conn_mut(id) else { return };
-        let is_empty = conn.link.outbox.is_empty();
+        let is_empty = !conn.has_output();
         match conn.life {
             Life::Open if !is_empty => {
                 let at = conn.progressed + stall;

@@ -8,12 +8,13 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use super::conn::{Conn, Life};
+use super::conn::{Conn, Life, Unborn};
 use super::errno::is_resource;
 use super::run::listener_token;
 use super::system::{Acceptor, Stream};
 use super::timer::Due;
-use super::{Driver, Event, Protocol};
+use super::{Driver, Protocol};
+use crate::close::CloseReason;
 use crate::id::Direction;
 use crate::limits::{ACCEPT_PAUSE, ACCEPT_PAUSE_MAX};
 
@@ -98,24 +99,32 @@ impl<P: Protocol> Driver<P> {
             net.totals.refused_limit += 1;
             return;
         }
+        if !net.may_secure() {
+            net.totals.refused += 1;
+            net.totals.refused_tls += 1;
+            return;
+        }
         if !self.protocol.admit(net.now, remote) {
             net.totals.refused += 1;
             net.totals.refused_admit += 1;
             return;
         }
         // The connection may be gone again already; then one of these says so and there is nothing to report.
-        let opened = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
-            let mut conn = Conn::new(stream, Life::Open, net.config.rules);
-            conn.flags.writable = true;
+        let until = net.now.at + net.config.tls_timeout;
+        let inserted = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
+            let mut conn = Conn::new(stream, Life::Connecting, net.config.rules);
+            conn.unborn = Some(Box::new(Unborn { direction: Direction::Inbound, remote, until }));
             Ok((net.insert(conn)?, local))
         });
-        match opened {
-            Ok((conn, local)) => {
+        match inserted {
+            Ok((id, local)) => {
                 net.totals.accepted += 1;
-                let direction = Direction::Inbound;
-                self.protocol.handle(net.now, Event::Opened { conn, remote, local, direction }, net);
+                self.stand(id, local);
             }
-            Err(_) => net.totals.refused += 1,
+            Err(error) => {
+                net.totals.refused += 1;
+                self.protocol.released(net.now, remote, CloseReason::Io(error.kind()));
+            }
         }
     }
 }

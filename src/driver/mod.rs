@@ -25,6 +25,7 @@ mod listen;
 mod net;
 mod read;
 mod run;
+mod secure;
 mod stats;
 mod system;
 mod timer;
@@ -36,7 +37,7 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, DialId, Direction};
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
@@ -63,6 +64,8 @@ pub enum Event<'a, C> {
         local: SocketAddr,
         /// Who dialed.
         direction: Direction,
+        /// Who TLS has proven the peer to be; `None` without TLS.
+        identity: Option<VerifiedId>,
     },
     /// A dial ended without a connection.
     DialFailed {
@@ -70,7 +73,7 @@ pub enum Event<'a, C> {
         dial: DialId,
         /// Where to.
         remote: SocketAddr,
-        /// Why: `DialTimeout`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection` or `Shutdown`.
+        /// Why: `DialTimeout`, `Tls(fault)`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection` or `Shutdown`.
         reason: CloseReason,
     },
     /// A frame.
@@ -106,10 +109,15 @@ pub trait Protocol {
     /// What handles may send.
     type Command: Send + 'static;
 
-    /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once.
+    /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once. With TLS,
+    /// others may be asked about before this one is opened.
     fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
         true
     }
+
+    /// An admitted address became no connection: its socket or its TLS handshake failed. Each admission is followed by this
+    /// or by [`Event::Opened`].
+    fn released(&mut self, _now: Now, _remote: SocketAddr, _reason: CloseReason) {}
 
     /// One event.
     fn handle(&mut self, now: Now, event: Event<'_, Self::Command>, net: &mut Net);

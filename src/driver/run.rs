@@ -252,8 +252,8 @@ impl<P: Protocol> Driver<P> {
             let Some(id) = self.net.ready.pop_front() else { return };
             let Some(conn) = self.net.conn_mut(id) else { continue };
             conn.flags.ready = false;
-            if conn.is_connecting() && !self.finish_dial(id) {
-                continue;
+            if conn.unborn.is_some() {
+                self.bring_up(id);
             }
             self.net.make_dirty_if_queued(id);
             self.read(id);
@@ -292,6 +292,10 @@ impl<P: Protocol> Driver<P> {
                 Some(Notice::Writable(conn)) if self.net.conn(conn).is_none() => continue,
                 Some(Notice::Writable(conn)) => Event::Writable { conn },
                 Some(Notice::Closed(conn, reason)) => Event::Closed { conn, reason },
+                Some(Notice::Released(remote, reason)) => {
+                    self.protocol.released(self.net.now, remote, reason);
+                    continue;
+                }
                 None => return,
             };
             self.protocol.handle(self.net.now, event, &mut self.net);
@@ -309,11 +313,11 @@ impl<P: Protocol> Driver<P> {
             .conns
             .iter()
             .filter_map(|(key, conn)| {
-                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.is_connecting()))
+                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.unborn.is_some()))
             })
             .collect();
-        for (id, connecting) in ids {
-            if connecting {
+        for (id, unborn) in ids {
+            if unborn {
                 self.net.bury(id, CloseReason::Shutdown);
             } else {
                 self.net.close(id, CloseReason::Shutdown, drain);

@@ -62,6 +62,8 @@ pub(super) struct Books {
     pub(super) entries: BTreeMap<ConnId, Entry>,
     /// Dials under way, and since when.
     pub(super) dials: BTreeMap<DialId, Instant>,
+    /// Addresses that may connect and are not connections yet.
+    pub(super) admitted: usize,
     /// Connections that are open for the embedder, and to whom.
     pub(super) ready: BTreeMap<ConnId, u64>,
     pub(super) notes: Vec<Note>,
@@ -80,6 +82,7 @@ impl Books {
             now: Instant::ZERO,
             entries: BTreeMap::new(),
             dials: BTreeMap::new(),
+            admitted: 0,
             ready: BTreeMap::new(),
             notes: Vec::new(),
             tally: Tally::default(),
@@ -120,6 +123,13 @@ impl Books {
         let since = self.dials.remove(&dial);
         self.tally.that(Invariant::S3, since.is_some(), || format!("dial {dial:?} ends, but is not under way"));
         since.unwrap_or(self.now)
+    }
+
+    /// An admitted address has become a connection, or never will.
+    pub(super) fn released(&mut self) {
+        let known = self.admitted > 0;
+        self.admitted = self.admitted.saturating_sub(1);
+        self.tally.that(Invariant::S3, known, || "a connection that was not admitted".to_owned());
     }
 
     pub(super) fn closed(&mut self, conn: ConnId) {

@@ -21,6 +21,7 @@ use crate::proto::sync::chain::Chain;
 use crate::proto::{Command, Config, Node};
 use crate::time::Instant;
 use crate::wire::Hash;
+use crate::wire::frame::MAX_PAYLOAD;
 
 /// How long an end may take once it is decided: the queue has two seconds to leave, the socket a quarter of one more,
 /// turns are late, and silence is looked at each second.
@@ -340,6 +341,10 @@ impl Host {
             return;
         }
         let (audit, net) = (driver.audit(), driver.net());
+        let (admitted, unborn) = (driver.protocol().books.admitted, audit.securing);
+        air.check.that(Invariant::S3, index, admitted == unborn, || {
+            format!("{admitted} addresses are admitted and {unborn} connections come from them")
+        });
         let (received, queued) = net.memory();
         let limits = &self.limits;
         air.check.that(Invariant::S5, index, audit.connections <= limits.connections, || {
@@ -348,6 +353,13 @@ impl Host {
         air.check.that(Invariant::S5, index, audit.longest <= limits.outbox.hard, || {
             format!("{} bytes are queued to one connection", audit.longest)
         });
+        let frame = usize::try_from(MAX_PAYLOAD).unwrap_or(usize::MAX);
+        for (held, budget) in [(received, limits.receive_budget), (queued, limits.send_budget)] {
+            // One frame above the budget may be finished, whatever its size.
+            air.check.that(Invariant::S5, index, held <= budget + frame, || {
+                format!("{held} bytes are held where {budget} and a frame are allowed")
+            });
+        }
         air.check.that(Invariant::S6, index, received == audit.held && audit.opened == net.connections(), || {
             let opened = net.connections();
             format!("{received} bytes are held by the books and {} by the inboxes; {opened} opened", audit.held)

@@ -151,7 +151,7 @@ fn address(index: u32) -> SocketAddr {
 /// The machine of a host, on the network.
 fn machine(air: &mut Air<'_>, index: u32, honest: bool, seed: u64) -> Arc<Mutex<Machine>> {
     let calls = if honest { air.rates.calls } else { Calls::QUIET };
-    let rng = Rng::from_seed(seed ^ 0x006b_6572_6e65_6c);
+    let rng = Rng::from_seed(seed ^ 0x6b65_726e_656c);
     let machine = Arc::new(Mutex::new(Machine::new(address(index).ip(), calls, air.rates.buffer, rng)));
     air.add(address(index), Arc::clone(&machine));
     machine

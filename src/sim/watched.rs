@@ -9,6 +9,7 @@ use super::kernel::SharedMachine;
 use super::owed::digest;
 use super::trace::What;
 use crate::chain::ReferenceChain;
+use crate::close::CloseReason;
 use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
 use crate::driver::{self, Event, Net, Protocol};
 use crate::id::{ConnId, Direction};
@@ -161,7 +162,14 @@ impl Protocol for Watched {
     type Command = NodeCommand<ReferenceChain>;
 
     fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
-        self.inner.admit(now, remote)
+        let admitted = self.inner.admit(now, remote);
+        self.books.admitted += usize::from(admitted);
+        admitted
+    }
+
+    fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.books.released();
+        self.inner.released(now, remote, reason);
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, Self::Command>, net: &mut Net) {
@@ -175,7 +183,10 @@ impl Protocol for Watched {
                 // Connect and handshake together have their time.
                 let since = match direction {
                     Direction::Outbound(dial) => self.books.dial_ended(dial),
-                    Direction::Inbound => now.at,
+                    Direction::Inbound => {
+                        self.books.released();
+                        now.at
+                    }
                 };
                 self.books.opened(conn, pipe, since);
                 self.pass(now, event, net);

@@ -3,16 +3,20 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::actor::Role;
 use super::check::Invariant;
 use super::host::Host;
 use super::run::{HEARD, QUIET, World};
+use crate::proto::peer::book::BookEntry;
 use crate::proto::sync::chain::Chain;
+use crate::time::Instant;
 
 impl World<'_> {
     /// L1: who is connected to whom.
     pub(super) fn check_connected(&mut self) {
         let names: BTreeMap<String, usize> =
             self.hosts.iter().map(|host| (format!("n{:05}", host.index), host.index as usize)).collect();
+        let thieves = self.air.injected.contains_key(Role::Thief.name());
         let mut near: Vec<Vec<usize>> = Vec::new();
         for host in &self.hosts {
             let Some(node) = host.node() else {
@@ -25,12 +29,31 @@ impl World<'_> {
                 .filter_map(|peer| names.get(&peer.node_id).copied())
                 .filter(|other| self.air.ips.get(*other).is_some_and(|ip| peers.iter().any(|p| p.remote.ip() == *ip)))
                 .collect();
-            // Not yet all that the plan asks for, min(8, nodes): addresses that failed during the faults rest for longer.
-            let wanted = host.outbound().min(self.hosts.len() - 1).min(2);
-            let count = peers.len();
+            // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
+            // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
+            // connection is dead; and for good where there are thieves: one may sit there under this one's name.
+            let outbound = peers.iter().filter(|peer| peer.outbound).count();
+            let now = self.air.now;
+            let missing = |other: &&Host| {
+                let lately = |at: Instant| now.since(at) <= Duration::from_secs(35);
+                let refuses = |entry: &BookEntry| {
+                    entry.is_refusing() || entry.declined > 0 && (thieves || entry.tried.is_some_and(lately))
+                };
+                let entry = node.book().get(other.address);
+                let known = entry.is_some_and(|entry| entry.is_verified() && !refuses(entry));
+                known && other.index != host.index && !honest.contains(&(other.index as usize))
+            };
+            let left = self.hosts.iter().filter(missing).count();
+            // Whatever it knows: two, where there are two others.
+            let few = host.outbound().min(self.hosts.len() - 1).min(2);
+            let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0);
             let index = host.index;
-            self.air.check.that(Invariant::L1, index, count >= wanted, || {
-                format!("{count} connections where {wanted} are wanted")
+            self.air.check.that(Invariant::L1, index, holds, || {
+                let wanted = host.outbound();
+                format!(
+                    "{outbound} of {wanted} outbound connections, {} in all, and {left} nodes left to dial",
+                    peers.len()
+                )
             });
             near.push(honest);
         }

@@ -8,6 +8,8 @@
 mod arrive;
 mod faults;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -458,11 +460,13 @@ impl Kernel for Machine {
                 events.push(event);
             }
         }
-        if self.draw(self.calls.spurious)
-            && let Some(token) = self.rng.index(self.sockets.capacity()).and_then(|at| self.sockets.get(at)?.token)
-        {
-            self.count("spurious event");
-            events.push(Readiness { token, readable: true, writable: true, ended: false });
+        if self.draw(self.calls.spurious) {
+            let from = self.rng.index(self.sockets.capacity()).unwrap_or(0);
+            let registered = |(key, socket): (usize, &Socket)| socket.token.filter(|_| key >= from);
+            if let Some(token) = self.sockets.iter().find_map(registered) {
+                self.count("spurious event");
+                events.push(Readiness { token, readable: true, writable: true, ended: false });
+            }
         }
         if self.draw(self.calls.stale)
             && let Some(token) = self.rng.index(self.stale.len()).and_then(|at| self.stale.get(at).copied())
