@@ -31,6 +31,12 @@ pub enum CloseReason {
     Invalid(Kind),
     /// More of something than any correct node sends.
     Flooding(Kind),
+    /// The id in the handshake is not the one that TLS has proven.
+    IdentityMismatch,
+
+    // TLS: the fault knows whose doing it is.
+    /// The security layer ended it.
+    Tls(TlsFault),
 
     // The peer is merely incompatible.
     /// It announced a version below 1.
@@ -77,6 +83,142 @@ pub enum CloseReason {
     Done,
 }
 
+/// Why TLS ended a connection, or never let it begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsFault {
+    // It breaks TLS, or shows a certificate that is no certificate.
+    /// A record or a handshake message that TLS does not allow where it came.
+    Protocol,
+    /// A certificate that cannot be read, or too many of them, or too large.
+    BadCertificate,
+    /// A signature that the certificate's key did not make.
+    BadSignature,
+    /// More handshake bytes than any correct node needs.
+    HandshakeTooLarge,
+
+    // It is another service, or nobody whom we trust.
+    /// What it sent is not TLS.
+    NotTls,
+    /// No TLS version, cipher suite, key exchange or signature scheme in common.
+    NothingInCommon,
+    /// It offers no protocol of ours (ALPN).
+    WrongService,
+    /// It speaks our protocol in versions that we do not (ALPN).
+    WrongVersion,
+    /// It showed no certificate.
+    NoCertificate,
+    /// Its certificate is expired or not valid yet.
+    ExpiredCertificate,
+    /// Its certificate is readable, but of a kind, for a purpose or with conditions that are not accepted here.
+    UnfitCertificate,
+    /// Its certificate is signed by none of the authorities that we trust.
+    UnknownAuthority,
+    /// Its certificate is for another name.
+    WrongName,
+    /// Its identity is none that we trust.
+    UnknownIdentity,
+    /// Its address was another identity's before.
+    IdentityChanged,
+    /// It ended the connection with this alert (RFC 8446, section 6): something of ours displeased it.
+    Alert(u8),
+
+    // The network, or its silence, ended it.
+    /// The handshake took too long.
+    HandshakeTimeout,
+    /// The stream ended without TLS's own goodbye: it may have been cut.
+    Cut,
+
+    // Our own doing.
+    /// Too many handshakes are under way or were begun within a second.
+    TooManyHandshakes,
+    /// The crypto library failed: no randomness, no clock.
+    Internal,
+}
+
+impl TlsFault {
+    /// Whose doing it is.
+    pub const fn blame(self) -> Blame {
+        use TlsFault::*;
+        match self {
+            Protocol | BadCertificate | BadSignature | HandshakeTooLarge => Blame::Misbehaved,
+            NotTls | NothingInCommon | WrongService | WrongVersion | NoCertificate | ExpiredCertificate
+            | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(_) => {
+                Blame::Incompatible
+            }
+            HandshakeTimeout | Cut => Blame::Lost,
+            TooManyHandshakes | Internal => Blame::Ours,
+        }
+    }
+
+    /// A word for counters and logs; one for each variant.
+    pub const fn label(self) -> &'static str {
+        use TlsFault::*;
+        match self {
+            Protocol => "tls-protocol",
+            BadCertificate => "tls-bad-certificate",
+            BadSignature => "tls-bad-signature",
+            HandshakeTooLarge => "tls-handshake-too-large",
+            NotTls => "tls-not-tls",
+            NothingInCommon => "tls-nothing-in-common",
+            WrongService => "tls-wrong-service",
+            WrongVersion => "tls-wrong-version",
+            NoCertificate => "tls-no-certificate",
+            ExpiredCertificate => "tls-expired-certificate",
+            UnfitCertificate => "tls-unfit-certificate",
+            UnknownAuthority => "tls-unknown-authority",
+            WrongName => "tls-wrong-name",
+            UnknownIdentity => "tls-unknown-identity",
+            IdentityChanged => "tls-identity-changed",
+            Alert(_) => "tls-alert",
+            HandshakeTimeout => "tls-handshake-timeout",
+            Cut => "tls-cut",
+            TooManyHandshakes => "tls-too-many-handshakes",
+            Internal => "tls-internal",
+        }
+    }
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use TlsFault::*;
+        let text = match self {
+            Protocol => "it broke the TLS protocol",
+            BadCertificate => "its certificate is malformed or too large",
+            BadSignature => "its certificate is wrongly signed, or it does not hold the certificate's key",
+            HandshakeTooLarge => "its TLS handshake is too large",
+            NotTls => "it does not speak TLS; switch TLS on there or off here",
+            NothingInCommon => "no TLS version, cipher or key exchange in common; both sides need TLS 1.3",
+            WrongService => "it is another service; check the address",
+            WrongVersion => "it is a spacetime node of another protocol version; update the older of the two",
+            NoCertificate => "it showed no certificate; it must present its node key",
+            ExpiredCertificate => "its certificate is expired or not valid yet; renew it there, or set the clock here",
+            UnfitCertificate => {
+                "its certificate is not of an accepted kind; nodes use Ed25519, and an authority's certificates must \
+                 allow server and client authentication"
+            }
+            UnknownAuthority => "its certificate is signed by no trusted authority; check the authority's file",
+            WrongName => "its certificate is for another name; check the address and the expected name",
+            UnknownIdentity => "its identity is not among the trusted ones; add it if it is the right node",
+            IdentityChanged => {
+                "its address had another identity before; if its operator changed the key, forget the old one"
+            }
+            // The alerts by which a peer says that it does not accept our certificate, in the order of their numbers.
+            Alert(42..=44 | 46 | 48 | 49) => "it does not trust our identity; have our node id added there",
+            Alert(45) => "our certificate is expired or not valid yet; renew it, or set the clock there",
+            Alert(70 | 71 | 40) => "no TLS version, cipher or key exchange in common; both sides need TLS 1.3",
+            Alert(116) => "it wants a certificate and got none",
+            Alert(120) => "it is another service, or a spacetime node of another protocol version",
+            Alert(number) => return write!(f, "it refused with TLS alert {number}"),
+            HandshakeTimeout => "the TLS handshake took too long",
+            Cut => "the connection was cut without TLS's goodbye",
+            TooManyHandshakes => "too many TLS handshakes at once; try again",
+            Internal => "the crypto library failed; look at the clock and the randomness of this machine",
+        };
+        f.write_str(text)
+    }
+}
+
 /// Whose doing it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Blame {
@@ -116,7 +258,8 @@ impl CloseReason {
         use CloseReason::*;
         match self {
             Frame(_) | Payload(..) | Unexpected(_) | TruncatedFrame | IdentityChanged | UnrequestedBlock
-            | BadAnswer(_) | Invalid(_) | Flooding(_) => Blame::Misbehaved,
+            | BadAnswer(_) | Invalid(_) | Flooding(_) | IdentityMismatch => Blame::Misbehaved,
+            Tls(fault) => fault.blame(),
             VersionTooLow(_) | WrongNetwork | SelfConnection | DuplicateConnection => Blame::Incompatible,
             RemoteClosed | Io(_) | DialTimeout | HandshakeTimeout | IdleTimeout | PingTimeout | FrameTimeout
             | WriteTimeout | RequestTimeout => Blame::Lost,
@@ -144,6 +287,7 @@ impl CloseReason {
             BadAnswer(_) => Some("answer breaks the rules of its request"),
             Invalid(_) => Some("invalid data"),
             Flooding(_) => Some("too many messages"),
+            IdentityMismatch => Some("node id is not the certificate's"),
             VersionTooLow(_) => Some("protocol version not supported"),
             WrongNetwork => Some("wrong network"),
             DuplicateConnection => Some("already connected"),
@@ -174,6 +318,8 @@ impl CloseReason {
             BadAnswer(_) => "bad-answer",
             Invalid(_) => "invalid-data",
             Flooding(_) => "flooding",
+            IdentityMismatch => "identity-mismatch",
+            Tls(fault) => fault.label(),
             VersionTooLow(_) => "version-too-low",
             WrongNetwork => "wrong-network",
             SelfConnection => "self-connection",
@@ -209,6 +355,8 @@ impl fmt::Display for CloseReason {
             Invalid(kind) => write!(f, "invalid {}", kind.name()),
             Flooding(kind) => write!(f, "too many {} messages", kind.name()),
             VersionTooLow(version) => write!(f, "protocol version {version} is below 1"),
+            IdentityMismatch => f.write_str("the node id in its handshake is not its certificate's"),
+            Tls(fault) => write!(f, "TLS: {fault}"),
             RemoteClosed => f.write_str("closed by the peer"),
             Io(kind) => write!(f, "{kind}"),
             LocalResource(kind) => write!(f, "local resources: {kind}"),

@@ -1,6 +1,7 @@
-//! Names for connections and dials that outlive what they name.
+//! Names for connections and dials that outlive what they name, and for those who have proven who they are.
 
 use core::fmt;
+use core::str::FromStr;
 
 /// A connection: a slab slot and the slot's generation.
 ///
@@ -52,5 +53,85 @@ impl Direction {
     /// True when we dialed.
     pub const fn is_outbound(self) -> bool {
         matches!(self, Direction::Outbound(_))
+    }
+}
+
+/// Who is at the other end, as TLS has proven it: the SHA-256 of the SubjectPublicKeyInfo of the key that signed the
+/// handshake.
+///
+/// Its text, 64 lower-case hexadecimal digits, is the node id under TLS. Unlike an id that is only claimed, nobody without
+/// the private key can show it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VerifiedId([u8; 32]);
+
+impl VerifiedId {
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        VerifiedId(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for VerifiedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for VerifiedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifiedId({self})")
+    }
+}
+
+/// A text that is no [`VerifiedId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAnId;
+
+impl fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a node id is 64 hexadecimal digits")
+    }
+}
+
+impl core::error::Error for NotAnId {}
+
+impl FromStr for VerifiedId {
+    type Err = NotAnId;
+
+    /// Reads 64 hexadecimal digits of either case.
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != 32 || !rest.is_empty() {
+            return Err(NotAnId);
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok()).ok_or(NotAnId);
+        let mut bytes = [0; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(VerifiedId(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_64_hexadecimal_digits_and_nothing_else() {
+        let text = "a1e9156054e04fac899ae9f275132cdc07a5dbc4ea2c2ad3a1ffc6e0d253681f";
+        let id: VerifiedId = text.parse().unwrap();
+        assert_eq!(id.as_bytes()[..2], [0xa1, 0xe9]);
+        assert_eq!(id.to_string(), text);
+        assert_eq!(text.to_uppercase().parse(), Ok(id));
+        let plus = format!("+{}", &text[1..]);
+        for bad in ["", &text[1..], &format!("{text}0"), &format!("{text}00"), &text.replace('f', "g"), &plus] {
+            assert_eq!(bad.parse::<VerifiedId>(), Err(NotAnId), "{bad}");
+        }
     }
 }

@@ -34,14 +34,13 @@
 //!
 //! # What it does not do
 //!
-//! It has no async runtime and needs none. It does not encrypt yet: TLS has its place in [`link::secure`]. It has no
-//! opinion on what a block means: that is the chain's.
+//! It has no async runtime and needs none. It encrypts only when it is told to: see the features below. It has no opinion on
+//! what a block means: that is the chain's.
 //!
 //! # Features
 //!
-//! `node` (default) is the program and everything below; `chain` the reference chain and its store; `sim` the
-//! simulator; `json` the file
-//! `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
+//! `node` (default) is the program and everything below; `tls-aws-lc` and `tls-ring` are TLS with node identities, on either
+//! crypto library; `chain` the reference chain and its store; `sim` the simulator; `json` the file `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]

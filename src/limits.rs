@@ -56,6 +56,18 @@ pub const OUTBOX_HIGH: usize = 1024 * 1024;
 /// Bytes queued at which a sender that waits is told to go on.
 pub const OUTBOX_LOW: usize = 256 * 1024;
 
+/// Bytes of a TLS handshake in each direction, and of TLS's own messages between two of the peer's frames: several times
+/// what two nodes need with post-quantum keys, and room for a short chain of a private authority.
+pub const HANDSHAKE_BYTES: usize = 16 * 1024;
+/// How long a connection may take until TLS stands, the connecting included.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Inbound connections whose TLS handshake is under way.
+pub const TLS_PENDING: usize = 64;
+/// TLS handshakes begun by others each second. Each costs both sides a signature, and an attacker's side need not pay.
+pub const TLS_RATE: u32 = 20;
+/// The same at once.
+pub const TLS_BURST: u32 = 64;
+
 /// The loop's one read buffer, in bytes.
 pub const READ_BUFFER: usize = 256 * 1024;
 /// Bytes read from one connection in one turn.

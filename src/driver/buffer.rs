@@ -33,6 +33,11 @@ impl ReadBuffer {
         self.memory.get_mut(start..start + len.min(self.len)).unwrap_or_default()
     }
 
+    /// The first `count` bytes of that room, to be opened in place.
+    pub(super) fn filled_mut(&mut self, position: u64, count: usize) -> &mut [u8] {
+        self.room(position, count)
+    }
+
     /// The first `count` bytes of that room.
     pub(super) fn filled(&self, position: u64, count: usize) -> &[u8] {
         let start = self.start + (position % PAGE as u64) as usize;

@@ -2,9 +2,15 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::net::SocketAddr;
 
+use crate::close::TlsFault;
+use crate::id::Direction;
 use crate::limits;
-use crate::link::OutboxLimits;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+use crate::link::tls::Tls;
+use crate::link::{OutboxLimits, Stage};
+use crate::proto::rate::Rate;
 use crate::wire::FrameRules;
 
 /// Settings of the loop. Start from the default and change what must differ; [`Config::validate`] is called by
@@ -44,6 +50,15 @@ pub struct Config {
     pub frame_stall: Duration,
     /// How long connections may flush when the loop stops.
     pub stop_drain: Duration,
+    /// Speak TLS on every connection; `None` speaks plain.
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub tls: Option<Tls>,
+    /// How long TLS's handshake may take with those who dialed us. Where we dial, it is part of the dial.
+    pub tls_timeout: Duration,
+    /// Inbound connections whose TLS handshake is under way. Further ones are closed when they are accepted.
+    pub tls_pending: usize,
+    /// How fast others may begin TLS handshakes. Further ones are closed when they are accepted.
+    pub tls_rate: Rate,
     /// Look for work without sleeping for up to this long, as long as recent work came that soon: being woken costs more.
     /// A loop with little to do sleeps at once. `None` always sleeps.
     pub spin: Option<Duration>,
@@ -67,12 +82,38 @@ impl Default for Config {
             write_stall: limits::WRITE_STALL,
             frame_stall: limits::FRAME_STALL,
             stop_drain: limits::STOP_DRAIN,
+            #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+            tls: None,
+            tls_timeout: limits::TLS_TIMEOUT,
+            tls_pending: limits::TLS_PENDING,
+            tls_rate: Rate::per_second(limits::TLS_RATE, limits::TLS_BURST),
             spin: Some(limits::SPIN),
         }
     }
 }
 
 impl Config {
+    /// Does every connection begin with TLS?
+    pub(super) fn speaks_tls(&self) -> bool {
+        #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+        return self.tls.is_some();
+        #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
+        false
+    }
+
+    /// The security layer of a connection with `remote`.
+    #[cfg_attr(
+        not(any(feature = "tls-aws-lc", feature = "tls-ring")),
+        allow(unused_variables, clippy::unused_self, reason = "without TLS there is one answer")
+    )]
+    pub(super) fn stage(&self, remote: SocketAddr, direction: Direction) -> Result<Stage, TlsFault> {
+        #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+        if let Some(tls) = &self.tls {
+            return Stage::tls(tls, remote, direction);
+        }
+        Ok(Stage::Plain)
+    }
+
     /// Checks every setting and every relation between them.
     ///
     /// # Errors
@@ -98,6 +139,9 @@ impl Config {
         check(self.outbox.high >= 1, "outbox.high must be at least 1");
         check(self.receive_budget >= limits::LARGE_FRAME, "receive_budget must be at least 64 KiB");
         check(self.send_budget >= self.outbox.high, "send_budget must not be below outbox.high");
+        check(!self.tls_timeout.is_zero(), "tls_timeout must not be zero");
+        check(self.tls_pending >= 1, "tls_pending must be at least 1");
+        check(self.tls_rate.burst >= 1, "tls_rate must let one handshake begin");
         check(!self.write_stall.is_zero(), "write_stall must not be zero");
         check(!self.frame_stall.is_zero(), "frame_stall must not be zero");
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }

@@ -3,11 +3,10 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-
 use super::config::Config;
-use crate::close::CloseReason;
-use crate::id::DialId;
+use super::system::Stream;
+use crate::close::{CloseReason, TlsFault};
+use crate::id::Direction;
 use crate::link::Link;
 use crate::time::Instant;
 use crate::wire::FrameRules;
@@ -15,8 +14,10 @@ use crate::wire::FrameRules;
 /// A connection's life; the state after `Lingering` is to be gone from the slab.
 #[derive(Debug)]
 pub(super) enum Life {
-    /// The kernel is connecting; the protocol knows the dial, not yet the connection.
-    Connecting(Box<Dialing>),
+    /// The kernel is connecting.
+    Connecting,
+    /// The TLS handshake is under way; our address is for the protocol, later.
+    Securing { local: Box<SocketAddr> },
     /// Frames flow.
     Open,
     /// Nothing is read any more; what is queued may leave until the deadline.
@@ -25,18 +26,21 @@ pub(super) enum Life {
     Lingering { reason: CloseReason, until: Instant },
 }
 
-#[derive(Debug)]
-pub(super) struct Dialing {
-    pub(super) dial: DialId,
+/// What a connection is before the protocol knows it. The protocol knows the dial, or the address it admitted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unborn {
+    pub(super) direction: Direction,
     pub(super) remote: SocketAddr,
     pub(super) until: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) generation: u32,
     pub(super) life: Life,
+    /// Set until the protocol knows the connection, and for good if it never will.
+    pub(super) unborn: Option<Box<Unborn>>,
     pub(super) flags: Flags,
     pub(super) link: Link,
     pub(super) rules: &'static FrameRules,
@@ -76,11 +80,12 @@ pub(super) struct Counters {
 }
 
 impl Conn {
-    pub(super) fn new(stream: TcpStream, life: Life, rules: &'static FrameRules) -> Self {
+    pub(super) fn new(stream: Stream, life: Life, rules: &'static FrameRules) -> Self {
         Conn {
             stream,
             generation: 0,
             life,
+            unborn: None,
             flags: Flags::default(),
             link: Link::default(),
             rules,
@@ -97,17 +102,35 @@ impl Conn {
 
     #[inline]
     pub(super) fn is_connecting(&self) -> bool {
-        matches!(self.life, Life::Connecting(_))
+        matches!(self.life, Life::Connecting)
+    }
+
+    #[inline]
+    pub(super) fn is_securing(&self) -> bool {
+        matches!(self.life, Life::Securing { .. })
+    }
+
+    /// True when there is something to write. Behind the last frame of a connection that drains comes TLS's goodbye.
+    #[inline]
+    pub(super) fn has_output(&self) -> bool {
+        !self.link.is_flushed() || (self.is_draining() && self.link.stage.owes_goodbye())
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.life, Life::Draining { .. })
     }
 
     /// The connection's earliest deadline and what it ends in; `None` when it is idle.
     pub(super) fn deadline(&self, config: &Config) -> Option<(Instant, CloseReason)> {
         match &self.life {
-            Life::Connecting(dialing) => Some((dialing.until, CloseReason::DialTimeout)),
+            Life::Connecting => self.unborn.as_ref().map(|unborn| (unborn.until, CloseReason::DialTimeout)),
+            Life::Securing { .. } => {
+                self.unborn.as_ref().map(|unborn| (unborn.until, CloseReason::Tls(TlsFault::HandshakeTimeout)))
+            }
             Life::Draining { until, reason, .. } | Life::Lingering { until, reason } => Some((*until, *reason)),
             Life::Open => {
-                let frame = (!self.flags.paused).then(|| self.link.inbox.deadline(config.frame_stall)).flatten();
-                let write = (!self.link.outbox.is_empty()).then(|| self.progressed + config.write_stall);
+                let frame = (!self.flags.paused).then(|| self.link.deadline(config.frame_stall)).flatten();
+                let write = (!self.link.is_flushed()).then(|| self.progressed + config.write_stall);
                 match (frame, write) {
                     (Some(frame), Some(write)) if write < frame => Some((write, CloseReason::WriteTimeout)),
                     (Some(frame), _) => Some((frame, CloseReason::FrameTimeout)),

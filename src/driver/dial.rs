@@ -8,12 +8,10 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-
-use super::conn::{Conn, Dialing, Life};
+use super::conn::{Conn, Life, Unborn};
 use super::errno::dial_reason;
 use super::net::Net;
-use super::{Driver, Event, Protocol};
+use super::system::Stream;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction};
 
@@ -28,9 +26,9 @@ impl Net {
             return self.fail_dial(dial, remote, CloseReason::LimitReached);
         }
         let until = self.now.at + timeout;
-        let life = Life::Connecting(Box::new(Dialing { dial, remote, until }));
-        let started = TcpStream::connect(remote).and_then(|stream| {
-            let conn = Conn::new(stream, life, self.config.rules);
+        let started = self.system.connect(remote).and_then(|stream| {
+            let mut conn = Conn::new(stream, Life::Connecting, self.config.rules);
+            conn.unborn = Some(Box::new(Unborn { direction: Direction::Outbound(dial), remote, until }));
             self.insert(conn)
         });
         match started {
@@ -40,38 +38,27 @@ impl Net {
     }
 }
 
-impl<P: Protocol> Driver<P> {
-    /// The socket of a dial is ready for something. True when the connection now stands.
-    pub(super) fn finish_dial(&mut self, id: ConnId) -> bool {
-        let net = &mut self.net;
-        let Some(conn) = net.conn_mut(id) else { return false };
-        let Life::Connecting(dialing) = &conn.life else { return false };
-        let (dial, remote) = (dialing.dial, dialing.remote);
-        let (local, remote) = match ends(&conn.stream) {
-            Ok(Some((local, peer))) if local == peer => {
-                net.bury(id, CloseReason::SelfConnection);
-                return false;
+impl Net {
+    /// The socket of a dial is ready for something. Our address, once it is connected.
+    pub(super) fn finish_dial(&mut self, id: ConnId) -> Option<SocketAddr> {
+        let conn = self.conn_mut(id).filter(|conn| conn.is_connecting())?;
+        let reason = match ends(&conn.stream) {
+            Ok(Some((local, peer))) if local == peer => CloseReason::SelfConnection,
+            Ok(Some((local, _))) => {
+                // A socket that refuses is about to fail anyway.
+                let _ = conn.stream.set_nodelay();
+                return Some(local);
             }
-            Ok(Some((local, _))) => (local, remote),
-            Ok(None) => return false,
-            Err(error) => {
-                net.bury(id, dial_reason(&error));
-                return false;
-            }
+            Ok(None) => return None,
+            Err(error) => dial_reason(&error),
         };
-        // Without it the kernel holds small frames back for up to 40 ms; a socket that refuses is about to fail anyway.
-        let _ = conn.stream.set_nodelay(true);
-        conn.life = Life::Open;
-        conn.flags.writable = true;
-        net.count_opened();
-        let direction = Direction::Outbound(dial);
-        self.protocol.handle(net.now, Event::Opened { conn: id, remote, local, direction }, net);
-        true
+        self.bury(id, reason);
+        None
     }
 }
 
 /// Our address and the peer's, once connected.
-fn ends(stream: &TcpStream) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+fn ends(stream: &Stream) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }

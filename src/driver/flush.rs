@@ -1,10 +1,5 @@
 //! From queues to sockets, and the orderly end of a connection.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
-
-use mio::net::TcpStream;
-
 use super::conn::Life;
 use super::net::{Net, Notice};
 use crate::close::CloseReason;
@@ -37,12 +32,12 @@ impl Net {
         let low = self.config.outbox.low;
         let index = id.index() as usize;
         let Some(conn) = self.conns.get_mut(index).filter(|conn| conn.generation == id.generation()) else { return };
-        if matches!(conn.life, Life::Connecting(_) | Life::Lingering { .. }) {
+        if matches!(conn.life, Life::Connecting | Life::Lingering { .. }) {
             return;
         }
-        if conn.flags.writable && !conn.link.outbox.is_empty() {
-            let stream = &conn.stream;
-            let flush = conn.link.outbox.flush(&mut self.pool, TURN_WRITE_BYTES, |slices| write(stream, slices));
+        if conn.flags.writable && conn.has_output() {
+            let (stream, last) = (&conn.stream, conn.is_draining());
+            let flush = conn.link.flush(&mut self.pool, TURN_WRITE_BYTES, last, |slices| stream.write_vectored(slices));
             conn.counters.bytes_out += flush.bytes as u64;
             conn.counters.frames_out += flush.frames as u64;
             self.totals.bytes_out += flush.bytes as u64;
@@ -76,7 +71,7 @@ impl Net {
         let now = self.now.at;
         let stall = self.config.write_stall;
         let Some(conn) = self.conn_mut(id) else { return };
-        let is_empty = conn.link.outbox.is_empty();
+        let is_empty = !conn.has_output();
         match conn.life {
             Life::Open if !is_empty => {
                 let at = conn.progressed + stall;
@@ -84,7 +79,7 @@ impl Net {
             }
             Life::Draining { reason, linger: false, .. } => self.bury(id, reason),
             Life::Draining { reason, .. } if is_empty => {
-                if conn.stream.shutdown(Shutdown::Write).is_err() {
+                if conn.stream.shutdown_write().is_err() {
                     return self.bury(id, reason);
                 }
                 let until = now + LINGER;
@@ -97,18 +92,4 @@ impl Net {
             _ => {}
         }
     }
-}
-
-/// One vectored write that never raises SIGPIPE: the embedding program may not have told the system to ignore it, and
-/// the standard library's vectored write, unlike its plain one, does not say so itself.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    const MSG_NOSIGNAL: i32 = 0x4000;
-    stream.try_io(|| socket2::SockRef::from(stream).send_vectored_with_flags(slices, MSG_NOSIGNAL))
-}
-
-/// One vectored write. Here the socket itself carries the option not to raise SIGPIPE.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn write(mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    io::Write::write_vectored(&mut stream, slices)
 }

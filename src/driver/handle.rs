@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use mio::Waker;
+use super::system::Waker;
 
 /// A way into the loop from other threads. Dropping it, or all of them, leaves the loop running.
 pub struct Handle<C> {

@@ -8,22 +8,19 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Token};
-use socket2::{Domain, Protocol as Transport, Socket, Type};
-
-use super::config::Config;
-use super::conn::{Conn, Life};
+use super::conn::{Conn, Life, Unborn};
 use super::errno::is_resource;
 use super::run::listener_token;
+use super::system::{Acceptor, Stream};
 use super::timer::Due;
-use super::{Driver, Event, Protocol};
+use super::{Driver, Protocol};
+use crate::close::CloseReason;
 use crate::id::Direction;
 use crate::limits::{ACCEPT_PAUSE, ACCEPT_PAUSE_MAX};
 
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: TcpListener,
+    socket: Acceptor,
     /// Connections may be waiting.
     pub(super) ready: bool,
     /// Resting until its timer.
@@ -33,19 +30,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(address: SocketAddr, config: &Config) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Transport::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(!config.dual_stack)?;
-        }
-        // On Unix: bind although old connections of this port still linger. Elsewhere the option means something else.
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(config.backlog)?;
-        let socket = TcpListener::from_std(socket.into());
-        Ok(Listener { socket, ready: true, resting: false, pause: ACCEPT_PAUSE })
+    fn new(socket: Acceptor) -> Self {
+        Listener { socket, ready: true, resting: false, pause: ACCEPT_PAUSE }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -65,11 +51,10 @@ impl<P: Protocol> Driver<P> {
     ///
     /// Whatever the system says to the address: in use, not ours, not allowed.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let mut listener = Listener::bind(address, &self.net.config)?;
-        let bound = listener.socket.local_addr()?;
-        let token = listener_token(self.listeners.len());
-        self.net.registry.register(&mut listener.socket, Token(token), Interest::READABLE)?;
-        self.listeners.push(listener);
+        let mut socket = self.net.system.listen(address, &self.net.config)?;
+        let bound = socket.local_addr()?;
+        self.net.system.register_acceptor(&mut socket, listener_token(self.listeners.len()))?;
+        self.listeners.push(Listener::new(socket));
         Ok(bound)
     }
 
@@ -107,11 +92,16 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, remote: SocketAddr) {
+    fn admit(&mut self, stream: Stream, remote: SocketAddr) {
         let net = &mut self.net;
         if net.is_full() {
             net.totals.refused += 1;
             net.totals.refused_limit += 1;
+            return;
+        }
+        if !net.may_secure() {
+            net.totals.refused += 1;
+            net.totals.refused_tls += 1;
             return;
         }
         if !self.protocol.admit(net.now, remote) {
@@ -120,18 +110,21 @@ impl<P: Protocol> Driver<P> {
             return;
         }
         // The connection may be gone again already; then one of these says so and there is nothing to report.
-        let opened = stream.set_nodelay(true).and_then(|()| stream.local_addr()).and_then(|local| {
-            let mut conn = Conn::new(stream, Life::Open, net.config.rules);
-            conn.flags.writable = true;
+        let until = net.now.at + net.config.tls_timeout;
+        let inserted = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
+            let mut conn = Conn::new(stream, Life::Connecting, net.config.rules);
+            conn.unborn = Some(Box::new(Unborn { direction: Direction::Inbound, remote, until }));
             Ok((net.insert(conn)?, local))
         });
-        match opened {
-            Ok((conn, local)) => {
+        match inserted {
+            Ok((id, local)) => {
                 net.totals.accepted += 1;
-                let direction = Direction::Inbound;
-                self.protocol.handle(net.now, Event::Opened { conn, remote, local, direction }, net);
+                self.stand(id, local);
             }
-            Err(_) => net.totals.refused += 1,
+            Err(error) => {
+                net.totals.refused += 1;
+                self.protocol.released(net.now, remote, CloseReason::Io(error.kind()));
+            }
         }
     }
 }

@@ -12,8 +12,9 @@
 //! [`Net`] may be called at any point of an event, also to close the very connection that the event is about: nothing
 //! comes back into the protocol before it returns.
 
+#[cfg(feature = "sim")]
+mod audit;
 mod buffer;
-mod clock;
 mod config;
 mod conn;
 mod dial;
@@ -24,7 +25,9 @@ mod listen;
 mod net;
 mod read;
 mod run;
+mod secure;
 mod stats;
+mod system;
 mod timer;
 
 pub mod node;
@@ -34,15 +37,19 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, DialId, Direction};
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
 pub use config::{Config, ConfigError};
+#[cfg(feature = "sim")]
+pub(crate) use errno::{EMFILE, ENOBUFS};
 pub use handle::{Handle, HandleError};
 pub use net::{Net, SendOutcome};
 pub use run::Driver;
 pub use stats::{ConnStats, Totals};
+#[cfg(feature = "sim")]
+pub(crate) use system::{Kernel, Readiness, SharedKernel, SocketId};
 
 /// What the loop tells a protocol.
 #[derive(Debug)]
@@ -57,6 +64,8 @@ pub enum Event<'a, C> {
         local: SocketAddr,
         /// Who dialed.
         direction: Direction,
+        /// Who TLS has proven the peer to be; `None` without TLS.
+        identity: Option<VerifiedId>,
     },
     /// A dial ended without a connection.
     DialFailed {
@@ -64,7 +73,7 @@ pub enum Event<'a, C> {
         dial: DialId,
         /// Where to.
         remote: SocketAddr,
-        /// Why: `DialTimeout`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection` or `Shutdown`.
+        /// Why: `DialTimeout`, `Tls(fault)`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection` or `Shutdown`.
         reason: CloseReason,
     },
     /// A frame.
@@ -100,10 +109,15 @@ pub trait Protocol {
     /// What handles may send.
     type Command: Send + 'static;
 
-    /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once.
+    /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once. With TLS,
+    /// others may be asked about before this one is opened.
     fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
         true
     }
+
+    /// An admitted address became no connection: its socket or its TLS handshake failed. Each admission is followed by this
+    /// or by [`Event::Opened`].
+    fn released(&mut self, _now: Now, _remote: SocketAddr, _reason: CloseReason) {}
 
     /// One event.
     fn handle(&mut self, now: Now, event: Event<'_, Self::Command>, net: &mut Net);

@@ -7,17 +7,18 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::config::Config;
-use super::conn::{Conn, Life};
+use super::conn::{Conn, Life, Unborn};
 use super::stats::{ConnStats, Totals};
+use super::system::System;
 use super::timer::{Due, Timers};
 use crate::close::CloseReason;
-use crate::id::{ConnId, DialId};
+use crate::id::{ConnId, DialId, Direction};
 use crate::limits::SEND_RETRY;
 use crate::link::{Full, Pool};
+use crate::proto::rate::Bucket;
 use crate::time::{Instant, Now};
 use crate::wire::{FrameRules, Priority};
 
@@ -50,16 +51,22 @@ pub enum SendOutcome {
 /// What the loop will tell the protocol when no event is being handled.
 #[derive(Debug)]
 pub(super) enum Notice {
-    DialFailed { dial: DialId, remote: SocketAddr, reason: CloseReason },
+    DialFailed {
+        dial: DialId,
+        remote: SocketAddr,
+        reason: CloseReason,
+    },
     Writable(ConnId),
     Closed(ConnId, CloseReason),
+    /// An admitted address that became no connection.
+    Released(SocketAddr, CloseReason),
 }
 
 /// The loop's face towards a protocol.
 ///
 /// Calls with a [`ConnId`] whose connection is gone do nothing, or say so.
 pub struct Net {
-    pub(super) registry: Registry,
+    pub(super) system: System,
     pub(super) config: Config,
     pub(super) now: Now,
     pub(super) conns: Slab<Conn>,
@@ -83,6 +90,10 @@ pub struct Net {
     pub(super) held: usize,
     /// Connections of which the protocol knows.
     opened: usize,
+    /// Inbound connections whose TLS handshake is under way.
+    pub(super) securing: usize,
+    /// What is left of the rate of such handshakes.
+    pub(super) handshakes: Bucket,
     /// Something changed that the delivery of frames must look at before the next one.
     pub(super) touched: bool,
     pub(super) stop_asked: bool,
@@ -96,9 +107,9 @@ impl fmt::Debug for Net {
 }
 
 impl Net {
-    pub(super) fn new(config: Config, registry: Registry, now: Now) -> Self {
+    pub(super) fn new(config: Config, system: System, now: Now) -> Self {
         Net {
-            registry,
+            system,
             config,
             now,
             conns: Slab::new(),
@@ -114,6 +125,8 @@ impl Net {
             totals: Totals::default(),
             held: 0,
             opened: 0,
+            securing: 0,
+            handshakes: Bucket::FULL,
             touched: false,
             stop_asked: false,
             stopping: false,
@@ -248,7 +261,7 @@ impl Net {
     /// Bytes that wait to be written to a connection; 0 when it is gone.
     #[inline]
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
-        self.conn(conn).map_or(0, |conn| conn.link.outbox.queued_bytes())
+        self.conn(conn).map_or(0, |conn| conn.link.queued_bytes())
     }
 
     /// Memory that all connections hold for received and unfinished frames, and for queued ones, in bytes.
@@ -263,17 +276,17 @@ impl Net {
 
     /// One connection's counters.
     pub fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
-        let conn = self.conn(conn).filter(|conn| !conn.is_connecting())?;
+        let conn = self.conn(conn).filter(|conn| conn.unborn.is_none())?;
         Some(ConnStats {
             bytes_in: conn.counters.bytes_in,
             bytes_out: conn.counters.bytes_out,
             frames_in: conn.counters.frames_in,
             frames_out: conn.counters.frames_out,
-            queued_bytes: conn.link.outbox.queued_bytes(),
+            queued_bytes: conn.link.queued_bytes(),
             queued_frames: conn.link.outbox.queued_frames(),
             dropped_frames: conn.counters.dropped.into(),
             refused_frames: conn.counters.refused.into(),
-            held_bytes: conn.link.inbox.held(),
+            held_bytes: conn.link.held(),
         })
     }
 
@@ -316,21 +329,20 @@ impl Net {
     pub(super) fn insert(&mut self, mut conn: Conn) -> io::Result<ConnId> {
         let entry = self.conns.vacant_entry();
         let index = u32::try_from(entry.key()).map_err(io::Error::other)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(&mut conn.stream, Token(entry.key()), interest)?;
+        self.system.register(&mut conn.stream, entry.key())?;
         if self.generations.len() <= entry.key() {
             self.generations.resize(entry.key() + 1, 0);
         }
         conn.generation = self.generations.get(entry.key()).copied().unwrap_or_default();
         let id = ConnId::new(index, conn.generation);
-        if !conn.is_connecting() {
+        if conn.unborn.is_none() {
             self.opened += 1;
         }
         entry.insert(conn);
         Ok(id)
     }
 
-    /// A dial has become a connection.
+    /// The protocol is about to know the connection.
     pub(super) fn count_opened(&mut self) {
         self.opened += 1;
     }
@@ -340,18 +352,26 @@ impl Net {
         if self.conn(id).is_none() {
             return;
         }
+        self.leave_securing(id);
         let mut conn = self.conns.remove(id.index() as usize);
         if let Some(generation) = self.generations.get_mut(id.index() as usize) {
             *generation = generation.wrapping_add(1);
         }
         // Closing the descriptor would do as much, but not before everyone who shares it has.
-        let _ = self.registry.deregister(&mut conn.stream);
-        self.held = self.held.saturating_sub(conn.link.inbox.held());
+        let _ = self.system.deregister(&mut conn.stream);
+        self.held = self.held.saturating_sub(conn.link.held());
         conn.link.clear(&mut self.pool);
-        match conn.life {
-            Life::Connecting(dialing) => self.fail_dial(dialing.dial, dialing.remote, reason),
-            Life::Open => self.note_closed(id, reason),
-            Life::Draining { reason, .. } | Life::Lingering { reason, .. } => self.note_closed(id, reason),
+        let reason = match conn.life {
+            Life::Connecting | Life::Securing { .. } | Life::Open => reason,
+            Life::Draining { reason, .. } | Life::Lingering { reason, .. } => reason,
+        };
+        match conn.unborn.map(|unborn| *unborn) {
+            None => self.note_closed(id, reason),
+            Some(Unborn { direction: Direction::Outbound(dial), remote, .. }) => self.fail_dial(dial, remote, reason),
+            Some(Unborn { direction: Direction::Inbound, remote, .. }) => {
+                *self.totals.tls_failures.entry(reason.label()).or_insert(0) += 1;
+                self.notices.push_back(Notice::Released(remote, reason));
+            }
         }
     }
 
@@ -383,9 +403,15 @@ impl Net {
 
     /// Puts the connection among those to flush, if it has something to write.
     pub(super) fn make_dirty_if_queued(&mut self, id: ConnId) {
+        if self.conn(id).is_some_and(|conn| !conn.flags.dirty && conn.has_output()) {
+            self.make_dirty(id);
+        }
+    }
+
+    /// Puts the connection among those to flush.
+    pub(super) fn make_dirty(&mut self, id: ConnId) {
         if let Some(conn) = self.conn_mut(id)
             && !conn.flags.dirty
-            && !conn.link.outbox.is_empty()
         {
             conn.flags.dirty = true;
             self.dirty.push(id);

@@ -13,7 +13,7 @@ use crate::link::Inbox;
 use crate::wire::{Frame, FrameError, FrameRules, Payload};
 
 /// Why reading a connection stopped.
-enum Pause {
+pub(super) enum Pause {
     /// The socket has no more.
     Drained,
     /// The budget is used up.
@@ -33,37 +33,43 @@ impl<P: Protocol> Driver<P> {
     pub(super) fn read(&mut self, id: ConnId) {
         let net = &mut self.net;
         let Some(conn) = net.conn_mut(id).filter(|conn| conn.is_open() && !conn.flags.paused) else { return };
-        if !conn.flags.readable && !conn.link.inbox.has_stash() {
+        if !conn.flags.readable && !conn.link.inbox.has_stash() && conn.link.stage.end().is_none() {
             return;
         }
+        let is_plain = conn.link.stage.is_plain();
+        let held = conn.link.held();
         // Taken out while frames are lent from it, so that the protocol may do anything to the connection meanwhile.
         let mut inbox = core::mem::take(&mut conn.link.inbox);
-        let held = inbox.held();
         net.held = net.held.saturating_sub(held);
-        let pause = self.read_into(id, &mut inbox);
+        let pause = if is_plain { self.read_into(id, &mut inbox) } else { self.read_sealed(id, &mut inbox) };
 
         let net = &mut self.net;
         let now = net.now.at;
         let stall = net.config.frame_stall;
-        match net.conn_mut(id).filter(|conn| conn.is_open()) {
-            Some(conn) => {
+        match net.conn_mut(id) {
+            Some(conn) if conn.is_open() => {
                 if matches!(pause, Pause::Starved) {
                     inbox.excuse(now);
                 }
-                let (held, deadline) = (inbox.held(), inbox.deadline(stall));
                 conn.link.inbox = inbox;
+                let (held, deadline) = (conn.link.held(), conn.link.deadline(stall));
                 net.held += held;
                 if let Some(deadline) = deadline {
                     net.arm(id, deadline);
                 }
             }
-            None => inbox.clear(&mut net.pool),
+            other => {
+                let held = other.map_or(0, |conn| conn.link.held());
+                net.held += held;
+                inbox.clear(&mut net.pool);
+            }
         }
         match pause {
             Pause::Drained | Pause::Protocol => {}
             Pause::Budget => net.make_ready(id),
             Pause::Starved => net.starve(id),
-            Pause::Ended(reason) => net.bury(id, reason),
+            Pause::Ended(reason) if is_plain => net.bury(id, reason),
+            Pause::Ended(reason) => net.end_sealed(id, reason),
             Pause::Violation(error) => {
                 self.protocol.violation(net.now, id, error, net);
                 net.close(id, CloseReason::Frame(error), core::time::Duration::ZERO);
@@ -156,7 +162,7 @@ impl<P: Protocol> Driver<P> {
 }
 
 /// Gives every whole frame to the protocol, within the budget. `None` when more bytes are needed.
-fn deliver<P: Protocol>(
+pub(super) fn deliver<P: Protocol>(
     protocol: &mut P,
     net: &mut Net,
     id: ConnId,
@@ -235,7 +241,7 @@ fn deliver_each<P: Protocol>(
 impl Net {
     /// True for the one connection that may finish its large frame above the receive budget. Without it, frames that
     /// together fill the budget would wait for each other until all of them time out.
-    fn favours(&mut self, id: ConnId) -> bool {
+    pub(super) fn favours(&mut self, id: ConnId) -> bool {
         let other = self.favoured.filter(|other| *other != id);
         let stands = |other: ConnId| {
             self.conn(other).is_some_and(|conn| conn.is_open() && !conn.flags.paused && conn.link.inbox.is_large())

@@ -5,22 +5,18 @@ use core::time::Duration;
 use std::io;
 use std::time::Instant as SystemInstant;
 
-use mio::{Events, Poll, Token, Waker};
-
 use super::buffer::ReadBuffer;
-use super::clock::Clock;
 use super::config::Config;
 use super::handle::{Commands, Handle};
 use super::listen::Listener;
 use super::net::{Net, Notice};
+use super::system::{Clock, Poller, Readiness};
 use super::timer::Due;
 use super::{Event, Protocol};
 use crate::close::CloseReason;
 use crate::limits::{SPIN_START, TURN_TIME};
 use crate::time::{Instant, Now};
 
-/// Events taken from the system in one turn; the others are there next turn.
-const EVENTS: usize = 1024;
 const WAKER: usize = usize::MAX;
 
 /// The token of a listener. Connections count from 0 up, listeners from the top down.
@@ -36,8 +32,7 @@ pub struct Driver<P: Protocol> {
     pub(super) listeners: Vec<Listener>,
     commands: Commands<P::Command>,
     clock: Clock,
-    poll: Poll,
-    events: Events,
+    poller: Poller,
     /// How long to look for work before sleeping; follows how long the last waits were.
     window: Duration,
     finished: bool,
@@ -57,21 +52,32 @@ impl<P: Protocol> Driver<P> {
     /// `InvalidInput` with a [`ConfigError`](super::ConfigError) when the settings make no sense; what the system says
     /// when it has no descriptor for the loop.
     pub fn new(config: Config, protocol: P) -> io::Result<Self> {
+        Driver::on(config, protocol, Clock::new(), Poller::new)
+    }
+
+    /// A loop on a virtual system. Whoever plays it calls [`Driver::turn`] when there is news or a deadline has come.
+    #[cfg(feature = "sim")]
+    pub(crate) fn on_kernel(mut config: Config, protocol: P, kernel: &super::SharedKernel) -> io::Result<Self> {
+        use std::sync::Arc;
+        // Looking for work without sleeping would look at the real clock.
+        config.spin = None;
+        let clock = Clock::Virtual(Arc::clone(kernel));
+        Driver::on(config, protocol, clock, || Ok(Poller::Virtual { kernel: Arc::clone(kernel), events: Vec::new() }))
+    }
+
+    fn on(config: Config, protocol: P, clock: Clock, poller: impl FnOnce() -> io::Result<Poller>) -> io::Result<Self> {
         config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), Token(WAKER))?;
-        let commands = Commands::new(waker, config.commands)?;
-        let clock = Clock::new();
-        let registry = poll.registry().try_clone()?;
+        let poller = poller()?;
+        let commands = Commands::new(poller.waker(WAKER)?, config.commands)?;
+        let system = poller.system()?;
         Ok(Driver {
             protocol,
             buffer: ReadBuffer::new(config.read_buffer),
-            net: Net::new(config, registry, clock.now()),
+            net: Net::new(config, system, clock.now()),
             listeners: Vec::new(),
             commands,
             clock,
-            poll,
-            events: Events::with_capacity(EVENTS),
+            poller,
             window: Duration::ZERO,
             finished: false,
         })
@@ -177,7 +183,7 @@ impl<P: Protocol> Driver<P> {
         };
         match self.net.config.spin {
             Some(most) if wait != Some(Duration::ZERO) => self.wait_awake(wait, most),
-            _ => self.poll(wait),
+            _ => self.poller.poll(wait),
         }
     }
 
@@ -190,52 +196,41 @@ impl<P: Protocol> Driver<P> {
         let start = SystemInstant::now();
         let window = wait.map_or(self.window, |wait| wait.min(self.window));
         while start.elapsed() < window {
-            self.poll(Some(Duration::ZERO))?;
-            if !self.events.is_empty() || self.commands.is_awake() {
+            self.poller.poll(Some(Duration::ZERO))?;
+            if !self.poller.is_empty() || self.commands.is_awake() {
                 return Ok(());
             }
             std::thread::yield_now();
         }
-        self.poll(wait.map(|wait| wait.saturating_sub(start.elapsed())))?;
-        if !self.events.is_empty() {
+        self.poller.poll(wait.map(|wait| wait.saturating_sub(start.elapsed())))?;
+        if !self.poller.is_empty() {
             self.window = next_window(self.window, start.elapsed(), most);
         }
         Ok(())
     }
 
-    fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, wait) {
-            // A signal: the turn goes on with what it has, so that timers and a stop asked for by a handler are seen.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
     /// Turns events into flags before anything is handled, so that no event can meet the next owner of a slot.
     fn note_readiness(&mut self) {
-        for event in &self.events {
-            let token = event.token().0;
+        let Driver { poller, net, listeners, .. } = self;
+        poller.each(|Readiness { token, readable, writable, ended }| {
             if token == WAKER {
-                continue;
+                return;
             }
-            if let Some(listener) = self.listeners.get_mut((WAKER - 1).wrapping_sub(token)) {
+            if let Some(listener) = listeners.get_mut((WAKER - 1).wrapping_sub(token)) {
                 listener.ready = true;
-                continue;
+                return;
             }
-            let Some(conn) = self.net.conns.get_mut(token) else { continue };
-            conn.flags.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-            conn.flags.writable |= event.is_writable() || event.is_error();
-            conn.flags.ended |= event.is_read_closed() || event.is_error();
+            let Some(conn) = net.conns.get_mut(token) else { return };
+            conn.flags.readable |= readable;
+            conn.flags.writable |= writable;
+            conn.flags.ended |= ended;
             if !conn.flags.ready {
                 conn.flags.ready = true;
                 if let Ok(index) = u32::try_from(token) {
-                    self.net.ready.push_back(crate::id::ConnId::new(index, conn.generation));
+                    net.ready.push_back(crate::id::ConnId::new(index, conn.generation));
                 }
             }
-        }
+        });
     }
 
     fn run_commands(&mut self) {
@@ -257,8 +252,8 @@ impl<P: Protocol> Driver<P> {
             let Some(id) = self.net.ready.pop_front() else { return };
             let Some(conn) = self.net.conn_mut(id) else { continue };
             conn.flags.ready = false;
-            if conn.is_connecting() && !self.finish_dial(id) {
-                continue;
+            if conn.unborn.is_some() {
+                self.bring_up(id);
             }
             self.net.make_dirty_if_queued(id);
             self.read(id);
@@ -297,6 +292,10 @@ impl<P: Protocol> Driver<P> {
                 Some(Notice::Writable(conn)) if self.net.conn(conn).is_none() => continue,
                 Some(Notice::Writable(conn)) => Event::Writable { conn },
                 Some(Notice::Closed(conn, reason)) => Event::Closed { conn, reason },
+                Some(Notice::Released(remote, reason)) => {
+                    self.protocol.released(self.net.now, remote, reason);
+                    continue;
+                }
                 None => return,
             };
             self.protocol.handle(self.net.now, event, &mut self.net);
@@ -314,11 +313,11 @@ impl<P: Protocol> Driver<P> {
             .conns
             .iter()
             .filter_map(|(key, conn)| {
-                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.is_connecting()))
+                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.unborn.is_some()))
             })
             .collect();
-        for (id, connecting) in ids {
-            if connecting {
+        for (id, unborn) in ids {
+            if unborn {
                 self.net.bury(id, CloseReason::Shutdown);
             } else {
                 self.net.close(id, CloseReason::Shutdown, drain);
@@ -330,7 +329,7 @@ impl<P: Protocol> Driver<P> {
 #[cfg(unix)]
 impl<P: Protocol> std::os::fd::AsRawFd for Driver<P> {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.poll.as_raw_fd()
+        self.poller.raw_fd()
     }
 }
 

@@ -46,6 +46,12 @@ pub struct Totals {
     pub refused_limit: u64,
     /// Of these, because the protocol did not admit the address.
     pub refused_admit: u64,
+    /// Of these, because too many TLS handshakes were under way or begun lately.
+    pub refused_tls: u64,
+    /// TLS handshakes that were done, of either side's dials.
+    pub tls_handshakes: u64,
+    /// Inbound connections whose TLS handshake failed, by `CloseReason::label`. No protocol saw them.
+    pub tls_failures: BTreeMap<&'static str, u64>,
     /// Errors of `accept`.
     pub accept_errors: u64,
     /// Dials started.

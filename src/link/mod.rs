@@ -7,10 +7,32 @@
 //! Nothing here knows a socket, a clock or what a frame means. The caller lends the bytes it read, says what time it is
 //! and passes a closure that writes.
 
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub mod identity;
 pub mod inbox;
 pub mod outbox;
 pub mod pool;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+mod provider;
 pub mod secure;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub mod tls;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub mod trust;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+mod verify;
+
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+mod channel;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+mod sealing;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+mod session;
+
+use core::time::Duration;
+use std::io::{self, IoSlice};
+
+use crate::time::Instant;
 
 pub use inbox::Inbox;
 pub use outbox::{Flush, Full, Outbox, OutboxLimits, Progress};
@@ -29,9 +51,59 @@ pub struct Link {
 }
 
 impl Link {
+    /// Writes until nothing is queued, `write` takes no more, or about `budget` bytes of frames are written; see
+    /// [`Outbox::flush`]. With `last`, nothing comes behind what is queued, and the security layer's goodbye follows it.
+    ///
+    /// The answer's bytes are the socket's.
+    #[inline]
+    pub fn flush(
+        &mut self,
+        pool: &mut Pool,
+        budget: usize,
+        last: bool,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Flush {
+        match &mut self.stage {
+            Stage::Plain => {
+                let _ = last;
+                self.outbox.flush(pool, budget, write)
+            }
+            #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+            Stage::Tls(channel) => channel.flush(&mut self.outbox, pool, budget, last, write),
+        }
+    }
+
+    /// True when nothing waits to be written.
+    #[inline]
+    pub fn is_flushed(&self) -> bool {
+        self.outbox.is_empty() && self.stage.unsent() == 0
+    }
+
+    /// Bytes that wait to be written.
+    #[inline]
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.queued_bytes() + self.stage.unsent()
+    }
+
+    /// Bytes of memory held for what came and is not delivered.
+    #[inline]
+    pub fn held(&self) -> usize {
+        self.inbox.held() + self.stage.held()
+    }
+
+    /// Until when what is unfinished must have made progress; see [`Inbox::deadline`].
+    #[inline]
+    pub fn deadline(&self, stall: Duration) -> Option<Instant> {
+        match (self.inbox.deadline(stall), self.stage.deadline(stall)) {
+            (Some(inbox), Some(stage)) => Some(inbox.min(stage)),
+            (inbox, stage) => inbox.or(stage),
+        }
+    }
+
     /// Gives everything back to `pool`: the connection is gone.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.inbox.clear(pool);
         self.outbox.clear(pool);
+        self.stage.clear(pool);
     }
 }

@@ -10,6 +10,8 @@ use bytes::{Bytes, BytesMut};
 use crate::limits::{CHUNK, CHUNK_START, LEDGER_FROM, POOL_CHUNKS, POOL_LARGE, POOL_LARGE_BYTES};
 use crate::link::inbox::Held;
 use crate::link::outbox::Queues;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+use crate::link::sealing::Sealing;
 
 /// What is lent to inboxes and outboxes. All of its lists are bounded.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub struct Pool {
     #[allow(clippy::vec_box, reason = "the boxes are what is lent; an outbox holds one pointer")]
     queues: Vec<Box<Queues>>,
     held: Option<Box<Held>>,
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    sealing: Option<Box<Sealing>>,
     /// How many queues hold each large shared payload, by address.
     ledger: BTreeMap<usize, u32>,
     charged: usize,
@@ -39,7 +43,10 @@ impl Pool {
     pub fn kept_bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(Vec::capacity).sum();
         let large: usize = self.large.iter().map(BytesMut::capacity).sum();
-        chunks + large + self.held.as_ref().map_or(0, |held| held.capacity())
+        let kept = chunks + large + self.held.as_ref().map_or(0, |held| held.capacity());
+        #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+        let kept = kept + self.sealing.as_ref().map_or(0, |sealing| sealing.capacity());
+        kept
     }
 
     /// Takes back the buffer of a frame that was [given](crate::wire::Payload::Given), if nobody else kept it.
@@ -88,6 +95,16 @@ impl Pool {
         if self.held.is_none() && held.reset() {
             self.held = Some(held);
         }
+    }
+
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub(super) fn sealing(&mut self) -> Box<Sealing> {
+        self.sealing.take().unwrap_or_default()
+    }
+
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub(super) fn give_sealing(&mut self, sealing: Box<Sealing>) {
+        self.sealing = Some(sealing);
     }
 
     #[inline]

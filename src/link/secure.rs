@@ -1,14 +1,151 @@
-//! What lies between a socket and the frames: nothing yet, TLS later.
+//! What lies between a socket and the frames: nothing, or TLS.
 //!
-//! The pipe's one place for a security layer. A stage other than [`Stage::Plain`] takes the socket's bytes before the
-//! inbox sees them and the outbox's bytes before the socket does, and may have bytes of its own to write; the frames, the
-//! queues and their limits stay the same on both sides of it.
+//! The pipe's one place for a security layer. It takes the socket's bytes before the inbox sees them and the outbox's bytes
+//! before the socket does, and may have bytes of its own to write; the frames, the queues and their limits are the same on
+//! both sides of it. [`Stage::Plain`] passes everything through.
+//!
+//! Bytes come in by [`Stage::open`] and go out by [`Link::flush`](super::Link::flush). As long as the stage
+//! [is securing](Stage::is_securing), nobody is known on the other side and no frame leaves. It ends when the peer says
+//! goodbye or breaks the rules: [`Stage::end`].
+
+use core::time::Duration;
+
+use crate::close::TlsFault;
+use crate::id::VerifiedId;
+use crate::link::pool::Pool;
+use crate::time::Instant;
+
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+use super::{channel::Channel, tls::Tls};
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+use crate::id::Direction;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+use std::net::SocketAddr;
 
 /// The security layer of one connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stage {
     /// The socket's bytes are the frames' bytes.
     #[default]
     Plain,
+    /// TLS.
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    Tls(Box<Channel>),
+}
+
+/// The one look at which of the two it is: `$plain`, or `$tls` with the channel.
+macro_rules! either {
+    ($stage:expr, $plain:expr, $channel:ident => $tls:expr) => {
+        match $stage {
+            Stage::Plain => $plain,
+            #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+            Stage::Tls($channel) => $tls,
+        }
+    };
+}
+
+impl Stage {
+    /// TLS with `remote`. If we dialed, the hello is queued.
+    ///
+    /// # Errors
+    ///
+    /// The library can not begin a handshake with these settings.
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub fn tls(tls: &Tls, remote: SocketAddr, direction: Direction) -> Result<Self, TlsFault> {
+        Channel::new(tls, remote, direction).map(|channel| Stage::Tls(Box::new(channel)))
+    }
+
+    /// True when bytes pass as they are.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Stage::Plain)
+    }
+
+    /// True until the handshake is done and the peer's identity accepted.
+    pub fn is_securing(&self) -> bool {
+        either!(self, false, channel => channel.is_securing())
+    }
+
+    /// Who the peer has proven to be.
+    pub fn identity(&self) -> Option<VerifiedId> {
+        either!(self, None, channel => channel.identity())
+    }
+
+    /// Why no plaintext comes any more: `Ok` when the peer said goodbye, the fault when it broke the rules. What it should
+    /// be told of it waits to be flushed.
+    pub fn end(&self) -> Option<Result<(), TlsFault>> {
+        either!(self, None, channel => channel.end())
+    }
+
+    /// The stream ended. Without a goodbye somebody may have cut it.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsFault::Cut`].
+    pub fn stream_ended(&self) -> Result<(), TlsFault> {
+        either!(self, Ok(()), channel => channel.end().unwrap_or(Err(TlsFault::Cut)))
+    }
+
+    /// How many bytes may be read from the socket next: a handshake must be done within its limit.
+    #[inline]
+    pub fn room(&self) -> usize {
+        either!(self, usize::MAX, channel => channel.room())
+    }
+
+    /// Opens what came from the socket, in place. Plaintext goes to `take` in pieces, in order, and `take` answers whether it
+    /// wants more; after a no, nothing is opened ever again. What is unfinished is kept.
+    ///
+    /// Plaintext may come in the call in which the handshake is done: it counts only if the stage is not
+    /// [securing](Stage::is_securing) afterwards.
+    pub fn open(&mut self, input: &mut [u8], now: Instant, take: &mut dyn FnMut(&[u8]) -> bool) {
+        either!(
+            self,
+            {
+                let _ = (now, take(input));
+            },
+            channel => channel.open(input, now, take)
+        );
+    }
+
+    /// Bytes of memory held for what came and can not be opened yet.
+    #[inline]
+    pub fn held(&self) -> usize {
+        either!(self, 0, channel => channel.held())
+    }
+
+    /// Bytes of its own that wait to be written.
+    #[inline]
+    pub fn unsent(&self) -> usize {
+        either!(self, 0, channel => channel.unsent())
+    }
+
+    /// True when the peer is still owed our goodbye.
+    pub fn owes_goodbye(&self) -> bool {
+        either!(self, false, channel => channel.can_seal())
+    }
+
+    /// Until when what is unfinished must be finished: `stall` after it began.
+    #[inline]
+    pub fn deadline(&self, stall: Duration) -> Option<Instant> {
+        either!(
+            self,
+            {
+                let _ = stall;
+                None
+            },
+            channel => channel.deadline(stall)
+        )
+    }
+
+    /// Gives all memory but the keys back.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        either!(
+            self,
+            {
+                let _ = pool;
+            },
+            channel => channel.clear(pool)
+        );
+    }
 }

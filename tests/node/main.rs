@@ -8,6 +8,7 @@ mod discovery;
 mod greeting;
 mod healing;
 mod hostile;
+mod identity;
 mod judgement;
 mod liveness;
 mod places;

@@ -460,7 +460,7 @@ impl World {
                     Party::Stranger { closed, .. } => *closed = true,
                 },
                 Mail::Opened((party, conn), remote, direction) => {
-                    self.feed(party, Input::Opened { conn, remote, direction });
+                    self.feed(party, Input::Opened { conn, remote, direction, identity: None });
                 }
                 Mail::DialFailed(party, dial, reason) => self.feed(party, Input::DialFailed { dial, reason }),
                 Mail::Writable(end) if !self.links.contains_key(&end) => {}

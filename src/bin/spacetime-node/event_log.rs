@@ -105,8 +105,11 @@ impl EventLog {
         let Some(withheld) = self.failures.admit(at) else { return };
         // What runs out on our side is for the operator to mend. A node of another network is a sign that --difficulty or
         // --reward are not what they are elsewhere. The rest is the weather.
+        // What TLS refuses has lines of its own, which name the identities.
         if matches!(reason, CloseReason::LocalResource(_)) {
             warn!(%remote, %reason, withheld, "{what}");
+        } else if matches!(reason, CloseReason::Tls(_)) {
+            debug!(%remote, %reason, withheld, "{what}");
         } else if reason.blame() == Blame::Misbehaved || reason == CloseReason::WrongNetwork {
             info!(%remote, %reason, withheld, "{what}");
         } else {

@@ -3,11 +3,10 @@
 use core::net::SocketAddr;
 
 use crate::close::{Blame, CloseReason};
-use crate::id::{ConnId, DialId, Direction};
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::event::{Event, Output};
-use crate::proto::node::{Node, Timer};
+use crate::proto::node::{Node, Timer, origins};
 use crate::proto::peer::manager::PeerRecord;
-use crate::proto::peer::standing::Origin;
 use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
@@ -19,10 +18,10 @@ impl<C: Chain> Node<C> {
         if session.is_closing() {
             return;
         }
-        let remote = session.remote;
+        let from = (session.remote, session.identity);
         self.timers.remove(&(session.timer, Timer::Session(conn)));
         let stage = core::mem::replace(&mut session.stage, Stage::Closing { reason, node_id: None });
-        let node_id = self.settle(now, conn, remote, stage, reason);
+        let node_id = self.settle(now, conn, from, stage, reason);
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.stage = Stage::Closing { reason, node_id };
         }
@@ -33,11 +32,11 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_closed(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
         let Some(session) = self.sessions.remove(&conn) else { return };
         self.timers.remove(&(session.timer, Timer::Session(conn)));
-        let (remote, stage) = (session.remote, session.stage);
+        let (remote, identity, stage) = (session.remote, session.identity, session.stage);
         self.admission.closed(conn);
         let (reason, node_id) = match stage {
             Stage::Closing { reason, node_id } => (reason, node_id),
-            stage => (reason, self.settle(now, conn, remote, stage, reason)),
+            stage => (reason, self.settle(now, conn, (remote, identity), stage, reason)),
         };
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         if let Direction::Outbound(dial) = session.direction {
@@ -54,7 +53,7 @@ impl<C: Chain> Node<C> {
         &mut self,
         now: Now,
         conn: ConnId,
-        remote: SocketAddr,
+        from: (SocketAddr, Option<VerifiedId>),
         stage: Stage,
         reason: CloseReason,
     ) -> Option<String> {
@@ -74,12 +73,19 @@ impl<C: Chain> Node<C> {
             self.relay.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
         }
-        self.hold_against(now, remote, peer.as_deref(), reason);
+        self.hold_against(now, from, peer.as_deref(), reason);
         peer.map(|peer| peer.node_id)
     }
 
-    /// Reputation: by the address that the peer did not choose, and in the table by the id that it claimed.
-    fn hold_against(&mut self, now: Now, remote: SocketAddr, peer: Option<&Peer>, reason: CloseReason) {
+    /// Reputation: by the address that the peer did not choose and the identity that it has proven, and in the table by the
+    /// id that it gave.
+    fn hold_against(
+        &mut self,
+        now: Now,
+        (remote, identity): (SocketAddr, Option<VerifiedId>),
+        peer: Option<&Peer>,
+        reason: CloseReason,
+    ) {
         if !reason.consequence().counts_as_failure {
             return;
         }
@@ -87,20 +93,25 @@ impl<C: Chain> Node<C> {
             self.peers.record_failure(&peer.node_id);
         }
         if reason.blame() == Blame::Misbehaved {
-            let exempt = self.is_exempt(remote);
-            if !exempt && self.standing.record_violation(Origin::of(remote.ip()), now.at) {
+            if self.is_exempt(remote) {
+                return;
+            }
+            // Each of them is told, so this is no `any`, which stops at the first.
+            let banned = origins(remote, identity)
+                .fold(false, |banned, origin| self.standing.record_violation(origin, now.at) || banned);
+            if banned {
                 self.ban(now, remote);
             }
         }
     }
 
-    /// Closes every connection from a blacklisted address.
+    /// Closes every connection of a blacklisted address or identity.
     fn ban(&mut self, now: Now, remote: SocketAddr) {
         self.emit(Event::Blacklisted { remote });
         let same: Vec<ConnId> = self
             .sessions
             .values()
-            .filter(|s| !s.is_closing() && self.is_banned(now, s.remote))
+            .filter(|s| !s.is_closing() && self.is_banned(now, s.remote, s.identity))
             .map(|s| s.conn)
             .collect();
         for conn in same {
@@ -113,7 +124,9 @@ impl<C: Chain> Node<C> {
         let Some(session) = self.sessions.get(&conn) else { return };
         let Some(peer) = session.peer() else { return };
         self.peers.record_success(&peer.node_id);
-        self.standing.record_success(Origin::of(session.remote.ip()), now.at);
+        for origin in origins(session.remote, session.identity) {
+            self.standing.record_success(origin, now.at);
+        }
     }
 
     /// A request that was not answered in time; slowness alone never bans.
@@ -123,10 +136,18 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// An inbound connection that ended before anything of the protocol was said: its TLS handshake failed.
+    pub(super) fn on_stillborn(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        *self.counters.closed.entry(reason.label()).or_default() += 1;
+        self.hold_against(now, (remote, None), None, reason);
+        self.emit(Event::HandshakeFailed { remote, reason });
+    }
+
     /// A dial that ended without a connection.
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
         let Some((remote, _)) = self.dials.remove(&dial) else { return };
         self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::DialFailed { remote, reason });
     }
 

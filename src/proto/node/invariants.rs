@@ -50,14 +50,16 @@ impl<C: Chain> Node<C> {
 
     /// Blacklisted addresses that we are connected to or dial, where there should be none.
     pub fn blacklisted_contacts(&self, now: Now) -> Vec<SocketAddr> {
-        let open = self.sessions.values().filter(|session| !session.is_closing()).map(|session| session.remote);
-        let dialed = self.dials.values().map(|(address, _)| *address);
-        open.chain(dialed).filter(|remote| self.is_banned(now, *remote)).collect()
+        let open = self.sessions.values().filter(|session| !session.is_closing());
+        let open = open.map(|session| (session.remote, session.identity));
+        let dialed = self.dials.values().map(|(address, _)| (*address, None));
+        let banned = open.chain(dialed).filter(|(remote, identity)| self.is_banned(now, *remote, *identity));
+        banned.map(|(remote, _)| remote).collect()
     }
 
     /// Is this address blacklisted, and not exempt?
     pub fn is_blacklisted(&self, now: Now, remote: SocketAddr) -> bool {
-        self.is_banned(now, remote)
+        self.is_banned(now, remote, None)
     }
 
     /// Who sits where: inbound peers within their places, the rest of each session within its limits.

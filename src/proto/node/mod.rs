@@ -27,7 +27,8 @@ mod timers;
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::id::{ConnId, DialId, Direction};
+use crate::close::CloseReason;
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
 use crate::proto::event::{Command, Event, Input, Output};
@@ -155,7 +156,7 @@ impl<C: Chain> Node<C> {
 
     /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason.
     pub fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
-        if self.stopping || self.is_banned(now, remote) {
+        if self.stopping || self.is_banned(now, remote, None) {
             *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
             return false;
         }
@@ -164,7 +165,10 @@ impl<C: Chain> Node<C> {
             answer = self.admission.admit(now.at, remote);
         }
         match answer {
-            Ok(()) => true,
+            Ok(()) => {
+                self.admission.arriving(now.at, remote);
+                true
+            }
             Err(refusal) => {
                 *self.counters.turned_away.entry(refusal.label()).or_default() += 1;
                 false
@@ -172,13 +176,22 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
+    /// [`Input::Opened`].
+    pub fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.admission.released(remote);
+        self.on_stillborn(now, remote, reason);
+    }
+
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Opened { conn, remote, direction } => self.on_opened(now, conn, remote, direction),
+            Input::Opened { conn, remote, direction, identity } => {
+                self.on_opened(now, conn, remote, direction, identity);
+            }
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
-            Input::BadFrame { conn, error } => self.close(now, conn, crate::close::CloseReason::Frame(error)),
+            Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
             Input::Progress { conn } => self.on_progress(now, conn),
             Input::Refused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
             Input::Writable { conn } => self.on_writable(conn),
@@ -229,7 +242,7 @@ impl<C: Chain> Node<C> {
                     .map(|s| s.conn)
                     .collect();
                 for conn in conns {
-                    self.close(now, conn, crate::close::CloseReason::Requested);
+                    self.close(now, conn, CloseReason::Requested);
                 }
             }
             Command::AddSeed(address) => {
@@ -243,15 +256,22 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    fn on_opened(&mut self, now: Now, conn: ConnId, remote: SocketAddr, direction: Direction) {
+    fn on_opened(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        remote: SocketAddr,
+        direction: Direction,
+        identity: Option<VerifiedId>,
+    ) {
+        let arrived = self.admission.opened(conn, remote, !direction.is_outbound());
         let started = match direction {
             Direction::Outbound(dial) => {
                 self.pool.dial_opened(dial);
                 self.dials.remove(&dial).map_or(now.at, |(_, since)| since)
             }
-            Direction::Inbound => now.at,
+            Direction::Inbound => arrived.unwrap_or(now.at),
         };
-        self.admission.opened(conn, remote, !direction.is_outbound());
         let deadline = started + self.config.handshake_timeout;
         let budgets = PeerBudgets::new(&self.config.rates, self.is_exempt(remote));
         let stage = Stage::Greeting { deadline };
@@ -259,6 +279,7 @@ impl<C: Chain> Node<C> {
             conn,
             remote,
             direction,
+            identity,
             stage,
             timer: deadline,
             last_received: now.at,
@@ -272,7 +293,10 @@ impl<C: Chain> Node<C> {
             self.evict_stalled(now);
         }
         if self.stopping {
-            self.close(now, conn, crate::close::CloseReason::Shutdown);
+            self.close(now, conn, CloseReason::Shutdown);
+        } else if self.is_banned(now, remote, identity) {
+            // Whom an identity is banned for is known only now, wherever it comes from.
+            self.close(now, conn, CloseReason::Blacklisted);
         } else if direction.is_outbound() {
             self.introduce(now, conn, Kind::Handshake, self.config.version);
         }
@@ -412,6 +436,7 @@ impl<C> Node<C> {
             Some(PeerInfo {
                 conn: session.conn,
                 node_id: peer.node_id.clone(),
+                identity: session.identity,
                 user_agent: peer.user_agent.clone(),
                 remote: session.remote,
                 address: peer.address,
@@ -424,14 +449,20 @@ impl<C> Node<C> {
         })
     }
 
-    fn is_banned(&self, now: Now, remote: SocketAddr) -> bool {
-        !self.is_exempt(remote) && self.standing.is_blacklisted(Origin::of(remote.ip()), now.at)
+    /// Banned by its address, or by who it has proven to be.
+    fn is_banned(&self, now: Now, remote: SocketAddr, identity: Option<VerifiedId>) -> bool {
+        !self.is_exempt(remote) && origins(remote, identity).any(|origin| self.standing.is_blacklisted(origin, now.at))
     }
 
     /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.
     fn is_exempt(&self, remote: SocketAddr) -> bool {
         self.admission.exempt().contains(remote.ip()) || self.pool.is_kept(remote)
     }
+}
+
+/// Everything that a peer's deeds are held against.
+fn origins(remote: SocketAddr, identity: Option<VerifiedId>) -> impl Iterator<Item = Origin> {
+    core::iter::once(Origin::of(remote.ip())).chain(identity.map(Origin::Identity))
 }
 
 /// What both clocks said at `at`, as far as the monotonic one can tell.

@@ -97,7 +97,7 @@ impl<C: Chain> Node<C> {
             let told = |address: &&SocketAddr| {
                 Some(**address) != own
                     && may_pass(**address, remote.ip(), self.config.allow_private)
-                    && !self.is_banned(now, **address)
+                    && !self.is_banned(now, **address, None)
             };
             let news: Vec<SocketAddr> = addresses.iter().filter(told).copied().collect();
             if !news.is_empty() && self.may_pass_on(now, conn, Kind::Peers) {

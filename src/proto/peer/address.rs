@@ -7,35 +7,46 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::id::VerifiedId;
+
 /// `address` with an IPv4-mapped IPv6 address as its IPv4 address, and without flow label and scope id.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Whom a deed is held against: an IPv4 address, or the /64 that one IPv6 host commands.
+/// Whom a deed is held against: an IPv4 address, the /64 that one IPv6 host commands, or an identity that TLS has proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin(IpAddr);
+pub enum Origin {
+    /// The IPv4 address, or the first address of the /64; made by [`Origin::of`].
+    Ip(IpAddr),
+    /// A proven identity, wherever it connects from.
+    Identity(VerifiedId),
+}
 
 impl Origin {
     /// The origin of `ip`.
     pub fn of(ip: IpAddr) -> Self {
-        Origin(match ip.to_canonical() {
+        Origin::Ip(match ip.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 64)),
             v4 => v4,
         })
     }
 
     /// The IPv4 address, or the first address of the /64.
-    pub const fn ip(self) -> IpAddr {
-        self.0
+    pub const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Origin::Ip(ip) => Some(ip),
+            Origin::Identity(_) => None,
+        }
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(v4) => write!(f, "{v4}"),
-            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        match self {
+            Origin::Ip(IpAddr::V4(v4)) => write!(f, "{v4}"),
+            Origin::Ip(IpAddr::V6(v6)) => write!(f, "{v6}/64"),
+            Origin::Identity(id) => write!(f, "{id}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! | file | answers |
 //! |---|---|
 //! | [`manager`] | which peers do we know, and which are the best? |
-//! | [`standing`] | what has this address done to us, and is it blacklisted? |
+//! | [`standing`] | what has this address or identity done to us, and is it blacklisted? |
 //! | [`admission`] | may this stranger connect? |
 //! | [`evict`] | who gives way to a newcomer? |
 //! | [`book`] | which addresses have we heard of, and which may be dialed now? |

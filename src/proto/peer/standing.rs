@@ -1,7 +1,10 @@
-//! What an address has done to us, and whether it is blacklisted.
+//! What an address or a proven identity has done to us, and whether it is blacklisted.
 //!
-//! A node id costs nothing to change, so it earns and costs nothing here: deeds are held against the [`Origin`], which an
-//! attacker has to own. Three numbers decide, each closing a way around the others:
+//! A node id that is only claimed costs nothing to change, so it earns and costs nothing here: deeds are held against an
+//! [`Origin`], which an attacker has to own. Under TLS a peer has two of them, and one ban is enough: its identity, which it
+//! takes along to any address, and its address, because a new key costs nothing where any identity is let in.
+//!
+//! Three numbers decide, each closing a way around the others:
 //!
 //! - the **score**, -2 for a failure and +1 for a useful deed, within -20..=20, halving every ten minutes;
 //! - **failures in a row**, for those who never do anything useful;

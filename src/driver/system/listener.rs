@@ -1,0 +1,50 @@
+//! A socket that connections come from.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpListener;
+use socket2::{Domain, Protocol as Transport, Socket, Type};
+
+use super::Stream;
+use crate::driver::config::Config;
+
+#[derive(Debug)]
+pub(in crate::driver) enum Acceptor {
+    Tcp(TcpListener),
+    #[cfg(feature = "sim")]
+    Virtual(super::VirtualSocket),
+}
+
+impl Acceptor {
+    /// A socket of the real system.
+    pub(super) fn bind(address: SocketAddr, config: &Config) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Transport::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!config.dual_stack)?;
+        }
+        // On Unix: bind although old connections of this port still linger. Elsewhere the option means something else.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(config.backlog)?;
+        Ok(Acceptor::Tcp(TcpListener::from_std(socket.into())))
+    }
+
+    pub(in crate::driver) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Acceptor::Tcp(listener) => listener.accept().map(|(stream, remote)| (Stream::Tcp(stream), remote)),
+            #[cfg(feature = "sim")]
+            Acceptor::Virtual(socket) => socket.accept().map(|(socket, remote)| (Stream::Virtual(socket), remote)),
+        }
+    }
+
+    pub(in crate::driver) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Acceptor::Tcp(listener) => listener.local_addr(),
+            #[cfg(feature = "sim")]
+            Acceptor::Virtual(socket) => socket.local_addr(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the loop asks of an operating system, and nothing else: streams, listeners, readiness, the clocks.
+//!
+//! There are two systems: the real one, and with feature `sim` a virtual one, a [`Kernel`] that somebody plays. The same
+//! loop runs on both, so that every fault of a system call meets the code that must survive it. Without the feature each
+//! of these types is the real thing alone; with it, telling which one costs a branch for each call.
+
+mod clock;
+mod listener;
+mod poller;
+mod stream;
+#[cfg(feature = "sim")]
+mod virtual_kernel;
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::config::Config;
+
+pub(super) use clock::Clock;
+pub(super) use listener::Acceptor;
+pub(super) use poller::{Poller, Waker};
+pub(super) use stream::Stream;
+#[cfg(feature = "sim")]
+pub(crate) use virtual_kernel::{Kernel, SharedKernel, SocketId};
+#[cfg(feature = "sim")]
+use virtual_kernel::{VirtualSocket, lock};
+
+/// What a socket, by the token it was registered with, has news of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) token: usize,
+    /// Bytes, connections, the end of the stream or an error can be read.
+    pub(crate) readable: bool,
+    /// Bytes can be written, or a dial has ended, or there is an error.
+    pub(crate) writable: bool,
+    /// The peer closed its end, or the socket failed.
+    pub(crate) ended: bool,
+}
+
+/// Where sockets come from, and where they are told apart.
+pub(super) enum System {
+    Os(Registry),
+    #[cfg(feature = "sim")]
+    Virtual(SharedKernel),
+}
+
+impl System {
+    /// Starts to connect; the socket is writable when that has ended.
+    pub(super) fn connect(&self, remote: SocketAddr) -> io::Result<Stream> {
+        match self {
+            System::Os(_) => TcpStream::connect(remote).map(Stream::Tcp),
+            #[cfg(feature = "sim")]
+            System::Virtual(kernel) => {
+                let socket = lock(kernel).connect(remote)?;
+                Ok(Stream::Virtual(VirtualSocket::new(kernel, socket)))
+            }
+        }
+    }
+
+    /// Binds and listens.
+    pub(super) fn listen(&self, address: SocketAddr, config: &Config) -> io::Result<Acceptor> {
+        match self {
+            System::Os(_) => Acceptor::bind(address, config),
+            #[cfg(feature = "sim")]
+            System::Virtual(kernel) => {
+                let socket = lock(kernel).listen(address, config.backlog)?;
+                Ok(Acceptor::Virtual(VirtualSocket::new(kernel, socket)))
+            }
+        }
+    }
+
+    /// News of the stream come under this token from now on, and of what it is ready for already at once.
+    pub(super) fn register(&self, stream: &mut Stream, token: usize) -> io::Result<()> {
+        match (self, stream) {
+            (System::Os(registry), Stream::Tcp(stream)) => {
+                registry.register(stream, Token(token), Interest::READABLE | Interest::WRITABLE)
+            }
+            #[cfg(feature = "sim")]
+            (System::Virtual(_), Stream::Virtual(socket)) => socket.register(token),
+            #[cfg(feature = "sim")]
+            _ => Err(of_another_system()),
+        }
+    }
+
+    /// As [`System::register`], for connections that wait.
+    pub(super) fn register_acceptor(&self, acceptor: &mut Acceptor, token: usize) -> io::Result<()> {
+        match (self, acceptor) {
+            (System::Os(registry), Acceptor::Tcp(listener)) => {
+                registry.register(listener, Token(token), Interest::READABLE)
+            }
+            #[cfg(feature = "sim")]
+            (System::Virtual(_), Acceptor::Virtual(socket)) => socket.register(token),
+            #[cfg(feature = "sim")]
+            _ => Err(of_another_system()),
+        }
+    }
+
+    /// No more news of the stream.
+    pub(super) fn deregister(&self, stream: &mut Stream) -> io::Result<()> {
+        match (self, stream) {
+            (System::Os(registry), Stream::Tcp(stream)) => registry.deregister(stream),
+            #[cfg(feature = "sim")]
+            (System::Virtual(_), Stream::Virtual(socket)) => socket.deregister(),
+            #[cfg(feature = "sim")]
+            _ => Err(of_another_system()),
+        }
+    }
+}
+
+#[cfg(feature = "sim")]
+fn of_another_system() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a socket of another system")
+}

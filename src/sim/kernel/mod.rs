@@ -1,0 +1,496 @@
+//! One machine's kernel: sockets with buffers, a backlog, descriptors that run out, edge-triggered news.
+//!
+//! It plays what the loop asks of a system ([`Kernel`]) and behaves as Linux does where Linux has a choice. It knows no
+//! other machine: what leaves is a [`Signal`], which the network takes after each turn, and what arrives comes by the
+//! calls of `arrive`. So it goes on filling its buffers while its process is frozen, and closes everything when that is
+//! killed.
+
+mod arrive;
+mod faults;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use slab::Slab;
+
+use self::socket::{Socket, Stage};
+use super::pipe::{PipeId, Side};
+use crate::driver::{EMFILE, ENOBUFS, Kernel, Readiness, SocketId};
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
+
+pub(super) use arrive::Knock;
+pub(super) use faults::Calls;
+
+/// A machine, as its process and the network share it.
+pub(super) type SharedMachine = Arc<Mutex<Machine>>;
+
+/// Closed tokens that may come up again.
+const STALE: usize = 8;
+
+/// What leaves a machine.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// It dials; the kernel knows already what will come of it, if it is not left to the network.
+    Dial { socket: SocketId, serial: u64, remote: SocketAddr, fate: Fate },
+    /// It said no to a dial at once.
+    NoDial { remote: SocketAddr },
+    /// There is something to send.
+    Output(SocketId),
+    /// There is room for more.
+    Room(SocketId),
+    /// It has closed an end. `rest` was not yet sent; `abort` means that what it had received was never read.
+    Gone { pipe: PipeId, side: Side, rest: Vec<u8>, ended: bool, abort: bool },
+}
+
+/// What comes of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Network,
+    Refused,
+    Lost,
+}
+
+pub(super) struct Machine {
+    pub(super) ip: IpAddr,
+    /// The simulation's time, and what the machine's own clocks say.
+    pub(super) world: Instant,
+    pub(super) now: Now,
+    pub(super) calls: Calls,
+    /// Size of a socket's send buffer and of its receive buffer.
+    pub(super) buffer: usize,
+    rng: Rng,
+    sockets: Slab<Socket>,
+    serial: u64,
+    /// Descriptors of the process.
+    open: usize,
+    news: VecDeque<SocketId>,
+    stale: VecDeque<usize>,
+    signals: Vec<Signal>,
+    /// Connections that wait to be accepted, and since when one could have been.
+    waiting: usize,
+    could_accept: Option<Instant>,
+    /// Accepted after they could have been, and how long the slowest took.
+    pub(super) waits: u64,
+    pub(super) longest_wait: Duration,
+    woken: bool,
+    /// The power is off: it says nothing to anybody.
+    pub(super) off: bool,
+    pub(super) injected: BTreeMap<&'static str, u64>,
+}
+
+impl Machine {
+    pub(super) fn new(ip: IpAddr, calls: Calls, buffer: usize, rng: Rng) -> Self {
+        Machine {
+            ip,
+            world: Instant::ZERO,
+            now: Now { at: Instant::ZERO, unix: Default::default() },
+            calls,
+            buffer,
+            rng,
+            sockets: Slab::new(),
+            serial: 0,
+            open: 0,
+            news: VecDeque::new(),
+            stale: VecDeque::new(),
+            signals: Vec::new(),
+            waiting: 0,
+            could_accept: None,
+            waits: 0,
+            longest_wait: Duration::ZERO,
+            woken: false,
+            off: false,
+            injected: BTreeMap::new(),
+        }
+    }
+
+    /// Descriptors that the process has open.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The process should look.
+    pub(super) fn has_news(&self) -> bool {
+        self.woken || !self.news.is_empty()
+    }
+
+    pub(super) fn take_signals(&mut self, into: &mut Vec<Signal>) {
+        core::mem::swap(&mut self.signals, into);
+    }
+
+    /// A connection's name on the network.
+    pub(super) fn pipe_of(&self, socket: SocketId) -> Option<(PipeId, Side)> {
+        self.sockets.get(socket as usize)?.pipe
+    }
+
+    /// How long a connection has waited although there was a descriptor for it.
+    pub(super) fn waited(&self) -> Option<Duration> {
+        self.could_accept.map(|since| self.world.since(since))
+    }
+
+    /// The process cannot accept for another reason, until now.
+    pub(super) fn excuse(&mut self) {
+        self.could_accept = None;
+        self.watch_backlog();
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.injected.entry(what).or_default() += 1;
+    }
+
+    fn draw(&mut self, per_thousand: u64) -> bool {
+        per_thousand > 0 && self.rng.chance(per_thousand, 1000)
+    }
+
+    fn socket(&self, id: SocketId) -> io::Result<&Socket> {
+        self.sockets.get(id as usize).ok_or_else(|| io::Error::from_raw_os_error(EBADF))
+    }
+
+    fn socket_mut(&mut self, id: SocketId) -> io::Result<&mut Socket> {
+        self.sockets.get_mut(id as usize).ok_or_else(|| io::Error::from_raw_os_error(EBADF))
+    }
+
+    fn add(&mut self, stage: Stage, local: SocketAddr, remote: SocketAddr) -> SocketId {
+        self.serial += 1;
+        let key = self.sockets.insert(Socket::new(self.serial, stage, local, remote));
+        u32::try_from(key).unwrap_or(u32::MAX)
+    }
+
+    /// There is news of a socket.
+    fn note(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(id as usize)
+            && socket.token.is_some()
+            && !socket.noted
+        {
+            socket.noted = true;
+            self.news.push_back(id);
+        }
+    }
+
+    /// Could a connection be accepted that is not?
+    fn watch_backlog(&mut self) {
+        if self.waiting == 0 || self.open >= self.calls.descriptors {
+            self.could_accept = None;
+        } else if self.could_accept.is_none() {
+            self.could_accept = Some(self.world);
+        }
+    }
+
+    fn tell_output(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(id as usize)
+            && !core::mem::replace(&mut socket.told_output, true)
+        {
+            self.signals.push(Signal::Output(id));
+        }
+    }
+
+    /// Takes a socket out of the kernel; the network hears of it.
+    fn remove(&mut self, id: SocketId) {
+        let Some(mut socket) = self.sockets.try_remove(id as usize) else { return };
+        if let Stage::Listening { waiting, .. } = &socket.stage {
+            self.waiting -= waiting.len();
+            for id in waiting.clone() {
+                self.remove(id);
+            }
+        }
+        if let Some((pipe, side)) = socket.pipe {
+            let connecting = matches!(socket.stage, Stage::Connecting);
+            let abort = !socket.held || connecting || socket.received.len() > 0;
+            let rest = socket.unsent.take(usize::MAX);
+            self.signals.push(Signal::Gone { pipe, side, rest, ended: socket.shut, abort });
+        }
+    }
+
+    fn out_of_descriptors(&mut self) -> io::Result<()> {
+        if self.open < self.calls.descriptors {
+            return Ok(());
+        }
+        self.count("out of descriptors");
+        Err(io::Error::from_raw_os_error(EMFILE))
+    }
+
+    fn accept_fault(&mut self, listener: SocketId) -> io::Result<()> {
+        if !self.draw(self.calls.accept_error) {
+            return Ok(());
+        }
+        self.count("accept error");
+        match self.rng.below(10) {
+            0..5 => {
+                self.excuse();
+                Err(io::Error::from_raw_os_error(EMFILE))
+            }
+            5 => {
+                self.excuse();
+                Err(io::Error::from_raw_os_error(ENOBUFS))
+            }
+            6 => Err(io::ErrorKind::Interrupted.into()),
+            _ => {
+                let Stage::Listening { waiting, .. } = &mut self.socket_mut(listener)?.stage else { return Ok(()) };
+                // The connection that was waiting is gone already.
+                let Some(gone) = waiting.pop_front() else { return Ok(()) };
+                self.waiting -= 1;
+                self.remove(gone);
+                self.excuse();
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+        }
+    }
+}
+
+const EBADF: i32 = 9;
+const EIO: i32 = 5;
+
+impl Kernel for Machine {
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketId> {
+        let mut fate = Fate::Network;
+        if let Err(error) = self.out_of_descriptors() {
+            self.signals.push(Signal::NoDial { remote });
+            return Err(error);
+        }
+        if self.draw(self.calls.connect_error) {
+            self.count("connect error");
+            let kind = match self.rng.below(23) {
+                0 => Some(io::ErrorKind::AddrNotAvailable),
+                1 | 2 => Some(io::ErrorKind::NetworkUnreachable),
+                drawn => {
+                    fate = if drawn % 2 == 0 { Fate::Refused } else { Fate::Lost };
+                    None
+                }
+            };
+            if let Some(kind) = kind {
+                self.signals.push(Signal::NoDial { remote });
+                return Err(kind.into());
+            }
+        }
+        let port = 32_768 + (self.serial % 28_000) as u16;
+        let id = self.add(Stage::Connecting, SocketAddr::new(self.ip, port), remote);
+        let socket = self.socket_mut(id)?;
+        socket.held = true;
+        let serial = socket.serial;
+        self.open += 1;
+        self.watch_backlog();
+        self.signals.push(Signal::Dial { socket: id, serial, remote, fate });
+        Ok(id)
+    }
+
+    fn listen(&mut self, address: SocketAddr, backlog: i32) -> io::Result<SocketId> {
+        self.out_of_descriptors()?;
+        let most = usize::try_from(backlog).unwrap_or(1);
+        let id = self.add(Stage::Listening { waiting: VecDeque::new(), most }, address, address);
+        self.socket_mut(id)?.held = true;
+        self.open += 1;
+        Ok(id)
+    }
+
+    fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)> {
+        // As Linux: first the descriptor, then a look at who waits.
+        self.out_of_descriptors()?;
+        self.accept_fault(listener)?;
+        let Stage::Listening { waiting, .. } = &mut self.socket_mut(listener)?.stage else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let id = waiting.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        self.waiting -= 1;
+        self.open += 1;
+        if let Some(since) = self.could_accept.take() {
+            self.waits += 1;
+            self.longest_wait = self.longest_wait.max(self.world.since(since));
+        }
+        self.watch_backlog();
+        let socket = self.socket_mut(id)?;
+        socket.held = true;
+        Ok((id, socket.remote))
+    }
+
+    fn register(&mut self, id: SocketId, token: usize) -> io::Result<()> {
+        self.socket_mut(id)?.token = Some(token);
+        self.note(id);
+        Ok(())
+    }
+
+    fn deregister(&mut self, id: SocketId) -> io::Result<()> {
+        let socket = self.socket_mut(id)?;
+        (socket.noted, _) = (false, socket.token.take());
+        Ok(())
+    }
+
+    fn read(&mut self, id: SocketId, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let socket = self.socket(id)?;
+        if matches!(socket.stage, Stage::Connecting | Stage::Listening { .. }) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if self.draw(self.calls.read_error) {
+            self.count("read error");
+            return Err(match self.rng.below(4) {
+                0 => io::Error::from_raw_os_error(EIO),
+                1 => io::ErrorKind::TimedOut.into(),
+                2 => io::ErrorKind::ConnectionReset.into(),
+                _ => io::ErrorKind::Interrupted.into(),
+            });
+        }
+        let mut most = usize::MAX;
+        if self.socket(id)?.received.len() > 1 && self.draw(self.calls.short_read) {
+            most = 1 + self.rng.below(self.socket(id)?.received.len() as u64 - 1) as usize;
+        }
+        let socket = self.socket_mut(id)?;
+        if socket.received.len() == 0 {
+            return match socket.error.take() {
+                Some(kind) => Err(kind.into()),
+                None if socket.eof || matches!(socket.stage, Stage::Dead) => Ok(0),
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        }
+        let asked: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let count = socket.received.read(buffers, most);
+        let short = count < asked && socket.received.len() > 0;
+        if !core::mem::replace(&mut socket.told_room, true) {
+            self.signals.push(Signal::Room(id));
+        }
+        if short {
+            // A reader may take a short read as the last byte that was there. So the others arrive just now: an edge.
+            self.count("short read");
+            self.note(id);
+        }
+        Ok(count)
+    }
+
+    fn write(&mut self, id: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let buffer = self.buffer;
+        let socket = self.socket_mut(id)?;
+        match socket.stage {
+            Stage::Connected if !socket.shut => {}
+            Stage::Connected | Stage::Dead => {
+                return Err(socket.error.take().unwrap_or(io::ErrorKind::BrokenPipe).into());
+            }
+            Stage::Connecting | Stage::Listening { .. } => return Err(io::ErrorKind::NotConnected.into()),
+        }
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut count = socket.room(buffer).min(total);
+        if count == 0 && total > 0 {
+            socket.blocked = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.draw(self.calls.write_error) {
+            self.count("write error");
+            return Err(match self.rng.below(4) {
+                0 => io::Error::from_raw_os_error(EIO),
+                1 => io::ErrorKind::TimedOut.into(),
+                2 => io::ErrorKind::ConnectionReset.into(),
+                _ => io::ErrorKind::Interrupted.into(),
+            });
+        }
+        if count > 1 && self.draw(self.calls.short_write) {
+            count = 1 + self.rng.below(count as u64 - 1) as usize;
+            self.count("short write");
+        }
+        let socket = self.socket_mut(id)?;
+        socket.unsent.push(slices, count);
+        socket.blocked |= count < total;
+        self.tell_output(id);
+        Ok(count)
+    }
+
+    fn shutdown(&mut self, id: SocketId) -> io::Result<()> {
+        let socket = self.socket_mut(id)?;
+        if !matches!(socket.stage, Stage::Connected) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        socket.shut = true;
+        self.tell_output(id);
+        Ok(())
+    }
+
+    fn take_error(&mut self, id: SocketId) -> io::Result<Option<io::Error>> {
+        Ok(self.socket_mut(id)?.error.take().map(io::Error::from))
+    }
+
+    fn peer_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
+        let socket = self.socket(id)?;
+        match socket.stage {
+            Stage::Connected => Ok(socket.remote),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn local_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
+        Ok(self.socket(id)?.local)
+    }
+
+    fn close(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get(id as usize) else { return };
+        debug_assert!(socket.held, "only what the process holds is closed");
+        if let Some(token) = socket.token {
+            self.close_token(token);
+        }
+        self.open -= 1;
+        self.remove(id);
+        self.watch_backlog();
+    }
+
+    fn poll(&mut self, events: &mut Vec<Readiness>) -> io::Result<()> {
+        self.woken = false;
+        if self.draw(self.calls.interrupt) {
+            self.count("interrupted wait");
+            // What there was is still there.
+            self.woken = !self.news.is_empty();
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut take = self.news.len();
+        if take > 1 && self.draw(self.calls.defer) {
+            take = self.rng.below(take as u64) as usize;
+            self.count("deferred events");
+        }
+        for _ in 0..take {
+            let Some(id) = self.news.pop_front() else { break };
+            let Some(socket) = self.sockets.get_mut(id as usize).filter(|socket| socket.noted) else { continue };
+            socket.noted = false;
+            let Some(token) = socket.token else { continue };
+            let event = socket.readiness(token, self.buffer);
+            if event.readable || event.writable {
+                events.push(event);
+            }
+        }
+        if self.draw(self.calls.spurious) {
+            let from = self.rng.index(self.sockets.capacity()).unwrap_or(0);
+            let registered = |(key, socket): (usize, &Socket)| socket.token.filter(|_| key >= from);
+            if let Some(token) = self.sockets.iter().find_map(registered) {
+                self.count("spurious event");
+                events.push(Readiness { token, readable: true, writable: true, ended: false });
+            }
+        }
+        if self.draw(self.calls.stale)
+            && let Some(token) = self.rng.index(self.stale.len()).and_then(|at| self.stale.get(at).copied())
+        {
+            self.count("stale event");
+            events.push(Readiness { token, readable: true, writable: true, ended: true });
+        }
+        if events.len() > 1 && self.draw(self.calls.reorder) {
+            self.count("reordered events");
+            self.rng.shuffle(events);
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self) {
+        self.woken = true;
+    }
+}
+
+impl Machine {
+    fn close_token(&mut self, token: usize) {
+        if self.stale.len() == STALE {
+            self.stale.pop_front();
+        }
+        self.stale.push_back(token);
+    }
+}
