@@ -65,7 +65,7 @@ impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
     }
 }
 
-/// Who carries a node's bytes: the loop's [`Net`], or a simulated one. The calls are those of [`Net`].
+/// Who carries a node's bytes: the loop's [`Net`], or somebody in front of it. The calls are those of [`Net`].
 pub trait Carrier {
     /// See [`Net::dial`].
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration);
@@ -139,7 +139,9 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// One event, over any carrier.
     pub fn take(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl Carrier) {
         let input = match event {
-            driver::Event::Opened { conn, remote, direction, .. } => Input::Opened { conn, remote, direction },
+            driver::Event::Opened { conn, remote, direction, identity, .. } => {
+                Input::Opened { conn, remote, direction, identity }
+            }
             driver::Event::DialFailed { dial, reason, .. } => Input::DialFailed { dial, reason },
             driver::Event::Frame { conn, frame } => Input::Frame { conn, frame },
             driver::Event::Writable { conn } => Input::Writable { conn },
@@ -230,6 +232,10 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.admit(now, remote)
     }
 
+    fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.node.released(now, remote, reason);
+    }
+
     fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {
         self.take(now, event, net);
     }
@@ -242,7 +248,9 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.deadline()
     }
 
-    fn turn_ended(&mut self, _now: Now, _net: &mut Net) {
+    fn turn_ended(&mut self, now: Now, net: &mut Net) {
+        // What admissions have led to: they come without a carrier.
+        self.drain(now, net);
         self.node.turn_ended();
     }
 }

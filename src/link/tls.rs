@@ -6,7 +6,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -102,7 +102,14 @@ struct Inner {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     time: Arc<dyn TimeProvider>,
-    refusals: Mutex<VecDeque<Refusal>>,
+    refusals: Mutex<Refusals>,
+}
+
+/// The last refusals, oldest first, and how many of them were not taken yet.
+#[derive(Debug, Default)]
+struct Refusals {
+    last: VecDeque<Refusal>,
+    fresh: usize,
 }
 
 impl Tls {
@@ -127,6 +134,8 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::clone(&judge) as _)
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
         client.alpn_protocols.clone_from(&protocols);
+        // In TLS 1.2 only this binds a resumed session to the identities of the first.
+        client.require_ems = true;
         // Nodes have no names to send.
         client.enable_sni = false;
         client.resumption = if options.resumption {
@@ -141,6 +150,7 @@ impl Tls {
             .with_client_cert_verifier(Arc::clone(&judge) as _)
             .with_cert_resolver(Arc::new(Resolver { certified: identity.certified() }));
         server.alpn_protocols = protocols;
+        server.require_ems = true;
         // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
         if options.resumption {
             server.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX);
@@ -175,14 +185,25 @@ impl Tls {
         self.inner.judge.take_changes()
     }
 
-    /// The last refusals, oldest first; at most 64 are kept.
+    /// The last refusals, by us or of us, oldest first; at most 64 are kept.
     pub fn refusals(&self) -> Vec<Refusal> {
-        self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.kept().last.iter().copied().collect()
+    }
+
+    /// The same, but each of them once: for a log. Of more than 64 since the last call, the oldest are lost.
+    pub fn take_refusals(&self) -> Vec<Refusal> {
+        let mut kept = self.kept();
+        let fresh = core::mem::take(&mut kept.fresh);
+        kept.last.range(kept.last.len().saturating_sub(fresh)..).copied().collect()
     }
 
     /// The last refusal of this address.
     pub fn refusal(&self, remote: SocketAddr) -> Option<Refusal> {
-        self.refusals().into_iter().rev().find(|refusal| refusal.remote == remote)
+        self.kept().last.iter().rev().find(|refusal| refusal.remote == remote).copied()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Refusals> {
+        self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a connection that we open to `remote` needs.
@@ -234,16 +255,15 @@ impl Tls {
         self.refuse(remote, refused.unwrap_or_else(|| fault_of(error).into()))
     }
 
-    /// Keeps a refusal for the operator, when it is about who the peer is.
+    /// Keeps a refusal for the operator.
     fn refuse(&self, remote: SocketAddr, refused: Refused) -> TlsFault {
         let Refused { fault, expected, seen } = refused;
-        if seen.is_some() {
-            let mut refusals = self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            if refusals.len() >= REFUSALS_MAX {
-                refusals.pop_front();
-            }
-            refusals.push_back(Refusal { remote, fault, expected, seen });
+        let mut kept = self.kept();
+        if kept.last.len() >= REFUSALS_MAX {
+            kept.last.pop_front();
         }
+        kept.last.push_back(Refusal { remote, fault, expected, seen });
+        kept.fresh = kept.fresh.saturating_add(1).min(REFUSALS_MAX);
         fault
     }
 }

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, DialId, Direction};
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::sync::chain::{Tip, Verdict};
 use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind, Priority};
 
@@ -20,6 +20,8 @@ pub enum Input<'a> {
         remote: SocketAddr,
         /// Who dialed.
         direction: Direction,
+        /// Who it is, as TLS has proven; `None` without TLS.
+        identity: Option<VerifiedId>,
     },
     /// A dial ended without a connection.
     DialFailed {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, Direction};
+use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::{PeerBudgets, SendBudgets};
 use crate::proto::peer::share::Intake;
 use crate::proto::rate::Pace;
@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) conn: ConnId,
     pub(super) remote: SocketAddr,
     pub(super) direction: Direction,
+    /// Who it is, as TLS has proven.
+    pub(super) identity: Option<VerifiedId>,
     pub(super) stage: Stage,
     /// When the next thing about this session is due; mirrors the node's timer table.
     pub(super) timer: Instant,
@@ -83,6 +85,9 @@ pub(super) struct Peer {
     pub(super) send_budgets: SendBudgets,
     /// Transactions that wait for that pace.
     pub(super) waiting: VecDeque<Hash>,
+    /// When it last brought a transaction that was new and valid, and a block.
+    pub(super) transaction_at: Option<Instant>,
+    pub(super) block_at: Option<Instant>,
     /// Blocks it asked for while its queue was full.
     pub(super) deferred: VecDeque<Hash>,
 }
@@ -124,8 +129,10 @@ impl Session {
 pub struct PeerInfo {
     /// Its connection.
     pub conn: ConnId,
-    /// Its id.
+    /// Its id: proven where there is an identity, claimed where there is none.
     pub node_id: String,
+    /// Who it is, as TLS has proven; `None` without TLS.
+    pub identity: Option<VerifiedId>,
     /// What it runs.
     pub user_agent: String,
     /// The connection's remote address.

@@ -7,6 +7,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::disk;
+use super::kernel::Calls;
 use super::trace::fnv;
 use crate::rng::Rng;
 
@@ -50,15 +52,17 @@ pub struct Class {
 
 macro_rules! plan {
     (
-        network { $($network:ident = $network_name:literal $network_unit:literal most $network_most:literal full $network_full:literal: $network_text:literal;)* }
-        faults { $($fault:ident = $name:literal $unit:literal most $most:literal light $light:literal full $full:literal: $text:literal;)* }
+        network { $($network:ident = $network_name:literal $network_unit:literal most $network_most:literal
+            full $network_full:literal: $network_text:literal;)* }
+        $($group:ident { $($fault:ident $(-> $to:ident)? = $name:literal $unit:literal most $most:literal
+            light $light:literal full $full:literal: $text:literal;)* })*
     ) => {
         /// How often each class of faults strikes. The default is a quiet network: everything is 0.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Plan {
             $(#[doc = concat!($network_text, "; in ", $network_unit, ".")] pub $network: u64,)*
-            $(#[doc = concat!($text, "; ", $unit, ".")] pub $fault: u64,)*
+            $($(#[doc = concat!($text, "; ", $unit, ".")] pub $fault: u64,)*)*
         }
 
         impl Plan {
@@ -68,33 +72,49 @@ macro_rules! plan {
                     name: $network_name, unit: $network_unit, most: $network_most, light: $network_full,
                     full: $network_full, text: $network_text,
                 },)*
-                $(Class { name: $name, unit: $unit, most: $most, light: $light, full: $full, text: $text },)*
+                $($(Class { name: $name, unit: $unit, most: $most, light: $light, full: $full, text: $text },)*)*
             ];
 
             /// The rate of the class of that name; `None` when there is no such class.
             pub fn get(&self, name: &str) -> Option<u64> {
-                match name { $($network_name => Some(self.$network),)* $($name => Some(self.$fault),)* _ => None }
+                match name {
+                    $($network_name => Some(self.$network),)*
+                    $($($name => Some(self.$fault),)*)*
+                    _ => None,
+                }
             }
 
             fn slot(&mut self, name: &str) -> Option<&mut u64> {
-                match name { $($network_name => Some(&mut self.$network),)* $($name => Some(&mut self.$fault),)* _ => None }
+                match name {
+                    $($network_name => Some(&mut self.$network),)*
+                    $($($name => Some(&mut self.$fault),)*)*
+                    _ => None,
+                }
             }
 
             /// Draws the faults, each class by a generator of its own, so that a new class does not move the others.
             fn draw(&mut self, seed: u64, full: bool) {
-                $(self.$fault = drawn(seed, $name, if full { $full } else { $light });)*
+                $($(self.$fault = drawn(seed, $name, if full { $full } else { $light });)*)*
             }
         }
 
-        /// What the virtual network and its hosts go by: the plan's rates, and the network's properties in plain units.
+        $(plan!(@$group $($fault $(-> $to)?, $name, $unit, $text;)*);)*
+    };
+    // What the simulation itself goes by.
+    (@faults $($fault:ident, $name:literal, $unit:literal, $text:literal;)*) => {
+        /// What the virtual network, its machines and its hosts go by.
         #[derive(Clone, Debug)]
         pub(super) struct Rates {
             pub(super) latency_min: Duration,
             pub(super) latency_mean: Duration,
             /// Bytes per second of one direction.
             pub(super) bandwidth: u64,
-            /// Bytes that a direction holds, send and receive buffer together.
+            /// Size of a socket's send buffer, and of its receive buffer.
             pub(super) buffer: usize,
+            /// What goes wrong between a process and its kernel.
+            pub(super) calls: Calls,
+            /// The disks fail.
+            pub(super) disk: disk::Rates,
             $(#[doc = concat!($text, "; ", $unit, ".")] pub(super) $fault: u64,)*
         }
 
@@ -110,38 +130,121 @@ macro_rules! plan {
                     latency_mean: Duration::from_millis(20),
                     bandwidth: 10 << 20,
                     buffer: 256 * 1024,
+                    calls: Calls::QUIET,
+                    disk: disk::Rates::default(),
                     $($fault: 0,)*
                 }
             }
         }
     };
+    (@calls $($fault:ident -> $to:ident, $name:literal, $unit:literal, $text:literal;)*) => {
+        fn calls(plan: &Plan) -> Calls {
+            let few = usize::try_from(plan.few_descriptors).unwrap_or(usize::MAX);
+            let descriptors = if few > 0 { few.saturating_add(DESCRIPTORS_NEEDED) } else { Calls::QUIET.descriptors };
+            Calls { $($to: plan.$fault,)* descriptors }
+        }
+    };
+    (@disk $($fault:ident -> $to:ident, $name:literal, $unit:literal, $text:literal;)*) => {
+        fn disk_rates(plan: &Plan) -> disk::Rates {
+            disk::Rates { $($to: plan.$fault,)* }
+        }
+    };
+    // What a run is built with.
+    (@build $($rest:tt)*) => {};
 }
+
+/// Without so many files and sockets a node cannot even start.
+const DESCRIPTORS_NEEDED: usize = 7;
 
 plan! {
     network {
-        latency_min = "latency-min" "ms" most 60_000 full 30: "the least time that a packet is under way, 0 for 1";
-        latency_mean = "latency-mean" "ms" most 60_000 full 2_000: "the mean of what comes on top of that, 0 for 20";
-        bandwidth = "bandwidth" "KiB/s" most 1_048_576 full 65_536: "what one direction of a connection carries, 0 for 10240";
-        buffer = "buffer" "KiB" most 65_536 full 4_096: "what one direction of a connection holds, 0 for 256";
+        latency_min = "latency-min" "ms" most 60_000 full 30:
+            "the least time that a packet is under way, 0 for 1";
+        latency_mean = "latency-mean" "ms" most 60_000 full 2_000:
+            "the mean of what comes on top of that, 0 for 20";
+        bandwidth = "bandwidth" "KiB/s" most 1_048_576 full 65_536:
+            "what one direction of a connection carries, 0 for 10240";
+        buffer = "buffer" "KiB" most 65_536 full 4_096:
+            "what a socket's send buffer holds, and its receive buffer, 0 for 256";
     }
     faults {
-        loss = "loss" "per 1000 packets" most 500 light 20 full 100: "a packet is lost and sent again";
-        short_read = "short-read" "per 1000 reads" most 1_000 light 900 full 900: "a read gives less than there is";
-        short_write = "short-write" "per 1000 writes" most 1_000 light 500 full 500: "a write takes less than there is room for";
-        connect_error = "connect-error" "per 1000 dials" most 1_000 light 250 full 250: "a dial fails at once";
-        corruption = "corruption" "per GiB" most 1_000_000 light 0 full 100: "a byte is changed on its way";
-        clog = "clog" "per 1000000 connections and second" most 1_000_000 light 20_000 full 20_000: "one direction stands still for up to 8 s";
-        black_hole = "black-hole" "per 1000000 connections and second" most 1_000_000 light 0 full 300: "a connection swallows everything from now on";
-        reset = "reset" "per 1000000 connections and second" most 1_000_000 light 800 full 800: "a connection is reset";
-        cut_short = "cut-short" "per 1000000 connections and second" most 1_000_000 light 0 full 300: "a stream ends in the middle of what is under way";
-        part = "part" "per 1000 seconds" most 1_000 light 0 full 30: "the network falls apart in two";
-        rejoin = "rejoin" "per 1000 seconds" most 1_000 light 0 full 100: "and grows together again";
-        swizzle = "swizzle" "per 100000 seconds" most 100_000 light 0 full 1_600: "half of the connections are clogged, each for a time of its own";
-        kill = "kill" "per 100000 nodes and second" most 100_000 light 300 full 300: "a node dies and starts again, at most 40 s later";
-        freeze = "freeze" "per 100000 nodes and second" most 100_000 light 0 full 160: "a node does nothing for up to a minute";
-        wall_jump = "wall-jump" "per 100000 nodes and second" most 100_000 light 0 full 160: "a wall clock jumps, by up to six days";
-        actors = "actors" "per 100 nodes" most 1_000 light 0 full 50: "how many attackers there are besides the nodes";
-        small_limits = "small-limits" "of 1" most 1 light 1 full 1: "nodes keep three connections and short queues";
+        loss = "loss" "per 1000 packets" most 500 light 20 full 100:
+            "a packet is lost and sent again";
+        corruption = "corruption" "per GiB" most 1_000_000 light 0 full 100:
+            "a byte is changed on its way";
+        clog = "clog" "per 1000000 connections and second" most 1_000_000 light 20_000 full 20_000:
+            "one direction stands still for up to 8 s";
+        black_hole = "black-hole" "per 1000000 connections and second" most 1_000_000 light 0 full 300:
+            "a connection swallows everything from now on";
+        reset = "reset" "per 1000000 connections and second" most 1_000_000 light 800 full 800:
+            "a connection is reset";
+        cut_short = "cut-short" "per 1000000 connections and second" most 1_000_000 light 0 full 300:
+            "a stream ends in the middle of what is under way";
+        part = "part" "per 1000 seconds" most 1_000 light 0 full 30:
+            "the network falls apart in two";
+        rejoin = "rejoin" "per 1000 seconds" most 1_000 light 0 full 100:
+            "and grows together again";
+        swizzle = "swizzle" "per 100000 seconds" most 100_000 light 0 full 1_600:
+            "half of the connections are clogged, each for a time of its own";
+        kill = "kill" "per 100000 nodes and second" most 100_000 light 300 full 300:
+            "a node stops, dies or loses its power, and starts again at most 40 s later";
+        freeze = "freeze" "per 100000 nodes and second" most 100_000 light 0 full 160:
+            "a node does nothing for up to a minute";
+        wall_jump = "wall-jump" "per 100000 nodes and second" most 100_000 light 0 full 160:
+            "a wall clock jumps, by up to six days";
+        stall = "stall" "per 100000 nodes and second" most 100_000 light 0 full 160:
+            "a monotonic clock stands still for up to 10 s";
+        drift = "drift" "parts per million" most 10_000 light 0 full 200:
+            "clocks are so much too fast or too slow, at most";
+        save_kill = "save-kill" "per 1000 saves" most 1_000 light 200 full 200:
+            "a node dies, or loses its power, while it saves its peers";
+    }
+    calls {
+        short_read -> short_read = "short-read" "per 1000 reads" most 1_000 light 900 full 900:
+            "a read gives less than there is";
+        short_write -> short_write = "short-write" "per 1000 writes" most 1_000 light 500 full 500:
+            "a write takes less than there is room for";
+        read_error -> read_error = "read-error" "per 1000 reads" most 1_000 light 0 full 10:
+            "a read fails";
+        write_error -> write_error = "write-error" "per 1000 writes" most 1_000 light 0 full 10:
+            "a write fails";
+        accept_error -> accept_error = "accept-error" "per 1000 accepts" most 1_000 light 0 full 200:
+            "an accept fails";
+        connect_error -> connect_error = "connect-error" "per 1000 dials" most 1_000 light 250 full 250:
+            "a dial fails";
+        spurious -> spurious = "spurious-event" "per 1000 waits" most 1_000 light 100 full 100:
+            "the loop is told of something that did not happen";
+        stale_event -> stale = "stale-event" "per 1000 waits" most 1_000 light 100 full 100:
+            "the loop is told of a socket that it has closed";
+        reorder -> reorder = "reordered-events" "per 1000 waits" most 1_000 light 100 full 100:
+            "the loop is told of things in another order";
+        defer -> defer = "deferred-events" "per 1000 waits" most 1_000 light 100 full 100:
+            "the loop is told of a part later";
+        interrupt -> interrupt = "interrupted-wait" "per 1000 waits" most 1_000 light 50 full 50:
+            "a signal ends the wait";
+        late_turn -> late_turn = "late-turn" "per 1000 turns" most 1_000 light 0 full 10:
+            "a turn of the loop comes up to half a second late";
+    }
+    disk {
+        disk_write_error -> write_error = "disk-write-error" "per 1000 calls" most 1_000 light 0 full 50:
+            "a write, a sync, a rename or a removal fails";
+        no_space -> no_space = "no-space" "per 1000 calls" most 1_000 light 0 full 50:
+            "a file cannot be made, or made longer";
+        // A chain is opened with dozens of calls and read with many more, so that what spoils one is rarer than the rest.
+        disk_read_error -> read_error = "disk-read-error" "per 1000 calls" most 1_000 light 0 full 10:
+            "a file cannot be opened, or not read";
+        bit_flip -> bit_flip = "bit-flip" "per 1000 calls" most 1_000 light 0 full 2:
+            "one bit of what is read is another";
+        stale_file -> stale = "stale-file" "per 1000 calls" most 1_000 light 0 full 50:
+            "a file is opened as it was before it was last made durable";
+    }
+    build {
+        few_descriptors = "few-descriptors" "above 7" most 10_000 light 0 full 24:
+            "a process may have so few files and sockets, 0 for plenty";
+        actors = "actors" "per 100 nodes" most 1_000 light 0 full 50:
+            "how many attackers there are besides the nodes";
+        small_limits = "small-limits" "of 1" most 1 light 1 full 1:
+            "nodes keep three connections and short queues";
     }
 }
 
@@ -259,7 +362,7 @@ impl Rates {
                 .unwrap_or(quiet.buffer),
             ..quiet
         };
-        network.with_faults(plan)
+        Rates { calls: calls(plan), disk: disk_rates(plan), ..network.with_faults(plan) }
     }
 
     /// No faults; the network as it is.

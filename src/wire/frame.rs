@@ -113,7 +113,14 @@ pub enum FrameError {
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            FrameError::Length(length) => write!(f, "frame length {length} is not within 1..={MAX_LENGTH}"),
+            FrameError::Length(length) => {
+                write!(f, "frame length {length} is not within 1..={MAX_LENGTH}")?;
+                // A handshake record of version 1.0 or 1.2: what a hello begins with.
+                if matches!(length.to_le_bytes(), [22, 3, 1 | 3, _]) {
+                    f.write_str(", but it is how TLS begins: switch TLS on here or off there")?;
+                }
+                Ok(())
+            }
             FrameError::UnknownType(byte) => write!(f, "type 0x{byte:02x} is not accepted here"),
             FrameError::Oversize { kind, len } => write!(f, "{len} bytes are too many for type 0x{kind:02x}"),
         }

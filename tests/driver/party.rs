@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use spacetime_network::close::CloseReason;
 use spacetime_network::driver::{Config, Driver, Event, Net, Protocol};
-use spacetime_network::id::{ConnId, DialId};
+use spacetime_network::id::{ConnId, DialId, VerifiedId};
 use spacetime_network::time::{Instant as LoopInstant, Now};
 use spacetime_network::wire::frame::MAX_PAYLOAD;
 use spacetime_network::wire::{FrameError, FrameRules, Priority};
@@ -33,6 +33,10 @@ pub(crate) struct Party {
     pub(crate) deadline: Option<LoopInstant>,
     pub(crate) admits: bool,
     pub(crate) farewell: Option<&'static [u8]>,
+    /// Who the peers have proven to be, in the order of their opening.
+    pub(crate) identities: Vec<Option<VerifiedId>>,
+    /// Why admitted addresses became no connections.
+    pub(crate) released: Vec<CloseReason>,
 }
 
 impl Protocol for Party {
@@ -42,9 +46,16 @@ impl Protocol for Party {
         self.admits
     }
 
+    fn released(&mut self, _now: Now, _remote: SocketAddr, reason: CloseReason) {
+        self.released.push(reason);
+    }
+
     fn handle(&mut self, _now: Now, event: Event<'_, u32>, net: &mut Net) {
         let seen = match event {
-            Event::Opened { conn, .. } => Seen::Opened(conn),
+            Event::Opened { conn, identity, .. } => {
+                self.identities.push(identity);
+                Seen::Opened(conn)
+            }
             Event::DialFailed { dial, reason, .. } => Seen::DialFailed(dial, reason),
             Event::Frame { conn, frame } => Seen::Frame(conn, frame.kind, frame.payload.to_vec()),
             Event::Writable { conn } => Seen::Writable(conn),
@@ -73,6 +84,12 @@ impl Protocol for Party {
 
     fn deadline(&self) -> Option<LoopInstant> {
         self.deadline
+    }
+}
+
+impl std::fmt::Debug for Party {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Party").field("seen", &self.seen).field("released", &self.released).finish_non_exhaustive()
     }
 }
 
@@ -110,7 +127,10 @@ pub(crate) fn party(config: Config) -> Driver<Party> {
 
 pub(crate) fn reacting(config: Config, reaction: impl FnMut(&Seen, &mut Net) + Send + 'static) -> Driver<Party> {
     let reaction = Box::new(reaction);
-    Driver::new(config, Party { seen: Vec::new(), reaction, deadline: None, admits: true, farewell: None }).unwrap()
+    let (identities, released) = (Vec::new(), Vec::new());
+    let seen = Vec::new();
+    let party = Party { seen, reaction, deadline: None, admits: true, farewell: None, identities, released };
+    Driver::new(config, party).unwrap()
 }
 
 /// A party that sends every frame back.

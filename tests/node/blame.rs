@@ -151,7 +151,10 @@ fn a_slow_reader_does_not_make_us_read_more_than_its_queue_takes() {
     assert!(matches!(chain.submit_block(now.unix, bytes.clone()), Verdict::Accepted { .. }));
     let mut node = Node::new(Config::default(), chain, 1, 1);
     let conn = ConnId::new(1, 0);
-    node.handle(now, Input::Opened { conn, remote: "10.9.0.1:1".parse().unwrap(), direction: Direction::Inbound });
+    node.handle(
+        now,
+        Input::Opened { conn, remote: "10.9.0.1:1".parse().unwrap(), direction: Direction::Inbound, identity: None },
+    );
     let say = |node: &mut Node<ReferenceChain>, message: Message<'_>| {
         let payload = Payload::Given(message.to_payload().unwrap());
         node.handle(now, Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } });

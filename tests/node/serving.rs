@@ -40,7 +40,7 @@ impl Host {
             host.feed(Input::Command(Command::SubmitBlock(block.encode())));
         }
         let remote: SocketAddr = "10.0.0.2:1".parse().unwrap();
-        host.feed(Input::Opened { conn: CONN, remote, direction: Direction::Inbound });
+        host.feed(Input::Opened { conn: CONN, remote, direction: Direction::Inbound, identity: None });
         host.say(&introduction("peer", version, 0));
         (host, hashes)
     }

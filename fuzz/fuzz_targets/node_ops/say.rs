@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use spacetime_network::chain::{Miner, Params, ReferenceChain, Transaction};
+use spacetime_network::id::VerifiedId;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::time::UnixTime;
 use spacetime_network::wire::message::{Extension, GetPeers, Handshake, Heartbeat, Ping};
@@ -63,9 +64,18 @@ pub fn transaction(nonce: u64) -> Bytes {
     transaction.encode().expect("a transaction within its limits")
 }
 
+/// Who TLS says it is: mostly nobody, for mostly there is no TLS.
+pub fn identity(input: &mut Unstructured<'_>) -> Result<Option<VerifiedId>> {
+    let proven = input.int_in_range(0..=24u8)?;
+    Ok((proven > 20).then_some(VerifiedId::from_bytes([proven; 32])))
+}
+
 /// An introduction.
 pub fn handshake(input: &mut Unstructured<'_>, kind: Kind) -> Result<Option<Bytes>> {
-    let id = format!("peer-{}", input.int_in_range(0..=20)?);
+    let id = match input.int_in_range(0..=24u8)? {
+        claimed @ 0..=20 => format!("peer-{claimed}"),
+        proven => VerifiedId::from_bytes([proven; 32]).to_string(),
+    };
     let version = input.int_in_range(0..=3)?;
     let network = if input.ratio(1, 16)? { Hash([9; 32]) } else { genesis() };
     let extension = if version < 2 || input.ratio(1, 16)? {
@@ -125,7 +135,11 @@ pub fn message(input: &mut Unstructured<'_>, last_ping: Option<&Bytes>) -> Resul
         Kind::NewBlock => Message::NewBlock(&some_block(input)?).to_payload().ok(),
         Kind::Transaction => Message::Transaction(&transaction(input.int_in_range(0..=30)?)).to_payload().ok(),
         Kind::NewChallenge => Message::NewChallenge(&[input.arbitrary::<u8>()?; 9]).to_payload().ok(),
-        Kind::GetHeaders | Kind::TxPoolRequest | Kind::TxPool | Kind::ProofSubmission | Kind::BlockAccepted
+        Kind::GetHeaders
+        | Kind::TxPoolRequest
+        | Kind::TxPool
+        | Kind::ProofSubmission
+        | Kind::BlockAccepted
         | Kind::Error => {
             let len = input.int_in_range(0..=120)?;
             Some(Bytes::copy_from_slice(input.bytes(len.min(input.len()))?))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use spacetime_network::close::CloseReason;
-use spacetime_network::id::{ConnId, DialId, Direction};
+use spacetime_network::id::{ConnId, DialId, Direction, VerifiedId};
 use spacetime_network::proto::sync::chain::{Chain, Verdict};
 use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
 use spacetime_network::time::{Instant, Now, UnixTime};
@@ -157,7 +157,8 @@ impl Table {
         let remote = address(input)?;
         let now = self.now;
         if self.node.admit(now, remote) {
-            self.opened(remote, Direction::Inbound);
+            let identity = say::identity(input)?;
+            self.opened(remote, Direction::Inbound, identity);
         }
         Ok(())
     }
@@ -167,7 +168,8 @@ impl Table {
         let Some(dial) = self.dials.keys().nth(at).copied() else { return Ok(()) };
         let Some(remote) = self.dials.remove(&dial) else { return Ok(()) };
         if input.ratio(3, 4)? {
-            self.opened(remote, Direction::Outbound(dial));
+            let identity = say::identity(input)?;
+            self.opened(remote, Direction::Outbound(dial), identity);
         } else {
             let refused = CloseReason::Io(io::ErrorKind::ConnectionRefused);
             let reason = *input.choose(&[refused, CloseReason::DialTimeout, CloseReason::LimitReached])?;
@@ -176,12 +178,12 @@ impl Table {
         Ok(())
     }
 
-    fn opened(&mut self, remote: SocketAddr, direction: Direction) {
+    fn opened(&mut self, remote: SocketAddr, direction: Direction, identity: Option<VerifiedId>) {
         self.next += 1;
         let conn = ConnId::new(self.next % 64, self.next / 64);
         let rules = FrameRules::greeting();
         self.conns.insert(conn, Conn { rules, closing: None, ready: false, last_ping: None });
-        self.feed(Input::Opened { conn, remote, direction });
+        self.feed(Input::Opened { conn, remote, direction, identity });
     }
 
     fn introduce(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
@@ -298,6 +300,7 @@ impl Table {
         assert_eq!(self.node.chain().best().work.max(work), self.node.chain().best().work, "the chain lost work");
         let gone = usize::from(text.starts_with("Closed"));
         assert_eq!(self.node.session_count() + gone, self.conns.len(), "a session for each connection");
+        assert_eq!(self.node.audit(), Ok(()), "after {text}");
     }
 
     fn look(&mut self, output: Output) {

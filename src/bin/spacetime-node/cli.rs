@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use spacetime_network::id::VerifiedId;
 use spacetime_network::sim::Scenario;
 use spacetime_network::wire::Hash;
 
@@ -43,7 +44,9 @@ pub(crate) enum Command {
     )]
     Run(RunArgs),
     /// Show the whole thing at work: several full nodes in one process
-    #[command(after_help = "Example:\n  spacetime-node demo --nodes 5 --blocks 20")]
+    #[command(
+        after_help = "Examples:\n  spacetime-node demo --nodes 5 --blocks 20\n  spacetime-node demo --tls pinned"
+    )]
     Demo(DemoArgs),
     /// Run many nodes over a virtual network, with faults, and check what must hold
     #[command(after_help = "Examples:\n  spacetime-node simulate --seed 7 --faults full --trace run.txt\n  \
@@ -54,7 +57,8 @@ pub(crate) enum Command {
                             The same seed and options in the same binary are the same run: its hash says so.")]
     Simulate(SimulateArgs),
     /// Measure round trips to a running node
-    #[command(after_help = "Example:\n  spacetime-node ping 192.0.2.7:8333 --count 10 --interval 500ms")]
+    #[command(after_help = "Examples:\n  spacetime-node ping 192.0.2.7:8333 --count 10 --interval 500ms\n  \
+                            spacetime-node ping 192.0.2.7:8333 --tls first-use")]
     Ping(PingArgs),
     /// Ask a running node for the addresses that it shares
     #[command(after_help = "Example:\n  spacetime-node peers 192.0.2.7:8333 --json")]
@@ -133,6 +137,77 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Whether connections are encrypted, and whom to trust.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// Encrypt connections and prove identities; whom to trust
+    #[arg(long, value_enum, default_value_t = TlsMode::Off, value_name = "TRUST", help_heading = "TLS")]
+    pub(crate) tls: TlsMode,
+    /// With --tls pinned: trust the node with this id; may be given several times
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "TLS")]
+    pub(crate) pin: Vec<VerifiedId>,
+    /// With --tls ca: root certificates of the authority, PEM
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) ca: Option<PathBuf>,
+    /// With --tls ca: a name that certificates must be for; may be given several times [default: what is dialed]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "TLS")]
+    pub(crate) tls_name: Vec<String>,
+    /// With --tls ca: our certificate and its intermediates, PEM
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// With --tls ca: our certificate's private key, PEM
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+/// Whom to trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsMode {
+    /// No TLS: anybody can read and change what is sent
+    Off,
+    /// Anybody; only protects from those who merely listen
+    Any,
+    /// Whoever answers first at an address, and then nobody else there
+    FirstUse,
+    /// The nodes of --pin
+    Pinned,
+    /// Nodes with a certificate of the authority of --ca
+    Ca,
+}
+
+impl TlsMode {
+    /// Whether there is TLS at all.
+    pub(crate) fn is_on(self) -> bool {
+        self != TlsMode::Off
+    }
+
+    /// As it is given on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// Where questions keep what they need for TLS.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClientDirArg {
+    /// Directory whose folder client holds our own key and the nodes that first use remembers [default: as for run]
+    #[arg(long, value_name = "DIR", help_heading = "TLS")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Whom the demo's nodes trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoTls {
+    /// No TLS
+    Off,
+    /// Anybody
+    Any,
+    /// Whoever answers first at an address
+    FirstUse,
+    /// Each other
+    Pinned,
+}
+
 /// The numbers that make a chain: nodes that differ in them are on different networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub(crate) struct GenesisArgs {
@@ -185,6 +260,8 @@ pub(crate) struct RunArgs {
     pub(crate) handshake_timeout: Duration,
 
     #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
     pub(crate) data: DataDirArg,
 
     /// Mine blocks
@@ -213,6 +290,9 @@ pub(crate) struct DemoArgs {
     /// CSV file of sender,recipient,amount [default: bundled examples]
     #[arg(long, value_name = "FILE")]
     pub(crate) transactions: Option<PathBuf>,
+    /// Encrypt connections and prove identities; whom to trust
+    #[arg(long, value_enum, default_value_t = DemoTls::Off, value_name = "TRUST")]
+    pub(crate) tls: DemoTls,
     /// Keep the data directories in DIR [default: a temporary directory that is removed]
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
@@ -288,6 +368,10 @@ pub(crate) struct AskArgs {
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = value::duration)]
     pub(crate) timeout: Duration,
     #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) data: ClientDirArg,
+    #[command(flatten)]
     pub(crate) output: JsonArg,
 }
 
@@ -362,6 +446,8 @@ pub(crate) struct SyncArgs {
     /// Give up when nothing moved for this long
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = value::duration)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     #[command(flatten)]
     pub(crate) data: DataDirArg,
     #[command(flatten)]

@@ -69,6 +69,12 @@ impl DataDir {
         }
     }
 
+    /// The directory of questions to a running node: the folder `client` of the one that was asked for, or of the
+    /// platform's. It is not the node's own, for a node does not talk to itself.
+    pub(crate) fn of_client(asked: Option<&Path>) -> Result<Self, Failure> {
+        DataDir::create(Some(&choose(asked)?.join("client")))
+    }
+
     /// The node's key.
     pub(crate) fn key(&self) -> PathBuf {
         self.path.join("node.key")
@@ -77,6 +83,11 @@ impl DataDir {
     /// The saved peers.
     pub(crate) fn peers(&self) -> PathBuf {
         self.path.join("peers.json")
+    }
+
+    /// The identities that nodes had when they were met first.
+    pub(crate) fn known_identities(&self) -> PathBuf {
+        self.path.join("known_identities.json")
     }
 
     /// The chain's store.

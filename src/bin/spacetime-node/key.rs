@@ -8,24 +8,23 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use ring::digest;
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use spacetime_network::link::identity::Identity;
 
 use crate::failure::Failure;
 
-/// What stands before the 32 bytes of the seed in a version 1 document: 48 bytes in all.
-const PKCS8_PREFIX: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-/// What stands before the 32 bytes of the public key in a SubjectPublicKeyInfo.
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 const PEM_TAG: &str = "PRIVATE KEY";
 /// A key file has about 120 bytes; whatever is longer than this is not one, and is not read.
 const FILE_LEN_MAX: u64 = 4096;
 
 /// The id of the key in `path`; the key is made when there is no such file.
 pub(crate) fn node_id(path: &Path) -> Result<String, Failure> {
-    let seed = match load(path)? {
-        Some(seed) => seed,
+    identity(path).map(|identity| identity.id().to_string())
+}
+
+/// The key in `path`; made when there is no such file.
+pub(crate) fn identity(path: &Path) -> Result<Identity, Failure> {
+    let key = match load(path)? {
+        Some(key) => key,
         None => {
             create(path)?;
             // Another process may have been faster: the file is what counts.
@@ -34,15 +33,16 @@ pub(crate) fn node_id(path: &Path) -> Result<String, Failure> {
             })?
         }
     };
-    id_of_seed(&seed).map_err(|why| damaged(path, why))
+    Identity::from_pkcs8(&key).map_err(|_| damaged(path, "not an Ed25519 key in PKCS #8, version 1"))
 }
 
-/// The id that belongs to a seed.
-fn id_of_seed(seed: &[u8]) -> Result<String, &'static str> {
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| "the seed is not 32 bytes")?;
-    let mut spki = SPKI_PREFIX.to_vec();
-    spki.extend_from_slice(pair.public_key().as_ref());
-    Ok(digest::digest(&digest::SHA256, &spki).as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+/// A private key of the operator's own making: read, unless others can read it too.
+pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: io::Error| {
+        Failure::new(format!("read {}", path.display()), error, "check its path and that this user may read it")
+    };
+    refuse_shared(path, &fs::metadata(path).map_err(unreadable)?)?;
+    fs::read(path).map_err(unreadable)
 }
 
 fn load(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
@@ -58,18 +58,15 @@ fn load(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     }
     refuse_shared(path, &metadata)?;
     let text = fs::read(path).map_err(unreadable)?;
-    seed_from(&text).map(Some).map_err(|why| damaged(path, why))
+    contents(&text).map(Some).map_err(|why| damaged(path, why))
 }
 
-fn seed_from(text: &[u8]) -> Result<Vec<u8>, &'static str> {
+fn contents(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     let document = pem::parse(text).map_err(|_| "not PEM")?;
     if document.tag() != PEM_TAG {
         return Err("not a PRIVATE KEY");
     }
-    match document.contents().strip_prefix(&PKCS8_PREFIX) {
-        Some(seed) if seed.len() == 32 => Ok(seed.to_vec()),
-        _ => Err("not an Ed25519 key in PKCS #8, version 1"),
-    }
+    Ok(document.into_contents())
 }
 
 fn damaged(path: &Path, why: &str) -> Failure {
@@ -108,9 +105,7 @@ fn create(path: &Path) -> Result<(), Failure> {
             "make the directory writable or choose another --data-dir",
         )
     };
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| failed(&error))?;
-    let document = [&PKCS8_PREFIX[..], &seed[..]].concat();
+    let document = Identity::generate_pkcs8().map_err(|error| failed(&error))?;
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let text = pem::encode_config(&pem::Pem::new(PEM_TAG, document), config);
 
@@ -154,17 +149,6 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_id_is_the_hash_of_the_public_key_of_rfc_8410() {
-        // The example key of RFC 8410, section 10.3; the id is what
-        // `openssl pkey -pubout -outform DER | sha256sum` says of it.
-        let text = b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
-        let seed = seed_from(text).unwrap();
-        assert_eq!(id_of_seed(&seed).unwrap(), EXAMPLE_ID);
-    }
-
-    const EXAMPLE_ID: &str = "a1e9156054e04fac899ae9f275132cdc07a5dbc4ea2c2ad3a1ffc6e0d253681f";
 
     #[test]
     fn a_key_is_made_once_and_kept() {

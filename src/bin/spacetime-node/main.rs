@@ -6,6 +6,7 @@
 //! client                  questions to a node
 //! simulate                many nodes on a virtual network
 //! inspect                 a data directory     data_dir, key, peers_file
+//! security                whom to trust        known_identities
 //! failure, panics, output, logging             what is said, and where
 //! ```
 
@@ -20,6 +21,7 @@ mod event_log;
 mod failure;
 mod inspect;
 mod key;
+mod known_identities;
 mod limits;
 mod logging;
 mod miner;
@@ -28,6 +30,7 @@ mod output;
 mod panics;
 mod peers_file;
 mod run;
+mod security;
 mod settings;
 mod signals;
 mod simulate;

@@ -19,6 +19,7 @@ use spacetime_network::time::Now;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::peers_file::{self, Saver};
+use crate::security::{Security, SecurityWatch};
 use crate::tip_signal::TipSignal;
 
 /// A node of the reference chain.
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) config: proto::Config,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) params: Params,
+    /// TLS, and who we are under it.
+    pub(crate) security: Option<Security>,
 }
 
 /// A node that listens and is ready to run.
@@ -45,6 +48,7 @@ pub(crate) struct Ready {
     listening: Vec<SocketAddr>,
     signal: Arc<TipSignal>,
     traffic: Arc<Traffic>,
+    security: Option<SecurityWatch>,
 }
 
 /// What a node has sent so far, for other threads to read at any time.
@@ -92,12 +96,19 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, F
     getrandom::fill(&mut seed).map_err(random)?;
     getrandom::fill(&mut nonce).map_err(random)?;
     let connections = plan.config.admission.connections_max;
-    let node = Node::new(plan.config, chain, u64::from_le_bytes(seed), u64::from_le_bytes(nonce));
+    let mut config = plan.config;
+    if let Some(security) = &plan.security {
+        // What every peer compares with the certificate.
+        config.node_id = security.id().to_string();
+    }
+    let node = Node::new(config, chain, u64::from_le_bytes(seed), u64::from_le_bytes(nonce));
 
     let signal = Arc::new(TipSignal::default());
     let watch = Watch { signal: Arc::clone(&signal), saver: Saver::start(&data.peers())?, sink };
     let mut loop_config = driver::Config::default();
     loop_config.connections = connections;
+    loop_config.tls = plan.security.as_ref().map(Security::tls);
+    let security = plan.security.as_ref().map(Security::watch).transpose()?;
     let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
         .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
@@ -105,7 +116,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, F
         driver.protocol_mut().node_mut().set_listening_port(first.port());
     }
     driver.with(|protocol, now, _| peers_file::restore(&data.peers(), protocol.node_mut(), now));
-    Ok(Ready { driver, data: data.clone(), listening, signal, traffic: Arc::default() })
+    Ok(Ready { driver, data: data.clone(), listening, signal, traffic: Arc::default(), security })
 }
 
 fn open_chain(params: Params, data: &DataDir) -> Result<ReferenceChain, Failure> {
@@ -154,6 +165,9 @@ impl Ready {
         self.signal.stop();
         let protocol = self.driver.protocol_mut();
         protocol.observer_mut().saver.finish();
+        if let Some(security) = &mut self.security {
+            security.finish();
+        }
         let saved = peers_file::save(&self.data.peers(), protocol.node().peers());
         let best = protocol.node().chain().best();
         let flushed = protocol.node_mut().chain_mut().flush(FLUSH);
@@ -166,7 +180,11 @@ impl Ready {
     fn turns(&mut self) -> io::Result<()> {
         loop {
             let goes_on = self.driver.turn(None)?;
-            let (bytes, frames) = self.driver.with(|_, _, net| (net.totals().bytes_out, net.totals().frames_out));
+            let (now, bytes, frames) =
+                self.driver.with(|_, now, net| (now.at, net.totals().bytes_out, net.totals().frames_out));
+            if let Some(security) = &mut self.security {
+                security.look(now);
+            }
             self.traffic.bytes.store(bytes, Ordering::Relaxed);
             self.traffic.frames.store(frames, Ordering::Relaxed);
             if !goes_on {

@@ -12,6 +12,7 @@ use crate::event_log::EventLog;
 use crate::failure::Failure;
 use crate::miner::{self, MinerPlan};
 use crate::node_thread::{self, Plan};
+use crate::security::Security;
 use crate::value::{Endpoint, exempt_ranges};
 use crate::{key, limits, logging, output, signals};
 
@@ -27,10 +28,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let config = config(args)?;
     let data = DataDir::create(args.data.data_dir.as_deref())?;
     let _lock = data.lock()?;
-    let node_id = key::node_id(&data.key())?;
+    let security = Security::of_node(&args.tls, &data)?;
+    let node_id = match &security {
+        Some(security) => security.id().to_string(),
+        None => key::node_id(&data.key())?,
+    };
 
     let mut log = EventLog::new();
-    let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args), params };
+    let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args), params, security };
     let ready = node_thread::prepare(plan, &data, Box::new(move |now, event, node| log.on_event(now, event, node)))?;
     let (handle, signal) = (ready.handle(), ready.signal());
     let stop = {
@@ -51,7 +56,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         false => None,
     };
     announce("ready")?;
-    tracing::info!(directory = %data.path().display(), network = %params, "running");
+    let tls = args.tls.tls.name();
+    tracing::info!(directory = %data.path().display(), network = %params, tls, "running");
     let ran = ready.run();
     if let Some(miner) = miner
         && miner.join().is_err()

@@ -21,6 +21,8 @@ use crate::client::talk::Talk;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::node_thread::{self, NodeHandle, Plan};
+use crate::security::Security;
+use crate::value::Endpoint;
 use crate::{key, output, signals};
 
 /// Time between two looks at the node.
@@ -53,20 +55,24 @@ struct Look {
 
 /// Downloads the chain.
 pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
-    let params = network_of(args)?;
     let data = DataDir::create(args.data.data_dir.as_deref())?;
     let _lock = data.lock()?;
+    let security = Security::of_node(&args.tls, &data)?;
+    let params = network_of(args, security.as_ref())?;
     let started = Instant::now();
 
     let mut config = proto::Config::default();
-    config.node_id = key::node_id(&data.key())?;
+    config.node_id = match &security {
+        Some(security) => security.id().to_string(),
+        None => key::node_id(&data.key())?,
+    };
     config.user_agent = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (sync)").to_owned();
     config.outbound = 0;
     config.connect = args.addresses.iter().map(|endpoint| endpoint.resolve()).collect::<Result<Vec<_>, _>>()?;
     config.allow_private = true;
     config.dial_timeout = args.timeout;
     config.handshake_timeout = args.timeout;
-    let plan = Plan { config, listen: Vec::new(), params };
+    let plan = Plan { config, listen: Vec::new(), params, security };
     let ready = node_thread::prepare(plan, &data, Box::new(|_, _, _| {}))?;
     let handle = ready.handle();
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -100,10 +106,10 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
 }
 
 /// The network of the first node that answers.
-fn network_of(args: &SyncArgs) -> Result<Params, Failure> {
+fn network_of(args: &SyncArgs, security: Option<&Security>) -> Result<Params, Failure> {
     let mut last = Failure::usage("give the address of at least one node");
     for endpoint in &args.addresses {
-        match ask_network(endpoint, args.timeout) {
+        match ask_network(endpoint, args.timeout, security) {
             Ok(params) => return Ok(params),
             Err(failure) => last = failure,
         }
@@ -111,8 +117,8 @@ fn network_of(args: &SyncArgs) -> Result<Params, Failure> {
     Err(last)
 }
 
-fn ask_network(endpoint: &crate::value::Endpoint, timeout: Duration) -> Result<Params, Failure> {
-    let mut talk = Talk::open(endpoint, timeout)?;
+fn ask_network(endpoint: &Endpoint, timeout: Duration, security: Option<&Security>) -> Result<Params, Failure> {
+    let mut talk = Talk::open_as(endpoint, timeout, security)?;
     let Some(extension) = talk.host().extension else {
         // A node of version 1 cannot say; it is taken for one of the default network.
         talk.leave();

@@ -30,6 +30,16 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The name that it was given by; `None` for an address.
+    pub(crate) fn name(&self) -> Option<&str> {
+        if self.0.parse::<SocketAddr>().is_ok() {
+            return None;
+        }
+        self.0.rsplit_once(':').map(|(name, _)| name)
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -1,22 +1,15 @@
 //! What a close means: for the connection, the peer's standing, the pool and the table of known peers.
 
-use core::cmp::Reverse;
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
 
 use crate::close::{Blame, CloseReason};
-use crate::id::{ConnId, DialId, Direction};
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::event::{Event, Output};
-use crate::proto::node::{Node, Timer};
-use crate::proto::peer::address::Subnet;
+use crate::proto::node::{Node, Timer, origins};
 use crate::proto::peer::manager::PeerRecord;
-use crate::proto::peer::standing::Origin;
 use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
-use crate::time::{Instant, Now};
-
-/// How many unfinished handshakes a subnet has, and the oldest of them, by its deadline.
-type Crowd = (usize, Reverse<(Instant, ConnId)>);
+use crate::time::Now;
 
 impl<C: Chain> Node<C> {
     /// Ends a connection from our side. What the peer did is settled now; the session waits for the driver's word.
@@ -25,10 +18,10 @@ impl<C: Chain> Node<C> {
         if session.is_closing() {
             return;
         }
-        let remote = session.remote;
+        let from = (session.remote, session.identity);
         self.timers.remove(&(session.timer, Timer::Session(conn)));
         let stage = core::mem::replace(&mut session.stage, Stage::Closing { reason, node_id: None });
-        let node_id = self.settle(now, conn, remote, stage, reason);
+        let node_id = self.settle(now, conn, from, stage, reason);
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.stage = Stage::Closing { reason, node_id };
         }
@@ -39,11 +32,11 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_closed(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
         let Some(session) = self.sessions.remove(&conn) else { return };
         self.timers.remove(&(session.timer, Timer::Session(conn)));
-        let (remote, stage) = (session.remote, session.stage);
+        let (remote, identity, stage) = (session.remote, session.identity, session.stage);
         self.admission.closed(conn);
         let (reason, node_id) = match stage {
             Stage::Closing { reason, node_id } => (reason, node_id),
-            stage => (reason, self.settle(now, conn, remote, stage, reason)),
+            stage => (reason, self.settle(now, conn, (remote, identity), stage, reason)),
         };
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         if let Direction::Outbound(dial) = session.direction {
@@ -60,7 +53,7 @@ impl<C: Chain> Node<C> {
         &mut self,
         now: Now,
         conn: ConnId,
-        remote: SocketAddr,
+        from: (SocketAddr, Option<VerifiedId>),
         stage: Stage,
         reason: CloseReason,
     ) -> Option<String> {
@@ -73,15 +66,26 @@ impl<C: Chain> Node<C> {
                 self.by_id.remove(&peer.node_id);
                 self.peers.set_connected(&peer.node_id, false, now);
             }
+            if let Some(address) = peer.address.filter(|_| reason != CloseReason::DuplicateConnection) {
+                // Of the connections that it dialed itself, the pool knows nothing, and did not wait for their end.
+                self.pool.left(address, peer.since, reason, now, &mut self.book, &mut self.rng);
+            }
             self.relay.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
         }
-        self.hold_against(now, remote, peer.as_deref(), reason);
+        self.hold_against(now, from, peer.as_deref(), reason);
         peer.map(|peer| peer.node_id)
     }
 
-    /// Reputation: by the address that the peer did not choose, and in the table by the id that it claimed.
-    fn hold_against(&mut self, now: Now, remote: SocketAddr, peer: Option<&Peer>, reason: CloseReason) {
+    /// Reputation: by the address that the peer did not choose and the identity that it has proven, and in the table by the
+    /// id that it gave.
+    fn hold_against(
+        &mut self,
+        now: Now,
+        (remote, identity): (SocketAddr, Option<VerifiedId>),
+        peer: Option<&Peer>,
+        reason: CloseReason,
+    ) {
         if !reason.consequence().counts_as_failure {
             return;
         }
@@ -89,20 +93,26 @@ impl<C: Chain> Node<C> {
             self.peers.record_failure(&peer.node_id);
         }
         if reason.blame() == Blame::Misbehaved {
-            let exempt = self.is_exempt(remote);
-            if !exempt && self.standing.record_violation(Origin::of(remote.ip()), now.at) {
+            if self.is_exempt(remote) {
+                return;
+            }
+            let mut banned = false;
+            for origin in origins(remote, identity) {
+                banned |= self.standing.record_violation(origin, now.at);
+            }
+            if banned {
                 self.ban(now, remote);
             }
         }
     }
 
-    /// Closes every connection from a blacklisted address.
+    /// Closes every connection of a blacklisted address or identity.
     fn ban(&mut self, now: Now, remote: SocketAddr) {
         self.emit(Event::Blacklisted { remote });
         let same: Vec<ConnId> = self
             .sessions
             .values()
-            .filter(|s| !s.is_closing() && self.is_banned(now, s.remote))
+            .filter(|s| !s.is_closing() && self.is_banned(now, s.remote, s.identity))
             .map(|s| s.conn)
             .collect();
         for conn in same {
@@ -110,32 +120,14 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// Makes room for a newcomer among the unfinished handshakes: the oldest one of the subnet that has most of them goes, when
-    /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out.
-    pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
-        let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
-        for session in self.sessions.values().filter(|s| !s.direction.is_outbound()) {
-            let Stage::Greeting { deadline } = session.stage else { continue };
-            let this = Reverse((deadline, session.conn));
-            let crowd = crowds.entry(Subnet::of(session.remote.ip())).or_insert((0, this));
-            *crowd = (crowd.0 + 1, crowd.1.max(this));
-        }
-        let own = crowds.get(&Subnet::of(newcomer.ip())).map_or(0, |crowd| crowd.0);
-        let Some((count, Reverse((_, oldest)))) = crowds.into_values().max() else { return false };
-        let evicts = count > own.saturating_add(1);
-        if evicts {
-            self.close(now, oldest, CloseReason::LimitReached);
-            self.admission.ready(oldest);
-        }
-        evicts
-    }
-
     /// Something useful came that was asked for, or was new and valid.
     pub(super) fn record_success(&mut self, now: Now, conn: ConnId) {
         let Some(session) = self.sessions.get(&conn) else { return };
         let Some(peer) = session.peer() else { return };
         self.peers.record_success(&peer.node_id);
-        self.standing.record_success(Origin::of(session.remote.ip()), now.at);
+        for origin in origins(session.remote, session.identity) {
+            self.standing.record_success(origin, now.at);
+        }
     }
 
     /// A request that was not answered in time; slowness alone never bans.
@@ -145,10 +137,18 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// An inbound connection that ended before anything of the protocol was said: its TLS handshake failed.
+    pub(super) fn on_stillborn(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        *self.counters.closed.entry(reason.label()).or_default() += 1;
+        self.hold_against(now, (remote, None), None, reason);
+        self.emit(Event::HandshakeFailed { remote, reason });
+    }
+
     /// A dial that ended without a connection.
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
         let Some((remote, _)) = self.dials.remove(&dial) else { return };
-        self.pool.dial_failed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::DialFailed { remote, reason });
     }
 

@@ -9,7 +9,7 @@
 use core::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, Direction};
+use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::SendBudgets;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
@@ -56,9 +56,9 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_greeting(&mut self, now: Now, conn: ConnId, message: &Message<'_>) {
         let Some(session) = self.sessions.get(&conn) else { return };
         let outbound = session.direction.is_outbound();
-        let remote = session.remote;
+        let (remote, identity) = (session.remote, session.identity);
         match message {
-            Message::Handshake(handshake) if !outbound => match self.check_introduction(handshake) {
+            Message::Handshake(handshake) if !outbound => match self.check_introduction(handshake, identity) {
                 Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version)),
                 Err(reason) => {
                     if reason == CloseReason::SelfConnection {
@@ -68,18 +68,24 @@ impl<C: Chain> Node<C> {
                     self.close(now, conn, reason);
                 }
             },
-            Message::HandshakeAck(Some(handshake)) if outbound => match self.check_introduction(handshake) {
+            Message::HandshakeAck(Some(handshake)) if outbound => match self.check_introduction(handshake, identity) {
                 Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version)),
                 Err(reason) => self.close(now, conn, reason),
             },
-            Message::HandshakeAck(None) if outbound => self.welcome(now, conn, Introduction::anonymous(remote)),
+            Message::HandshakeAck(None) if outbound => {
+                self.welcome(now, conn, Introduction::anonymous(remote, identity));
+            }
             Message::Error(text) => self.on_error_text(conn, text),
             other => self.close(now, conn, CloseReason::Unexpected(other.kind())),
         }
     }
 
     /// The version in force with a side that introduced itself so.
-    fn check_introduction(&self, handshake: &Handshake<'_>) -> Result<u8, CloseReason> {
+    fn check_introduction(&self, handshake: &Handshake<'_>, identity: Option<VerifiedId>) -> Result<u8, CloseReason> {
+        // Before all that a claimed id could decide: from here on a node id under TLS is a proven one.
+        if identity.is_some_and(|identity| identity.to_string() != handshake.node_id) {
+            return Err(CloseReason::IdentityMismatch);
+        }
         if handshake.version < 1 {
             return Err(CloseReason::VersionTooLow(handshake.version));
         }
@@ -107,6 +113,10 @@ impl<C: Chain> Node<C> {
         }
         let Some(session) = self.sessions.get(&conn) else { return };
         let (remote, outbound) = (session.remote, session.direction.is_outbound());
+        if !outbound && !self.make_place(now, conn) {
+            self.close(now, conn, CloseReason::LimitReached);
+            return;
+        }
         if !outbound {
             self.introduce(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version));
         }
@@ -133,6 +143,8 @@ impl<C: Chain> Node<C> {
             transaction_pace: Pace::new(self.transaction_rate(remote)),
             send_budgets: SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
             waiting: std::collections::VecDeque::new(),
+            transaction_at: None,
+            block_at: None,
             deferred: std::collections::VecDeque::new(),
         };
         let version = peer.version;
@@ -163,7 +175,8 @@ impl<C: Chain> Node<C> {
 
     /// Of two connections to one node, the one dialed by the node with the smaller id stays; when the same side dialed
     /// both, the older. Only two that began at about the same time need that rule; one that stood longer than a handshake
-    /// takes stays, or whoever claims a peer's id could end our connection to it.
+    /// takes stays, or whoever claims a peer's id could end our connection to it. Under TLS nobody else can claim it, and the
+    /// rule is the same, for two nodes that dial each other again and again must agree on one connection all the same.
     fn keeps_older(&self, now: Now, older: ConnId, newer: ConnId, their_id: &str) -> bool {
         let since = self.sessions.get(&older).and_then(|s| s.peer()).map(|peer| peer.since);
         if since.is_some_and(|since| now.at.since(since) > self.config.handshake_timeout) {
@@ -229,9 +242,10 @@ impl Introduction {
     }
 
     /// For an empty HandshakeAck, as later revisions of the C# library send it.
-    fn anonymous(remote: SocketAddr) -> Self {
+    fn anonymous(remote: SocketAddr, identity: Option<VerifiedId>) -> Self {
         Introduction {
-            node_id: format!("peer_{}_{}", remote.ip(), remote.port()),
+            node_id: identity
+                .map_or_else(|| format!("peer_{}_{}", remote.ip(), remote.port()), |identity| identity.to_string()),
             user_agent: "unknown".to_owned(),
             version: 1,
             listening_port: 0,

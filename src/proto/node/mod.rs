@@ -11,22 +11,24 @@
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `serve` | answers to requests |
 //! | `timers` | liveness, dials, saving, staleness |
+//! | `places` | who gives way when all inbound places are taken |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 
 mod closing;
 mod dispatch;
 mod greeting;
-#[cfg(debug_assertions)]
 mod invariants;
 mod objects;
+mod places;
 mod serve;
 mod timers;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::id::{ConnId, DialId, Direction};
+use crate::close::CloseReason;
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
 use crate::proto::event::{Command, Event, Input, Output};
@@ -52,6 +54,8 @@ pub struct Node<C> {
     rng: Rng,
     /// The number by which we know ourselves when we dial our own address.
     nonce: u64,
+    /// Decides what no peer may foresee.
+    key: u64,
     sessions: BTreeMap<ConnId, Session>,
     /// Connections whose peer is introduced, by its id.
     by_id: BTreeMap<String, ConnId>,
@@ -74,6 +78,8 @@ pub struct Node<C> {
     outputs: VecDeque<Output>,
     counters: Counters,
     stopping: bool,
+    #[cfg(feature = "sim")]
+    buggify: Option<crate::buggify::Buggify>,
 }
 
 /// What a node counts besides the driver's counters.
@@ -124,6 +130,7 @@ impl<C: Chain> Node<C> {
             chain,
             rng: Rng::from_seed(seed),
             nonce,
+            key: Rng::from_seed(!seed).next_u64(),
             sessions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             timers,
@@ -141,13 +148,15 @@ impl<C: Chain> Node<C> {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             stopping: false,
+            #[cfg(feature = "sim")]
+            buggify: None,
             config,
         }
     }
 
     /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason.
     pub fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
-        if self.stopping || self.is_banned(now, remote) {
+        if self.stopping || self.is_banned(now, remote, None) {
             *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
             return false;
         }
@@ -156,7 +165,10 @@ impl<C: Chain> Node<C> {
             answer = self.admission.admit(now.at, remote);
         }
         match answer {
-            Ok(()) => true,
+            Ok(()) => {
+                self.admission.arriving(now.at, remote);
+                true
+            }
             Err(refusal) => {
                 *self.counters.turned_away.entry(refusal.label()).or_default() += 1;
                 false
@@ -164,13 +176,22 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
+    /// [`Input::Opened`].
+    pub fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.admission.released(remote);
+        self.on_stillborn(now, remote, reason);
+    }
+
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Opened { conn, remote, direction } => self.on_opened(now, conn, remote, direction),
+            Input::Opened { conn, remote, direction, identity } => {
+                self.on_opened(now, conn, remote, direction, identity);
+            }
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
-            Input::BadFrame { conn, error } => self.close(now, conn, crate::close::CloseReason::Frame(error)),
+            Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
             Input::Progress { conn } => self.on_progress(now, conn),
             Input::Refused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
             Input::Writable { conn } => self.on_writable(conn),
@@ -180,8 +201,7 @@ impl<C: Chain> Node<C> {
         }
         self.drain_sync(now);
         self.dial_more(now);
-        #[cfg(debug_assertions)]
-        self.check();
+        debug_assert_eq!(self.audit_sessions(), Ok(()));
     }
 
     /// The next thing for the driver to do; `None` when everything is said.
@@ -222,7 +242,7 @@ impl<C: Chain> Node<C> {
                     .map(|s| s.conn)
                     .collect();
                 for conn in conns {
-                    self.close(now, conn, crate::close::CloseReason::Requested);
+                    self.close(now, conn, CloseReason::Requested);
                 }
             }
             Command::AddSeed(address) => {
@@ -236,15 +256,22 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    fn on_opened(&mut self, now: Now, conn: ConnId, remote: SocketAddr, direction: Direction) {
+    fn on_opened(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        remote: SocketAddr,
+        direction: Direction,
+        identity: Option<VerifiedId>,
+    ) {
+        let arrived = self.admission.opened(conn, remote, !direction.is_outbound());
         let started = match direction {
             Direction::Outbound(dial) => {
                 self.pool.dial_opened(dial);
                 self.dials.remove(&dial).map_or(now.at, |(_, since)| since)
             }
-            Direction::Inbound => now.at,
+            Direction::Inbound => arrived.unwrap_or(now.at),
         };
-        self.admission.opened(conn, remote, !direction.is_outbound());
         let deadline = started + self.config.handshake_timeout;
         let budgets = PeerBudgets::new(&self.config.rates, self.is_exempt(remote));
         let stage = Stage::Greeting { deadline };
@@ -252,6 +279,7 @@ impl<C: Chain> Node<C> {
             conn,
             remote,
             direction,
+            identity,
             stage,
             timer: deadline,
             last_received: now.at,
@@ -261,8 +289,14 @@ impl<C: Chain> Node<C> {
         self.timers.insert((deadline, Timer::Session(conn)));
         self.sessions.insert(conn, session);
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
+        if !direction.is_outbound() && self.admission.is_full() {
+            self.evict_stalled(now);
+        }
         if self.stopping {
-            self.close(now, conn, crate::close::CloseReason::Shutdown);
+            self.close(now, conn, CloseReason::Shutdown);
+        } else if self.is_banned(now, remote, identity) {
+            // Whom an identity is banned for is known only now, wherever it comes from.
+            self.close(now, conn, CloseReason::Blacklisted);
         } else if direction.is_outbound() {
             self.introduce(now, conn, Kind::Handshake, self.config.version);
         }
@@ -300,6 +334,7 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
+                    self.note_deed(now, from, Kind::Block);
                     self.seen.mark(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     tip_moved |= best_changed;
@@ -357,6 +392,23 @@ impl<C> Node<C> {
         self.pool.nudge();
     }
 
+    /// From now on, misbehaves now and then in ways that are legal.
+    #[cfg(feature = "sim")]
+    pub fn set_buggify(&mut self, mut buggify: crate::buggify::Buggify) {
+        self.sync.set_buggify(buggify.fork());
+        self.buggify = Some(buggify);
+    }
+
+    /// How often it misbehaved at each point.
+    #[cfg(feature = "sim")]
+    pub fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {
+        let mut hits = self.sync.buggify_hits();
+        for (point, count) in self.buggify.iter().flat_map(|buggify| buggify.hits()) {
+            *hits.entry(*point).or_default() += count;
+        }
+        hits
+    }
+
     /// The addresses that it may dial.
     pub fn book(&self) -> &Book {
         &self.book
@@ -384,6 +436,7 @@ impl<C> Node<C> {
             Some(PeerInfo {
                 conn: session.conn,
                 node_id: peer.node_id.clone(),
+                identity: session.identity,
                 user_agent: peer.user_agent.clone(),
                 remote: session.remote,
                 address: peer.address,
@@ -396,14 +449,20 @@ impl<C> Node<C> {
         })
     }
 
-    fn is_banned(&self, now: Now, remote: SocketAddr) -> bool {
-        !self.is_exempt(remote) && self.standing.is_blacklisted(Origin::of(remote.ip()), now.at)
+    /// Banned by its address, or by who it has proven to be.
+    fn is_banned(&self, now: Now, remote: SocketAddr, identity: Option<VerifiedId>) -> bool {
+        !self.is_exempt(remote) && origins(remote, identity).any(|origin| self.standing.is_blacklisted(origin, now.at))
     }
 
     /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.
     fn is_exempt(&self, remote: SocketAddr) -> bool {
         self.admission.exempt().contains(remote.ip()) || self.pool.is_kept(remote)
     }
+}
+
+/// Everything that a peer's deeds are held against.
+fn origins(remote: SocketAddr, identity: Option<VerifiedId>) -> impl Iterator<Item = Origin> {
+    core::iter::once(Origin::of(remote.ip())).chain(identity.map(Origin::Identity))
 }
 
 /// What both clocks said at `at`, as far as the monotonic one can tell.

@@ -7,35 +7,46 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::id::VerifiedId;
+
 /// `address` with an IPv4-mapped IPv6 address as its IPv4 address, and without flow label and scope id.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Whom a deed is held against: an IPv4 address, or the /64 that one IPv6 host commands.
+/// Whom a deed is held against: an IPv4 address, the /64 that one IPv6 host commands, or an identity that TLS has proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin(IpAddr);
+pub enum Origin {
+    /// The IPv4 address, or the first address of the /64; made by [`Origin::of`].
+    Ip(IpAddr),
+    /// A proven identity, wherever it connects from.
+    Identity(VerifiedId),
+}
 
 impl Origin {
     /// The origin of `ip`.
     pub fn of(ip: IpAddr) -> Self {
-        Origin(match ip.to_canonical() {
+        Origin::Ip(match ip.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 64)),
             v4 => v4,
         })
     }
 
     /// The IPv4 address, or the first address of the /64.
-    pub const fn ip(self) -> IpAddr {
-        self.0
+    pub const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Origin::Ip(ip) => Some(ip),
+            Origin::Identity(_) => None,
+        }
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(v4) => write!(f, "{v4}"),
-            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        match self {
+            Origin::Ip(IpAddr::V4(v4)) => write!(f, "{v4}"),
+            Origin::Ip(IpAddr::V6(v6)) => write!(f, "{v6}/64"),
+            Origin::Identity(id) => write!(f, "{id}"),
         }
     }
 }
@@ -54,6 +65,38 @@ impl Subnet {
             }
             IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 48)),
         })
+    }
+
+    /// Its first address.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
+/// Who is likely to command an address: its /16, or its /32 in IPv6, the size in which networks are handed out.
+///
+/// Outbound connections go to different groups, so that one network does not hold them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group(IpAddr);
+
+impl Group {
+    /// The group of `ip`; `None` for loopback and private addresses, which say nothing of who commands them.
+    pub fn of(ip: IpAddr) -> Option<Self> {
+        let ip = ip.to_canonical();
+        (Scope::of(ip) == Scope::Global).then(|| {
+            Group(match ip {
+                IpAddr::V4(v4) => {
+                    let [a, b, ..] = v4.octets();
+                    IpAddr::V4(Ipv4Addr::new(a, b, 0, 0))
+                }
+                IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 32)),
+            })
+        })
+    }
+
+    /// Its first address.
+    pub const fn ip(self) -> IpAddr {
+        self.0
     }
 }
 
@@ -178,6 +221,17 @@ mod tests {
         assert_eq!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:ffff::1")));
         assert_ne!(Subnet::of(ip("2001:db8:1::1")), Subnet::of(ip("2001:db8:2::1")));
         assert_eq!(Origin::of(ip("2001:db8:1:2::1")).to_string(), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn a_group_is_a_network_of_the_internet_and_local_addresses_have_none() {
+        assert_eq!(Group::of(ip("::ffff:8.8.1.1")), Group::of(ip("8.8.200.9")));
+        assert_ne!(Group::of(ip("8.8.1.1")), Group::of(ip("8.9.1.1")));
+        assert_eq!(Group::of(ip("2001:db8:1::1")), Group::of(ip("2001:db8:2::1")));
+        assert_ne!(Group::of(ip("2001:db8::1")), Group::of(ip("2001:db9::1")));
+        for local in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "0.0.0.0"] {
+            assert_eq!(Group::of(ip(local)), None, "{local}");
+        }
     }
 
     #[test]

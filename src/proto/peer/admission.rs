@@ -21,6 +21,9 @@ pub struct AdmissionConfig {
     pub connections_max: usize,
     /// Connections that others opened. Default 112, which leaves 16 for our own dials.
     pub inbound_max: usize,
+    /// Of these, kept free for newcomers, though never more than a quarter: when all others are taken, whoever finishes a
+    /// handshake takes the place of another peer, see [`evict`](super::evict). Default 8.
+    pub newcomers: usize,
     /// Inbound connections whose handshake is not done. Default 64.
     pub pending_max: usize,
     /// Of these, from one address (an IPv6 /64). Default 4.
@@ -46,6 +49,7 @@ impl Default for AdmissionConfig {
         AdmissionConfig {
             connections_max: 128,
             inbound_max: 112,
+            newcomers: 8,
             pending_max: 64,
             pending_per_ip: Some(4),
             pending_per_subnet: Some(16),
@@ -110,6 +114,8 @@ const BUCKETS_MAX: usize = 4096;
 pub struct Admission {
     config: AdmissionConfig,
     open: BTreeMap<ConnId, Visit>,
+    /// Admitted and not yet opened, and since when: their security layer is still shaking hands.
+    arriving: BTreeMap<SocketAddr, (usize, Instant)>,
     inbound: usize,
     pending: usize,
     by_ip: BTreeMap<Origin, Count>,
@@ -128,7 +134,7 @@ struct Visit {
     shares: Option<(Origin, Subnet)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     inbound: usize,
     pending: usize,
@@ -140,8 +146,8 @@ impl Admission {
         Admission { config, ..Default::default() }
     }
 
-    /// May `remote` connect? If so, it has used its part of the rates; [`opened`](Self::opened) is expected before the next
-    /// question, for only that counts the connection. O(log n).
+    /// May `remote` connect? If so, it has used its part of the rates; [`opened`](Self::opened) or
+    /// [`arriving`](Self::arriving) is expected before the next question, for only that counts the connection. O(log n).
     ///
     /// # Errors
     ///
@@ -155,11 +161,50 @@ impl Admission {
         answer
     }
 
-    /// A connection stands; `inbound` when the remote side dialed. Its handshake is pending.
-    pub fn opened(&mut self, conn: ConnId, remote: SocketAddr, inbound: bool) {
-        self.closed(conn);
+    /// An admitted connection is still to be opened, and others may ask meanwhile: it counts as pending from now on, until it
+    /// is [opened](Self::opened) or [released](Self::released).
+    pub fn arriving(&mut self, now: Instant, remote: SocketAddr) {
+        self.arriving.entry(remote).or_insert((0, now)).0 += 1;
+        self.inbound += 1;
+        self.pending += 1;
+        if let Some((origin, subnet)) = self.shares(remote, true) {
+            self.by_ip.entry(origin).or_default().enter();
+            self.by_subnet.entry(subnet).or_default().enter();
+        }
+    }
+
+    /// An admitted connection will never be opened. Answers since when it was arriving.
+    pub fn released(&mut self, remote: SocketAddr) -> Option<Instant> {
+        let (count, since) = self.arriving.get_mut(&remote)?;
+        let since = *since;
+        *count -= 1;
+        if *count == 0 {
+            self.arriving.remove(&remote);
+        }
+        self.inbound = self.inbound.saturating_sub(1);
+        self.pending = self.pending.saturating_sub(1);
+        if let Some((origin, subnet)) = self.shares(remote, true) {
+            // Before the rest, which forgets those of whom there are none.
+            self.by_ip.entry(origin).and_modify(|count| count.pending = count.pending.saturating_sub(1));
+            self.by_subnet.entry(subnet).and_modify(|count| count.pending = count.pending.saturating_sub(1));
+            leave(&mut self.by_ip, &origin);
+            leave(&mut self.by_subnet, &subnet);
+        }
+        Some(since)
+    }
+
+    /// Who a connection counts for.
+    fn shares(&self, remote: SocketAddr, inbound: bool) -> Option<(Origin, Subnet)> {
         let counted = inbound && !self.config.exempt.contains(remote.ip());
-        let shares = counted.then(|| (Origin::of(remote.ip()), Subnet::of(remote.ip())));
+        counted.then(|| (Origin::of(remote.ip()), Subnet::of(remote.ip())))
+    }
+
+    /// A connection stands; `inbound` when the remote side dialed. Its handshake is pending. Answers since when it was
+    /// arriving, if it was.
+    pub fn opened(&mut self, conn: ConnId, remote: SocketAddr, inbound: bool) -> Option<Instant> {
+        let since = if inbound { self.released(remote) } else { None };
+        self.closed(conn);
+        let shares = self.shares(remote, inbound);
         self.open.insert(conn, Visit { inbound, pending: inbound, shares });
         if inbound {
             self.inbound += 1;
@@ -169,6 +214,7 @@ impl Admission {
             self.by_ip.entry(origin).or_default().enter();
             self.by_subnet.entry(subnet).or_default().enter();
         }
+        since
     }
 
     /// The connection's handshake is done.
@@ -198,7 +244,22 @@ impl Admission {
 
     /// How many more connections we may open ourselves, `dialing` being on their way already.
     pub fn room_to_dial(&self, dialing: usize) -> usize {
-        self.config.connections_max.saturating_sub(self.open.len()).saturating_sub(dialing)
+        self.config.connections_max.saturating_sub(self.occupied()).saturating_sub(dialing)
+    }
+
+    /// How many inbound peers may stay once their handshakes are done.
+    pub fn settled_max(&self) -> usize {
+        self.config.inbound_max.saturating_sub(self.config.newcomers.min(self.config.inbound_max / 4))
+    }
+
+    /// Has every inbound connection that may be open its place?
+    pub fn is_full(&self) -> bool {
+        self.inbound >= self.config.inbound_max
+    }
+
+    /// The limits.
+    pub fn config(&self) -> &AdmissionConfig {
+        &self.config
     }
 
     /// Who is exempt.
@@ -211,12 +272,17 @@ impl Admission {
         self.open.len()
     }
 
-    /// Open connections that the remote side dialed.
+    /// Open connections and those that arrive.
+    fn occupied(&self) -> usize {
+        self.open.len() + self.arriving.values().map(|(count, _)| count).sum::<usize>()
+    }
+
+    /// Connections, open or arriving, that the remote side dialed.
     pub fn inbound(&self) -> usize {
         self.inbound
     }
 
-    /// Inbound connections whose handshake is not done.
+    /// Inbound connections whose handshake is not done, those that arrive included.
     pub fn pending(&self) -> usize {
         self.pending
     }
@@ -226,10 +292,51 @@ impl Admission {
         &self.refusals
     }
 
+    /// Counts everything anew, and compares with the limits. They hold for callers that ask [`admit`](Self::admit) first.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        let config = &self.config;
+        let inbound = self.open.values().filter(|visit| visit.inbound).count();
+        let pending = self.open.values().filter(|visit| visit.pending).count();
+        for (what, count, kept, most) in [
+            ("connections", self.open.len(), self.open.len(), config.connections_max),
+            ("inbound connections", inbound, self.inbound, config.inbound_max),
+            ("unfinished handshakes", pending, self.pending, config.pending_max),
+        ] {
+            if count != kept || count > most {
+                return Err(format!("S5: {count} {what}, {kept} by the counter, {most} at most"));
+            }
+        }
+        let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
+        for visit in self.open.values() {
+            let Some((origin, subnet)) = visit.shares else { continue };
+            for count in [by_ip.entry(origin).or_insert(Count::default()), by_subnet.entry(subnet).or_default()] {
+                count.inbound += 1;
+                count.pending += usize::from(visit.pending);
+            }
+        }
+        if by_ip != self.by_ip || by_subnet != self.by_subnet {
+            return Err("S5: the counts by address or subnet are wrong".to_owned());
+        }
+        let over = |count: &Count, inbound: Option<usize>, pending: Option<usize>| {
+            inbound.is_some_and(|most| count.inbound > most) || pending.is_some_and(|most| count.pending > most)
+        };
+        if let Some((origin, _)) = by_ip.iter().find(|(_, c)| over(c, config.inbound_per_ip, config.pending_per_ip)) {
+            return Err(format!("S5: too many connections from {origin}"));
+        }
+        match by_subnet.values().find(|c| over(c, config.inbound_per_subnet, config.pending_per_subnet)) {
+            Some(count) => Err(format!("S5: too many connections from one subnet: {count:?}")),
+            None => Ok(()),
+        }
+    }
+
     fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
         let config = &self.config;
         let below = |count: usize, max: usize, refusal| if count < max { Ok(()) } else { Err(refusal) };
-        below(self.open.len(), config.connections_max, Refusal::Connections)?;
+        below(self.occupied(), config.connections_max, Refusal::Connections)?;
         below(self.inbound, config.inbound_max, Refusal::Inbound)?;
         below(self.pending, config.pending_max, Refusal::Pending)?;
         if config.exempt.contains(ip) {

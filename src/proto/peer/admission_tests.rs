@@ -39,6 +39,29 @@ fn the_fifth_connection_from_one_address_waits_for_the_first_to_leave() {
 }
 
 #[test]
+fn who_arrives_counts_as_pending_and_leaves_no_trace_when_it_never_opens() {
+    let mut gate = Admission::new(unrated());
+    let from = |n: u16| SocketAddr::new("8.8.8.8".parse().unwrap(), 4000 + n);
+    for n in 0..4 {
+        gate.admit(at(7), from(n)).unwrap();
+        gate.arriving(at(7), from(n));
+    }
+    assert_eq!(gate.admit(at(8), from(9)), Err(Refusal::PendingPerIp));
+    assert_eq!((gate.connections(), gate.inbound(), gate.pending(), gate.room_to_dial(0)), (0, 4, 4, 124));
+    assert_eq!(gate.opened(ConnId::new(0, 0), from(0), true), Some(at(7)));
+    assert_eq!((gate.connections(), gate.inbound(), gate.pending(), gate.room_to_dial(0)), (1, 4, 4, 124));
+    for n in 1..4 {
+        assert_eq!(gate.released(from(n)), Some(at(7)));
+        assert_eq!(gate.released(from(n)), None, "once");
+    }
+    assert_eq!((gate.inbound(), gate.pending()), (1, 1));
+    gate.closed(ConnId::new(0, 0));
+    assert_eq!((gate.inbound(), gate.pending(), gate.room_to_dial(0)), (0, 0, 128));
+    assert!(gate.by_ip.is_empty() && gate.by_subnet.is_empty());
+    enter(&mut gate, 5, "8.8.8.8", at(9)).unwrap();
+}
+
+#[test]
 fn a_subnet_gets_sixteen_and_another_subnet_its_own() {
     let mut gate = Admission::new(unrated());
     for n in 0..16 {

@@ -1,7 +1,10 @@
-//! What an address has done to us, and whether it is blacklisted.
+//! What an address or a proven identity has done to us, and whether it is blacklisted.
 //!
-//! A node id costs nothing to change, so it earns and costs nothing here: deeds are held against the [`Origin`], which an
-//! attacker has to own. Three numbers decide, each closing a way around the others:
+//! A node id that is only claimed costs nothing to change, so it earns and costs nothing here: deeds are held against an
+//! [`Origin`], which an attacker has to own. Under TLS a peer has two of them, and one ban is enough: its identity, which it
+//! takes along to any address, and its address, because a new key costs nothing where any identity is let in.
+//!
+//! Three numbers decide, each closing a way around the others:
 //!
 //! - the **score**, -2 for a failure and +1 for a useful deed, within -20..=20, halving every ten minutes;
 //! - **failures in a row**, for those who never do anything useful;
@@ -186,6 +189,22 @@ impl Standing {
     /// Is nobody remembered?
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Is the table within its limit, and its order in step?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        let most = self.config.entries_max.max(1);
+        if self.entries.len() > most || self.order.len() != self.entries.len() {
+            return Err(format!("S5: {} origins and {} places of {most}", self.entries.len(), self.order.len()));
+        }
+        match self.entries.iter().find(|(origin, entry)| !self.order.contains(&entry.place(**origin))) {
+            Some((origin, _)) => Err(format!("S9: {origin} has no place in the order")),
+            None => Ok(()),
+        }
     }
 
     fn record(&mut self, origin: Origin, now: Instant, deed: impl FnOnce(&mut Entry) -> i32) -> bool {

@@ -15,7 +15,7 @@ use crate::output;
 
 /// Prints a block, or writes its bytes to a file.
 pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
-    let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
+    let mut talk = Talk::open(&args.ask)?;
     let answer = fetch(&mut talk, args.hash)?;
     talk.leave();
     let tried = || format!("get block {} from {}", args.hash, args.ask.address);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use spacetime_network::close::CloseReason;
 use spacetime_network::driver::{self, Net, Protocol};
-use spacetime_network::id::ConnId;
+use spacetime_network::id::{ConnId, VerifiedId};
 use spacetime_network::time::Now;
 use spacetime_network::wire::message::{Extension, Handshake, Ping};
 use spacetime_network::wire::{Frame, FrameRules, Hash, Kind, Message};
@@ -47,20 +47,22 @@ pub(super) struct Guest {
     pub(super) state: State,
     greeting: Vec<u8>,
     pub(super) host: Host,
+    /// Who the node is, as TLS has proven.
+    proven: Option<VerifiedId>,
     /// Frames of this turn that nobody has looked at; emptied after every turn, and a turn reads a bounded amount.
     pub(super) inbox: VecDeque<(Kind, bytes::Bytes)>,
     /// What the node's last Error frame said.
     pub(super) complaint: Option<String>,
 }
 
-fn greeting() -> io::Result<Vec<u8>> {
+fn greeting(identity: Option<VerifiedId>) -> io::Result<Vec<u8>> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let nonce = u64::from_le_bytes(random);
     let handshake = Handshake {
         version: VERSION,
         unix_seconds: unix_millis() / 1000,
-        node_id: &format!("guest-{nonce:016x}"),
+        node_id: &identity.map_or_else(|| format!("guest-{nonce:016x}"), |identity| identity.to_string()),
         user_agent: concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (guest)"),
         extension: Some(Extension {
             network: Hash::ZERO,
@@ -77,12 +79,13 @@ fn greeting() -> io::Result<Vec<u8>> {
 }
 
 impl Guest {
-    /// A guest that is about to dial.
-    pub(super) fn new() -> io::Result<Self> {
+    /// A guest that is about to dial, under the identity that TLS will prove.
+    pub(super) fn new(identity: Option<VerifiedId>) -> io::Result<Self> {
         Ok(Guest {
             state: State::Dialing,
-            greeting: greeting()?,
+            greeting: greeting(identity)?,
             host: Host::default(),
+            proven: None,
             inbox: VecDeque::new(),
             complaint: None,
         })
@@ -94,7 +97,7 @@ impl Guest {
         match (&self.state, &message) {
             (_, Message::Error(text)) => self.complaint = Some(one_line(text)),
             (State::Greeting(_), Message::HandshakeAck(theirs)) => {
-                self.host = host(theirs.as_ref())?;
+                self.host = host(theirs.as_ref(), self.proven)?;
                 net.set_rules(conn, FrameRules::version(self.host.version));
                 self.state = State::Open(conn);
             }
@@ -108,8 +111,12 @@ impl Guest {
     }
 }
 
-fn host(theirs: Option<&Handshake<'_>>) -> Result<Host, CloseReason> {
-    let Some(theirs) = theirs else { return Ok(Host { node_id: None, version: 1, extension: None }) };
+fn host(theirs: Option<&Handshake<'_>>, proven: Option<VerifiedId>) -> Result<Host, CloseReason> {
+    let proven = proven.map(|identity| identity.to_string());
+    let Some(theirs) = theirs else { return Ok(Host { node_id: proven, version: 1, extension: None }) };
+    if proven.is_some_and(|proven| proven != theirs.node_id) {
+        return Err(CloseReason::IdentityMismatch);
+    }
     let version = match (theirs.version, theirs.extension) {
         (version, _) if version < 1 => return Err(CloseReason::VersionTooLow(version)),
         (1, _) | (_, None) => 1,
@@ -143,7 +150,8 @@ impl Protocol for Guest {
 
     fn handle(&mut self, _: Now, event: driver::Event<'_, ()>, net: &mut Net) {
         match event {
-            driver::Event::Opened { conn, .. } => {
+            driver::Event::Opened { conn, identity, .. } => {
+                self.proven = identity;
                 self.state = State::Greeting(conn);
                 let _ = net.send(conn, Kind::Handshake.priority(), Kind::Handshake as u8, &self.greeting);
             }
@@ -178,12 +186,22 @@ mod tests {
 
     #[test]
     fn the_version_in_force_is_the_smaller_and_two_needs_its_block() {
-        assert_eq!(host(Some(&theirs(2, true))).unwrap().version, 2);
-        assert_eq!(host(Some(&theirs(9, true))).unwrap().version, 2);
-        assert_eq!(host(Some(&theirs(2, false))).unwrap().version, 1);
-        assert_eq!(host(Some(&theirs(1, true))).unwrap().version, 1);
-        assert_eq!(host(None).unwrap().version, 1);
-        assert_eq!(host(Some(&theirs(0, true))).unwrap_err(), CloseReason::VersionTooLow(0));
+        assert_eq!(host(Some(&theirs(2, true)), None).unwrap().version, 2);
+        assert_eq!(host(Some(&theirs(9, true)), None).unwrap().version, 2);
+        assert_eq!(host(Some(&theirs(2, false)), None).unwrap().version, 1);
+        assert_eq!(host(Some(&theirs(1, true)), None).unwrap().version, 1);
+        assert_eq!(host(None, None).unwrap().version, 1);
+        assert_eq!(host(Some(&theirs(0, true)), None).unwrap_err(), CloseReason::VersionTooLow(0));
+    }
+
+    #[test]
+    fn a_node_must_greet_under_the_id_that_it_has_proven() {
+        let proven = VerifiedId::from_bytes([7; 32]);
+        assert_eq!(host(Some(&theirs(2, true)), Some(proven)).unwrap_err(), CloseReason::IdentityMismatch);
+        let text = proven.to_string();
+        let greeting = Handshake { node_id: &text, ..theirs(2, true) };
+        assert_eq!(host(Some(&greeting), Some(proven)).unwrap().node_id, Some(text.clone()));
+        assert_eq!(host(None, Some(proven)).unwrap().node_id, Some(text));
     }
 
     #[test]

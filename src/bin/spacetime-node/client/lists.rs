@@ -21,7 +21,7 @@ const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// Prints the addresses that a node shares.
 pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
-    let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
+    let mut talk = Talk::open(&args.ask)?;
     let answer = talk.ask("its peers", &Message::GetPeers(GetPeers::All), |message| match message {
         Message::Peers(addresses) => Some(addresses.iter().map(ToString::to_string).collect::<Vec<_>>()),
         _ => None,
@@ -32,7 +32,7 @@ pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
 
 /// Prints headers of a node's best chain.
 pub(crate) fn headers(args: &HeadersArgs) -> Result<(), Failure> {
-    let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
+    let mut talk = Talk::open(&args.ask)?;
     let more = (talk.host().version >= 2).then(Vec::new);
     let request = GetHeaders { locator: args.from.unwrap_or(Hash::ZERO), stop: None, max: args.max, more };
     let answer = talk.ask("headers", &Message::GetHeaders(request), |message| match message {
@@ -61,7 +61,7 @@ struct Pool {
 
 /// Prints the transactions that wait in a node's pool.
 pub(crate) fn tx_pool(args: &TxPoolArgs) -> Result<(), Failure> {
-    let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
+    let mut talk = Talk::open(&args.ask)?;
     refuse_version_1(&talk, &format!("ask {} for its pool", args.ask.address))?;
     // The transactions come before the list of ids, but they are less urgent, so the list may overtake them; gossip may
     // come in between, so only what is listed counts.

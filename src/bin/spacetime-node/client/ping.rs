@@ -24,7 +24,7 @@ struct Report {
 
 /// Sends pings one after the other and prints the round trips.
 pub(crate) fn ping(args: &PingArgs) -> Result<(), Failure> {
-    let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
+    let mut talk = Talk::open(&args.ask)?;
     let tried = format!("ping {}", args.ask.address);
     if talk.host().version < 2 {
         talk.leave();

@@ -39,7 +39,7 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
     let bytes = transfer.encode().map_err(|error| Failure::new(&tried, error, "choose other names"))?;
     let id = transaction::id(&bytes);
 
-    let mut talk = Talk::open(&args.ask.address, args.ask.timeout)?;
+    let mut talk = Talk::open(&args.ask)?;
     let before = talk.host().extension.map(|extension| extension.best_hash);
     talk.say(&tried, &Message::Transaction(&bytes))?;
     // Transactions are the least urgent of all frames: a question asked now would overtake it.

@@ -3,6 +3,7 @@
 //! [`Talk`] turns the loop of a [`Guest`] until what was waited for has come or the time is up.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use spacetime_network::close::CloseReason;
@@ -10,8 +11,10 @@ use spacetime_network::driver::{self, Driver, SendOutcome};
 use spacetime_network::id::DialId;
 use spacetime_network::wire::Message;
 
+use crate::cli::AskArgs;
 use crate::client::guest::{Guest, Host, State};
 use crate::failure::Failure;
+use crate::security::Security;
 use crate::value::Endpoint;
 
 /// How long leaving may take: what is queued is flushed, then the connection is dropped.
@@ -22,18 +25,33 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) struct Talk {
     driver: Driver<Guest>,
     endpoint: String,
+    address: SocketAddr,
     timeout: Duration,
+    security: Option<Security>,
 }
 
 impl Talk {
+    /// Connects and greets as a question asks for it.
+    pub(crate) fn open(ask: &AskArgs) -> Result<Self, Failure> {
+        let security = Security::of_client(&ask.tls, ask.data.data_dir.as_deref(), &ask.address)?;
+        Talk::open_as(&ask.address, ask.timeout, security.as_ref())
+    }
+
     /// Connects and greets within `timeout`, which is also the longest wait for each answer.
-    pub(crate) fn open(endpoint: &Endpoint, timeout: Duration) -> Result<Self, Failure> {
+    pub(crate) fn open_as(
+        endpoint: &Endpoint,
+        timeout: Duration,
+        security: Option<&Security>,
+    ) -> Result<Self, Failure> {
         let address = endpoint.resolve()?;
         let tried = format!("talk to {endpoint}");
         let local = |error: io::Error| Failure::new(&tried, error, "free some files and memory, then try again");
-        let guest = Guest::new().map_err(local)?;
-        let driver = Driver::new(driver::Config::default(), guest).map_err(local)?;
-        let mut talk = Talk { driver, endpoint: endpoint.to_string(), timeout };
+        let guest = Guest::new(security.map(Security::id)).map_err(local)?;
+        let mut config = driver::Config::default();
+        config.tls = security.map(Security::tls);
+        let driver = Driver::new(config, guest).map_err(local)?;
+        let security = security.cloned();
+        let mut talk = Talk { driver, endpoint: endpoint.to_string(), address, timeout, security };
         talk.driver.with(|_, _, net| net.dial(DialId(0), address, timeout));
         let end = Instant::now() + timeout;
         while !matches!(talk.driver.protocol().state, State::Open(_)) {
@@ -45,6 +63,9 @@ impl Talk {
                 return Err(Failure::plain(tried, late));
             }
             talk.turn(&tried, end)?;
+        }
+        if let Some(security) = &talk.security {
+            security.save()?;
         }
         Ok(talk)
     }
@@ -160,10 +181,21 @@ impl Talk {
         if let Some(text) = &self.driver.protocol().complaint {
             return Failure::new(tried, format!("the node left, saying \"{text}\""), "look into the node's log");
         }
+        if let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) {
+            return Failure::plain(tried, security.explain(self.address, fault));
+        }
         let remedy = match reason {
             CloseReason::Io(io::ErrorKind::ConnectionRefused) => "check the address and that a node is listening there",
             CloseReason::DialTimeout | CloseReason::Io(_) => "check the address and the network between",
+            CloseReason::RemoteClosed if self.security.is_none() => {
+                "it may be full, stopping, not a spacetime node, or want TLS: try --tls"
+            }
             CloseReason::RemoteClosed => "it may be full, stopping or not a spacetime node",
+            CloseReason::IdentityMismatch => "it greets under an id that is not its key's; do not trust it",
+            // What TLS answers to a plain greeting reads as an impossible frame.
+            CloseReason::Frame(_) if self.security.is_none() => {
+                "check that it is a spacetime node; if it is one with TLS, give the same --tls"
+            }
             CloseReason::LocalResource(_) => "free some files and memory, then try again",
             _ => "check that it is a spacetime node",
         };

@@ -8,20 +8,64 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spacetime_network::chain::Params;
+use spacetime_network::link::trust::Trust;
 use spacetime_network::proto::{self, Event};
 use spacetime_network::wire::Hash;
 
+use crate::cli::DemoTls;
 use crate::data_dir::{DataDir, Lock};
 use crate::failure::Failure;
 use crate::key;
 use crate::miner::{self, MinerPlan};
 use crate::node_thread::{self, NodeHandle, Plan, Traffic};
+use crate::security::Security;
 use crate::tip_signal::TipSignal;
 
 /// Connections that each node dials.
 const OUTBOUND: usize = 3;
 /// The space between blocks: short, for a demo of some seconds.
 const INTERVAL: Duration = Duration::from_millis(450);
+
+/// Whom the nodes trust.
+#[derive(Clone, Debug)]
+pub(super) enum DemoTrust {
+    /// They do not use TLS.
+    Plain,
+    /// Anybody, or these.
+    Known(Trust),
+    /// Whoever answers first at an address.
+    FirstUse,
+}
+
+impl DemoTrust {
+    /// What was asked for, of `nodes` nodes below `base`. Pins need the keys of all, those that join late too.
+    pub(super) fn new(asked: DemoTls, nodes: usize, base: &Path) -> Result<Self, Failure> {
+        Ok(match asked {
+            DemoTls::Off => DemoTrust::Plain,
+            DemoTls::Any => DemoTrust::Known(Trust::Any),
+            DemoTls::FirstUse => DemoTrust::FirstUse,
+            DemoTls::Pinned => {
+                let id = |index| {
+                    let data = DataDir::create(Some(&directory_of(index, base)))?;
+                    key::identity(&data.key()).map(|identity| identity.id())
+                };
+                DemoTrust::Known(Trust::Pinned((0..nodes).map(id).collect::<Result<_, Failure>>()?))
+            }
+        })
+    }
+
+    fn security(&self, data: &DataDir) -> Result<Option<Security>, Failure> {
+        match self {
+            DemoTrust::Plain => Ok(None),
+            DemoTrust::Known(trust) => Security::trusting(data, trust.clone()).map(Some),
+            DemoTrust::FirstUse => Security::first_use(data).map(Some),
+        }
+    }
+}
+
+fn directory_of(index: usize, base: &Path) -> PathBuf {
+    base.join(format!("node-{index}"))
+}
 
 /// What a node saw, for the stage manager.
 #[derive(Debug)]
@@ -49,6 +93,7 @@ pub(super) enum Seen {
 pub(super) struct Place {
     pub(super) index: usize,
     directory: PathBuf,
+    trust: DemoTrust,
     pub(super) node_id: Option<String>,
     pub(super) running: Option<Running>,
     /// The end of its chain, as it last said.
@@ -76,9 +121,9 @@ impl std::fmt::Debug for Running {
 }
 
 impl Place {
-    pub(super) fn new(index: usize, base: &Path) -> Self {
-        let directory = base.join(format!("node-{index}"));
-        Place { index, directory, node_id: None, running: None, tip: None, bytes_before: 0, frames_before: 0 }
+    pub(super) fn new(index: usize, base: &Path, trust: DemoTrust) -> Self {
+        let directory = directory_of(index, base);
+        Place { index, directory, trust, node_id: None, running: None, tip: None, bytes_before: 0, frames_before: 0 }
     }
 
     /// Starts the node from its data directory. `seed` is the one address that it is given.
@@ -91,13 +136,19 @@ impl Place {
         let data = DataDir::create(Some(&self.directory))?;
         let lock = data.lock()?;
         let node_id = key::node_id(&data.key())?;
+        let security = self.trust.security(&data)?;
         let mut config = proto::Config::default();
         config.node_id.clone_from(&node_id);
         config.user_agent = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (demo)").to_owned();
         config.outbound = OUTBOUND;
         config.seeds = seed.into_iter().collect();
         config.allow_private = true;
-        let plan = Plan { config, listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], params: Params::default() };
+        let plan = Plan {
+            config,
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            params: Params::default(),
+            security,
+        };
         let index = self.index;
         let sink = Box::new(move |_, event: &Event, _: &node_thread::LiveNode| {
             if let Some(what) = seen(event) {

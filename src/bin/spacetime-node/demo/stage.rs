@@ -11,7 +11,7 @@ use spacetime_network::rng::Rng;
 
 use crate::cli::DemoArgs;
 use crate::demo::agreement::{self, Agreement, Look};
-use crate::demo::cluster::{Place, Seen, Sighting};
+use crate::demo::cluster::{DemoTrust, Place, Seen, Sighting};
 use crate::demo::screen::{Row, Screen};
 use crate::demo::script::{Cue, Script};
 use crate::demo::spread::Spread;
@@ -69,10 +69,11 @@ impl Stage {
         getrandom::fill(&mut seed).map_err(|error| Failure::new("start the demo", error, "try again"))?;
         let (sender, sightings) = sync_channel(SIGHTINGS_MAX);
         let started = Instant::now();
+        let trust = DemoTrust::new(args.tls, usize::from(args.nodes), directory)?;
         Ok(Stage {
             started,
             script: Script::new(usize::from(args.nodes), args.blocks, transfers.len()),
-            places: (0..usize::from(args.nodes)).map(|index| Place::new(index, directory)).collect(),
+            places: (0..usize::from(args.nodes)).map(|index| Place::new(index, directory, trust.clone())).collect(),
             transfers,
             sent: 0,
             sent_at: started,

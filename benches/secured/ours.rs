@@ -1,0 +1,132 @@
+//! Our links: queue, flush, read, open, parse.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use spacetime_network::id::{DialId, Direction};
+use spacetime_network::link::identity::Identity;
+use spacetime_network::link::tls::{Tls, TlsOptions};
+use spacetime_network::link::trust::Trust;
+use spacetime_network::link::{Link, OutboxLimits, Pool, Stage};
+use spacetime_network::time::Instant;
+use spacetime_network::wire::frame::MAX_PAYLOAD;
+use spacetime_network::wire::{FrameRules, Payload, Priority};
+
+use super::{Carry, Wire};
+
+static RULES: FrameRules = FrameRules::any(MAX_PAYLOAD);
+const OUTBOUND: Direction = Direction::Outbound(DialId(1));
+
+/// The settings of two nodes, the dialer first.
+pub(crate) fn parties(resumption: bool) -> [Tls; 2] {
+    let mut options = TlsOptions::default();
+    options.resumption = resumption;
+    [(); 2].map(|()| Tls::new(&Identity::generate().unwrap(), Trust::Any, options).unwrap())
+}
+
+fn remote() -> SocketAddr {
+    "192.0.2.1:9333".parse().unwrap()
+}
+
+/// Two links that have shaken hands, and the bytes that went there and back.
+pub(crate) fn stand(parties: &[Tls; 2]) -> ([Link; 2], [usize; 2]) {
+    let link = |tls, direction| Link { stage: Stage::tls(tls, remote(), direction).unwrap(), ..Link::default() };
+    let [mut one, mut two] = [link(&parties[0], OUTBOUND), link(&parties[1], Direction::Inbound)];
+    let mut said = [0; 2];
+    loop {
+        let there = say(&mut one, &mut two);
+        let back = say(&mut two, &mut one);
+        said = [said[0] + there, said[1] + back];
+        if there + back == 0 {
+            break;
+        }
+    }
+    assert!(one.stage.identity() == Some(parties[1].id()) && two.stage.identity() == Some(parties[0].id()));
+    ([one, two], said)
+}
+
+/// One handshake; the bytes that went there and back.
+pub(crate) fn shake(parties: &[Tls; 2]) -> [usize; 2] {
+    stand(parties).1
+}
+
+fn say(from: &mut Link, to: &mut Link) -> usize {
+    let mut wire = Vec::new();
+    from.flush(&mut Pool::new(), usize::MAX, false, |slices| {
+        slices.iter().for_each(|slice| wire.extend_from_slice(slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    });
+    to.stage.open(&mut wire, Instant::ZERO, &mut |_| panic!("nobody sent a frame"));
+    wire.len()
+}
+
+/// Frames of one size through a pair of links.
+pub(crate) struct Ours {
+    from: Link,
+    to: Link,
+    /// Each end's loop has its own.
+    pools: [Pool; 2],
+    wire: Wire,
+    payload: Bytes,
+    frames: usize,
+    limits: OutboxLimits,
+}
+
+impl Ours {
+    pub(crate) fn secured(size: usize, frames: usize) -> Self {
+        let ([from, to], _) = stand(&parties(false));
+        Ours::over(from, to, size, frames)
+    }
+
+    pub(crate) fn plain(size: usize, frames: usize) -> Self {
+        Ours::over(Link::default(), Link::default(), size, frames)
+    }
+
+    fn over(from: Link, to: Link, size: usize, frames: usize) -> Self {
+        Ours {
+            from,
+            to,
+            pools: [Pool::new(), Pool::new()],
+            wire: Wire::new(),
+            payload: Bytes::from((0..size).map(|index| (index * 31 + 7) as u8).collect::<Vec<u8>>()),
+            frames,
+            limits: OutboxLimits::default(),
+        }
+    }
+}
+
+impl Carry for Ours {
+    fn carry(&mut self) {
+        let Ours { from, to, pools: [sending, receiving], wire, payload, frames, limits } = self;
+        for _ in 0..*frames {
+            from.outbox.push_shared(Priority::Normal, 1, payload, limits, sending).unwrap();
+        }
+        let mut left = *frames;
+        while left > 0 {
+            from.flush(sending, usize::MAX, false, |slices| {
+                let mut taken = 0;
+                for slice in slices {
+                    let count = wire.write(slice);
+                    taken += count;
+                    if count < slice.len() {
+                        break;
+                    }
+                }
+                if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+            });
+            let Link { stage, inbox, .. } = &mut *to;
+            stage.open(wire.read(), Instant::ZERO, &mut |mut plaintext| {
+                while let Some(frame) = inbox.next(&mut plaintext, &RULES, Instant::ZERO, receiving).unwrap() {
+                    assert!(frame.payload.len() == payload.len() && frame.payload.last() == payload.last());
+                    left -= 1;
+                    if let Payload::Given(bytes) = frame.payload {
+                        receiving.recycle(bytes);
+                    }
+                }
+                true
+            });
+        }
+        assert!(from.is_flushed());
+    }
+}

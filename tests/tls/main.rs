@@ -1,0 +1,11 @@
+//! TLS on real sockets: two drivers, or a driver and a plain socket that lies, cuts, stalls or speaks something else.
+#![cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+
+mod budget;
+mod end;
+#[path = "../driver/party.rs"]
+#[allow(dead_code, reason = "the loop's own tests use the rest of it")]
+mod party;
+mod refusal;
+mod setting;
+mod traffic;

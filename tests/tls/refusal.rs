@@ -1,0 +1,130 @@
+//! Handshakes that fail: who is told what, and that nothing is left of them.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use spacetime_network::close::{CloseReason, TlsFault};
+use spacetime_network::driver::{Config, Driver};
+use spacetime_network::id::DialId;
+use spacetime_network::link::trust::Trust;
+
+use crate::party::{Party, Seen, config, frame, listen, party, turn_both, turn_until};
+use crate::setting::{assert_nothing_left, node, secured, tls};
+
+/// Trusts one identity that is nobody's.
+fn distrustful() -> Config {
+    let nobody = tls(Trust::Any).id();
+    secured(Trust::Pinned(BTreeSet::from([nobody])))
+}
+
+fn dial_failures(driver: &Driver<Party>) -> Vec<CloseReason> {
+    let failures = driver.protocol().seen.iter();
+    failures.filter_map(|seen| if let Seen::DialFailed(_, why) = seen { Some(*why) } else { None }).collect()
+}
+
+#[test]
+fn a_dialer_that_distrusts_says_why_on_both_sides_and_no_protocol_sees_a_connection() {
+    let mut one = party(distrustful());
+    let (mut two, _) = node();
+    let address = listen(&mut two);
+    one.with(|_, _, net| net.dial(DialId(7), address, Duration::from_secs(60)));
+    turn_both(&mut one, &mut two, |one, two| !dial_failures(one).is_empty() && !two.protocol().released.is_empty());
+    assert_eq!(one.protocol().seen, [Seen::DialFailed(DialId(7), CloseReason::Tls(TlsFault::UnknownIdentity))]);
+    assert!(two.protocol().seen.is_empty());
+    // The alert arrived, so the other side can say more than that the stream ended.
+    assert!(matches!(two.protocol().released[..], [CloseReason::Tls(TlsFault::Alert(_))]), "{:?}", two.protocol());
+    assert_eq!(two.net().totals().tls_failures.values().sum::<u64>(), 1);
+    assert_nothing_left(&one);
+    assert_nothing_left(&two);
+}
+
+#[test]
+fn a_listener_that_distrusts_never_shows_the_stranger_to_its_protocol() {
+    let (mut one, _) = node();
+    let mut two = party(distrustful());
+    let address = listen(&mut two);
+    one.with(|_, _, net| net.dial(DialId(7), address, Duration::from_secs(60)));
+    turn_both(&mut one, &mut two, |one, two| {
+        !one.protocol().closed().is_empty() && !two.protocol().released.is_empty()
+    });
+    assert!(two.protocol().seen.is_empty());
+    assert_eq!(two.protocol().released, [CloseReason::Tls(TlsFault::UnknownIdentity)]);
+    // In TLS 1.3 the dialer is done first and hears of the refusal behind it.
+    assert!(matches!(one.protocol().closed()[..], [CloseReason::Tls(TlsFault::Alert(_))]), "{:?}", one.protocol());
+    assert_nothing_left(&one);
+    assert_nothing_left(&two);
+}
+
+#[test]
+fn what_is_not_tls_is_turned_away_from_a_tls_port_at_once() {
+    let (mut two, _) = node();
+    let address = listen(&mut two);
+    let hello = frame(1, &[0; 50]);
+    for (count, bytes) in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.0\r\n", &hello].iter().enumerate() {
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(bytes).unwrap();
+        turn_until(&mut two, |two| two.protocol().released.len() > count);
+        assert_eq!(two.protocol().released.last(), Some(&CloseReason::Tls(TlsFault::NotTls)));
+        // An end or a reset, and not a byte before it.
+        assert!(matches!(stranger.read(&mut [0; 64]), Ok(0) | Err(_)));
+    }
+    assert!(two.protocol().seen.is_empty());
+    assert_eq!(two.net().totals().tls_failures.values().sum::<u64>(), 3);
+    assert_nothing_left(&two);
+}
+
+#[test]
+fn a_dial_with_tls_to_a_plain_port_fails_and_the_plain_side_is_told_how_tls_begins() {
+    let (mut one, _) = node();
+    let mut two = party(config());
+    let address = listen(&mut two);
+    one.with(|_, _, net| net.dial(DialId(1), address, Duration::from_secs(60)));
+    turn_both(&mut one, &mut two, |one, two| !dial_failures(one).is_empty() && !two.protocol().closed().is_empty());
+    let closed = two.protocol().closed()[0];
+    assert!(matches!(closed, CloseReason::Frame(_)));
+    assert!(closed.to_string().contains("TLS"), "{closed}");
+    let failure = dial_failures(&one)[0];
+    assert!(matches!(failure, CloseReason::Tls(TlsFault::Cut) | CloseReason::Io(_)), "{failure}");
+    assert_nothing_left(&one);
+}
+
+#[test]
+fn a_plain_node_that_answers_a_hello_is_not_taken_for_tls() {
+    let (mut one, _) = node();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    one.with(|_, _, net| net.dial(DialId(1), address, Duration::from_secs(60)));
+    turn_until(&mut one, |one| one.net().totals().bytes_out > 0);
+    let (mut plain, _) = listener.accept().unwrap();
+    plain.write_all(&frame(0xff, b"bad frame length")).unwrap();
+    turn_until(&mut one, |one| !dial_failures(one).is_empty());
+    assert_eq!(dial_failures(&one), [CloseReason::Tls(TlsFault::NotTls)]);
+    assert_nothing_left(&one);
+}
+
+#[test]
+fn a_dial_to_a_socket_that_says_nothing_ends_when_the_dial_does() {
+    let (mut one, _) = node();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    one.with(|_, _, net| net.dial(DialId(1), address, Duration::from_millis(100)));
+    turn_until(&mut one, |one| !dial_failures(one).is_empty());
+    assert_eq!(dial_failures(&one), [CloseReason::Tls(TlsFault::HandshakeTimeout)]);
+    assert_nothing_left(&one);
+}
+
+#[test]
+fn a_stranger_who_leaves_in_the_middle_of_the_handshake_leaves_nothing() {
+    let (mut two, _) = node();
+    let address = listen(&mut two);
+    for (count, bytes) in [&b""[..], &[22, 3, 1], &[22, 3, 1, 0, 200, 1, 0]].iter().enumerate() {
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(bytes).unwrap();
+        drop(stranger);
+        turn_until(&mut two, |two| two.protocol().released.len() > count);
+        assert_eq!(two.protocol().released.last(), Some(&CloseReason::Tls(TlsFault::Cut)));
+    }
+    assert_nothing_left(&two);
+}
