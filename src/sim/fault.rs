@@ -14,6 +14,7 @@ use crate::rng::Rng;
 
 /// How much goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each run")]
 pub enum Faults {
     /// Nothing: the network is slow and that is all.
     None,

@@ -317,7 +317,7 @@ impl Host {
                 }
                 Note::Paid(pipe, side, hash) => delivered(air, pipe, side, index, hash),
                 Note::Closed(conn, reason) => air.trace.close(air.now, index, conn.index(), reason),
-                Note::Payment(id) => air.timing.heard(&id, air.now),
+                Note::Payment(id) => air.timing.heard(index, &id, air.now),
                 Note::Tip(work, height, hash) => {
                     air.timing.tip(index, height, air.now);
                     air.trace.note(air.now, index, What::Tip, height, first_bytes(&hash));

@@ -25,7 +25,7 @@ pub enum Scenario {
     OneHonest,
     /// Half of the nodes speak version 1 only.
     UpgradeSkew,
-    /// A node without a block joins late, when the others hold two hundred.
+    /// A node without a block joins late, when the others hold a hundred.
     Newcomer,
 }
 
@@ -76,7 +76,7 @@ impl Scenario {
 
     /// How many blocks everybody but a newcomer holds from the start.
     pub(super) fn history(self) -> u64 {
-        if self == Scenario::Newcomer { 200 } else { 0 }
+        if self == Scenario::Newcomer { 100 } else { 0 }
     }
 
     /// What its attackers do.
