@@ -16,7 +16,7 @@
 )]
 #![cfg_attr(
     feature = "sim",
-    doc = "| [`sim`] | the driver's twin with a seed: virtual streams, faults, invariants | to find bugs |"
+    doc = "| [`sim`] | many drivers on virtual kernels, from one seed: faults, invariants | to find bugs |\n| [`buggify`] | rare but legal behaviour, made frequent | to find more of them |"
 )]
 //!
 //! An embedder may enter at any of them: `wire` alone is a codec; [`driver::Driver`] with a [`driver::Protocol`] of its
@@ -34,19 +34,20 @@
 //!
 //! # What it does not do
 //!
-//! It has no async runtime and needs none. It does not encrypt yet: TLS has its place in [`link::secure`]. It has no
-//! opinion on what a block means: that is the chain's.
+//! It has no async runtime and needs none. It encrypts only when it is told to: see the features below. It has no opinion on
+//! what a block means: that is the chain's.
 //!
 //! # Features
 //!
-//! `node` (default) is the program and everything below; `chain` the reference chain and its store; `sim` the
-//! simulator; `json` the file
-//! `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
+//! `node` (default) is the program and everything below; `tls-aws-lc` and `tls-ring` are TLS with node identities, on either
+//! crypto library; `chain` the reference chain and its store; `sim` the simulator; `json` the file `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "sim")]
+pub mod buggify;
 #[cfg(feature = "chain")]
 pub mod chain;
 pub mod close;

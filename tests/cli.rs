@@ -18,7 +18,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         &["run", "--no-such-flag"],
         &["run", "--listen", "nowhere"],
         &["run", "--max-connections", "0"],
-        &["run", "--tls", "any"],
+        &["run", "--tls", "maybe"],
         &["run", "--difficulty", "31"],
         &["run", "--heartbeat", "60s", "--idle-timeout", "30s", "--listen", "127.0.0.1:0"],
         &["run", "--config", unknown_key],

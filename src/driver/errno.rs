@@ -7,11 +7,11 @@ use crate::close::CloseReason;
 // The standard library has no kinds for the first three. POSIX names them, every system numbers them alike but the last.
 const ENOMEM: i32 = 12;
 const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
+pub(crate) const EMFILE: i32 = 24;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const ENOBUFS: i32 = 105;
+pub(crate) const ENOBUFS: i32 = 105;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const ENOBUFS: i32 = 55;
+pub(crate) const ENOBUFS: i32 = 55;
 
 /// True when trying again later, and only later, may help, and the peer has nothing to do with it.
 pub(super) fn is_resource(error: &io::Error) -> bool {

@@ -12,6 +12,8 @@
 //! [`Net`] may be called at any point of an event, also to close the very connection that the event is about: nothing
 //! comes back into the protocol before it returns.
 
+#[cfg(feature = "sim")]
+mod audit;
 mod buffer;
 mod config;
 mod conn;
@@ -25,7 +27,6 @@ mod read;
 mod run;
 mod secure;
 mod stats;
-#[cfg_attr(feature = "sim", allow(dead_code, reason = "the simulator moves onto it next"))]
 mod system;
 mod timer;
 
@@ -41,12 +42,13 @@ use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
 pub use config::{Config, ConfigError};
+#[cfg(feature = "sim")]
+pub(crate) use errno::{EMFILE, ENOBUFS};
 pub use handle::{Handle, HandleError};
 pub use net::{Net, SendOutcome};
 pub use run::Driver;
 pub use stats::{ConnStats, Totals};
 #[cfg(feature = "sim")]
-#[allow(unused_imports, reason = "the simulator moves onto it next")]
 pub(crate) use system::{Kernel, Readiness, SharedKernel, SocketId};
 
 /// What the loop tells a protocol.

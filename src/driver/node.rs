@@ -65,7 +65,7 @@ impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
     }
 }
 
-/// Who carries a node's bytes: the loop's [`Net`], or a simulated one. The calls are those of [`Net`].
+/// Who carries a node's bytes: the loop's [`Net`], or somebody in front of it. The calls are those of [`Net`].
 pub trait Carrier {
     /// See [`Net::dial`].
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration);
@@ -232,8 +232,8 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.admit(now, remote)
     }
 
-    fn released(&mut self, _now: Now, remote: SocketAddr, _reason: CloseReason) {
-        self.node.released(remote);
+    fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.node.released(now, remote, reason);
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {
@@ -248,7 +248,9 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.deadline()
     }
 
-    fn turn_ended(&mut self, _now: Now, _net: &mut Net) {
+    fn turn_ended(&mut self, now: Now, net: &mut Net) {
+        // What admissions have led to: they come without a carrier.
+        self.drain(now, net);
         self.node.turn_ended();
     }
 }

@@ -57,7 +57,6 @@ impl<P: Protocol> Driver<P> {
 
     /// A loop on a virtual system. Whoever plays it calls [`Driver::turn`] when there is news or a deadline has come.
     #[cfg(feature = "sim")]
-    #[allow(dead_code, reason = "the simulator moves onto it next")]
     pub(crate) fn on_kernel(mut config: Config, protocol: P, kernel: &super::SharedKernel) -> io::Result<Self> {
         use std::sync::Arc;
         // Looking for work without sleeping would look at the real clock.

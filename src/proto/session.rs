@@ -85,6 +85,9 @@ pub(super) struct Peer {
     pub(super) send_budgets: SendBudgets,
     /// Transactions that wait for that pace.
     pub(super) waiting: VecDeque<Hash>,
+    /// When it last brought a transaction that was new and valid, and a block.
+    pub(super) transaction_at: Option<Instant>,
+    pub(super) block_at: Option<Instant>,
     /// Blocks it asked for while its queue was full.
     pub(super) deferred: VecDeque<Hash>,
 }

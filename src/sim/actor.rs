@@ -2,12 +2,14 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::io::IoSlice;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{MutexGuard, PoisonError};
 
-use super::net::{Air, Event, PipeId, Side};
+use super::air::Air;
+use super::kernel::{Machine, SharedMachine};
 use crate::chain::{Block, Header, Miner};
-use crate::id::ConnId;
+use crate::driver::{Kernel, SocketId};
 use crate::link::{Inbox, Pool};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -16,6 +18,8 @@ use crate::wire::{FrameRules, Hash, Kind, Message};
 
 /// Connections that an actor keeps.
 const CONNS_MAX: usize = 12;
+/// Bytes that it reads at once.
+const READ: usize = 16 * 1024;
 /// Bytes that it queues to one connection before it waits.
 const QUEUE_MAX: usize = 1 << 20;
 
@@ -79,8 +83,6 @@ impl Role {
 }
 
 struct Conn {
-    pipe: PipeId,
-    side: Side,
     inbox: Inbox,
     out: Vec<u8>,
     connected: bool,
@@ -93,8 +95,12 @@ pub(super) struct Actor {
     pub(super) address: SocketAddr,
     role: Role,
     genesis: Hash,
-    conns: BTreeMap<u32, Conn>,
-    next: u32,
+    machine: SharedMachine,
+    /// Where it accepts; `None` before its first turn.
+    listener: Option<SocketId>,
+    conns: BTreeMap<SocketId, Conn>,
+    /// When it misbehaves next.
+    due: Instant,
     rng: Rng,
     pool: Pool,
     /// Where honest nodes listen.
@@ -111,14 +117,17 @@ impl Actor {
         genesis: Hash,
         targets: Vec<SocketAddr>,
         seed: u64,
+        machine: SharedMachine,
     ) -> Self {
         Actor {
             index,
             address,
             role,
             genesis,
+            machine,
+            listener: None,
             conns: BTreeMap::new(),
-            next: 0,
+            due: Instant::ZERO,
             rng: Rng::from_seed(seed),
             pool: Pool::new(),
             targets,
@@ -127,98 +136,125 @@ impl Actor {
         }
     }
 
-    /// Its turn to do something: dials, and what its role has it say.
-    pub(super) fn act(&mut self, air: &mut Air<'_>) {
+    fn kernel(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its turn: whatever its sockets have for it, and in its own time what its role has it do.
+    pub(super) fn turn(&mut self, air: &mut Air<'_>) {
+        air.machine(self.index).world = air.now;
+        if self.listener.is_none() {
+            let address = self.address;
+            let mut kernel = self.kernel();
+            let listener = kernel.listen(address, 1024).ok();
+            if let Some(socket) = listener {
+                let _ = kernel.register(socket, socket as usize);
+            }
+            drop(kernel);
+            self.listener = listener;
+            self.due = air.now;
+        }
+        let mut events = Vec::new();
+        // Its kernel has no faults, so a wait does not fail.
+        let _ = self.kernel().poll(&mut events);
+        for event in events {
+            let socket = event.token as SocketId;
+            if self.listener == Some(socket) {
+                self.accept();
+            } else {
+                self.serve(socket);
+            }
+        }
+        if self.due <= air.now {
+            self.act();
+            self.due = air.now + self.rng.jitter(self.role.pace(), 30);
+        }
+        air.pump(self.index);
+        if self.kernel().has_news() {
+            air.touch(self.index);
+        }
+        air.turn_at(self.index, self.due);
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = self.listener else { return };
+        loop {
+            let accepted = self.kernel().accept(listener);
+            let Ok((socket, _)) = accepted else { return };
+            self.keep(socket, true);
+        }
+    }
+
+    fn keep(&mut self, socket: SocketId, connected: bool) {
+        let _ = self.kernel().register(socket, socket as usize);
+        let conn = Conn { inbox: Inbox::default(), out: Vec::new(), connected, greeted: false };
+        self.conns.insert(socket, conn);
+    }
+
+    fn drop(&mut self, key: SocketId) {
+        if self.conns.remove(&key).is_some() {
+            self.kernel().close(key);
+        }
+    }
+
+    /// Dials, and what its role has it say.
+    fn act(&mut self) {
         if self.conns.len() < CONNS_MAX
             && let Some(target) = self.rng.index(self.targets.len()).and_then(|at| self.targets.get(at).copied())
         {
-            let conn = self.name();
-            if let Some(pipe) = air.connect(self.index, conn, target) {
-                self.keep(conn, pipe, 0);
+            let dialed = self.kernel().connect(target);
+            if let Ok(socket) = dialed {
+                self.keep(socket, false);
             }
         }
         if self.role == Role::Flooder {
             let old: Vec<u32> = self.conns.keys().take(self.conns.len().saturating_sub(4)).copied().collect();
             for key in old {
-                self.drop(air, key);
+                self.drop(key);
             }
         }
         let keys: Vec<u32> = self.conns.iter().filter(|(_, conn)| conn.greeted).map(|(key, _)| *key).collect();
         for key in keys {
             self.misbehave(key);
-            self.flush(air, key);
-        }
-        let pace = self.rng.jitter(self.role.pace(), 30);
-        air.after(pace, Event::Wake(self.index));
-    }
-
-    fn name(&mut self) -> ConnId {
-        self.next += 1;
-        ConnId::new(self.next, 0)
-    }
-
-    fn keep(&mut self, name: ConnId, pipe: PipeId, side: Side) {
-        let (inbox, out) = (Inbox::default(), Vec::new());
-        self.conns.insert(name.index(), Conn { pipe, side, inbox, out, connected: side == 1, greeted: false });
-    }
-
-    fn drop(&mut self, air: &mut Air<'_>, key: u32) {
-        if let Some(conn) = self.conns.remove(&key) {
-            air.hang_up(conn.pipe, conn.side, false);
+            self.flush(key);
         }
     }
 
-    pub(super) fn on_syn(&mut self, air: &mut Air<'_>, id: PipeId) {
-        let conn = self.name();
-        air.accept(id, conn);
-        self.keep(conn, id, 1);
-    }
-
-    pub(super) fn on_connected(&mut self, air: &mut Air<'_>, conn: ConnId) {
-        let Some(found) = self.conns.get_mut(&conn.index()) else { return };
-        found.connected = true;
-        if self.role != Role::Silent {
-            self.introduce(conn.index(), Kind::Handshake);
-            self.flush(air, conn.index());
+    /// A connection has news.
+    fn serve(&mut self, key: SocketId) {
+        let Some(conn) = self.conns.get_mut(&key) else { return };
+        if !conn.connected {
+            if self.machine.lock().unwrap_or_else(PoisonError::into_inner).peer_addr(key).is_err() {
+                return self.drop(key);
+            }
+            conn.connected = true;
+            if self.role != Role::Silent {
+                self.introduce(key, Kind::Handshake);
+            }
         }
-    }
-
-    pub(super) fn on_reset(&mut self, air: &mut Air<'_>, conn: ConnId) {
-        self.drop(air, conn.index());
-    }
-
-    pub(super) fn on_room(&mut self, air: &mut Air<'_>, conn: ConnId) {
-        self.flush(air, conn.index());
-    }
-
-    pub(super) fn on_arrive(&mut self, air: &mut Air<'_>, id: PipeId, side: Side, conn: ConnId) {
-        let key = conn.index();
-        let Some((buffer, head, ready)) = air.borrow(id, side) else { return };
-        let mut input = &buffer[head..head + ready];
-        let mut ended = false;
-        if let Some(found) = self.conns.get_mut(&key) {
-            let mut inbox = core::mem::take(&mut found.inbox);
+        let mut buffer = vec![0; READ];
+        loop {
+            let outcome = self.kernel().read(key, &mut [IoSliceMut::new(&mut buffer)]);
+            let count = match outcome {
+                Ok(count) if count > 0 => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(_) | Err(_) => return self.drop(key),
+            };
+            let Some(conn) = self.conns.get_mut(&key) else { return };
+            let mut inbox = core::mem::take(&mut conn.inbox);
+            let mut input = &buffer[..count];
             loop {
                 match inbox.next(&mut input, FrameRules::version(2), Instant::ZERO, &mut self.pool) {
                     Ok(Some(frame)) => self.hear(key, frame.kind, &frame.payload),
                     Ok(None) => break,
-                    Err(_) => {
-                        ended = true;
-                        break;
-                    }
+                    Err(_) => return self.drop(key),
                 }
             }
-            if let Some(found) = self.conns.get_mut(&key) {
-                found.inbox = inbox;
+            if let Some(conn) = self.conns.get_mut(&key) {
+                conn.inbox = inbox;
             }
         }
-        air.give_back(id, side, buffer, ready);
-        ended |= air.pipe(id).is_some_and(|pipe| pipe.streams[side as usize].eof);
-        if ended {
-            self.drop(air, key);
-        } else {
-            self.flush(air, key);
-        }
+        self.flush(key);
     }
 
     fn hear(&mut self, key: u32, kind: u8, payload: &[u8]) {
@@ -351,13 +387,17 @@ impl Actor {
         self.say(key, &Message::Peers(addresses));
     }
 
-    fn flush(&mut self, air: &mut Air<'_>, key: u32) {
+    fn flush(&mut self, key: SocketId) {
         let Some(found) = self.conns.get_mut(&key).filter(|found| found.connected) else { return };
         while !found.out.is_empty() {
-            match air.write(found.pipe, found.side, &[IoSlice::new(&found.out)]) {
+            let mut kernel = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+            match kernel.write(key, &[IoSlice::new(&found.out)]) {
                 Ok(count) => drop(found.out.drain(..count)),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(_) => return self.drop(air, key),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    drop(kernel);
+                    return self.drop(key);
+                }
             }
         }
     }

@@ -33,18 +33,22 @@ macro_rules! invariants {
 invariants! {
     S1 = "an event causes a bounded number of outputs";
     S2 = "frames are delivered as they were sent, in order within their priority, none after the close";
-    S3 = "every connection opens once and closes once";
-    S5 = "connections and queues stay within their limits";
+    S3 = "every connection opens once and closes once, and every dial ends once";
+    S4 = "open descriptors are the connections, dials and listeners; none is left after a stop";
+    S5 = "connections and queues stay within their limits, and memory within its budgets";
+    S6 = "the memory in the books is the memory that the connections hold";
     S7 = "at most one connection to one node id";
     S9 = "no honest node is blacklisted by an honest node while no byte is corrupted";
     S11 = "no object goes back to its sender, nor twice to one peer within five minutes";
     S12 = "the chain's work never decreases";
     S16 = "timers are not early, and a tick leaves no deadline in the past";
-    L1 = "every honest node has two connections, and a path to every other honest node, within 60 s";
+    S18 = "what is loaded after a crash is an earlier state, and none from before the last that was durable";
+    L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 60 s";
     L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
     L3 = "a transaction reaches every honest node within 10 s";
-    L5 = "a dead connection is closed in time";
+    L5 = "a connection on which nothing arrives is closed in time";
     L8 = "queues are empty and the loops sleep again";
+    L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
 }
 
 /// An invariant that did not hold.
@@ -100,8 +104,42 @@ impl Check {
         }
     }
 
+    /// Takes over what was checked elsewhere, since the last time.
+    pub(super) fn take(&mut self, node: u32, tally: &mut Tally) {
+        for (count, more) in self.counts.iter_mut().zip(&mut tally.counts) {
+            *count += core::mem::take(more);
+        }
+        if let Some((invariant, found)) = tally.broken.take() {
+            self.counts[invariant as usize] -= 1;
+            self.that(invariant, node, false, || found);
+        }
+    }
+
     pub(super) fn counts(&self) -> Vec<(Invariant, u64)> {
         Invariant::ALL.iter().map(|invariant| (*invariant, self.counts[*invariant as usize])).collect()
+    }
+}
+
+/// Checks of one node between two looks of the world.
+#[derive(Debug)]
+pub(super) struct Tally {
+    counts: [u64; Invariant::ALL.len()],
+    broken: Option<(Invariant, String)>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally { counts: [0; Invariant::ALL.len()], broken: None }
+    }
+}
+
+impl Tally {
+    /// As [`Check::that`].
+    pub(super) fn that(&mut self, invariant: Invariant, holds: bool, found: impl FnOnce() -> String) {
+        self.counts[invariant as usize] += 1;
+        if !holds && self.broken.is_none() {
+            self.broken = Some((invariant, found()));
+        }
     }
 }
 
@@ -118,5 +156,16 @@ mod tests {
         assert_eq!(check.failure.as_ref().unwrap().found, "first");
         assert!(check.failure.as_ref().unwrap().to_string().starts_with("S2 is broken at node 2"));
         assert_eq!(check.counts()[1], (Invariant::S2, 2));
+    }
+
+    #[test]
+    fn what_a_node_checked_by_itself_counts_once() {
+        let (mut check, mut tally) = (Check::new(), Tally::default());
+        tally.that(Invariant::S2, true, || unreachable!());
+        tally.that(Invariant::S2, false, || "found".to_owned());
+        check.take(4, &mut tally);
+        check.take(4, &mut tally);
+        assert_eq!(check.counts()[1], (Invariant::S2, 2));
+        assert_eq!(check.failure.map(|failure| (failure.node, failure.found)), Some((4, "found".to_owned())));
     }
 }

@@ -4,6 +4,8 @@
 
 use core::time::Duration;
 
+use super::disk;
+use super::kernel::Calls;
 use crate::rng::Rng;
 
 /// How much goes wrong.
@@ -24,11 +26,10 @@ pub(super) struct Rates {
     pub(super) latency_mean: Duration,
     /// Bytes per second of one direction.
     pub(super) bandwidth: u64,
-    /// Bytes that a direction holds, send and receive buffer together.
+    /// Size of a socket's send buffer, and of its receive buffer.
     pub(super) buffer: usize,
-    pub(super) short_read: u64,
-    pub(super) short_write: u64,
-    pub(super) connect_error: u64,
+    /// What goes wrong between a process and its kernel.
+    pub(super) calls: Calls,
     /// Per 2^30 bytes.
     pub(super) corruption: u64,
     /// Each second, per million and pipe: a clog, a black hole, a reset, an end in the middle of a frame.
@@ -45,6 +46,13 @@ pub(super) struct Rates {
     pub(super) kill: u64,
     pub(super) freeze: u64,
     pub(super) wall_jump: u64,
+    /// The monotonic clock stands still for a while; and how many parts in a million clocks drift at most.
+    pub(super) stall: u64,
+    pub(super) drift: u64,
+    /// The disks fail.
+    pub(super) disk: disk::Rates,
+    /// The process, or the machine, ends while the peers are saved.
+    pub(super) save_kill: u64,
 }
 
 impl Rates {
@@ -67,9 +75,8 @@ impl Rates {
             let (off, drawn) = (rng.chance(1, 3), rng.below(most + 1));
             if off || !allowed { 0 } else { drawn }
         };
-        rates.short_read = up_to(900, true);
-        rates.short_write = up_to(500, true);
-        rates.connect_error = up_to(250, true);
+        let (short_read, short_write) = (up_to(900, true), up_to(500, true));
+        let connect_error = up_to(250, true);
         rates.reset = up_to(800, true);
         rates.clog = up_to(20_000, true);
         rates.kill = up_to(300, true);
@@ -81,6 +88,18 @@ impl Rates {
         rates.swizzle = up_to(1600, full);
         rates.freeze = up_to(160, full);
         rates.wall_jump = up_to(160, full);
+        rates.stall = up_to(160, full);
+        rates.drift = up_to(200, full);
+        // A chain is opened with dozens of calls and read with many more, so that what spoils one is rarer than the rest.
+        rates.disk = disk::Rates {
+            write_error: up_to(50, full),
+            no_space: up_to(50, full),
+            read_error: up_to(10, full),
+            bit_flip: up_to(2, full),
+            stale: up_to(50, full),
+        };
+        rates.save_kill = up_to(200, true);
+        rates.calls = Calls { short_read, short_write, connect_error, ..Calls::draw(rng, full) };
         rates
     }
 
@@ -97,9 +116,7 @@ impl Rates {
             latency_mean: Duration::from_millis(20),
             bandwidth: 10 << 20,
             buffer: 256 * 1024,
-            short_read: 0,
-            short_write: 0,
-            connect_error: 0,
+            calls: Calls::QUIET,
             corruption: 0,
             clog: 0,
             black_hole: 0,
@@ -111,6 +128,10 @@ impl Rates {
             kill: 0,
             freeze: 0,
             wall_jump: 0,
+            stall: 0,
+            drift: 0,
+            disk: disk::Rates::default(),
+            save_kill: 0,
         }
     }
 

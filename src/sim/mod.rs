@@ -1,33 +1,47 @@
-//! Many nodes in one process, on virtual streams and clocks, all of it decided by one seed.
+//! Many nodes in one process, on virtual kernels and clocks, all of it decided by one seed.
 //!
-//! The driver's twin: the same [`Node`](crate::proto::Node) behind the same adapter
-//! ([`NodeProtocol`](crate::driver::node::NodeProtocol)), the same [`link`](crate::link) pipes, but sockets, kernel buffers,
-//! the network and both clocks are played here. A run that breaks an [`Invariant`] is played again by its seed.
+//! The very [`Driver`](crate::driver::Driver) runs here, with the same [`Node`](crate::proto::Node) behind the same
+//! adapter ([`NodeProtocol`](crate::driver::node::NodeProtocol)); sockets, kernels, the network between them and all clocks
+//! are played. A run that breaks an [`Invariant`] is played again by its seed.
 //!
 //! | file | what it plays |
 //! |---|---|
-//! | `net` | streams, latency, buffers, the order of events |
-//! | `port` | one host's connections: the loop's `Net` |
+//! | `kernel` | one machine's sockets, and what goes wrong in system calls |
+//! | `net`, `pipe` | what lies between machines |
+//! | `clock` | one machine's clocks |
+//! | `air` | the order of events, and what all hosts share |
 //! | `host` | one honest node and its loop |
+//! | `watched`, `books`, `owed` | the node's embedder, who writes down what it does |
 //! | `actor` | those who do not keep the rules |
+//! | `disk` | a machine's disk, and what is left of it after a crash |
+//! | `data` | what a host keeps on its disk, and the proof that it comes back |
 //! | `fault` | what goes wrong, and how often |
 //! | `scenario` | situations with a name |
 //! | `check` | what must hold |
 //! | `trace` | what happened, and the hash that proves it |
-//! | `run` | one run, from a seed to a report |
+//! | `run`, `chaos` | one run, from a seed to a report; what goes wrong in it |
 //! | `whole` | what must hold once the faults have stopped |
 // Indices here are the simulator's own, never a remote's; one that is wrong must stop the run.
 #![allow(clippy::indexing_slicing)]
 
 mod actor;
+mod air;
+mod books;
+mod chaos;
 mod check;
+mod clock;
+mod data;
+mod disk;
 mod fault;
 mod host;
+mod kernel;
 mod net;
-mod port;
+mod owed;
+mod pipe;
 mod run;
 mod scenario;
 mod trace;
+mod watched;
 mod whole;
 
 pub use check::{Failure, Invariant};

@@ -1,276 +1,32 @@
-//! The virtual network: byte streams with latency, bandwidth and kernel-like buffers, and the queue of what happens when.
+//! The virtual network: what lies between machines, with latency, bandwidth and what goes wrong on the way.
 //!
-//! A pipe is one connection, with a direction for each end. What is written waits in one buffer of limited size, the send
-//! and receive buffers of a kernel together: its front has arrived, the rest is under way in packets. The order of events
-//! is total: by time, then by the order in which they were scheduled.
+//! After each turn of a process the network takes what its kernel sends and lets it arrive later. It sends no more than
+//! the receiver has room for, so that a reader that stops reading stops its writer, two buffers later.
 
-use core::cmp::Reverse;
 use core::time::Duration;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{MutexGuard, PoisonError};
 
-use slab::Slab;
+use super::air::{Air, Event, Partition};
+use super::kernel::{Fate, Knock, Machine, Signal};
+use super::pipe::{End, Pipe, PipeId, Side, Way};
+use super::trace::What;
+use crate::driver::SocketId;
+use crate::time::Instant;
 
-use super::check::Check;
-use super::fault::Rates;
-use super::trace::Trace;
-use crate::id::ConnId;
-use crate::rng::Rng;
-use crate::time::{Instant, Now, UnixTime};
-use crate::wire::Hash;
+/// How long a kernel waits before it dials again when nothing answered; it doubles.
+const SYN_AGAIN: Duration = Duration::from_secs(1);
+/// How often it does.
+const SYN_TRIES: u8 = 5;
 
-/// Buffers with more room than this are given back when they are empty.
-const KEEP: usize = 4096;
-/// Where the wall clocks start, in Unix milliseconds.
-const EPOCH: i64 = 1_800_000_000_000;
-
-/// A pipe by slot and by number: an event for one that is gone finds nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PipeId {
-    pub(super) index: u32,
-    pub(super) serial: u32,
-}
-
-/// Which end of a pipe: 0 dialed, 1 accepted.
-pub(super) type Side = u8;
-
-/// What happens at some time.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Event {
-    /// A host's own deadline.
-    Wake(u32),
-    /// A dial reaches the host at end 1.
-    Syn(PipeId),
-    /// The word that the connection stands reaches end 0.
-    Connected(PipeId),
-    /// The word that nobody listens reaches end 0.
-    Refused(PipeId),
-    /// A packet, or the end of the stream, reaches this end.
-    Arrive(PipeId, Side),
-    /// This end may write again.
-    Room(PipeId, Side),
-    /// A reset reaches this end.
-    Reset(PipeId, Side),
-    /// A clog of the direction towards this end is over.
-    Unclog(PipeId, Side),
-    /// A host starts, or starts again.
-    Start(u32),
-    /// A second has passed: faults are drawn.
-    Second,
-    /// Somebody mines.
-    Mine,
-    /// Somebody pays.
-    Pay,
-    /// A milestone of the run, by its number.
-    Milestone(u8),
-}
-
-/// One end of a pipe.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct End {
-    pub(super) host: u32,
-    /// The end's name at its host; `None` before it is accepted.
-    pub(super) conn: Option<ConnId>,
-    /// The host has not closed it.
-    pub(super) open: bool,
-    /// A reset is on its way here.
-    reset: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Packet {
-    arrives: Instant,
-    len: usize,
-    fin: bool,
-}
-
-/// One direction of a pipe: towards the end of the same number.
-#[derive(Debug)]
-pub(super) struct Stream {
-    buffer: Vec<u8>,
-    head: usize,
-    /// Bytes from `head` that have arrived.
-    ready: usize,
-    flight: VecDeque<Packet>,
-    last: Instant,
-    clogged: Instant,
-    /// Packets wait for a clog or a partition to end.
-    parked: bool,
-    /// The writer met a full buffer.
-    blocked: bool,
-    /// The writer has ended the stream.
-    ended: bool,
-    /// The end has arrived.
-    pub(super) eof: bool,
-    /// Bytes were changed or cut off on the way: what arrives is not what was sent.
-    pub(super) spoiled: bool,
-    /// Frames that were queued and not yet delivered, by priority; kept for writers that are nodes.
-    pub(super) owed: [VecDeque<u64>; 4],
-    /// Frames that were taken from the line of this rank though another line owed an equal one: a transaction that was
-    /// passed on and then handed out with the pool. Which of the two came is only known by what comes next.
-    pub(super) twins: Vec<(u64, usize)>,
-    /// The writer's queue dropped frames, so some that are owed never come.
-    pub(super) lossy: bool,
-}
-
-impl Stream {
-    fn new(now: Instant) -> Self {
-        Stream {
-            buffer: Vec::new(),
-            head: 0,
-            ready: 0,
-            flight: VecDeque::new(),
-            last: now,
-            clogged: Instant::ZERO,
-            parked: false,
-            blocked: false,
-            ended: false,
-            eof: false,
-            spoiled: false,
-            owed: Default::default(),
-            twins: Vec::new(),
-            lossy: false,
-        }
-    }
-
-    /// Everything that has arrived was read.
-    pub(super) fn is_drained(&self) -> bool {
-        self.ready == 0
-    }
-
-    pub(super) fn held(&self) -> usize {
-        self.buffer.len() - self.head
-    }
-}
-
-/// A connection.
-#[derive(Debug)]
-pub(super) struct Pipe {
-    serial: u32,
-    pub(super) ends: [End; 2],
-    pub(super) streams: [Stream; 2],
-}
-
-/// The network and everything that all hosts share.
-pub(super) struct Air<'w> {
-    pub(super) now: Instant,
-    queue: BinaryHeap<Reverse<(Instant, u64, Slot)>>,
-    seq: u64,
-    pub(super) rng: Rng,
-    pub(super) pipes: Slab<Pipe>,
-    serial: u32,
-    /// Who listens where.
-    pub(super) listeners: BTreeMap<SocketAddr, u32>,
-    /// Which side of a partition each host is on.
-    pub(super) sides: Vec<u8>,
-    /// A partition is in force; only from side 0 to side 1 when one-way.
-    pub(super) parted: Option<Partition>,
-    pub(super) rates: Rates,
-    pub(super) check: Check,
-    pub(super) trace: Trace<'w>,
-    /// What was injected, by name.
-    pub(super) injected: BTreeMap<&'static str, u64>,
-    /// Bytes were corrupted: whoever sent them may be blamed without fault.
-    pub(super) corrupted: bool,
-    pub(super) wakes: u64,
-    pub(super) bytes: u64,
-    /// The address of each host.
-    pub(super) ips: Vec<IpAddr>,
-    /// How many of the hosts, from the first on, are honest.
-    pub(super) honest: u32,
-    /// When each block was mined.
-    pub(super) born: BTreeMap<Hash, Instant>,
-    /// How long each block took to each node that got it.
-    pub(super) spread: Vec<Duration>,
-    /// The most work of any honest node's chain.
-    pub(super) heaviest: u128,
-}
-
-/// How a partition cuts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Partition {
-    Both,
-    OneWay,
-}
-
-/// An event that has an order of its own for the heap: none, for the sequence numbers differ.
-#[derive(Clone, Copy, Debug)]
-struct Slot(Event);
-
-impl PartialEq for Slot {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Slot {}
-
-impl PartialOrd for Slot {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Slot {
-    fn cmp(&self, _: &Self) -> core::cmp::Ordering {
-        core::cmp::Ordering::Equal
-    }
-}
-
-impl<'w> Air<'w> {
-    pub(super) fn new(rng: Rng, rates: Rates, trace: Trace<'w>) -> Self {
-        Air {
-            now: Instant::ZERO,
-            queue: BinaryHeap::new(),
-            seq: 0,
-            rng,
-            pipes: Slab::new(),
-            serial: 0,
-            listeners: BTreeMap::new(),
-            sides: Vec::new(),
-            parted: None,
-            rates,
-            check: Check::new(),
-            trace,
-            injected: BTreeMap::new(),
-            corrupted: false,
-            wakes: 0,
-            bytes: 0,
-            ips: Vec::new(),
-            honest: 0,
-            born: BTreeMap::new(),
-            spread: Vec::new(),
-            heaviest: 0,
-        }
-    }
-
-    /// Both clocks of a host whose wall clock is off by so many milliseconds.
-    pub(super) fn clocks(&self, offset: i64) -> Now {
-        let elapsed = i64::try_from(self.now.as_nanos() / 1_000_000).unwrap_or(i64::MAX);
-        Now { at: self.now, unix: UnixTime::from_millis(EPOCH.saturating_add(elapsed).saturating_add(offset)) }
-    }
-
-    pub(super) fn at(&mut self, at: Instant, event: Event) {
-        self.seq += 1;
-        self.queue.push(Reverse((at.max(self.now), self.seq, Slot(event))));
-    }
-
-    pub(super) fn after(&mut self, wait: Duration, event: Event) {
-        self.at(self.now + wait, event);
-    }
-
-    /// The next event; the clock moves to it.
-    pub(super) fn next(&mut self) -> Option<Event> {
-        let Reverse((at, _, Slot(event))) = self.queue.pop()?;
-        self.now = at;
-        self.check.at = at;
-        self.check.event += 1;
-        Some(event)
-    }
-
-    pub(super) fn count(&mut self, what: &'static str) {
-        *self.injected.entry(what).or_default() += 1;
+impl Air<'_> {
+    /// A machine's kernel, with its clock set.
+    pub(super) fn machine(&self, host: u32) -> MutexGuard<'_, Machine> {
+        let mut machine = self.machines[host as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        machine.world = self.now;
+        machine
     }
 
     /// The time of one packet on its way.
@@ -299,142 +55,186 @@ impl<'w> Air<'w> {
         }
     }
 
-    /// A host dials. `None` when the system says no at once.
-    pub(super) fn connect(&mut self, host: u32, conn: ConnId, remote: SocketAddr) -> Option<PipeId> {
-        let to = self.listeners.get(&remote).copied();
-        let rate = self.rates.connect_error;
-        if self.rng.chance(rate, 1000) {
-            self.count("connect error");
-            return None;
+    /// Takes from a machine what its kernel sends.
+    pub(super) fn pump(&mut self, host: u32) {
+        let mut signals = core::mem::take(&mut self.signals);
+        self.machine(host).take_signals(&mut signals);
+        for signal in signals.drain(..) {
+            match signal {
+                Signal::NoDial { remote } => {
+                    let to = self.listeners.get(&remote).copied().unwrap_or(u32::MAX);
+                    self.trace.note(self.now, host, What::Dial, u64::from(to), 1);
+                }
+                Signal::Dial { socket, serial, remote, fate } => self.dial(host, socket, serial, remote, fate),
+                Signal::Output(socket) => {
+                    let named = self.machine(host).heard_output(socket);
+                    if let Some((pipe, side)) = named {
+                        self.send(pipe, side);
+                    }
+                }
+                Signal::Room(socket) => {
+                    let named = self.machine(host).heard_room(socket);
+                    if let Some((pipe, side)) = named
+                        && let Some(found) = self.pipe_mut(pipe)
+                        && core::mem::take(&mut found.ways[side as usize].starved)
+                    {
+                        let wait = self.rates.latency_min;
+                        self.after(wait, Event::Window(pipe, 1 - side));
+                    }
+                }
+                Signal::Gone { pipe, side, rest, ended, abort } => self.gone(pipe, side, rest, ended, abort),
+            }
         }
-        let to = to.unwrap_or(u32::MAX);
+        self.signals = signals;
+    }
+
+    fn dial(&mut self, host: u32, socket: SocketId, serial: u64, remote: SocketAddr, fate: Fate) {
+        let to = self.listeners.get(&remote).copied().unwrap_or(u32::MAX);
+        self.trace.note(self.now, host, What::Dial, u64::from(to), 0);
         self.serial = self.serial.wrapping_add(1);
-        let serial = self.serial;
-        let end = |host, conn| End { host, conn, open: true, reset: false };
-        let ends = [end(host, Some(conn)), end(to, None)];
-        let index = self.pipes.insert(Pipe { serial, ends, streams: [Stream::new(self.now), Stream::new(self.now)] });
-        let id = PipeId { index: u32::try_from(index).unwrap_or(u32::MAX), serial };
+        let end = |host, socket| End { host, socket, open: true, reset: false };
+        let ends = [end(host, Some(socket)), end(to, None)];
+        let ways = [Way::new(self.now), Way::new(self.now)];
+        let index = self.pipes.insert(Pipe { serial: self.serial, ends, ways });
+        let id = PipeId { index: u32::try_from(index).unwrap_or(u32::MAX), serial: self.serial };
+        if !self.machine(host).name(socket, serial, id) {
+            self.pipes.remove(index);
+            return;
+        }
         let wait = self.latency();
-        // An address where nobody listens is a machine that is not there: its answer is silence, or a refusal.
-        if to == u32::MAX {
-            if remote.port().is_multiple_of(2) {
+        match fate {
+            Fate::Lost => {}
+            Fate::Refused => self.after(wait * 2, Event::Refused(id)),
+            // An address where nobody listens is a machine that is not there: its answer is silence, or a refusal.
+            Fate::Network if to == u32::MAX && remote.port().is_multiple_of(2) => {
                 self.after(wait * 2, Event::Refused(id));
             }
-        } else if !self.is_cut(host, to) && !self.is_cut(to, host) {
-            self.after(wait, Event::Syn(id));
+            Fate::Network if to == u32::MAX => {}
+            Fate::Network => self.after(wait, Event::Syn(id, 0)),
         }
-        Some(id)
     }
 
-    /// What the accepting end sees of the dialing one.
-    pub(super) fn caller(&self, id: PipeId) -> Option<SocketAddr> {
-        let pipe = self.pipe(id)?;
-        let ip = *self.ips.get(pipe.ends[0].host as usize)?;
-        Some(SocketAddr::new(ip, 32_768 + (pipe.serial % 28_000) as u16))
+    /// A dial reaches a machine.
+    pub(super) fn on_syn(&mut self, id: PipeId, tries: u8) {
+        let Some(pipe) = self.pipe(id) else { return };
+        let (from, to) = (pipe.ends[0].host, pipe.ends[1].host);
+        let knock = if self.is_cut(from, to) || self.is_cut(to, from) {
+            Knock::Ignored
+        } else {
+            let ip = self.machine(from).ip;
+            let remote = SocketAddr::new(ip, 32_768 + (id.serial % 28_000) as u16);
+            self.machine(to).knock(remote, id)
+        };
+        match knock {
+            Knock::Accepted(socket) => {
+                let at = self.now + self.latency();
+                if let Some(pipe) = self.pipe_mut(id) {
+                    pipe.ends[1].socket = Some(socket);
+                    pipe.ways[0].last = at;
+                }
+                self.at(at, Event::Connected(id));
+                self.touch(to);
+            }
+            Knock::Refused => {
+                let wait = self.latency();
+                self.after(wait, Event::Refused(id));
+            }
+            Knock::Ignored if tries < SYN_TRIES => self.after(SYN_AGAIN * (1 << tries), Event::Syn(id, tries + 1)),
+            Knock::Ignored => {}
+        }
     }
 
-    /// End 1 accepts: from now on it is `conn`, and end 0 hears of it.
-    pub(super) fn accept(&mut self, id: PipeId, conn: ConnId) {
-        let at = self.now + self.latency();
-        let Some(pipe) = self.pipe_mut(id) else { return };
-        pipe.ends[1].conn = Some(conn);
-        pipe.streams[0].last = at;
-        self.at(at, Event::Connected(id));
+    /// The word that a dial has succeeded, or not, reaches the end that dialed.
+    pub(super) fn on_answer(&mut self, id: PipeId, refused: bool) {
+        let Some(End { host, socket: Some(socket), open: true, .. }) = self.pipe(id).map(|pipe| pipe.ends[0]) else {
+            return;
+        };
+        if refused {
+            self.machine(host).fail(socket, io::ErrorKind::ConnectionRefused);
+        } else {
+            self.machine(host).connected(socket);
+        }
+        self.touch(host);
     }
 
-    /// Writes from this end; what a nonblocking socket answers.
-    pub(super) fn write(&mut self, id: PipeId, side: Side, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let capacity = self.rates.buffer;
-        let short = self.rng.chance(self.rates.short_write, 1000);
-        let corrupt_rate = self.rates.corruption;
-        let other = 1 - side as usize;
-        let Some(pipe) = self.pipe_mut(id) else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        if pipe.ends[side as usize].reset {
-            return Err(io::ErrorKind::ConnectionReset.into());
+    /// Sends from this end what the receiver has room for.
+    pub(super) fn send(&mut self, id: PipeId, side: Side) {
+        let to = 1 - side as usize;
+        let Some(pipe) = self.pipe(id) else { return };
+        let (here, there) = (pipe.ends[side as usize], pipe.ends[to]);
+        let (flying, done) = (pipe.ways[to].flying, pipe.ways[to].ended);
+        let Some(socket) = here.socket else { return };
+        let room = match there.socket {
+            Some(far) => {
+                let far_unread = self.machine(there.host).unread(far);
+                self.rates.buffer.saturating_sub(far_unread + flying)
+            }
+            // Nobody is there: the bytes go, and a reset comes back.
+            None => usize::MAX,
+        };
+        let (bytes, fin, more) = self.machine(here.host).send(socket, room);
+        if self.machine(here.host).has_news() {
+            self.touch(here.host);
         }
-        let stream = &mut pipe.streams[other];
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        let room = capacity.saturating_sub(stream.held());
-        if room == 0 {
-            stream.blocked = true;
-            return Err(io::ErrorKind::WouldBlock.into());
+        if let Some(pipe) = self.pipe_mut(id) {
+            pipe.ways[to].starved = more;
         }
-        let mut count = total.min(room);
-        if short && count > 1 {
-            count = 1 + self.rng.below(count as u64 - 1) as usize;
-            self.count("short write");
+        // Somebody on the way has ended this direction: the rest is lost.
+        if !done && (!bytes.is_empty() || fin) {
+            self.launch(id, to as Side, bytes, fin);
         }
-        let flip = corrupt_rate > 0 && self.rng.chance(corrupt_rate.saturating_mul(count as u64), 1 << 30);
-        let arrives = self.now + self.latency() + self.rates.transfer(count);
-        let position = self.rng.below(count as u64) as usize;
-        let now = self.now;
-        let Some(pipe) = self.pipe_mut(id) else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let stream = &mut pipe.streams[other];
-        let start = stream.buffer.len();
-        let mut left = count;
-        for slice in slices {
-            let take = slice.len().min(left);
-            stream.buffer.extend_from_slice(&slice[..take]);
-            left -= take;
-        }
-        if flip {
-            stream.buffer[start + position] ^= 0x40;
-            stream.spoiled = true;
-        }
-        let arrives = arrives.max(stream.last);
-        stream.last = arrives;
-        stream.flight.push_back(Packet { arrives, len: count, fin: false });
-        let parked = stream.parked;
-        let full = count == room;
-        stream.blocked |= full;
-        self.bytes += count as u64;
-        if flip {
+    }
+
+    /// Puts a packet on its way to this end.
+    fn launch(&mut self, id: PipeId, to: Side, mut bytes: Vec<u8>, fin: bool) {
+        let rate = self.rates.corruption.saturating_mul(bytes.len() as u64);
+        let flip = rate > 0 && self.rng.chance(rate, 1 << 30);
+        if flip && let Some(at) = self.rng.index(bytes.len()) {
+            bytes[at] ^= 0x40;
             self.corrupted = true;
             self.count("corrupted byte");
         }
-        if !parked {
-            self.at(arrives, Event::Arrive(id, other as Side));
-        }
-        if count < total && !full {
-            self.at(now + Duration::from_millis(1), Event::Room(id, side));
-        }
-        Ok(count)
-    }
-
-    /// Ends the stream from this end, behind what was written.
-    pub(super) fn shutdown(&mut self, id: PipeId, side: Side) {
-        let wait = self.latency();
-        let at = self.now + wait;
-        let other = 1 - side as usize;
+        let (latency, transfer) = (self.latency(), self.rates.transfer(bytes.len()));
+        let now = self.now;
+        self.bytes += bytes.len() as u64;
         let Some(pipe) = self.pipe_mut(id) else { return };
-        let stream = &mut pipe.streams[other];
-        if stream.ended {
-            return;
-        }
-        stream.ended = true;
-        let arrives = at.max(stream.last);
-        stream.last = arrives;
-        stream.flight.push_back(Packet { arrives, len: 0, fin: true });
-        let parked = stream.parked;
-        if !parked {
-            self.at(arrives, Event::Arrive(id, other as Side));
+        let way = &mut pipe.ways[to as usize];
+        way.spoiled |= flip;
+        way.free = way.free.max(now) + transfer;
+        let arrives = (way.free + latency).max(way.last);
+        way.push(arrives, bytes, fin);
+        if !way.parked {
+            self.at(arrives, Event::Arrive(id, to));
         }
     }
 
-    /// The host has closed this end. Bytes that it never read turn into a reset, as in a kernel.
-    pub(super) fn hang_up(&mut self, id: PipeId, side: Side, silently: bool) {
+    /// A kernel has closed this end. Bytes that were never read turn into a reset.
+    fn gone(&mut self, id: PipeId, side: Side, rest: Vec<u8>, ended: bool, abort: bool) {
         let Some(pipe) = self.pipe_mut(id) else { return };
-        pipe.ends[side as usize].open = false;
-        let unread = pipe.streams[side as usize].held() > 0;
-        let (ended, accepted) = (pipe.streams[1 - side as usize].ended, pipe.ends[1].conn.is_some());
-        if !pipe.ends[1 - side as usize].open || !accepted {
-            // A dial that was given up before it was answered leaves nobody at the other end.
+        let other = 1 - side;
+        (pipe.ends[side as usize].open, pipe.ends[side as usize].socket) = (false, None);
+        let there = pipe.ends[other as usize];
+        let done = pipe.ways[other as usize].ended;
+        if !there.open || there.socket.is_none() {
+            // The last one, or a dial that was given up before it was answered.
             self.pipes.remove(id.index as usize);
-        } else if silently {
-        } else if unread {
-            self.reset(id, 1 - side);
-        } else if !ended {
-            self.shutdown(id, side);
+        } else if abort {
+            self.reset(id, other);
+        } else if !done && (!ended || !rest.is_empty()) {
+            // The kernel goes on sending what the process had written, and ends the stream behind it.
+            self.launch(id, other, rest, true);
+        }
+    }
+
+    /// A machine has lost its power: whoever sends to it gets no answer.
+    pub(super) fn cut_power(&mut self, host: u32) {
+        let ends = self.machine(host).cut_power();
+        for (id, side) in ends {
+            let Some(pipe) = self.pipe_mut(id) else { continue };
+            (pipe.ends[side as usize].open, pipe.ends[side as usize].socket) = (false, None);
+            if !pipe.ends[1 - side as usize].open {
+                self.pipes.remove(id.index as usize);
+            }
         }
     }
 
@@ -449,108 +249,89 @@ impl<'w> Air<'w> {
         }
     }
 
-    /// A packet is due at this end: moves what has arrived to where it can be read. True when there is something to see.
-    pub(super) fn land(&mut self, id: PipeId, side: Side) -> bool {
+    pub(super) fn on_reset(&mut self, id: PipeId, side: Side) {
+        let Some(End { host, socket: Some(socket), open: true, .. }) =
+            self.pipe(id).map(|pipe| pipe.ends[side as usize])
+        else {
+            return;
+        };
+        self.machine(host).fail(socket, io::ErrorKind::ConnectionReset);
+        self.touch(host);
+    }
+
+    /// Packets are due at this end: their bytes can be read from now on.
+    pub(super) fn land(&mut self, id: PipeId, side: Side) {
         let now = self.now;
-        let Some(pipe) = self.pipe(id) else { return false };
-        let cut = self.is_cut(pipe.ends[1 - side as usize].host, pipe.ends[side as usize].host);
-        let Some(pipe) = self.pipe_mut(id) else { return false };
-        let stream = &mut pipe.streams[side as usize];
-        if cut || stream.clogged > now {
-            stream.parked = true;
-            return false;
+        let Some(pipe) = self.pipe(id) else { return };
+        let End { host, socket, .. } = pipe.ends[side as usize];
+        let cut = self.is_cut(pipe.ends[1 - side as usize].host, host);
+        let Some(pipe) = self.pipe_mut(id) else { return };
+        let way = &mut pipe.ways[side as usize];
+        if cut || way.clogged > now {
+            way.parked = true;
+            return;
         }
-        let was_parked = core::mem::take(&mut stream.parked);
-        let mut news = false;
-        while let Some(packet) = stream.flight.front().filter(|packet| packet.arrives <= now) {
-            stream.ready += packet.len;
-            stream.eof |= packet.fin;
-            stream.flight.pop_front();
-            news = true;
+        let was_parked = core::mem::take(&mut way.parked);
+        let mut landed = Vec::new();
+        while way.flight.front().is_some_and(|packet| packet.arrives <= now) {
+            let Some(packet) = way.flight.pop_front() else { break };
+            way.flying -= packet.bytes.len();
+            landed.push(packet);
         }
-        let open = pipe.ends[side as usize].open;
         if was_parked {
             // What was written meanwhile was not announced.
-            let later: Vec<Instant> = stream.flight.iter().map(|packet| packet.arrives).collect();
+            let later: Vec<Instant> = way.flight.iter().map(|packet| packet.arrives).collect();
             for at in later {
                 self.at(at, Event::Arrive(id, side));
             }
         }
-        if !open && news {
-            // Nobody is there any more.
-            self.reset(id, 1 - side);
+        if landed.is_empty() {
+            return;
         }
-        open && (news || pipe_has_news(self.pipe(id), side))
-    }
-
-    /// Takes the arrived bytes out, to be lent; they come back by [`Air::give_back`].
-    pub(super) fn borrow(&mut self, id: PipeId, side: Side) -> Option<(Vec<u8>, usize, usize)> {
-        let stream = &mut self.pipe_mut(id)?.streams[side as usize];
-        Some((core::mem::take(&mut stream.buffer), stream.head, stream.ready))
-    }
-
-    /// Puts the buffer back; `taken` bytes of it were read.
-    pub(super) fn give_back(&mut self, id: PipeId, side: Side, buffer: Vec<u8>, taken: usize) {
-        let wait = self.rates.latency_min;
-        let Some(pipe) = self.pipe_mut(id) else { return };
-        let stream = &mut pipe.streams[side as usize];
-        stream.buffer = buffer;
-        stream.head += taken;
-        stream.ready -= taken;
-        if stream.head == stream.buffer.len() {
-            stream.buffer.clear();
-            stream.head = 0;
-            if stream.buffer.capacity() > KEEP {
-                stream.buffer = Vec::new();
+        let Some(socket) = socket else {
+            // Nobody is there any more; without power, nobody says so.
+            if !self.machine(host).off {
+                self.reset(id, 1 - side);
             }
-        } else if stream.head > stream.buffer.len() / 2 && stream.head > KEEP {
-            stream.buffer.drain(..stream.head);
-            stream.head = 0;
+            return;
+        };
+        let mut machine = self.machine(host);
+        for packet in landed {
+            machine.deliver(socket, packet.bytes, packet.fin);
         }
-        if stream.blocked && taken > 0 {
-            stream.blocked = false;
-            self.after(wait, Event::Room(id, 1 - side));
-        }
+        drop(machine);
+        self.touch(host);
     }
 
     /// Lets nothing through towards this end until then.
     pub(super) fn clog(&mut self, id: PipeId, side: Side, until: Instant) {
         let Some(pipe) = self.pipe_mut(id) else { return };
-        let stream = &mut pipe.streams[side as usize];
-        stream.clogged = stream.clogged.max(until);
+        let way = &mut pipe.ways[side as usize];
+        way.clogged = way.clogged.max(until);
         if until != Instant::NEVER {
-            self.at(until, Event::Unclog(id, side));
+            self.at(until, Event::Arrive(id, side));
         }
     }
 
     /// Cuts the stream towards this end short, in the middle of whatever is under way, and ends it.
     pub(super) fn cut_short(&mut self, id: PipeId, side: Side) {
         let Some(pipe) = self.pipe_mut(id) else { return };
-        let stream = &mut pipe.streams[side as usize];
-        if stream.ended {
+        let way = &mut pipe.ways[side as usize];
+        if way.ended {
             return;
         }
-        let keep = stream.head + stream.ready;
-        let flying = stream.buffer.len() - keep;
-        stream.spoiled = true;
-        stream.buffer.truncate(keep + flying / 2);
-        stream.flight.clear();
-        if flying / 2 > 0 {
-            stream.flight.push_back(Packet { arrives: stream.last, len: flying / 2, fin: false });
-        }
-        let at = stream.last;
-        self.shutdown(id, 1 - side);
+        way.halve();
+        let at = way.last;
+        way.push(at, Vec::new(), true);
         self.at(at, Event::Arrive(id, side));
     }
 
     /// Everything that waited for a partition is on its way again.
     pub(super) fn unpark(&mut self) {
         let parked: Vec<(PipeId, Side)> = self
-            .pipes
-            .iter()
-            .flat_map(|(index, pipe)| {
-                let id = PipeId { index: u32::try_from(index).unwrap_or(u32::MAX), serial: pipe.serial };
-                [0u8, 1].into_iter().filter(|side| pipe.streams[*side as usize].parked).map(move |side| (id, side))
+            .all_pipes()
+            .flat_map(|(id, pipe)| {
+                [0u8, 1].into_iter().filter(|side| pipe.ways[*side as usize].parked).map(move |side| (id, side))
             })
             .collect();
         for (id, side) in parked {
@@ -558,26 +339,34 @@ impl<'w> Air<'w> {
         }
     }
 
-    /// A pipe at random, for a fault; `None` when there is none.
+    /// A connection at random, for a fault; `None` when there is none.
     pub(super) fn any_pipe(&mut self) -> Option<PipeId> {
         let slots = self.pipes.capacity();
         for _ in 0..8 {
             let index = self.rng.index(slots)?;
-            if let Some(pipe) = self.pipes.get(index).filter(|pipe| pipe.ends[1].conn.is_some()) {
+            if let Some(pipe) = self.pipes.get(index).filter(|pipe| pipe.ends[1].socket.is_some()) {
                 return Some(PipeId { index: u32::try_from(index).unwrap_or(u32::MAX), serial: pipe.serial });
             }
         }
         None
     }
 
-    /// All pipes.
+    /// All connections and dials.
     pub(super) fn all_pipes(&self) -> impl Iterator<Item = (PipeId, &Pipe)> {
         self.pipes.iter().map(|(index, pipe)| {
             (PipeId { index: u32::try_from(index).unwrap_or(u32::MAX), serial: pipe.serial }, pipe)
         })
     }
-}
 
-fn pipe_has_news(pipe: Option<&Pipe>, side: Side) -> bool {
-    pipe.is_some_and(|pipe| pipe.streams[side as usize].ready > 0 || pipe.streams[side as usize].eof)
+    /// What the kernels injected, into the books of the run.
+    pub(super) fn collect_injected(&mut self) -> BTreeMap<&'static str, u64> {
+        let mut all = core::mem::take(&mut self.injected);
+        for machine in &self.machines {
+            let machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+            for (what, count) in &machine.injected {
+                *all.entry(what).or_default() += count;
+            }
+        }
+        all
+    }
 }

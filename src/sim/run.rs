@@ -7,16 +7,18 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
 use super::actor::{Actor, Role};
+use super::air::{Air, Event};
 use super::check::{Failure, Invariant};
 use super::fault::{Faults, Rates};
 use super::host::Host;
-use super::net::{Air, End, Event, Partition, PipeId, Side};
-use super::port::PortLimits;
+use super::kernel::{Calls, Machine};
 use super::scenario::Scenario;
 use super::trace::{Trace, What};
 use crate::chain::{Params, ReferenceChain};
+use crate::driver;
 use crate::link::OutboxLimits;
 use crate::proto::Config;
 use crate::proto::sync::chain::Chain;
@@ -47,6 +49,7 @@ const LAST_BLOCK: Duration = Duration::from_secs(75);
 const AGREED: Duration = Duration::from_secs(120);
 const PAID: Duration = Duration::from_secs(125);
 pub(super) const HEARD: Duration = Duration::from_secs(135);
+pub(super) const QUIET: Duration = Duration::from_secs(170);
 
 /// The milestones, in their order.
 const HEAL: u8 = 0;
@@ -55,7 +58,8 @@ const MINE_LAST: u8 = 2;
 const CHECK_AGREED: u8 = 3;
 const PAY_LAST: u8 = 4;
 const CHECK_HEARD: u8 = 5;
-const END: u8 = 6;
+const STOP: u8 = 6;
+const END: u8 = 7;
 
 /// What a run found.
 #[derive(Clone, Debug)]
@@ -97,11 +101,14 @@ pub struct Report {
 pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Report> {
     let mut world = World::new(options, Trace::new(trace));
     world.play();
+    for host in &mut world.hosts {
+        host.count_disk(&mut world.air);
+    }
     let air = &mut world.air;
     if let Some(error) = air.trace.take_error() {
         return Err(error);
     }
-    let height = world.hosts.iter().filter_map(Host::node).map(|node| node.chain().best().height).max().unwrap_or(0);
+    let height = world.hosts.iter().filter_map(Host::height).max().unwrap_or(0);
     Ok(Report {
         seed: options.seed,
         hash: air.trace.hash(),
@@ -112,7 +119,7 @@ pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Repor
         actors: world.actors.len() as u32,
         bytes: air.bytes,
         height,
-        injected: core::mem::take(&mut air.injected),
+        injected: air.collect_injected(),
         checks: air.check.counts(),
         spread: core::mem::take(&mut air.spread),
         failure: air.check.failure.take(),
@@ -130,7 +137,8 @@ pub(super) struct World<'w> {
     /// The transaction that everybody must hear of.
     pub(super) paid: Option<Hash>,
     pub(super) ended: bool,
-    /// Wake-ups of the loops when the network was last looked at.
+    /// Turns of the loops when the network was last looked at, and those that no news caused.
+    pub(super) turned: u64,
     pub(super) wakes: u64,
 }
 
@@ -138,6 +146,21 @@ pub(super) struct World<'w> {
 fn address(index: u32) -> SocketAddr {
     let [_, _, high, low] = index.to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, high, low, 7)), 8333)
+}
+
+/// The machine of a host, on the network.
+fn machine(air: &mut Air<'_>, index: u32, honest: bool, seed: u64) -> Arc<Mutex<Machine>> {
+    let calls = if honest { air.rates.calls } else { Calls::QUIET };
+    let rng = Rng::from_seed(seed ^ 0x6b65_726e_656c);
+    let machine = Arc::new(Mutex::new(Machine::new(address(index).ip(), calls, air.rates.buffer, rng)));
+    air.add(address(index), Arc::clone(&machine));
+    machine
+}
+
+/// How fast a clock is, in parts of a million, at most so much too fast or too slow.
+fn drift(rng: &mut Rng, most: u64) -> i64 {
+    let drawn = rng.below(2 * most + 1);
+    i64::try_from(drawn).unwrap_or(0) - i64::try_from(most).unwrap_or(0)
 }
 
 impl<'w> World<'w> {
@@ -156,14 +179,27 @@ impl<'w> World<'w> {
         let small = small && options.faults != Faults::None && options.scenario.is_none();
         let params = Params::new(1, 50).unwrap_or_default();
         let genesis = ReferenceChain::memory(params).genesis();
-        let mut limits = PortLimits {
-            outbox: OutboxLimits::default(),
-            connections: 1024,
-            handshake: Config::default().handshake_timeout,
-            idle: Config::default().idle_timeout,
+        // The loop of a small machine: a thousand of them share one.
+        let mut limits = driver::Config {
+            read_buffer: 4096,
+            turn_bytes: 64 * 1024,
+            turn_frames: 64,
+            commands: 16,
+            backlog: 128,
+            spin: None,
+            ..driver::Config::default()
         };
+        let tight = (rng.below(4) as usize, rng.below(64) as usize, rng.below(8) as i32);
         if small {
             limits.outbox = OutboxLimits { hard: 300 * 1024, high: 8 * 1024, low: 1024 };
+            limits.read_buffer = 1024 << tight.0;
+            limits.turn_bytes = 1024 << tight.0;
+            limits.turn_frames = 1 + tight.1;
+            limits.turn_accepts = 1 + tight.0;
+            limits.backlog = 1 + tight.2;
+            limits.connections = 24;
+            limits.receive_budget = 512 * 1024;
+            limits.send_budget = 512 * 1024;
             air.count("small limits");
         }
         let mut hosts = Vec::new();
@@ -188,7 +224,11 @@ impl<'w> World<'w> {
                 scenario.configure(index, nodes, actor_count, &mut config, &mut seeds, address);
             }
             config.seeds = seeds.into_iter().collect();
-            hosts.push(Host::new(index, address(index), config, limits, params, rng.next_u64()));
+            let seed = rng.next_u64();
+            let machine = machine(&mut air, index, true, seed);
+            let mut host = Host::new(index, address(index), config, limits.clone(), params, seed, machine);
+            host.clock.drift = drift(&mut rng, air.rates.drift);
+            hosts.push(host);
             let start = match options.scenario {
                 Some(Scenario::FlashCrowd) if index > 0 => Duration::from_secs(20),
                 _ => Duration::from_millis(u64::from(index.min(300)) * 20 + rng.below(500)),
@@ -206,13 +246,11 @@ impl<'w> World<'w> {
                 Some(Scenario::Eclipse | Scenario::OneHonest) => vec![address(nodes - 1)],
                 _ => targets.clone(),
             };
-            actors.push(Actor::new(index, address(index), role, genesis, targets, rng.next_u64()));
-            air.after(Duration::from_millis(rng.below(3000)), Event::Wake(index));
-        }
-        for index in 0..nodes + actor_count {
-            air.listeners.insert(address(index), index);
-            air.ips.push(address(index).ip());
-            air.sides.push(0);
+            let seed = rng.next_u64();
+            let machine = machine(&mut air, index, false, seed);
+            actors.push(Actor::new(index, address(index), role, genesis, targets, seed, machine));
+            let start = air.now + Duration::from_millis(rng.below(3000));
+            air.turn_at(index, start);
         }
         air.honest = nodes;
         let end = Instant::ZERO + options.chaos;
@@ -223,6 +261,7 @@ impl<'w> World<'w> {
             (CHECK_AGREED, AGREED),
             (PAY_LAST, PAID),
             (CHECK_HEARD, HEARD),
+            (STOP, QUIET),
             (END, HEALING),
         ] {
             air.at(end + wait, Event::Milestone(number));
@@ -240,6 +279,7 @@ impl<'w> World<'w> {
             scenario: options.scenario,
             paid: None,
             ended: false,
+            turned: 0,
             wakes: 0,
         }
     }
@@ -253,31 +293,28 @@ impl<'w> World<'w> {
 
     fn step(&mut self, event: Event) {
         match event {
-            Event::Wake(host) => self.on_wake(host, event),
+            Event::Turn(host) => {
+                if self.air.takes_turn(host) {
+                    self.turn(host);
+                }
+            }
             Event::Start(host) => {
                 if let Some(host) = self.hosts.get_mut(host as usize) {
                     host.start(&mut self.air);
                 }
             }
-            Event::Syn(id) => self.at_end(id, 1, event),
-            Event::Connected(id) | Event::Refused(id) => self.at_end(id, 0, event),
-            Event::Arrive(id, side) => {
-                if self.air.land(id, side) {
-                    self.at_end(id, side, event);
-                }
-            }
-            Event::Unclog(id, side) => {
-                if self.air.land(id, side) {
-                    self.at_end(id, side, Event::Arrive(id, side));
-                }
-            }
-            Event::Room(id, side) | Event::Reset(id, side) => self.at_end(id, side, event),
+            Event::Syn(id, tries) => self.air.on_syn(id, tries),
+            Event::Connected(id) => self.air.on_answer(id, false),
+            Event::Refused(id) => self.air.on_answer(id, true),
+            Event::Arrive(id, side) => self.air.land(id, side),
+            Event::Window(id, side) => self.air.send(id, side),
+            Event::Reset(id, side) => self.air.on_reset(id, side),
             Event::Second => self.second(),
             Event::Mine => {
                 let wait = Duration::from_secs(5 + self.rng.below(25));
                 if !self.healed {
                     let miner = self.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at));
-                    if let Some(miner) = miner.filter(|miner| miner.frozen <= self.air.now) {
+                    if let Some(miner) = miner.filter(|miner| !self.air.is_frozen(miner.index)) {
                         miner.mine(&mut self.air);
                     }
                     self.air.after(wait, Event::Mine);
@@ -287,7 +324,7 @@ impl<'w> World<'w> {
                 let wait = Duration::from_millis(500 + self.rng.below(5000));
                 if !self.healed {
                     let payer = self.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at));
-                    if let Some(payer) = payer.filter(|payer| payer.frozen <= self.air.now) {
+                    if let Some(payer) = payer.filter(|payer| !self.air.is_frozen(payer.index)) {
                         payer.pay(&mut self.air);
                     }
                     self.air.after(wait, Event::Pay);
@@ -297,215 +334,52 @@ impl<'w> World<'w> {
         }
     }
 
-    fn on_wake(&mut self, index: u32, event: Event) {
+    fn turn(&mut self, index: u32) {
         match self.hosts.get_mut(index as usize) {
-            Some(host) if host.frozen > self.air.now => self.air.at(host.frozen, event),
-            Some(host) => host.wake(&mut self.air),
+            Some(host) => host.turn(&mut self.air),
             None => {
                 if let Some(actor) = self.actors.get_mut(index as usize - self.hosts.len()) {
-                    actor.act(&mut self.air);
+                    actor.turn(&mut self.air);
                 }
             }
         }
     }
 
-    /// Something happens at one end of a pipe, if there still is one.
-    fn at_end(&mut self, id: PipeId, side: Side, event: Event) {
-        let Some(pipe) = self.air.pipe(id) else { return };
-        let End { host: index, conn, open, .. } = pipe.ends[side as usize];
+    /// Everybody's kernel and the network do what they should from now on.
+    fn heal(&mut self) {
+        self.healed = true;
         let air = &mut self.air;
-        if !open {
-            // Nobody is there any more; the other side learns it.
-            if matches!(event, Event::Connected(_)) {
-                air.reset(id, 1 - side);
-            }
-            return;
+        air.trace.note(air.now, 0, What::Heal, 0, 0);
+        air.rates.heal();
+        for host in 0..air.machines.len() as u32 {
+            let buffer = air.rates.buffer;
+            air.machine(host).heal(buffer);
+            air.touch(host);
         }
-        if let Some(host) = self.hosts.get_mut(index as usize) {
-            if host.frozen > air.now {
-                return air.at(host.frozen, event);
-            }
-            match (event, conn) {
-                (Event::Syn(_), _) => host.on_syn(air, id),
-                (Event::Connected(_), Some(conn)) => host.on_connected(air, id, conn),
-                (Event::Refused(_), Some(conn)) => host.on_reset(air, id, conn, io::ErrorKind::ConnectionRefused),
-                (Event::Reset(..), Some(conn)) => host.on_reset(air, id, conn, io::ErrorKind::ConnectionReset),
-                (Event::Room(..), Some(conn)) => host.on_room(air, id, conn),
-                (Event::Arrive(..), Some(conn)) => host.on_arrive(air, id, side, conn),
-                _ => {}
-            }
-        } else if let Some(actor) = self.actors.get_mut((index as usize).wrapping_sub(self.hosts.len())) {
-            match (event, conn) {
-                (Event::Syn(_), _) => actor.on_syn(air, id),
-                (Event::Connected(_), Some(conn)) => actor.on_connected(air, conn),
-                (Event::Refused(_) | Event::Reset(..), Some(conn)) => actor.on_reset(air, conn),
-                (Event::Room(..), Some(conn)) => actor.on_room(air, conn),
-                (Event::Arrive(..), Some(conn)) => actor.on_arrive(air, id, side, conn),
-                _ => {}
-            }
+        air.parted = None;
+        air.unpark();
+        let all: Vec<_> = air.all_pipes().map(|(id, _)| id).collect();
+        for id in all {
+            // Whoever waited for room in a buffer that has grown.
+            air.send(id, 0);
+            air.send(id, 1);
         }
-    }
-
-    /// Draws the faults of one second.
-    fn second(&mut self) {
-        if self.healed {
-            return;
+        for host in &mut self.hosts {
+            host.clock.offset = 0;
+            self.air.thaw(host.index);
+            host.count_disk(&mut self.air);
+            host.start(&mut self.air);
         }
-        let rates = self.air.rates.clone();
-        let pipes = self.air.pipes.len() as u64;
-        let draw = |air: &mut Air<'_>, rate: u64, count: u64| {
-            // At most one of each kind in a second; the chance is that of all together.
-            rate > 0 && air.rng.chance(rate.saturating_mul(count).min(1_000_000), 1_000_000)
-        };
-        for (fault, rate) in [
-            ("clog", rates.clog),
-            ("black hole", rates.black_hole),
-            ("reset", rates.reset),
-            ("cut short", rates.cut_short),
-        ] {
-            if !draw(&mut self.air, rate, pipes) {
-                continue;
-            }
-            let Some(id) = self.air.any_pipe() else { continue };
-            let side = self.air.rng.below(2) as Side;
-            let air = &mut self.air;
-            air.count(fault);
-            let host = air.pipe(id).map_or(0, |pipe| pipe.ends[side as usize].host);
-            air.trace.note(air.now, host, What::Fault, fault.len() as u64, u64::from(id.index));
-            match fault {
-                "clog" => {
-                    let length = Duration::from_millis(1 << air.rng.below(14));
-                    let until = air.now + length;
-                    air.clog(id, side, until);
-                }
-                "black hole" => {
-                    air.clog(id, 0, Instant::NEVER);
-                    air.clog(id, 1, Instant::NEVER);
-                }
-                "reset" => {
-                    air.reset(id, 0);
-                    air.reset(id, 1);
-                }
-                _ => air.cut_short(id, side),
-            }
+        if self.air.lost {
+            // What one disk alone had is gone; the heaviest is what is left.
+            let works = self.hosts.iter().filter_map(Host::node).map(|node| node.chain().best().work);
+            self.air.heaviest = works.max().unwrap_or(0);
         }
-        self.part(&rates);
-        let nodes = self.hosts.len() as u64;
-        for (fault, rate) in [("kill", rates.kill), ("freeze", rates.freeze), ("wall jump", rates.wall_jump)] {
-            if !draw(&mut self.air, rate * 10, nodes) {
-                continue;
-            }
-            let air = &mut self.air;
-            let Some(host) = air.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at)) else { continue };
-            air.count(fault);
-            air.trace.note(air.now, host.index, What::Fault, fault.len() as u64, 0);
-            match fault {
-                "kill" => {
-                    let silently = air.rng.chance(3, 10);
-                    host.kill(air, silently);
-                    let wait = Duration::from_secs(1 + air.rng.below(40));
-                    air.after(wait, Event::Start(host.index));
-                }
-                "freeze" => host.frozen = air.now + Duration::from_secs(1 + air.rng.below(60)),
-                _ => {
-                    let reach = 1000u64 << air.rng.below(29);
-                    let jump = air.rng.below(reach) as i64;
-                    host.offset += if air.rng.chance(1, 2) { jump } else { -jump };
-                }
-            }
-        }
-        if let Some(scenario) = self.scenario {
-            let second = self.air.now.since(Instant::ZERO).as_secs();
-            self.stage(scenario, second);
-        }
-        self.air.after(Duration::from_secs(1), Event::Second);
-    }
-
-    /// What a scenario has happen at a certain second.
-    fn stage(&mut self, scenario: Scenario, second: u64) {
-        let third = self.chaos.as_secs() / 3;
-        let air = &mut self.air;
-        match scenario {
-            Scenario::Partition if second == third => {
-                let half = self.hosts.len() / 2;
-                air.sides.iter_mut().enumerate().for_each(|(at, side)| *side = u8::from(at < half));
-                air.parted = Some(Partition::Both);
-                air.count("partition");
-            }
-            Scenario::Partition if second == 2 * third => {
-                air.parted = None;
-                air.unpark();
-            }
-            Scenario::MassRestart if second == third => {
-                let most = self.hosts.len() * 9 / 10;
-                for host in self.hosts.iter_mut().take(most) {
-                    host.kill(air, false);
-                    air.count("kill");
-                    air.after(Duration::from_secs(5), Event::Start(host.index));
-                }
-            }
-            Scenario::SlowMajority if second == 10 => {
-                let pipes: Vec<PipeId> = air.all_pipes().map(|(id, _)| id).collect();
-                let until = air.now + Duration::from_secs(self.chaos.as_secs().saturating_sub(10));
-                for id in pipes.into_iter().filter(|id| id.index % 5 != 0) {
-                    air.clog(id, 0, until);
-                    air.count("clog");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn part(&mut self, rates: &Rates) {
-        let air = &mut self.air;
-        if air.parted.is_some() {
-            if self.scenario.is_none() && air.rng.chance(rates.rejoin, 1000) {
-                air.parted = None;
-                air.unpark();
-            }
-        } else if air.rng.chance(rates.part, 1000) {
-            let alone = air.rng.chance(1, 3);
-            let chosen = air.rng.index(air.sides.len());
-            for at in 0..air.sides.len() {
-                let side = if alone { Some(at) == chosen } else { air.rng.chance(1, 2) };
-                air.sides[at] = u8::from(side);
-            }
-            let one_way = air.rng.chance(1, 3);
-            air.parted = Some(if one_way { Partition::OneWay } else { Partition::Both });
-            air.count(if one_way { "one-way partition" } else { "partition" });
-            air.trace.note(air.now, 0, What::Fault, 100, u64::from(one_way));
-        }
-        if air.rng.chance(rates.swizzle * 10, 1_000_000) {
-            air.count("swizzle-clog");
-            let pipes: Vec<PipeId> = air.all_pipes().map(|(id, _)| id).collect();
-            for id in pipes {
-                if air.rng.chance(1, 2) {
-                    let until = air.now + Duration::from_millis(air.rng.below(10_000));
-                    air.clog(id, 0, until);
-                    air.clog(id, 1, until);
-                }
-            }
-        }
-    }
-
-    fn rejoin(&mut self) {
-        self.air.parted = None;
-        self.air.unpark();
     }
 
     fn milestone(&mut self, number: u8) {
         match number {
-            HEAL => {
-                self.healed = true;
-                self.air.trace.note(self.air.now, 0, What::Heal, 0, 0);
-                self.air.rates.heal();
-                self.rejoin();
-                for host in &mut self.hosts {
-                    host.offset = 0;
-                    host.frozen = host.frozen.min(self.air.now);
-                    host.start(&mut self.air);
-                }
-            }
+            HEAL => self.heal(),
             CHECK_CONNECTED => self.check_connected(),
             MINE_LAST => {
                 let weight = |host: &Host| host.node().map_or(0, |node| node.chain().best().work);
@@ -520,10 +394,16 @@ impl<'w> World<'w> {
             }
             CHECK_HEARD => {
                 self.check_heard();
-                self.wakes = self.air.wakes;
+                (self.turned, self.wakes) = (self.air.turned, self.air.wakes);
+            }
+            STOP => {
+                self.check_quiet();
+                for host in &mut self.hosts {
+                    host.stop(&mut self.air);
+                }
             }
             _ => {
-                self.check_quiet();
+                self.check_stopped();
                 self.ended = true;
             }
         }

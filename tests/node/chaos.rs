@@ -52,6 +52,13 @@ impl Chaos {
                 })
             })
             .collect();
+        // In half of the runs, nodes are slow, full or clumsy as well.
+        #[cfg(feature = "sim")]
+        if seed % 2 == 1 {
+            for node in 0..count as usize {
+                world.buggify(node, spacetime_network::buggify::Buggify::new(seed * 100 + node as u64));
+            }
+        }
         // Some of what the strangers tell of leads to more of them.
         world.traps = Some(|address| address.port() <= 2);
         Chaos { world, rng, nodes, strangers: Vec::new(), blocks: Vec::new(), bare: Vec::new(), count: 0 }

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use spacetime_network::chain::{Params, ReferenceChain};
-use spacetime_network::close::CloseReason;
+use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::{ConnId, DialId, Direction, VerifiedId};
 use spacetime_network::proto::{Config, Event, Input, Node, Output};
 use spacetime_network::time::{Instant, Now, UnixTime};
@@ -171,4 +171,25 @@ fn without_tls_an_id_is_a_claim_that_earns_and_costs_nothing() {
     let honest = door.enter("10.99.0.1:1", None);
     door.greet(honest, &id(1).to_string());
     assert_eq!(door.closes(), []);
+}
+
+#[test]
+fn whoever_breaks_tls_answers_for_it_and_whoever_speaks_something_else_does_not() {
+    let (harmless, forged) = (CloseReason::Tls(TlsFault::NotTls), CloseReason::Tls(TlsFault::BadSignature));
+    for (reason, admitted) in [(harmless, true), (forged, false)] {
+        let mut door = Door::new();
+        for n in 0..5 {
+            door.now.at = Instant::from_millis(10_000 * (n + 1));
+            let remote = format!("10.1.0.1:{}", n + 1).parse().unwrap();
+            assert!(door.node.admit(door.now, remote));
+            door.node.released(door.now, remote, reason);
+            let event = core::iter::from_fn(|| door.node.poll_output()).find_map(|output| match output {
+                Output::Event(event @ Event::HandshakeFailed { .. }) => Some(event),
+                _ => None,
+            });
+            assert_eq!(event, Some(Event::HandshakeFailed { remote, reason }));
+        }
+        door.now.at = Instant::from_millis(60_000);
+        assert_eq!(door.node.admit(door.now, "10.1.0.1:9".parse().unwrap()), admitted, "{reason:?}");
+    }
 }

@@ -7,7 +7,7 @@ use spacetime_network::proto::Event;
 use spacetime_network::wire::message::{Heartbeat, Ping};
 use spacetime_network::wire::{Kind, Message};
 
-use crate::world::World;
+use crate::world::{World, introduction};
 
 const ALICE: &str = "10.0.0.1:8333";
 
@@ -78,7 +78,8 @@ fn a_peer_that_beats_but_never_pongs_is_closed_thirty_seconds_after_the_ping() {
 fn ninety_seconds_of_silence_end_a_version_1_connection() {
     let mut world = World::new();
     let alice = world.node("alice", ALICE, |_| {});
-    let silent = world.peer(alice, "10.9.0.1:1", "silent", 1);
+    let silent = world.stranger(alice, "10.9.0.1:1").unwrap();
+    world.say(silent, &introduction("silent", 1, 0));
     world.advance(Duration::from_secs(89));
     assert!(!world.is_closed(silent));
     world.advance(Duration::from_secs(2));

@@ -3,12 +3,15 @@
 
 mod blame;
 mod chaos;
+mod clumsy;
 mod discovery;
 mod greeting;
+mod healing;
 mod hostile;
 mod identity;
 mod judgement;
 mod liveness;
+mod places;
 mod relay;
 mod serving;
 mod world;

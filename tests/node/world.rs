@@ -40,6 +40,8 @@ pub struct World {
     pub quarrels: Vec<(usize, usize, CloseReason)>,
     /// Ends whose node asked for the close: nothing may be sent there any more.
     left: BTreeSet<End>,
+    /// Inputs so far; now and then a node is audited after one.
+    fed: u64,
     /// Objects that went over a connection, in either direction, as its node sees them.
     passed: BTreeSet<(End, u8, Bytes)>,
 }
@@ -49,6 +51,8 @@ enum Mail {
     Closed(End, CloseReason),
     Opened(End, SocketAddr, Direction),
     DialFailed(usize, DialId, CloseReason),
+    /// The queue has taken an answer to GetBlock.
+    Writable(End),
 }
 
 #[allow(clippy::large_enum_variant)]
@@ -58,8 +62,8 @@ enum Party {
         address: SocketAddr,
         next: u32,
     },
-    /// Someone whose every move the test decides. A courteous one says by itself, when asked, that it has no headers and no
-    /// transactions.
+    /// Someone whose every move the test decides. A courteous one says by itself, when asked, that it has no headers, no
+    /// transactions and no addresses.
     Stranger {
         inbox: VecDeque<(Kind, Bytes)>,
         closed: bool,
@@ -90,6 +94,7 @@ impl World {
             quarrels: Vec::new(),
             left: BTreeSet::new(),
             passed: BTreeSet::new(),
+            fed: 0,
         }
     }
 
@@ -122,6 +127,12 @@ impl World {
             Party::Node { node, .. } => node,
             Party::Stranger { .. } => panic!("not a node"),
         }
+    }
+
+    /// From now on the node misbehaves now and then, in ways that are legal.
+    #[cfg(feature = "sim")]
+    pub fn buggify(&mut self, node: usize, buggify: spacetime_network::buggify::Buggify) {
+        self.get_mut(node).set_buggify(buggify);
     }
 
     pub fn command(&mut self, node: usize, command: Command) {
@@ -321,6 +332,16 @@ impl World {
         let now = self.now;
         self.get_mut(index).handle(now, input);
         self.carry_out(index);
+        self.fed += 1;
+        if self.fed.is_multiple_of(61) {
+            self.audit(index);
+        }
+    }
+
+    /// All of a node's tables agree, and it has nothing to do with whom it blacklisted.
+    fn audit(&self, index: usize) {
+        assert_eq!(self.get(index).audit(), Ok(()), "node {index}");
+        assert_eq!(self.get(index).blacklisted_contacts(self.now), [], "node {index}");
     }
 
     fn carry_out(&mut self, index: usize) {
@@ -339,6 +360,9 @@ impl World {
                     }
                     if let Some(end) = self.links.get(&(index, conn)) {
                         self.mail.push_back(Mail::Frame(*end, kind as u8, payload));
+                        if kind == Kind::Block {
+                            self.mail.push_back(Mail::Writable((index, conn)));
+                        }
                     }
                 }
                 Output::Rules { conn, rules } => {
@@ -439,6 +463,8 @@ impl World {
                     self.feed(party, Input::Opened { conn, remote, direction, identity: None });
                 }
                 Mail::DialFailed(party, dial, reason) => self.feed(party, Input::DialFailed { dial, reason }),
+                Mail::Writable(end) if !self.links.contains_key(&end) => {}
+                Mail::Writable((party, conn)) => self.feed(party, Input::Writable { conn }),
             }
         }
     }
@@ -446,9 +472,13 @@ impl World {
     fn deliver(&mut self, end: End, kind: u8, payload: Bytes) {
         let (party, conn) = end;
         if let Party::Stranger { inbox, courteous, .. } = &mut self.parties[party] {
-            if *courteous && (kind == Kind::GetHeaders as u8 || kind == Kind::TxPoolRequest as u8) {
-                let asked_headers = kind == Kind::GetHeaders as u8;
-                let answer = if asked_headers { Message::Headers(vec![]) } else { Message::TxPool(vec![]) };
+            let answer = match Kind::from_byte(kind) {
+                Some(Kind::GetHeaders) => Some(Message::Headers(vec![])),
+                Some(Kind::TxPoolRequest) => Some(Message::TxPool(vec![])),
+                Some(Kind::GetPeers) => Some(Message::Peers(vec![])),
+                _ => None,
+            };
+            if let Some(answer) = answer.filter(|_| *courteous) {
                 if let Some(back) = self.links.get(&end) {
                     self.mail.push_back(Mail::Frame(*back, answer.kind() as u8, answer.to_payload().unwrap()));
                 }

@@ -178,6 +178,11 @@ impl TlsMode {
     pub(crate) fn is_on(self) -> bool {
         self != TlsMode::Off
     }
+
+    /// As it is given on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 /// Where questions keep what they need for TLS.

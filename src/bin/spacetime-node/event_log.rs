@@ -94,7 +94,9 @@ impl EventLog {
     /// Blocks are stored beside the loop: a disk that takes no more must be told before the node stops.
     fn store(&mut self, problem: Option<String>) {
         match (&self.store_problem, &problem) {
-            (None, Some(error)) => warn!(error, "blocks are not stored: make room on the disk; it is tried again"),
+            (None, Some(error)) => {
+                warn!(error, "blocks are not stored, or not as they were given; a write that failed is tried again")
+            }
             (Some(_), None) => info!("blocks are stored again"),
             _ => {}
         }
@@ -105,8 +107,11 @@ impl EventLog {
         let Some(withheld) = self.failures.admit(at) else { return };
         // What runs out on our side is for the operator to mend. A node of another network is a sign that --difficulty or
         // --reward are not what they are elsewhere. The rest is the weather.
+        // What TLS refuses has lines of its own, which name the identities.
         if matches!(reason, CloseReason::LocalResource(_)) {
             warn!(%remote, %reason, withheld, "{what}");
+        } else if matches!(reason, CloseReason::Tls(_)) {
+            debug!(%remote, %reason, withheld, "{what}");
         } else if reason.blame() == Blame::Misbehaved || reason == CloseReason::WrongNetwork {
             info!(%remote, %reason, withheld, "{what}");
         } else {

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         false => None,
     };
     announce("ready")?;
-    let tls = format!("{:?}", args.tls.tls).to_lowercase();
+    let tls = args.tls.tls.name();
     tracing::info!(directory = %data.path().display(), network = %params, tls, "running");
     let ran = ready.run();
     if let Some(miner) = miner

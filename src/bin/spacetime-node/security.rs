@@ -14,7 +14,7 @@ use spacetime_network::close::TlsFault;
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::identity::Identity;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::{Authority, KnownIdentities, Refusal, Trust};
+use spacetime_network::link::trust::{Authority, Refusal, Trust};
 use spacetime_network::time::Instant;
 
 use crate::cli::{TlsArgs, TlsMode};

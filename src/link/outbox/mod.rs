@@ -209,6 +209,12 @@ impl Outbox {
         self.queues.as_ref().map_or(0, |queues| queues.bytes)
     }
 
+    /// Bytes of the frame under way that are written already. Its memory is held, and accounted for, until its end.
+    #[cfg(feature = "sim")]
+    pub(crate) fn begun_bytes(&self) -> usize {
+        self.queues.as_ref().and_then(|queues| queues.begun.as_ref()).map_or(0, |begun| begun.at)
+    }
+
     /// Frames queued of which the last byte is not yet written.
     pub fn queued_frames(&self) -> usize {
         self.queues.as_ref().map_or(0, |queues| queues.frames)

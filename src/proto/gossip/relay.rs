@@ -60,9 +60,17 @@ impl Relay {
     }
 
     /// Connections it remembers: to check that none is forgotten, or left over.
-    #[cfg(debug_assertions)]
     pub(crate) fn peer_count(&self) -> usize {
         self.known.len()
+    }
+
+    /// Is what is remembered of each connection within its limit?
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        let whole = |known: &Known| known.names.len() == known.order.len() && known.order.len() <= KNOWN_PER_PEER;
+        match self.known.iter().find(|(_, known)| !whole(known)) {
+            Some((conn, known)) => Err(format!("S5: {} objects are known of {conn}", known.order.len())),
+            None => Ok(()),
+        }
     }
 
     /// The peers to send an object of `kind` to, in the order of `peers` (each ready connection with its protocol

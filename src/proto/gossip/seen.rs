@@ -87,6 +87,11 @@ impl Seen {
         entry.is_some_and(|entry| entry.expires > now)
     }
 
+    /// Is the object held, be its time over or not?
+    pub(crate) fn holds(&self, name: &Hash) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// Objects held.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -95,6 +100,28 @@ impl Seen {
     /// True when nothing is held.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// Do the names, the entries and the shares agree?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        let (names, entries) = (self.names.len(), self.entries.len());
+        let held: usize = self.sources.values().map(BTreeSet::len).sum();
+        if names != entries || entries != held || names > self.capacity {
+            return Err(format!("S19: {names} names, {entries} entries, {held} by source, of {}", self.capacity));
+        }
+        let share = (self.capacity / SEEN_SHARE).max(1);
+        if let Some((source, _)) = self.sources.iter().find(|(source, held)| source.is_some() && held.len() > share) {
+            return Err(format!("S19: {source:?} has more than its share"));
+        }
+        let known = |(serial, entry): (&u64, &Entry)| {
+            self.names.get(&entry.name) == Some(serial)
+                && self.sources.get(&entry.source).is_some_and(|held| held.contains(serial))
+        };
+        if self.entries.iter().all(known) { Ok(()) } else { Err("S19: an entry is not found by its name".to_owned()) }
     }
 
     fn count(&self, source: Option<ConnId>) -> usize {

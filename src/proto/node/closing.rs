@@ -1,21 +1,15 @@
 //! What a close means: for the connection, the peer's standing, the pool and the table of known peers.
 
-use core::cmp::Reverse;
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
 
 use crate::close::{Blame, CloseReason};
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer, origins};
-use crate::proto::peer::address::Subnet;
 use crate::proto::peer::manager::PeerRecord;
 use crate::proto::session::{Peer, Stage};
 use crate::proto::sync::chain::Chain;
-use crate::time::{Instant, Now};
-
-/// How many unfinished handshakes a subnet has, and the oldest of them, by its deadline.
-type Crowd = (usize, Reverse<(Instant, ConnId)>);
+use crate::time::Now;
 
 impl<C: Chain> Node<C> {
     /// Ends a connection from our side. What the peer did is settled now; the session waits for the driver's word.
@@ -72,6 +66,10 @@ impl<C: Chain> Node<C> {
                 self.by_id.remove(&peer.node_id);
                 self.peers.set_connected(&peer.node_id, false, now);
             }
+            if let Some(address) = peer.address.filter(|_| reason != CloseReason::DuplicateConnection) {
+                // Of the connections that it dialed itself, the pool knows nothing, and did not wait for their end.
+                self.pool.left(address, peer.since, reason, now, &mut self.book, &mut self.rng);
+            }
             self.relay.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
         }
@@ -98,9 +96,10 @@ impl<C: Chain> Node<C> {
             if self.is_exempt(remote) {
                 return;
             }
-            // Each of them is told, so this is no `any`, which stops at the first.
-            let banned = origins(remote, identity)
-                .fold(false, |banned, origin| self.standing.record_violation(origin, now.at) || banned);
+            let mut banned = false;
+            for origin in origins(remote, identity) {
+                banned |= self.standing.record_violation(origin, now.at);
+            }
             if banned {
                 self.ban(now, remote);
             }
@@ -121,26 +120,6 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// Makes room for a newcomer among the unfinished handshakes: the oldest one of the subnet that has most of them goes, when
-    /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out.
-    pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
-        let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
-        for session in self.sessions.values().filter(|s| !s.direction.is_outbound()) {
-            let Stage::Greeting { deadline } = session.stage else { continue };
-            let this = Reverse((deadline, session.conn));
-            let crowd = crowds.entry(Subnet::of(session.remote.ip())).or_insert((0, this));
-            *crowd = (crowd.0 + 1, crowd.1.max(this));
-        }
-        let own = crowds.get(&Subnet::of(newcomer.ip())).map_or(0, |crowd| crowd.0);
-        let Some((count, Reverse((_, oldest)))) = crowds.into_values().max() else { return false };
-        let evicts = count > own.saturating_add(1);
-        if evicts {
-            self.close(now, oldest, CloseReason::LimitReached);
-            self.admission.ready(oldest);
-        }
-        evicts
-    }
-
     /// Something useful came that was asked for, or was new and valid.
     pub(super) fn record_success(&mut self, now: Now, conn: ConnId) {
         let Some(session) = self.sessions.get(&conn) else { return };
@@ -158,10 +137,18 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// An inbound connection that ended before anything of the protocol was said: its TLS handshake failed.
+    pub(super) fn on_stillborn(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        *self.counters.closed.entry(reason.label()).or_default() += 1;
+        self.hold_against(now, (remote, None), None, reason);
+        self.emit(Event::HandshakeFailed { remote, reason });
+    }
+
     /// A dial that ended without a connection.
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
         let Some((remote, _)) = self.dials.remove(&dial) else { return };
-        self.pool.dial_failed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::DialFailed { remote, reason });
     }
 

@@ -113,6 +113,10 @@ impl<C: Chain> Node<C> {
         }
         let Some(session) = self.sessions.get(&conn) else { return };
         let (remote, outbound) = (session.remote, session.direction.is_outbound());
+        if !outbound && !self.make_place(now, conn) {
+            self.close(now, conn, CloseReason::LimitReached);
+            return;
+        }
         if !outbound {
             self.introduce(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version));
         }
@@ -139,6 +143,8 @@ impl<C: Chain> Node<C> {
             transaction_pace: Pace::new(self.transaction_rate(remote)),
             send_budgets: SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
             waiting: std::collections::VecDeque::new(),
+            transaction_at: None,
+            block_at: None,
             deferred: std::collections::VecDeque::new(),
         };
         let version = peer.version;

@@ -11,21 +11,23 @@
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `serve` | answers to requests |
 //! | `timers` | liveness, dials, saving, staleness |
+//! | `places` | who gives way when all inbound places are taken |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 
 mod closing;
 mod dispatch;
 mod greeting;
-#[cfg(debug_assertions)]
 mod invariants;
 mod objects;
+mod places;
 mod serve;
 mod timers;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
@@ -52,6 +54,8 @@ pub struct Node<C> {
     rng: Rng,
     /// The number by which we know ourselves when we dial our own address.
     nonce: u64,
+    /// Decides what no peer may foresee.
+    key: u64,
     sessions: BTreeMap<ConnId, Session>,
     /// Connections whose peer is introduced, by its id.
     by_id: BTreeMap<String, ConnId>,
@@ -74,6 +78,8 @@ pub struct Node<C> {
     outputs: VecDeque<Output>,
     counters: Counters,
     stopping: bool,
+    #[cfg(feature = "sim")]
+    buggify: Option<crate::buggify::Buggify>,
 }
 
 /// What a node counts besides the driver's counters.
@@ -124,6 +130,7 @@ impl<C: Chain> Node<C> {
             chain,
             rng: Rng::from_seed(seed),
             nonce,
+            key: Rng::from_seed(!seed).next_u64(),
             sessions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             timers,
@@ -141,6 +148,8 @@ impl<C: Chain> Node<C> {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             stopping: false,
+            #[cfg(feature = "sim")]
+            buggify: None,
             config,
         }
     }
@@ -167,10 +176,11 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// An address that was admitted did not become a connection. Each admission is followed by this or by
+    /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
     /// [`Input::Opened`].
-    pub fn released(&mut self, remote: SocketAddr) {
+    pub fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.admission.released(remote);
+        self.on_stillborn(now, remote, reason);
     }
 
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
@@ -181,7 +191,7 @@ impl<C: Chain> Node<C> {
             }
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
-            Input::BadFrame { conn, error } => self.close(now, conn, crate::close::CloseReason::Frame(error)),
+            Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
             Input::Progress { conn } => self.on_progress(now, conn),
             Input::Refused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
             Input::Writable { conn } => self.on_writable(conn),
@@ -191,8 +201,7 @@ impl<C: Chain> Node<C> {
         }
         self.drain_sync(now);
         self.dial_more(now);
-        #[cfg(debug_assertions)]
-        self.check();
+        debug_assert_eq!(self.audit_sessions(), Ok(()));
     }
 
     /// The next thing for the driver to do; `None` when everything is said.
@@ -233,7 +242,7 @@ impl<C: Chain> Node<C> {
                     .map(|s| s.conn)
                     .collect();
                 for conn in conns {
-                    self.close(now, conn, crate::close::CloseReason::Requested);
+                    self.close(now, conn, CloseReason::Requested);
                 }
             }
             Command::AddSeed(address) => {
@@ -280,11 +289,14 @@ impl<C: Chain> Node<C> {
         self.timers.insert((deadline, Timer::Session(conn)));
         self.sessions.insert(conn, session);
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
+        if !direction.is_outbound() && self.admission.is_full() {
+            self.evict_stalled(now);
+        }
         if self.stopping {
-            self.close(now, conn, crate::close::CloseReason::Shutdown);
+            self.close(now, conn, CloseReason::Shutdown);
         } else if self.is_banned(now, remote, identity) {
             // Whom an identity is banned for is known only now, wherever it comes from.
-            self.close(now, conn, crate::close::CloseReason::Blacklisted);
+            self.close(now, conn, CloseReason::Blacklisted);
         } else if direction.is_outbound() {
             self.introduce(now, conn, Kind::Handshake, self.config.version);
         }
@@ -322,6 +334,7 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
+                    self.note_deed(now, from, Kind::Block);
                     self.seen.mark(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     tip_moved |= best_changed;
@@ -377,6 +390,23 @@ impl<C> Node<C> {
             let _ = self.peers.add(PeerRecord { connected: false, seen_at: now.at, ..record });
         }
         self.pool.nudge();
+    }
+
+    /// From now on, misbehaves now and then in ways that are legal.
+    #[cfg(feature = "sim")]
+    pub fn set_buggify(&mut self, mut buggify: crate::buggify::Buggify) {
+        self.sync.set_buggify(buggify.fork());
+        self.buggify = Some(buggify);
+    }
+
+    /// How often it misbehaved at each point.
+    #[cfg(feature = "sim")]
+    pub fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {
+        let mut hits = self.sync.buggify_hits();
+        for (point, count) in self.buggify.iter().flat_map(|buggify| buggify.hits()) {
+            *hits.entry(*point).or_default() += count;
+        }
+        hits
     }
 
     /// The addresses that it may dial.

@@ -18,9 +18,12 @@ use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
 
 /// Judgements that may be under way at once; above it the oldest is forgotten, as if the object never came.
-const PENDING_MAX: usize = 4096;
+pub(super) const PENDING_MAX: usize = 4096;
 /// Bytes of objects under judgement: four of the largest. Above it the oldest are forgotten.
-const PENDING_BYTES_MAX: usize = 64 << 20;
+pub(super) const PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// What waits for a peer's pace waits for the clock to move.
+const STEP: Duration = Duration::from_millis(1);
 
 /// An object that the chain judges later.
 #[derive(Debug)]
@@ -102,7 +105,6 @@ impl<C: Chain> Node<C> {
     }
 
     /// Bytes of the objects whose verdict is still to come.
-    #[cfg(debug_assertions)]
     pub(super) fn bytes_under_judgement(&self) -> usize {
         self.pending.values().map(|object| object.payload.len()).sum()
     }
@@ -133,6 +135,7 @@ impl<C: Chain> Node<C> {
                 self.seen.mark(now.at, id, from);
                 if let Some(conn) = from {
                     self.record_success(now, conn);
+                    self.note_deed(now, conn, kind);
                 }
                 self.pass_on(now, kind, id, from, &payload);
                 match kind {
@@ -208,12 +211,13 @@ impl<C: Chain> Node<C> {
 
     /// True when the peer's pace allows one more transaction; otherwise it waits its turn.
     fn may_send_now(&mut self, now: Now, conn: ConnId, id: Hash) -> bool {
+        let later = buggify!(self, RelayLater);
         let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return false };
         if peer.waiting.is_empty() {
-            if peer.transaction_pace.take(now.at) {
+            if !later && peer.transaction_pace.take(now.at) {
                 return true;
             }
-            self.timers.insert((peer.transaction_pace.ready_at(), Timer::Pace(conn)));
+            self.timers.insert((peer.transaction_pace.ready_at().max(now.at + STEP), Timer::Pace(conn)));
         }
         if peer.waiting.len() < WAITING_TRANSACTIONS_MAX {
             peer.waiting.push_back(id);

@@ -95,7 +95,9 @@ impl<C: Chain> Node<C> {
         self.rng.shuffle(&mut listeners);
         for (conn, remote, own) in listeners.into_iter().take(SPREAD_PEERS) {
             let told = |address: &&SocketAddr| {
-                Some(**address) != own && may_pass(**address, remote.ip(), self.config.allow_private)
+                Some(**address) != own
+                    && may_pass(**address, remote.ip(), self.config.allow_private)
+                    && !self.is_banned(now, **address, None)
             };
             let news: Vec<SocketAddr> = addresses.iter().filter(told).copied().collect();
             if !news.is_empty() && self.may_pass_on(now, conn, Kind::Peers) {
@@ -105,7 +107,10 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {
-        let headers = answer_get_headers(&self.chain, request);
+        let mut headers = answer_get_headers(&self.chain, request);
+        if buggify!(self, FewHeaders) {
+            headers.truncate(headers.len().div_ceil(2));
+        }
         let headers = headers.iter().map(|header| header.as_ref()).collect();
         self.send(conn, &Message::Headers(headers));
     }
@@ -125,6 +130,10 @@ impl<C: Chain> Node<C> {
     fn answer_block(&mut self, conn: ConnId, hash: Hash) -> bool {
         let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
         match self.chain.block(&hash) {
+            Some(_) if buggify!(self, QueueFull) => {
+                *self.counters.refused.entry(Kind::Block).or_default() += 1;
+                self.put_off(conn, hash);
+            }
             Some(block) => {
                 self.relay.learned(Some(conn), hash);
                 self.send_payload(conn, Kind::Block, block);
@@ -173,10 +182,15 @@ impl<C: Chain> Node<C> {
             return;
         }
         let Ok(header) = self.chain.check_block_header(now.unix, payload) else { return };
+        self.put_off(conn, header.hash);
+    }
+
+    /// A block that found no room is the next to go.
+    fn put_off(&mut self, conn: ConnId, hash: Hash) {
         if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
             && peer.deferred.len() < DEFERRED_BLOCKS_MAX
         {
-            peer.deferred.push_front(header.hash);
+            peer.deferred.push_front(hash);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
@@ -38,7 +39,9 @@ impl<C: Chain> Node<C> {
                     self.timers.insert((now.at + HOUSEKEEPING, Timer::Housekeeping));
                 }
                 Timer::Save => {
-                    self.outputs.push_back(Output::SavePeers);
+                    if !buggify!(self, DelaySave) {
+                        self.outputs.push_back(Output::SavePeers);
+                    }
                     self.timers.insert((now.at + self.config.save_interval, Timer::Save));
                 }
                 Timer::Session(conn) => self.on_session_timer(now, conn),
@@ -147,29 +150,37 @@ impl<C: Chain> Node<C> {
             }
         }
         self.peers.drop_stale(now);
-        // Too few addresses: ask those we are connected to, seeds among them.
+        // A blacklisting that is over says nothing, and makes an address fit to be dialed.
+        self.pool.nudge();
         if !self.stopping && self.book.len() < ADDRESSES_WANTED {
-            let ready = self.sessions.values().filter(|s| s.peer().is_some() && s.direction.is_outbound());
-            let conns: Vec<ConnId> = ready.map(|s| s.conn).collect();
-            if let Some(conn) = self.rng.index(conns.len()).and_then(|i| conns.get(i)) {
-                self.ask_for_peers(now, *conn);
-            }
+            self.ask_someone_for_peers(now);
+        }
+    }
+
+    /// Too few addresses: asks one of those we dialed, seeds among them. Who has none of these asks whoever came: a node that all
+    /// others reached first would never learn of another address.
+    fn ask_someone_for_peers(&mut self, now: Now) {
+        let ready = || self.sessions.values().filter(|s| s.peer().is_some());
+        let mut conns: Vec<ConnId> = ready().filter(|s| s.direction.is_outbound()).map(|s| s.conn).collect();
+        if conns.is_empty() {
+            conns = ready().map(|s| s.conn).collect();
+        }
+        if let Some(conn) = self.rng.index(conns.len()).and_then(|i| conns.get(i)) {
+            self.ask_for_peers(now, *conn);
         }
     }
 
     /// Starts the dials that are due, as long as there is room for them.
     pub(super) fn dial_more(&mut self, now: Now) {
-        if self.stopping {
+        if self.stopping || self.pool.deadline().is_none_or(|at| at > now.at) {
             return;
         }
+        // Nobody connects or leaves in the loop, so that one look at the sessions is enough.
+        let dialed = self.sessions.values().filter(|s| s.direction.is_outbound()).map(|s| s.remote);
+        let announced = self.sessions.values().filter_map(|s| s.peer()?.address);
+        let taken: BTreeSet<SocketAddr> = dialed.chain(announced).collect();
         loop {
-            let sessions = &self.sessions;
-            let connected = |address: &SocketAddr| {
-                sessions.values().any(|s| {
-                    s.remote == *address && s.direction.is_outbound()
-                        || s.peer().is_some_and(|p| p.address == Some(*address))
-                })
-            };
+            let connected = |address: &SocketAddr| taken.contains(address);
             let (standing, exempt) = (&self.standing, self.admission.exempt());
             let banned = |ip: IpAddr| !exempt.contains(ip) && standing.is_blacklisted(Origin::of(ip), now.at);
             let around = Around {

@@ -66,6 +66,38 @@ impl Subnet {
             IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 48)),
         })
     }
+
+    /// Its first address.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
+/// Who is likely to command an address: its /16, or its /32 in IPv6, the size in which networks are handed out.
+///
+/// Outbound connections go to different groups, so that one network does not hold them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group(IpAddr);
+
+impl Group {
+    /// The group of `ip`; `None` for loopback and private addresses, which say nothing of who commands them.
+    pub fn of(ip: IpAddr) -> Option<Self> {
+        let ip = ip.to_canonical();
+        (Scope::of(ip) == Scope::Global).then(|| {
+            Group(match ip {
+                IpAddr::V4(v4) => {
+                    let [a, b, ..] = v4.octets();
+                    IpAddr::V4(Ipv4Addr::new(a, b, 0, 0))
+                }
+                IpAddr::V6(v6) => IpAddr::V6(v6_prefix(v6, 32)),
+            })
+        })
+    }
+
+    /// Its first address.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
 }
 
 /// How far an address reaches.
@@ -189,6 +221,17 @@ mod tests {
         assert_eq!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:ffff::1")));
         assert_ne!(Subnet::of(ip("2001:db8:1::1")), Subnet::of(ip("2001:db8:2::1")));
         assert_eq!(Origin::of(ip("2001:db8:1:2::1")).to_string(), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn a_group_is_a_network_of_the_internet_and_local_addresses_have_none() {
+        assert_eq!(Group::of(ip("::ffff:8.8.1.1")), Group::of(ip("8.8.200.9")));
+        assert_ne!(Group::of(ip("8.8.1.1")), Group::of(ip("8.9.1.1")));
+        assert_eq!(Group::of(ip("2001:db8:1::1")), Group::of(ip("2001:db8:2::1")));
+        assert_ne!(Group::of(ip("2001:db8::1")), Group::of(ip("2001:db9::1")));
+        for local in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "0.0.0.0"] {
+            assert_eq!(Group::of(ip(local)), None, "{local}");
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct AdmissionConfig {
     pub connections_max: usize,
     /// Connections that others opened. Default 112, which leaves 16 for our own dials.
     pub inbound_max: usize,
+    /// Of these, kept free for newcomers, though never more than a quarter: when all others are taken, whoever finishes a
+    /// handshake takes the place of another peer, see [`evict`](super::evict). Default 8.
+    pub newcomers: usize,
     /// Inbound connections whose handshake is not done. Default 64.
     pub pending_max: usize,
     /// Of these, from one address (an IPv6 /64). Default 4.
@@ -46,6 +49,7 @@ impl Default for AdmissionConfig {
         AdmissionConfig {
             connections_max: 128,
             inbound_max: 112,
+            newcomers: 8,
             pending_max: 64,
             pending_per_ip: Some(4),
             pending_per_subnet: Some(16),
@@ -130,7 +134,7 @@ struct Visit {
     shares: Option<(Origin, Subnet)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     inbound: usize,
     pending: usize,
@@ -243,6 +247,21 @@ impl Admission {
         self.config.connections_max.saturating_sub(self.occupied()).saturating_sub(dialing)
     }
 
+    /// How many inbound peers may stay once their handshakes are done.
+    pub fn settled_max(&self) -> usize {
+        self.config.inbound_max.saturating_sub(self.config.newcomers.min(self.config.inbound_max / 4))
+    }
+
+    /// Has every inbound connection that may be open its place?
+    pub fn is_full(&self) -> bool {
+        self.inbound >= self.config.inbound_max
+    }
+
+    /// The limits.
+    pub fn config(&self) -> &AdmissionConfig {
+        &self.config
+    }
+
     /// Who is exempt.
     pub fn exempt(&self) -> &Exempt {
         &self.config.exempt
@@ -271,6 +290,47 @@ impl Admission {
     /// Refused strangers by reason.
     pub fn refusals(&self) -> &BTreeMap<Refusal, u64> {
         &self.refusals
+    }
+
+    /// Counts everything anew, and compares with the limits. They hold for callers that ask [`admit`](Self::admit) first.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        let config = &self.config;
+        let inbound = self.open.values().filter(|visit| visit.inbound).count();
+        let pending = self.open.values().filter(|visit| visit.pending).count();
+        for (what, count, kept, most) in [
+            ("connections", self.open.len(), self.open.len(), config.connections_max),
+            ("inbound connections", inbound, self.inbound, config.inbound_max),
+            ("unfinished handshakes", pending, self.pending, config.pending_max),
+        ] {
+            if count != kept || count > most {
+                return Err(format!("S5: {count} {what}, {kept} by the counter, {most} at most"));
+            }
+        }
+        let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
+        for visit in self.open.values() {
+            let Some((origin, subnet)) = visit.shares else { continue };
+            for count in [by_ip.entry(origin).or_insert(Count::default()), by_subnet.entry(subnet).or_default()] {
+                count.inbound += 1;
+                count.pending += usize::from(visit.pending);
+            }
+        }
+        if by_ip != self.by_ip || by_subnet != self.by_subnet {
+            return Err("S5: the counts by address or subnet are wrong".to_owned());
+        }
+        let over = |count: &Count, inbound: Option<usize>, pending: Option<usize>| {
+            inbound.is_some_and(|most| count.inbound > most) || pending.is_some_and(|most| count.pending > most)
+        };
+        if let Some((origin, _)) = by_ip.iter().find(|(_, c)| over(c, config.inbound_per_ip, config.pending_per_ip)) {
+            return Err(format!("S5: too many connections from {origin}"));
+        }
+        match by_subnet.values().find(|c| over(c, config.inbound_per_subnet, config.pending_per_subnet)) {
+            Some(count) => Err(format!("S5: too many connections from one subnet: {count:?}")),
+            None => Ok(()),
+        }
     }
 
     fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {

@@ -6,14 +6,20 @@
 //!
 //! While nobody is connected, a failed dial says something about our own network and is held against no one.
 //!
+//! There are two back-offs. The general one grows up to an hour and is for nodes that have all the connections they want. A node
+//! that lacks some may dial a *verified* address sooner, at its [`BookEntry::urgent_attempt`]: whoever was there once is
+//! likely to be there again when a network has healed, and a failure of the network must not be paid for by an hour alone.
+//!
 //! This book draws uniformly. Buckets by group and source, which make it costly to fill it with one attacker's addresses, fit
 //! behind the same calls and are not built yet.
+
+mod audit;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::address::{Scope, Subnet, canonical, may_pass};
+use super::address::{Group, Scope, Subnet, canonical, may_pass};
 use super::retry::Backoff;
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -22,6 +28,11 @@ use crate::time::{Instant, Now};
 const DOUBTFUL_FAILURES: u32 = 3;
 /// Failed dials after which an address is forgotten. The back-off spreads them over some four hours at least.
 const HOPELESS_FAILURES: u32 = 10;
+/// "No" said so often in a row is believed even when connections are lacking, and the time until the next dial grows no more:
+/// about eight minutes. It takes longer than a dead connection can stand at the other side.
+const DECLINED_MAX: u32 = 5;
+/// A settled connection that the network cut is replaced after this, plus or minus a half.
+const CUT_PAUSE: Duration = Duration::from_secs(2);
 /// A proven address is not forgotten before it was silent for so long.
 const PROVEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An address of which nobody spoke for so long gives its place to any newcomer, unless it is proven.
@@ -38,6 +49,8 @@ pub struct BookConfig {
     pub allow_private: bool,
     /// How long an address is left alone after a failed dial or a lost connection. Default 30 s, doubling to 1 h.
     pub backoff: Backoff,
+    /// The same for a verified address when connections are lacking. Default 20 s, always.
+    pub urgent_backoff: Backoff,
 }
 
 impl Default for BookConfig {
@@ -47,8 +60,20 @@ impl Default for BookConfig {
             per_subnet_max: 10,
             allow_private: false,
             backoff: Backoff { first: Duration::from_secs(30), max: Duration::from_secs(3600) },
+            urgent_backoff: Backoff { first: Duration::from_secs(20), max: Duration::from_secs(20) },
         }
     }
+}
+
+/// How a connection to an address ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Soon after it began, for whatever reason.
+    Early,
+    /// It had lasted, and the network failed.
+    Cut,
+    /// It had lasted, and one of the two sides ended it.
+    Wanted,
 }
 
 /// What became of an address that was told.
@@ -83,8 +108,29 @@ pub struct BookEntry {
     pub announced: bool,
     /// Failed dials since it was last reached, counted while somebody was connected.
     pub failures: u32,
+    /// How often in a row it answered and had no use for us: it is full, or connected to us already.
+    pub declined: u32,
     /// Not to be dialed before.
     pub next_attempt: Instant,
+    /// Not to be dialed before even when connections are lacking. Counts for a verified address only.
+    pub urgent_attempt: Instant,
+}
+
+impl BookEntry {
+    /// Is somebody known to listen there? We reached them, or a peer that has this IP address says so.
+    pub fn is_verified(&self) -> bool {
+        self.proven.is_some() || self.announced
+    }
+
+    /// Has it said no so often that it is believed?
+    pub fn is_refusing(&self) -> bool {
+        self.declined >= DECLINED_MAX
+    }
+
+    /// Was it reached, and is likely to be reached again?
+    fn is_sound(&self) -> bool {
+        self.proven.is_some() && self.failures < DOUBTFUL_FAILURES
+    }
 }
 
 /// The address book.
@@ -95,6 +141,10 @@ pub struct Book {
     /// All addresses by the time of their next attempt, the proven ones apart.
     proven_queue: BTreeSet<(Instant, SocketAddr)>,
     queue: BTreeSet<(Instant, SocketAddr)>,
+    /// The verified addresses by the time at which they may be dialed when connections are lacking.
+    urgent_queue: BTreeSet<(Instant, SocketAddr)>,
+    /// Addresses that were reached and do not fail, by group.
+    groups: BTreeMap<Group, usize>,
     /// The addresses that are not proven, in the order in which they give way.
     leaving: BTreeSet<(bool, Instant, SocketAddr)>,
     subnets: BTreeMap<Subnet, usize>,
@@ -142,7 +192,9 @@ impl Book {
                 proven: None,
                 announced: false,
                 failures: 0,
+                declined: 0,
                 next_attempt: now.at,
+                urgent_attempt: now.at,
             },
         );
         Heard::New
@@ -174,12 +226,13 @@ impl Book {
     /// left alone for the shortest time.
     pub fn failed(&mut self, address: SocketAddr, now: Now, online: bool, rng: &mut Rng) {
         let address = canonical(address);
-        let backoff = self.config.backoff;
+        let (backoff, urgent) = (self.config.backoff, self.config.urgent_backoff);
         let mut forget = false;
         self.update(address, |entry| {
             entry.failures = entry.failures.saturating_add(u32::from(online));
             let counted = if online { entry.failures } else { 1 };
             entry.next_attempt = now.at + backoff.delay(counted, rng);
+            entry.urgent_attempt = entry.next_attempt.min(now.at + urgent.delay(counted, rng));
             let silent = entry.proven.is_none_or(|then| now.at.since(then.at) >= PROVEN_FOR);
             forget = online && silent && entry.failures >= HOPELESS_FAILURES;
         });
@@ -188,11 +241,28 @@ impl Book {
         }
     }
 
-    /// A connection to `address` ended, or a dial to it served nothing: leave it alone for `failures` failures' time, without
-    /// counting any.
-    pub fn postpone(&mut self, address: SocketAddr, failures: u32, now: Now, rng: &mut Rng) {
-        let delay = self.config.backoff.delay(failures, rng);
-        self.update(canonical(address), |entry| entry.next_attempt = now.at + delay);
+    /// A connection to `address` ended: leave it alone for the shortest time. What the network cut may be dialed much sooner by
+    /// a node that lacks connections: the other side did not ask to be left alone.
+    pub fn left(&mut self, address: SocketAddr, parting: Parting, now: Now, rng: &mut Rng) {
+        let delay = self.config.backoff.delay(1, rng);
+        let urgent = if parting == Parting::Cut { rng.jitter(CUT_PAUSE, 50) } else { delay };
+        self.update(canonical(address), |entry| {
+            entry.declined = if parting == Parting::Early { entry.declined } else { 0 };
+            (entry.next_attempt, entry.urgent_attempt) = (now.at + delay, now.at + urgent.min(delay));
+        });
+    }
+
+    /// A dial to `address` was answered and served nothing: it is full, or we are connected to that node already. It may say so
+    /// because of a connection that is dead and that it does not know to be dead yet. So a node that lacks connections asks
+    /// again after the shortest time, a few times; who wants none more, ever more rarely.
+    pub fn declined(&mut self, address: SocketAddr, now: Now, rng: &mut Rng) {
+        let backoff = self.config.backoff;
+        self.update(canonical(address), |entry| {
+            entry.declined = entry.declined.saturating_add(1).min(DECLINED_MAX);
+            let urgent = if entry.declined < DECLINED_MAX { 1 } else { DECLINED_MAX };
+            entry.urgent_attempt = now.at + backoff.delay(urgent, rng);
+            entry.next_attempt = entry.urgent_attempt.max(now.at + backoff.delay(entry.declined, rng));
+        });
     }
 
     /// Forgets `address` and never dials it again in this run: it is ourselves, or on another network.
@@ -226,26 +296,33 @@ impl Book {
     }
 
     /// An address to dial now: any proven one whose time has come, else any other; uniform among them. O(those due).
-    pub fn pick(&self, now: Instant, rng: &mut Rng, exclude: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
-        [&self.proven_queue, &self.queue].into_iter().find_map(|queue| {
-            let mut chosen = None;
-            let due = queue.iter().take_while(|(at, _)| *at <= now).map(|(_, address)| address);
-            for (seen, address) in (1u64..).zip(due.filter(|address| !exclude(address))) {
-                // Each of the first `seen` is the chosen one with the same probability.
-                if rng.chance(1, seen) {
-                    chosen = Some(*address);
-                }
-            }
-            chosen
-        })
+    pub fn pick(&self, now: Instant, rng: &mut Rng, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+        draw(&self.proven_queue, now, rng, exclude).or_else(|| draw(&self.queue, now, rng, exclude))
+    }
+
+    /// A verified address to dial now because connections are lacking; uniform among them. O(those due).
+    pub fn pick_urgent(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        draw(&self.urgent_queue, now, rng, exclude)
     }
 
     /// When [`pick`](Self::pick) may find something: the earliest next attempt. O(excluded ones due).
-    pub fn next_attempt(&self, exclude: impl Fn(&SocketAddr) -> bool) -> Option<Instant> {
-        let first = |queue: &BTreeSet<(Instant, SocketAddr)>| {
-            queue.iter().find(|(_, address)| !exclude(address)).map(|(at, _)| *at)
-        };
-        [first(&self.proven_queue), first(&self.queue)].into_iter().flatten().min()
+    pub fn next_attempt(&self, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<Instant> {
+        [first(&self.proven_queue, exclude), first(&self.queue, exclude)].into_iter().flatten().min()
+    }
+
+    /// When [`pick_urgent`](Self::pick_urgent) may find something. O(excluded ones due).
+    pub fn next_urgent(&self, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<Instant> {
+        first(&self.urgent_queue, exclude)
+    }
+
+    /// In how many groups there are addresses that we reached and that do not fail.
+    pub fn sound_groups(&self) -> usize {
+        self.groups.len()
     }
 
     /// May `address` be dialed now? False when it is unknown.
@@ -270,7 +347,7 @@ impl Book {
 
     /// The addresses that may be told to others: those that we reached, and those announced by the peer that has them.
     pub fn verified(&self) -> impl Iterator<Item = SocketAddr> {
-        self.entries.iter().filter(|(_, entry)| entry.proven.is_some() || entry.announced).map(|(address, _)| *address)
+        self.entries.iter().filter(|(_, entry)| entry.is_verified()).map(|(address, _)| *address)
     }
 
     /// How many addresses there are.
@@ -312,6 +389,12 @@ impl Book {
     }
 
     fn index(&mut self, address: SocketAddr, entry: &BookEntry) {
+        if entry.is_verified() {
+            self.urgent_queue.insert((entry.urgent_attempt, address));
+        }
+        if let Some(group) = Group::of(address.ip()).filter(|_| entry.is_sound()) {
+            *self.groups.entry(group).or_default() += 1;
+        }
         if entry.proven.is_some() {
             self.proven_queue.insert((entry.next_attempt, address));
         } else {
@@ -321,6 +404,17 @@ impl Book {
     }
 
     fn unindex(&mut self, address: SocketAddr, entry: &BookEntry) {
+        if entry.is_verified() {
+            self.urgent_queue.remove(&(entry.urgent_attempt, address));
+        }
+        if let Some(group) = Group::of(address.ip()).filter(|_| entry.is_sound())
+            && let Some(count) = self.groups.get_mut(&group)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.groups.remove(&group);
+            }
+        }
         if entry.proven.is_some() {
             self.proven_queue.remove(&(entry.next_attempt, address));
         } else {
@@ -328,6 +422,29 @@ impl Book {
             self.leaving.remove(&place(address, entry));
         }
     }
+}
+
+/// Any of the addresses in `queue` whose time has come.
+fn draw(
+    queue: &BTreeSet<(Instant, SocketAddr)>,
+    now: Instant,
+    rng: &mut Rng,
+    exclude: &dyn Fn(&SocketAddr) -> bool,
+) -> Option<SocketAddr> {
+    let mut chosen = None;
+    let due = queue.iter().take_while(|(at, _)| *at <= now).map(|(_, address)| address);
+    for (seen, address) in (1u64..).zip(due.filter(|address| !exclude(address))) {
+        // Each of the first `seen` is the chosen one with the same probability.
+        if rng.chance(1, seen) {
+            chosen = Some(*address);
+        }
+    }
+    chosen
+}
+
+/// When the first address in `queue` is due.
+fn first(queue: &BTreeSet<(Instant, SocketAddr)>, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<Instant> {
+    queue.iter().find(|(_, address)| !exclude(address)).map(|(at, _)| *at)
 }
 
 /// The doubtful first, then those not heard of for longest.

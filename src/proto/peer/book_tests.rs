@@ -87,6 +87,45 @@ fn an_address_that_fails_is_left_alone_for_longer_each_time_and_then_forgotten()
     assert!(book.is_empty());
 }
 
+/// A proven address that failed during a partition rested for up to an hour, and so did a node that had no other.
+#[test]
+fn a_verified_address_may_be_dialed_soon_when_connections_are_lacking() {
+    let mut book = Book::default();
+    let mut rng = Rng::from_seed(1);
+    book.reached(nth(0), now(0));
+    assert_eq!(book.announced(nth(1), now(0)), Heard::New);
+    assert_eq!(book.hear(nth(2), None, now(0)), Heard::New);
+    for n in 0..8 {
+        (0..3).for_each(|n| book.failed(nth(n), now(0), true, &mut rng));
+        assert_eq!(book.pick_urgent(now(15).at, &mut rng, &nobody), None, "failure {n}");
+        let first = book.next_urgent(&nobody).unwrap();
+        assert!((16_000..=24_000).contains(&first.since(now(0).at).as_millis()), "failure {n}");
+    }
+    assert_eq!(book.pick(now(600).at, &mut rng, &nobody), None);
+    let urgent: BTreeSet<_> = (0..50).map(|_| book.pick_urgent(now(25).at, &mut rng, &nobody).unwrap()).collect();
+    assert_eq!(urgent, BTreeSet::from([nth(0), nth(1)]), "not the one that was only heard of");
+}
+
+#[test]
+fn a_polite_no_is_believed_more_each_time() {
+    let mut book = Book::default();
+    let mut rng = Rng::from_seed(1);
+    book.reached(nth(0), now(0));
+    let near = |seconds: u64, at: Option<Instant>| {
+        let wait = at.unwrap().since(now(0).at).as_millis() as u64;
+        assert!((seconds * 800..=seconds * 1200).contains(&wait), "{seconds} s: {wait} ms");
+    };
+    for (seconds, urgent) in [(30, 30), (60, 30), (120, 30), (240, 30), (480, 480), (480, 480)] {
+        book.declined(nth(0), now(0), &mut rng);
+        near(seconds, book.next_attempt(&nobody));
+        near(urgent, book.next_urgent(&nobody));
+    }
+    book.left(nth(0), Parting::Cut, now(0), &mut rng);
+    near(30, book.next_attempt(&nobody));
+    assert!(book.next_urgent(&nobody).unwrap().since(now(0).at) <= Duration::from_secs(3));
+    assert_eq!(book.get(nth(0)).unwrap().declined, 0, "a connection that lasted is no refusal");
+}
+
 #[test]
 fn a_local_outage_costs_no_address_its_place() {
     let mut book = Book::default();
@@ -106,8 +145,8 @@ fn a_proven_address_comes_first_and_outlives_a_bad_week() {
     (0..20).for_each(|n| assert_eq!(book.hear(nth(n), None, now(0)), Heard::New));
     book.reached(nth(7), now(0));
     for _ in 0..50 {
-        assert_eq!(book.pick(now(0).at, &mut rng, nobody), Some(nth(7)));
-        assert_ne!(book.pick(now(0).at, &mut rng, |a| *a == nth(7)), Some(nth(7)));
+        assert_eq!(book.pick(now(0).at, &mut rng, &nobody), Some(nth(7)));
+        assert_ne!(book.pick(now(0).at, &mut rng, &|a| *a == nth(7)), Some(nth(7)));
     }
     (0..50).for_each(|n| book.failed(nth(7), now(n * 4000), true, &mut rng));
     assert!(book.get(nth(7)).is_some());
@@ -122,7 +161,7 @@ fn picks_are_spread_over_all_that_are_due() {
     (0..8).for_each(|n| assert_eq!(book.hear(nth(n), None, now(0)), Heard::New));
     let mut counts = BTreeMap::new();
     for _ in 0..800 {
-        *counts.entry(book.pick(now(0).at, &mut rng, nobody).unwrap()).or_insert(0) += 1;
+        *counts.entry(book.pick(now(0).at, &mut rng, &nobody).unwrap()).or_insert(0) += 1;
     }
     assert!(counts.len() == 8 && counts.values().all(|n| (60..140).contains(n)), "{counts:?}");
 }
@@ -139,10 +178,31 @@ fn an_address_marked_never_is_not_dialed_whoever_tells_it() {
     assert_eq!((book.never.len(), book.never_order.len(), book.is_never(nth(0))), (4, 4, false));
 }
 
+#[test]
+fn the_audit_names_what_is_wrong() {
+    let whole = || {
+        let mut book = Book::default();
+        book.reached(nth(0), now(0));
+        book.hear(nth(1), None, now(0));
+        assert_eq!(book.audit(), Ok(()));
+        book
+    };
+    let broken = |how: fn(&mut Book)| {
+        let mut book = whole();
+        how(&mut book);
+        book.audit().unwrap_err()
+    };
+    assert_eq!(broken(|book| book.subnets.clear()), "S17: the counts by subnet are wrong");
+    assert_eq!(broken(|book| book.groups.clear()), "S17: the counts by group are wrong");
+    assert_eq!(broken(|book| book.urgent_queue.clear()), format!("S17: verified {} is not in its queue", nth(0)));
+    assert_eq!(broken(|book| book.queue.clear()), format!("S17: {} is in no queue", nth(1)));
+    assert_eq!(broken(|book| drop(book.entries.remove(&nth(1)))), "S17: the queue has addresses that are not known");
+}
+
 proptest! {
     /// The queues, the counts and the entries say the same after any use, and every address is found.
     #[test]
-    fn the_indices_stay_in_step(moves in prop::collection::vec((0u8..6, 0u32..12, 0u64..2000), 1..150)) {
+    fn the_indices_stay_in_step(moves in prop::collection::vec((0u8..8, 0u32..12, 0u64..2000), 1..150)) {
         let mut book = Book::new(BookConfig { addresses_max: 8, per_subnet_max: 2, ..Default::default() });
         let mut rng = Rng::from_seed(1);
         let mut second = 0;
@@ -153,17 +213,16 @@ proptest! {
                 0 | 1 => { book.hear(address, from("9.9.9.9"), now); }
                 2 => book.failed(address, now, n % 2 == 0, &mut rng),
                 3 => book.reached(address, now),
-                4 => book.postpone(address, n, now, &mut rng),
+                4 => book.declined(address, now, &mut rng),
+                5 => book.left(address, [Parting::Early, Parting::Cut, Parting::Wanted][n as usize % 3], now, &mut rng),
+                6 => { book.announced(address, now); }
                 _ => { book.remove(address); }
             }
             prop_assert!(book.len() <= 8);
-            prop_assert_eq!(book.queue.len() + book.proven_queue.len(), book.len());
-            prop_assert_eq!(book.leaving.len(), book.queue.len());
-            prop_assert_eq!(book.subnets.values().sum::<usize>(), book.len());
-            prop_assert!(book.subnets.values().all(|crowd| (1..=2).contains(crowd)));
+            prop_assert_eq!(book.audit(), Ok(()));
             let due = book.entries().filter(|(_, entry)| entry.next_attempt <= now.at).count();
-            prop_assert_eq!(book.pick(now.at, &mut rng, nobody).is_some(), due > 0);
-            prop_assert_eq!(book.next_attempt(nobody), book.entries().map(|(_, entry)| entry.next_attempt).min());
+            prop_assert_eq!(book.pick(now.at, &mut rng, &nobody).is_some(), due > 0);
+            prop_assert_eq!(book.next_attempt(&nobody), book.entries().map(|(_, entry)| entry.next_attempt).min());
         }
     }
 }

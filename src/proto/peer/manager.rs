@@ -260,6 +260,26 @@ impl PeerManager {
         self.peers.get(node_id).is_some_and(|record| self.is_bad(record))
     }
 
+    /// Is the table within its limit, and its ranking in step?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        let free = self.peers.values().filter(|record| !record.connected).count();
+        if self.peers.len() > self.config.peers_max || self.ranked.len() != free {
+            let most = self.config.peers_max;
+            return Err(format!("S5: {} peers of {most}, {free} free, {} ranked", self.peers.len(), self.ranked.len()));
+        }
+        let bad = |record: &&PeerRecord| {
+            record.score.abs() > SCORE_MAX || !record.connected && !self.ranked.contains(&rank(record))
+        };
+        match self.peers.values().find(bad) {
+            Some(record) => Err(format!("S9: the score or the rank of {:?} is wrong", record.node_id)),
+            None => Ok(()),
+        }
+    }
+
     fn is_bad(&self, record: &PeerRecord) -> bool {
         record.score <= self.config.blacklist_score || record.failures >= self.config.blacklist_failures
     }

@@ -5,6 +5,7 @@
 //! | [`manager`] | which peers do we know, and which are the best? |
 //! | [`standing`] | what has this address or identity done to us, and is it blacklisted? |
 //! | [`admission`] | may this stranger connect? |
+//! | [`evict`] | who gives way to a newcomer? |
 //! | [`book`] | which addresses have we heard of, and which may be dialed now? |
 //! | [`pool`] | whom do we dial next, and when do we look again? |
 //! | [`share`] | which addresses do we tell, and how many do we listen to? |
@@ -15,6 +16,7 @@
 pub mod address;
 pub mod admission;
 pub mod book;
+pub mod evict;
 pub mod manager;
 pub mod pool;
 pub mod retry;

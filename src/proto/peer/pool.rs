@@ -2,37 +2,39 @@
 //!
 //! 1. Peers that the operator named are kept connected, whatever the number of others.
 //! 2. Automatic connections are kept at [`PoolConfig::outbound`]: the best of the known peers first, then the book.
-//! 3. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
+//!    They go to different [groups](super::address::Group), unless connections are lacking for a while and there are not
+//!    enough groups that we know how to reach.
+//! 3. While connections are lacking, verified addresses are dialed before their back-off is over, at a rate of their own.
+//! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
 //!    a peer like any other.
 //!
 //! Every dial and the connection that comes of it go by their [`DialId`], which the pool gives and the node hands back:
-//! `next_dial` -> (`dial_failed` | `dial_opened` -> [`ready`](Pool::ready)) -> [`closed`](Pool::closed). One per address at a time.
+//! `next_dial` -> `dial_opened` -> [`ready`](Pool::ready) -> [`closed`](Pool::closed), where a dial that fails goes to its end at
+//! once. One per address at a time.
 //!
 //! The pool never spins: an address that failed waits for its back-off, all dials together keep to a rate, and
 //! [`Pool::deadline`] is when there may be something to do, not before.
 
+mod choose;
+
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::address::{Scope, canonical};
-use super::book::Book;
+use super::address::{Group, Scope, canonical};
+use super::book::{Book, BookEntry, Parting};
 use super::manager::PeerManager;
 use super::retry::Backoff;
-use crate::close::{CloseReason, Redial};
+use crate::close::{Blame, CloseReason, Redial};
 use crate::id::DialId;
 use crate::proto::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 
-/// Known peers looked at for one dial; the book covers the rest.
-const CANDIDATES_MAX: usize = 64;
 /// Without room for another connection, look again after this, unless told earlier by [`Pool::nudge`].
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
 /// A kept connection must last this long for its back-off to begin anew: else accept-and-close would be a tight loop.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
-/// Failures that a dial counts for when it served nothing: we are connected to that node already, or it has no room.
-const REDUNDANT_FAILURES: u32 = 5;
 
 /// The numbers of a [`Pool`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +49,14 @@ pub struct PoolConfig {
     pub rate: Rate,
     /// All dials together while nobody is connected and the last `dials_max` all failed. Default 1 per second.
     pub offline_rate: Rate,
+    /// Dials of addresses whose back-off is not over, while connections are lacking. Default 1 per second, 8 at once.
+    pub urgent_rate: Rate,
     /// Between dials of a peer the operator named. Default 1 s, doubling to 30 s.
     pub kept_backoff: Backoff,
     /// Between dials of a seed. Default 1 s, doubling to 5 min.
     pub seed_backoff: Backoff,
+    /// The longest of these times while nobody is connected. Default 30 s.
+    pub seed_offline_max: Duration,
 }
 
 impl Default for PoolConfig {
@@ -61,8 +67,10 @@ impl Default for PoolConfig {
             addresses_wanted: 16,
             rate: Rate::per_second(10, 16),
             offline_rate: Rate::per_second(1, 1),
+            urgent_rate: Rate::per_second(1, 8),
             kept_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             seed_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) },
+            seed_offline_max: Duration::from_secs(30),
         }
     }
 }
@@ -96,6 +104,9 @@ pub struct Pool {
     next_id: u64,
     pace: Bucket,
     offline_pace: Bucket,
+    urgent_pace: Bucket,
+    /// Since when there are fewer automatic connections than wanted.
+    lacking_since: Option<Instant>,
     /// Dials that failed since one succeeded.
     failed_in_row: usize,
     /// When to look again; `None` when only an input changes anything.
@@ -113,6 +124,8 @@ struct Retry {
 struct Link {
     address: SocketAddr,
     purpose: Purpose,
+    /// Its group had an automatic connection already, for want of others.
+    doubles: bool,
     stage: Stage,
 }
 
@@ -159,7 +172,8 @@ impl Pool {
         self.kept.remove(&address)?;
         let dial = self.by_address.get(&address).copied();
         if let Some(link) = dial.and_then(|dial| self.links.get_mut(&dial)) {
-            link.purpose = Purpose::Automatic;
+            // It was not chosen for its group.
+            (link.purpose, link.doubles) = (Purpose::Automatic, true);
         }
         dial
     }
@@ -194,7 +208,8 @@ impl Pool {
         if self.wake.is_none_or(|wake| wake > now.at) {
             return None;
         }
-        let dialing = self.links.values().filter(|link| link.stage == Stage::Dialing).count();
+        self.lacking_since = (self.connected() < self.config.outbound).then(|| self.lacking_since.unwrap_or(now.at));
+        let dialing = self.dialing();
         if dialing >= self.config.dials_max {
             self.wake = None;
             return None;
@@ -211,30 +226,20 @@ impl Pool {
             return None;
         }
         match self.choose(now.at, rng, &around) {
-            Ok((address, purpose)) => {
+            Ok(choice) => {
                 self.pace.take(self.config.rate, now.at);
                 self.offline_pace.take(self.config.offline_rate, now.at);
-                around.book.tried(address, now);
-                Some((self.begin(address, purpose), address))
+                if choice.urgent {
+                    self.urgent_pace.take(self.config.urgent_rate, now.at);
+                }
+                around.book.tried(choice.address, now);
+                Some((self.begin(choice.address, choice.purpose), choice.address))
             }
             Err(wake) => {
                 self.wake = wake;
                 None
             }
         }
-    }
-
-    /// The dial ended without a connection.
-    pub fn dial_failed(
-        &mut self,
-        dial: DialId,
-        reason: CloseReason,
-        now: Now,
-        online: bool,
-        book: &mut Book,
-        rng: &mut Rng,
-    ) {
-        self.closed(dial, reason, now, online, book, rng);
     }
 
     /// The dial ended in a connection.
@@ -257,7 +262,8 @@ impl Pool {
         self.nudge();
     }
 
-    /// The connection that came of the dial is gone. With nobody else `online`, a failure is not held against the address.
+    /// The dial failed, or the connection that came of it is gone. With nobody else `online`, a failure is not held against the
+    /// address.
     pub fn closed(
         &mut self,
         dial: DialId,
@@ -275,27 +281,47 @@ impl Pool {
             return;
         }
         let settled = matches!(link.stage, Stage::Ready(since) if now.at.since(since) >= SETTLED_AFTER);
-        for (retries, backoff) in
-            [(&mut self.kept, self.config.kept_backoff), (&mut self.seeds, self.config.seed_backoff)]
-        {
+        let mut seed_backoff = self.config.seed_backoff;
+        if !online {
+            // The seed is as unlikely to be at fault as any other address, and may be all that we have.
+            seed_backoff.max = seed_backoff.max.min(self.config.seed_offline_max);
+        }
+        for (retries, backoff) in [(&mut self.kept, self.config.kept_backoff), (&mut self.seeds, seed_backoff)] {
             if let Some(retry) = retries.get_mut(&link.address) {
                 retry.failures = if settled { 0 } else { retry.failures.saturating_add(1) };
                 retry.at = now.at + backoff.delay(retry.failures, rng);
             }
         }
+        let parting = parting(settled, reason);
         match (link.stage, reason) {
-            (_, CloseReason::DuplicateConnection) => book.postpone(link.address, REDUNDANT_FAILURES, now, rng),
-            (Stage::Ready(_), _) => book.postpone(link.address, 1, now, rng),
+            (_, CloseReason::DuplicateConnection) => book.declined(link.address, now, rng),
+            (Stage::Ready(_), _) => book.left(link.address, parting, now, rng),
             // It answers, and says no: it is full, or has us already by a connection whose address we do not know it by.
-            (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(|entry| entry.proven.is_some()) => {
-                book.postpone(link.address, REDUNDANT_FAILURES, now, rng);
+            (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(BookEntry::is_verified) => {
+                book.declined(link.address, now, rng);
             }
             // Our own fault says nothing about the address.
-            (_, reason) if reason.blame() == crate::close::Blame::Ours => book.postpone(link.address, 1, now, rng),
+            (_, reason) if reason.blame() == Blame::Ours => book.left(link.address, Parting::Early, now, rng),
             _ => {
                 self.failed_in_row = self.failed_in_row.saturating_add(1);
                 book.failed(link.address, now, online, rng);
             }
+        }
+    }
+
+    /// A peer that can be dialed at `address` is gone, whoever dialed; its handshake was done at `since`.
+    pub fn left(
+        &mut self,
+        address: SocketAddr,
+        since: Instant,
+        reason: CloseReason,
+        now: Now,
+        book: &mut Book,
+        rng: &mut Rng,
+    ) {
+        self.nudge();
+        if !self.by_address.contains_key(&canonical(address)) {
+            book.left(address, parting(now.at.since(since) >= SETTLED_AFTER, reason), now, rng);
         }
     }
 
@@ -314,69 +340,59 @@ impl Pool {
         self.links.values().filter(|link| link.stage == Stage::Dialing).count()
     }
 
+    /// Automatic connections whose handshake is done.
+    fn connected(&self) -> usize {
+        let ready = |link: &&Link| link.purpose != Purpose::Kept && matches!(link.stage, Stage::Ready(_));
+        self.links.values().filter(ready).count()
+    }
+
     /// Automatic connections and dials.
     pub fn automatic(&self) -> usize {
         self.links.values().filter(|link| link.purpose != Purpose::Kept).count()
     }
 
-    /// Whom to dial now, or when to look again.
-    fn choose<C, B>(
-        &self,
-        now: Instant,
-        rng: &mut Rng,
-        around: &Around<'_, C, B>,
-    ) -> Result<(SocketAddr, Purpose), Option<Instant>>
-    where
-        C: Fn(&SocketAddr) -> bool,
-        B: Fn(IpAddr) -> bool,
-    {
-        let mut wake: Option<Instant> = None;
-        let mut later = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
-        let book = &*around.book;
-        let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (around.connected)(address);
-
-        // The operator's word stands above a blacklist; an address that is ourselves is beyond it.
-        for (address, retry) in self.kept.iter().filter(|(address, _)| !busy(address) && !book.is_never(**address)) {
-            if retry.at <= now {
-                return Ok((*address, Purpose::Kept));
+    /// Do the tables agree, and do automatic connections go to different groups?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        if self.dialing() > self.config.dials_max {
+            return Err(format!("S5: {} dials of {} are under way", self.dialing(), self.config.dials_max));
+        }
+        let mut groups = BTreeSet::new();
+        for (dial, link) in &self.links {
+            if self.by_address.get(&link.address) != Some(dial) {
+                return Err(format!("S8: the dial to {} is not found by its address", link.address));
             }
-            later(retry.at);
-        }
-        let automatic = self.automatic();
-        if automatic >= self.config.outbound {
-            return Err(wake);
-        }
-        let unfit =
-            |address: &SocketAddr| busy(address) || self.kept.contains_key(address) || (around.banned)(address.ip());
-        let known = around.peers.candidates().filter_map(|peer| peer.address).take(CANDIDATES_MAX);
-        if let Some(address) = known.filter(|address| !unfit(address)).find(|address| book.is_due(*address, now)) {
-            return Ok((address, Purpose::Automatic));
-        }
-        if let Some(address) = book.pick(now, rng, unfit) {
-            return Ok((address, Purpose::Automatic));
-        }
-        if let Some(at) = book.next_attempt(unfit) {
-            later(at);
-        }
-        if book.len() < self.config.addresses_wanted || !around.online {
-            for (address, retry) in
-                self.seeds.iter().filter(|(address, _)| !unfit(address) && !book.is_never(**address))
-            {
-                if retry.at <= now {
-                    return Ok((*address, Purpose::Seed));
-                }
-                later(retry.at);
+            let group = Group::of(link.address.ip()).filter(|_| link.purpose != Purpose::Kept && !link.doubles);
+            if group.is_some_and(|group| !groups.insert(group)) {
+                return Err(format!("S8: {} is the second of its group without need", link.address));
             }
         }
-        Err(wake)
+        if self.by_address.len() == self.links.len() {
+            Ok(())
+        } else {
+            Err("S8: an address is taken by a dial that is gone".to_owned())
+        }
     }
 
     fn begin(&mut self, address: SocketAddr, purpose: Purpose) -> DialId {
         let dial = DialId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
-        self.links.insert(dial, Link { address, purpose, stage: Stage::Dialing });
+        let doubles = self.is_in_used_group(address.ip());
+        self.links.insert(dial, Link { address, purpose, doubles, stage: Stage::Dialing });
         self.by_address.insert(address, dial);
         dial
+    }
+}
+
+fn parting(settled: bool, reason: CloseReason) -> Parting {
+    match reason {
+        _ if !settled => Parting::Early,
+        CloseReason::RemoteClosed => Parting::Wanted,
+        reason if reason.blame() == Blame::Lost => Parting::Cut,
+        _ => Parting::Wanted,
     }
 }
 

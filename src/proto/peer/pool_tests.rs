@@ -30,8 +30,9 @@ struct World {
     dials: Vec<(u64, SocketAddr)>,
 }
 
+/// The n-th address, each in a group of its own.
 fn nth(n: u32) -> SocketAddr {
-    SocketAddr::new(core::net::Ipv4Addr::from_bits(0x0b00_0001 + n * 256).into(), 8333)
+    SocketAddr::new(core::net::Ipv4Addr::from_bits(0x0b00_0001 + (n << 16)).into(), 8333)
 }
 
 impl World {
@@ -116,7 +117,7 @@ impl World {
                 self.pool.ready(dial, now, &mut self.book);
                 self.ready.insert(dial, address);
             } else {
-                self.pool.dial_failed(dial, self.failure.0, now, online, &mut self.book, &mut self.rng);
+                self.pool.closed(dial, self.failure.0, now, online, &mut self.book, &mut self.rng);
             }
         }
         true
@@ -250,7 +251,7 @@ fn seeds_are_asked_when_there_is_nobody_else() {
     world.pool.add_seed(nth(100));
     world.run(600);
     let dials = world.dials_to(nth(100));
-    assert!((8..=13).contains(&dials), "{dials} dials of a dead seed in ten minutes");
+    assert!((20..=28).contains(&dials), "{dials} dials of a dead seed in ten minutes: once per 30 s");
     world.alive.extend((0..101).map(nth));
     world.run(400);
     assert_eq!(world.ready.len(), 1);
@@ -375,4 +376,94 @@ fn a_node_that_we_once_reached_and_that_says_no_is_asked_rarely_and_not_forgotte
     assert_eq!(failures, Some(0));
     assert!((20..=400).contains(&dials), "{dials} dials in a day");
     assert_eq!(polite(1, false).1, None, "a stranger that always says no makes room");
+}
+
+#[test]
+fn a_thousand_peers_that_died_are_dialed_at_a_slow_and_steady_rate() {
+    let mut world = World::new(PoolConfig::default());
+    let now = world.now();
+    (0..1000).for_each(|n| world.book.reached(nth(n), now));
+    world.alive.insert(nth(5000));
+    world.pool.keep(nth(5000));
+    world.run(600);
+    let first = world.dials.len();
+    world.run(3600);
+    assert_eq!(world.ready.len(), 1);
+    let hourly = world.dials.len() - first;
+    assert!((3000..=7000).contains(&hourly), "{hourly} dials in an hour: one a second, and what the back-off allows");
+    for second in 0..4200 {
+        let dials = world.dials.iter().filter(|(at, _)| at / 1000 == second).count();
+        assert!(dials <= 26, "{dials} dials in second {second}");
+    }
+    for n in 0..1000 {
+        let times: Vec<u64> = world.dials.iter().filter(|(_, to)| *to == nth(n)).map(|(at, _)| *at).collect();
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 16_000), "address {n} is dialed again at once");
+    }
+}
+
+/// Whoever accepts and leaves at once, or is full, is not dialed in a loop however much connections are lacking.
+#[test]
+fn peers_that_accept_and_close_are_not_dialed_in_a_loop() {
+    for greets in [true, false] {
+        let mut world = World::new(PoolConfig::default());
+        world.alive = (0..4).map(nth).collect();
+        world.hear(0..4);
+        let mut dials = 0;
+        while world.step(3_600_000) {
+            for dial in world.ready.keys().copied().collect::<Vec<_>>() {
+                if !greets {
+                    world.pool.dial_opened(dial);
+                }
+                dials += 1;
+                world.close(dial, CloseReason::RemoteClosed);
+            }
+        }
+        let most = if greets { 4 * 3600 / 24 + 4 } else { 4 * 15 };
+        assert!((20..=most).contains(&dials), "{dials} dials of four addresses in an hour, greets: {greets}");
+    }
+}
+
+/// Nine of ten addresses are in one network.
+#[test]
+fn a_network_that_fills_the_book_gets_one_connection_as_long_as_there_are_others() {
+    let crowd = |n: u32| SocketAddr::new(core::net::Ipv4Addr::from_bits(0x5b01_0001 + n * 256).into(), 8333);
+    let mut world = World::new(PoolConfig::default());
+    let now = world.now();
+    (0..200).for_each(|n| {
+        world.book.hear(crowd(n), None, now);
+    });
+    world.alive = (0..200).map(crowd).chain((0..20).map(nth)).collect();
+    world.hear(0..20);
+    world.run(60);
+    assert_eq!(world.ready.len(), 8);
+    let crowded = |world: &World| world.ready.values().filter(|to| to.ip().to_string().starts_with("91.1.")).count();
+    assert!(crowded(&world) <= 1, "{} of 8 in one network", crowded(&world));
+    // Two of them leave, and nobody else answers any more: that network gets no second connection all the same.
+    world.alive.retain(|to| to.ip().to_string().starts_with("91.1."));
+    let left: Vec<_> =
+        world.ready.values().filter(|to| !to.ip().to_string().starts_with("91.1.")).copied().take(2).collect();
+    left.into_iter().for_each(|to| world.close_address(to, CloseReason::RemoteClosed));
+    world.run(60);
+    assert!(crowded(&world) <= 1, "{} of {} in one network", crowded(&world), world.ready.len());
+}
+
+#[test]
+fn a_network_of_one_group_connects_all_the_same() {
+    let near = |n: u32| SocketAddr::new(core::net::Ipv4Addr::from_bits(0x5b01_0001 + n * 256).into(), 8333);
+    let mut world = World::new(PoolConfig::default());
+    let now = world.now();
+    world.alive = (0..20).map(near).collect();
+    (0..20).for_each(|n| {
+        world.book.hear(near(n), None, now);
+    });
+    world.pool.nudge();
+    world.run(20);
+    assert_eq!(world.ready.len(), 8);
+    // Lies about other networks, each of which takes a place for ten seconds, do not keep the peers of before from coming back.
+    world.failure = (CloseReason::DialTimeout, 10_000);
+    world.hear(0..2000);
+    let open: Vec<_> = world.ready.keys().copied().collect();
+    open.into_iter().for_each(|dial| world.close(dial, CloseReason::PingTimeout));
+    world.run(60);
+    assert!(world.ready.len() >= 7, "{} of 8", world.ready.len());
 }

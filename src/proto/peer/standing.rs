@@ -191,6 +191,22 @@ impl Standing {
         self.entries.is_empty()
     }
 
+    /// Is the table within its limit, and its order in step?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        let most = self.config.entries_max.max(1);
+        if self.entries.len() > most || self.order.len() != self.entries.len() {
+            return Err(format!("S5: {} origins and {} places of {most}", self.entries.len(), self.order.len()));
+        }
+        match self.entries.iter().find(|(origin, entry)| !self.order.contains(&entry.place(**origin))) {
+            Some((origin, _)) => Err(format!("S9: {origin} has no place in the order")),
+            None => Ok(()),
+        }
+    }
+
     fn record(&mut self, origin: Origin, now: Instant, deed: impl FnOnce(&mut Entry) -> i32) -> bool {
         let mut entry = self.take(origin, now);
         let points = deed(&mut entry);

@@ -4,6 +4,7 @@
 //! nothing about what others were asked for until the chain has accepted it.
 
 use bytes::Bytes;
+use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
@@ -222,6 +223,7 @@ impl SyncManager {
         limit: usize,
         other_than: Option<ConnId>,
     ) -> Option<ConnId> {
+        let worst = buggify!(self, WorstSyncPeer);
         let mut best = None;
         let mut wake = Instant::NEVER;
         for (conn, peer) in &self.peers {
@@ -238,7 +240,7 @@ impl SyncManager {
                 continue;
             }
             let key = (peer.late_blocks, peer.live(), *conn);
-            if best.is_none_or(|other| key < other) {
+            if best.is_none_or(|other| (key < other) != worst) {
                 best = Some(key);
             }
         }
@@ -249,9 +251,13 @@ impl SyncManager {
     }
 
     fn ask_for_block(&mut self, now: Instant, conn: ConnId, hash: Hash) {
+        let hurried = buggify!(self, TimeoutNow);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.block_requests.take(now);
-        let patience = self.config.block_deadline.saturating_mul(1 << peer.late_blocks.min(4));
+        let mut patience = self.config.block_deadline.saturating_mul(1 << peer.late_blocks.min(4));
+        if hurried {
+            patience = Duration::from_millis(1);
+        }
         peer.expect(hash, now + patience);
         peer.avoid.remove(&hash);
         self.in_flight.insert(hash, conn);

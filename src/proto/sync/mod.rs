@@ -17,6 +17,7 @@ pub mod chain;
 pub mod config;
 pub mod locator;
 
+mod audit;
 mod blocks;
 mod headers;
 mod path;
@@ -118,6 +119,8 @@ pub struct SyncManager {
     best: Option<Tip>,
     reported: (u64, u64),
     outputs: VecDeque<SyncOutput>,
+    #[cfg(feature = "sim")]
+    buggify: Option<crate::buggify::Buggify>,
 }
 
 #[derive(Debug)]
@@ -150,7 +153,19 @@ impl SyncManager {
             best: None,
             reported: (0, 0),
             outputs: VecDeque::new(),
+            #[cfg(feature = "sim")]
+            buggify: None,
         }
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_buggify(&mut self, buggify: crate::buggify::Buggify) {
+        self.buggify = Some(buggify);
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {
+        self.buggify.as_ref().map(|buggify| buggify.hits().clone()).unwrap_or_default()
     }
 
     /// A block was accepted outside of the sync: by gossip, or our own.
@@ -195,7 +210,6 @@ impl SyncManager {
     }
 
     /// Peers it knows: to check that nobody is forgotten, or left over.
-    #[cfg(debug_assertions)]
     pub(crate) fn peer_count(&self) -> usize {
         self.peers.len()
     }

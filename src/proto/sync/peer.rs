@@ -152,6 +152,21 @@ impl Peer {
         }
     }
 
+    /// Is this block being waited for from this peer?
+    pub(super) fn is_awaited(&self, hash: &Hash) -> bool {
+        self.asked.get(hash).is_some_and(|asked| asked.deadline.is_some())
+    }
+
+    /// Are the counts right, and the limits kept?
+    pub(super) fn is_sound(&self) -> bool {
+        let live = self.asked.values().filter(|asked| asked.deadline.is_some()).count();
+        live == self.live
+            && self.asked.len() <= OWED_MAX
+            && self.asked.values().all(|asked| asked.owed > 0)
+            && self.tips.len() <= TIPS_MAX
+            && self.avoid.len() <= AVOID_MAX
+    }
+
     pub(super) fn expired(&self, now: Instant) -> Vec<Hash> {
         let late = self.asked.iter().filter(|(_, asked)| asked.deadline.is_some_and(|deadline| deadline <= now));
         late.map(|(hash, _)| *hash).collect()

@@ -36,6 +36,38 @@ impl HeaderTree {
         self.entries.len()
     }
 
+    /// Are the counts right? Every header must be claimed by somebody, itself or through what stands on it.
+    pub(super) fn audit(&self, claims: &BTreeMap<Hash, u32>) -> Result<(), String> {
+        let (mut owned, mut children) = (BTreeMap::new(), BTreeMap::new());
+        for entry in self.entries.values() {
+            *owned.entry(entry.owner).or_insert(0usize) += 1;
+            *children.entry(entry.previous).or_insert(0u32) += 1;
+        }
+        let counted = self.owned.iter().filter(|(_, count)| **count > 0);
+        if !counted.eq(owned.iter()) {
+            return Err("S14: the headers by owner are miscounted".to_owned());
+        }
+        for (hash, entry) in &self.entries {
+            let (held, standing) = (claims.get(hash).copied().unwrap_or(0), children.get(hash).copied().unwrap_or(0));
+            if (entry.holders, entry.children) != (held, standing) {
+                let counted = (entry.holders, entry.children);
+                return Err(format!("S14: claims and children of {hash} are {held} and {standing}, not {counted:?}"));
+            }
+            if held + standing == 0 {
+                return Err(format!("S14: nobody claims the header {hash}"));
+            }
+        }
+        if self.invalid.len() > INVALID_MAX || self.invalid.len() != self.invalid_order.len() {
+            return Err(format!("S14: {} headers are remembered as invalid", self.invalid.len()));
+        }
+        Ok(())
+    }
+
+    /// Headers remembered as invalid.
+    pub(super) fn invalid(&self) -> impl Iterator<Item = &Hash> {
+        self.invalid.iter()
+    }
+
     /// Headers that came first from `conn`.
     pub(super) fn owned_by(&self, conn: ConnId) -> usize {
         self.owned.get(&conn).copied().unwrap_or(0)

@@ -1,0 +1,117 @@
+//! Rare but legal behaviour at named points, so that a simulation meets it often.
+//!
+//! A correct network must survive all of it: none of these points does what a busy, small or slow node could not do by itself. In
+//! a run each point is enabled with one chance in four, so that the combinations vary, and then hit at one visit of twenty.
+//! FoundationDB has the idea and the name.
+
+use std::collections::BTreeMap;
+
+use crate::rng::Rng;
+
+/// One point in so many is enabled in a run.
+const ENABLED_ONE_IN: u64 = 4;
+/// An enabled point is hit at one visit in so many.
+const HIT_ONE_IN: u64 = 20;
+
+macro_rules! points {
+    ($($name:ident = $label:literal, $text:literal;)*) => {
+        /// A place in the code that may misbehave.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Point { $(#[doc = $text] $name,)* }
+
+        impl Point {
+            /// All of them.
+            pub const ALL: &'static [Point] = &[$(Point::$name,)*];
+
+            /// A word for reports.
+            pub const fn label(self) -> &'static str {
+                match self { $(Point::$name => $label,)* }
+            }
+        }
+    };
+}
+
+points! {
+    WorstSyncPeer = "worst-sync-peer", "The block is asked of the busiest and latest peer that has it.";
+    QueueFull = "queue-full", "A peer's queue is taken for full: its block waits for room.";
+    DelaySave = "delay-save", "The known peers are saved one round later.";
+    EvictNow = "evict-now", "An inbound peer gives way to a newcomer though there is room.";
+    RelayLater = "relay-later", "A transaction waits for the next turn of a peer's pace though that has room.";
+    FewHeaders = "few-headers", "A GetHeaders is answered with half of what it may be answered with.";
+    TimeoutNow = "timeout-now", "A request for a block is late as soon as it is sent.";
+    WriteOneByte = "write-one-byte", "A socket takes one byte.";
+    ReadOneByte = "read-one-byte", "A socket gives one byte.";
+    OneFrame = "one-frame", "A connection's turn ends after one frame.";
+}
+
+/// Which points are enabled in this run, and how often they were hit.
+#[derive(Clone, Debug)]
+pub struct Buggify {
+    rng: Rng,
+    enabled: Vec<Point>,
+    hits: BTreeMap<Point, u64>,
+}
+
+impl Buggify {
+    /// The run that `seed` names.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::from_seed(seed);
+        let enabled = Point::ALL.iter().copied().filter(|_| rng.chance(1, ENABLED_ONE_IN)).collect();
+        Buggify { rng, enabled, hits: BTreeMap::new() }
+    }
+
+    /// A run in which just these points are enabled.
+    pub fn only(seed: u64, points: &[Point]) -> Self {
+        Buggify { rng: Rng::from_seed(seed), enabled: points.to_vec(), hits: BTreeMap::new() }
+    }
+
+    /// The same points for another part of the same run, with choices of its own.
+    pub fn fork(&mut self) -> Self {
+        Buggify { rng: Rng::from_seed(self.rng.next_u64()), enabled: self.enabled.clone(), hits: BTreeMap::new() }
+    }
+
+    /// Misbehave at this visit?
+    pub fn hit(&mut self, point: Point) -> bool {
+        let hit = self.enabled.contains(&point) && self.rng.chance(1, HIT_ONE_IN);
+        if hit {
+            *self.hits.entry(point).or_default() += 1;
+        }
+        hit
+    }
+
+    /// How often each point was hit.
+    pub fn hits(&self) -> &BTreeMap<Point, u64> {
+        &self.hits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_points_is_enabled_and_hit_at_one_visit_in_twenty() {
+        let (mut enabled, mut hits) = (0, 0);
+        for seed in 0..1000 {
+            let mut buggify = Buggify::new(seed);
+            enabled += buggify.enabled.len();
+            hits += (0..20).filter(|_| buggify.hit(Point::QueueFull)).count() as u64;
+            assert_eq!(buggify.hits().get(&Point::TimeoutNow), None);
+        }
+        let expected = 1000 * Point::ALL.len() / 4;
+        assert!((expected * 9 / 10..expected * 11 / 10).contains(&enabled), "{enabled}");
+        assert!((200..300).contains(&hits), "{hits} of 250");
+    }
+
+    #[test]
+    fn the_same_seed_hits_at_the_same_visits_and_a_fork_at_its_own() {
+        let visits = |mut buggify: Buggify| (0..500).map(|_| buggify.hit(Point::EvictNow)).collect::<Vec<_>>();
+        let run = || Buggify::only(7, &[Point::EvictNow]);
+        assert_eq!(visits(run()), visits(run()));
+        let mut parent = run();
+        let fork = parent.fork();
+        assert_ne!(visits(fork.clone()), visits(parent));
+        assert!(visits(fork).contains(&true));
+    }
+}

@@ -1,0 +1,102 @@
+//! Who gives way when all places for inbound connections are taken.
+//!
+//! Unfinished handshakes compete for their places by subnet and age, peers for theirs by [`evict`]. Dialed and exempt peers, and
+//! those that the operator named, give way to nobody.
+
+use core::cmp::Reverse;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::proto::node::Node;
+use crate::proto::peer::address::Subnet;
+use crate::proto::peer::evict::{self, Candidate};
+use crate::proto::session::Stage;
+use crate::proto::sync::chain::Chain;
+use crate::time::{Instant, Now};
+use crate::wire::Kind;
+
+/// How many unfinished handshakes a subnet has, and the oldest of them, by its deadline.
+type Crowd = (usize, Reverse<(Instant, ConnId)>);
+
+/// A handshake may take so long before it gives way to others, when there is no place left.
+const GREETING_SPARED: Duration = Duration::from_secs(1);
+
+impl<C: Chain> Node<C> {
+    /// Makes room for a newcomer among the unfinished handshakes: the oldest one of the subnet that has most of them goes, when
+    /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out.
+    pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
+        let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
+        for session in self.sessions.values().filter(|s| !s.direction.is_outbound()) {
+            let Stage::Greeting { deadline } = session.stage else { continue };
+            let this = Reverse((deadline, session.conn));
+            let crowd = crowds.entry(Subnet::of(session.remote.ip())).or_insert((0, this));
+            *crowd = (crowd.0 + 1, crowd.1.max(this));
+        }
+        let own = crowds.get(&Subnet::of(newcomer.ip())).map_or(0, |crowd| crowd.0);
+        let Some((count, Reverse((_, oldest)))) = crowds.into_values().max() else { return false };
+        let evicts = count > own.saturating_add(1);
+        if evicts {
+            self.close(now, oldest, CloseReason::LimitReached);
+            self.admission.ready(oldest);
+        }
+        evicts
+    }
+
+    /// The last place was taken by an unfinished handshake: one that stalls makes it free again for the next stranger.
+    pub(super) fn evict_stalled(&mut self, now: Now) {
+        let spared = now.at + self.config.handshake_timeout.saturating_sub(GREETING_SPARED);
+        let stalled = self.sessions.values().filter(|s| !s.direction.is_outbound()).filter_map(|s| match s.stage {
+            Stage::Greeting { deadline } if deadline <= spared => Some((deadline, s.conn)),
+            _ => None,
+        });
+        if let Some((_, oldest)) = stalled.min() {
+            self.close(now, oldest, CloseReason::LimitReached);
+        }
+    }
+
+    /// Makes a place for an inbound peer whose handshake is about to be done; false when nobody gives way to it.
+    pub(super) fn make_place(&mut self, now: Now, newcomer: ConnId) -> bool {
+        let Some(remote) = self.sessions.get(&newcomer).map(|s| s.remote) else { return false };
+        let settled = self.sessions.values().filter(|s| !s.direction.is_outbound() && s.peer().is_some()).count();
+        if settled < self.admission.settled_max() {
+            if buggify!(self, EvictNow) {
+                self.evict_one(now, remote);
+            }
+            return true;
+        }
+        self.evict_one(now, remote) || self.is_exempt(remote)
+    }
+
+    /// Ends the inbound peer that gives way to a newcomer from `remote`; false when there is none.
+    pub(super) fn evict_one(&mut self, now: Now, remote: SocketAddr) -> bool {
+        let inbound = self.sessions.values().filter(|s| !s.direction.is_outbound() && !self.is_exempt(s.remote));
+        let candidates = inbound.filter_map(|session| {
+            let peer = session.peer()?;
+            let kept = peer.address.is_some_and(|address| self.pool.is_kept(address));
+            (!kept).then_some(Candidate {
+                conn: session.conn,
+                ip: session.remote.ip(),
+                since: peer.since,
+                round_trip: peer.round_trip,
+                transaction: peer.transaction_at,
+                block: peer.block_at,
+            })
+        });
+        let Some(victim) = evict::choose(candidates.collect(), remote.ip(), self.key) else { return false };
+        self.close(now, victim, CloseReason::LimitReached);
+        true
+    }
+
+    /// A peer brought something that was new and valid.
+    pub(super) fn note_deed(&mut self, now: Now, conn: ConnId, kind: Kind) {
+        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        match kind {
+            Kind::Transaction => peer.transaction_at = Some(now.at),
+            Kind::Block | Kind::NewBlock => peer.block_at = Some(now.at),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What a node did with its connections, written down as it happens, and checked where one event is enough to tell.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::check::{Invariant, Tally};
+use super::owed::digest;
+use super::pipe::{PipeId, Side};
+use super::trace::What;
+use crate::close::CloseReason;
+use crate::driver::node::Carrier;
+use crate::driver::{ConnStats, Net, SendOutcome};
+use crate::id::{ConnId, DialId};
+use crate::time::Instant;
+use crate::wire::{FrameRules, Hash, Kind, Priority};
+
+/// Objects remembered for each connection to see that none is sent twice.
+const RELAYED_MAX: usize = 512;
+/// How long an object may not go to the same peer again.
+const RELAY_ONCE: Duration = Duration::from_secs(300);
+
+/// What the world must hear after the turn.
+#[derive(Debug)]
+pub(super) enum Note {
+    Line(What, u64, u64),
+    /// A frame was queued, in the line of this rank; a frame was delivered; the queue dropped some.
+    Owed(PipeId, Side, usize, u64),
+    Paid(PipeId, Side, u64),
+    Lossy(PipeId, Side),
+    Opened(PipeId, Side, ConnId),
+    Tip(u128, u64, Hash),
+    Block(Hash),
+    Banned(SocketAddr),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) pipe: Option<(PipeId, Side)>,
+    /// When it was dialed or accepted, and when the last frame came, by the node's clock.
+    since: Instant,
+    pub(super) heard: Instant,
+    /// When bytes were last seen to have come, in the simulation's time, and how many there were.
+    pub(super) moved: Option<(Instant, u64)>,
+    /// The node has closed it: no frame may come any more.
+    pub(super) closing: bool,
+    /// Hash of the peer's id, once it is known.
+    pub(super) peer: Option<u64>,
+    /// The version that was agreed on, once it is.
+    pub(super) version: Option<u8>,
+    relayed: BTreeMap<u64, Instant>,
+    relayed_order: VecDeque<(Instant, u64)>,
+}
+
+/// One node's books, since its last start.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) now: Instant,
+    pub(super) entries: BTreeMap<ConnId, Entry>,
+    /// Dials under way, and since when.
+    pub(super) dials: BTreeMap<DialId, Instant>,
+    /// Addresses that may connect and are not connections yet.
+    pub(super) admitted: usize,
+    /// Connections that are open for the embedder, and to whom.
+    pub(super) ready: BTreeMap<ConnId, u64>,
+    pub(super) notes: Vec<Note>,
+    pub(super) tally: Tally,
+    /// Outputs since the last event.
+    pub(super) outputs: usize,
+    /// The connection whose request for the pool is being answered.
+    pub(super) answering: Option<ConnId>,
+    pub(super) handshake: Duration,
+    pub(super) idle: Duration,
+}
+
+impl Books {
+    pub(super) fn new(handshake: Duration, idle: Duration) -> Self {
+        Books {
+            now: Instant::ZERO,
+            entries: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            admitted: 0,
+            ready: BTreeMap::new(),
+            notes: Vec::new(),
+            tally: Tally::default(),
+            outputs: 0,
+            answering: None,
+            handshake,
+            idle,
+        }
+    }
+
+    pub(super) fn line(&mut self, what: What, a: u64, b: u64) {
+        self.notes.push(Note::Line(what, a, b));
+    }
+
+    /// A connection stands; `since` is when it was dialed or accepted.
+    pub(super) fn opened(&mut self, conn: ConnId, pipe: Option<(PipeId, Side)>, since: Instant) {
+        let entry = Entry {
+            pipe,
+            since,
+            heard: self.now,
+            moved: None,
+            closing: false,
+            peer: None,
+            version: None,
+            relayed: BTreeMap::new(),
+            relayed_order: VecDeque::new(),
+        };
+        if let Some((pipe, side)) = pipe {
+            self.notes.push(Note::Opened(pipe, side, conn));
+        }
+        let again = self.entries.insert(conn, entry).is_some();
+        self.tally.that(Invariant::S3, !again, || format!("connection {conn} opens again"));
+    }
+
+    /// A dial has become a connection, or has failed; exactly one of both, once.
+    /// Answers when it began.
+    pub(super) fn dial_ended(&mut self, dial: DialId) -> Instant {
+        let since = self.dials.remove(&dial);
+        self.tally.that(Invariant::S3, since.is_some(), || format!("dial {dial:?} ends, but is not under way"));
+        since.unwrap_or(self.now)
+    }
+
+    /// An admitted address has become a connection, or never will.
+    pub(super) fn released(&mut self) {
+        let known = self.admitted > 0;
+        self.admitted = self.admitted.saturating_sub(1);
+        self.tally.that(Invariant::S3, known, || "a connection that was not admitted".to_owned());
+    }
+
+    pub(super) fn closed(&mut self, conn: ConnId) {
+        let known = self.entries.remove(&conn).is_some();
+        self.tally.that(Invariant::S3, known, || format!("connection {conn} closes, but is not open"));
+    }
+
+    /// The peer sent this object. True when it was not known to have it.
+    pub(super) fn received(&mut self, conn: ConnId, hash: u64) -> bool {
+        let now = self.now;
+        self.entries.get_mut(&conn).is_some_and(|entry| entry.remember(now, hash))
+    }
+
+    /// The node dropped the object without a look, so it cannot know who sent it.
+    pub(super) fn forget_received(&mut self, conn: ConnId, hash: u64) {
+        if let Some(entry) = self.entries.get_mut(&conn) {
+            entry.relayed.remove(&hash);
+            entry.relayed_order.retain(|(_, known)| *known != hash);
+        }
+    }
+
+    /// Open connections to this id.
+    pub(super) fn open_to(&self, peer: u64) -> usize {
+        self.entries.values().filter(|entry| !entry.closing && entry.peer == Some(peer)).count()
+    }
+
+    fn sent(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes, dropped: u32) {
+        let (now, answering) = (self.now, self.answering);
+        let Some(entry) = self.entries.get_mut(&conn) else { return };
+        let hash = digest(kind, payload);
+        if Kind::from_byte(kind).is_some_and(Kind::is_relayed) {
+            let fresh = entry.remember(now, hash);
+            // Whoever asks for the pool is told of all of it.
+            let first = entry.relayed.get(&hash).copied().unwrap_or_default();
+            self.tally.that(Invariant::S11, fresh || answering == Some(conn), || {
+                let since = now.since(first);
+                format!("frame of type {kind} on connection {conn} again; the first passed {since:?} ago")
+            });
+        }
+        let Some((pipe, side)) = entry.pipe else { return };
+        if dropped > 0 {
+            self.notes.push(Note::Lossy(pipe, side));
+        }
+        self.notes.push(Note::Owed(pipe, side, priority.rank(), hash));
+    }
+
+    fn closes(&mut self, conn: ConnId, reason: CloseReason) {
+        let now = self.now;
+        let Some(entry) = self.entries.get_mut(&conn).filter(|entry| !entry.closing) else { return };
+        entry.closing = true;
+        let (waited, least) = match reason {
+            CloseReason::HandshakeTimeout => (now.since(entry.since), self.handshake),
+            CloseReason::IdleTimeout => (now.since(entry.heard), self.idle),
+            _ => return,
+        };
+        self.tally.that(Invariant::S16, waited >= least, || {
+            format!("{} after {waited:?} on connection {conn}", reason.label())
+        });
+    }
+}
+
+impl Entry {
+    /// False when it was sent or received within the last five minutes.
+    fn remember(&mut self, now: Instant, hash: u64) -> bool {
+        while self.relayed_order.len() >= RELAYED_MAX
+            || self.relayed_order.front().is_some_and(|(at, _)| now.since(*at) >= RELAY_ONCE)
+        {
+            if let Some((_, old)) = self.relayed_order.pop_front() {
+                self.relayed.remove(&old);
+            }
+        }
+        let std::collections::btree_map::Entry::Vacant(place) = self.relayed.entry(hash) else { return false };
+        place.insert(now);
+        self.relayed_order.push_back((now, hash));
+        true
+    }
+}
+
+/// The loop's `Net`, with somebody who writes down what is asked of it.
+pub(super) struct Watch<'a> {
+    pub(super) net: &'a mut Net,
+    pub(super) books: &'a mut Books,
+}
+
+impl Carrier for Watch<'_> {
+    fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
+        self.books.outputs += 1;
+        let again = self.books.dials.insert(dial, self.books.now).is_some();
+        self.books.tally.that(Invariant::S3, !again, || format!("dial {dial:?} begins twice"));
+        self.net.dial(dial, remote, timeout);
+    }
+
+    fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
+        self.books.outputs += 1;
+        let outcome = self.net.send_shared(conn, priority, kind, payload);
+        if let SendOutcome::Accepted { dropped } = outcome {
+            self.books.sent(conn, priority, kind, payload, dropped);
+        }
+        outcome
+    }
+
+    fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules) {
+        self.net.set_rules(conn, rules);
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
+        self.books.outputs += 1;
+        self.books.closes(conn, reason);
+        self.net.close(conn, reason, drain);
+    }
+
+    fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
+        self.net.conn_stats(conn)
+    }
+}

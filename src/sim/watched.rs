@@ -1,0 +1,227 @@
+//! The real node behind the real adapter, as the loop's protocol, with somebody who watches both sides of it.
+
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+
+use super::books::{Books, Note, Watch};
+use super::check::Invariant;
+use super::kernel::SharedMachine;
+use super::owed::digest;
+use super::trace::What;
+use crate::chain::ReferenceChain;
+use crate::close::CloseReason;
+use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
+use crate::driver::{self, Event, Net, Protocol};
+use crate::id::{ConnId, Direction};
+use crate::proto::peer::manager::{PeerManager, PeerRecord};
+use crate::proto::{self, Node};
+use crate::time::{Instant, Now};
+use crate::wire::{Frame, FrameError, Kind};
+
+/// How far behind a clock may be before its node cannot tell which block it is that comes from the future.
+pub(super) const CLOCK_OFF: i64 = 3_600_000;
+
+/// What the node told its embedder since the last look.
+#[derive(Default)]
+struct Log {
+    events: Vec<proto::Event>,
+    /// The peers that are to be saved.
+    saved: Option<Vec<PeerRecord>>,
+}
+
+impl Observer<ReferenceChain> for Log {
+    fn on_event(&mut self, _: Now, event: &proto::Event, _: &Node<ReferenceChain>) {
+        self.events.push(event.clone());
+    }
+
+    fn save_peers(&mut self, _: Now, peers: &PeerManager) {
+        self.saved = Some(peers.known_peers().cloned().collect());
+    }
+}
+
+/// A hash of a word, for the trace and to compare.
+pub(super) fn name(text: &str) -> u64 {
+    digest(0, text.as_bytes())
+}
+
+pub(super) struct Watched {
+    inner: NodeProtocol<ReferenceChain, Log>,
+    pub(super) books: Books,
+    machine: SharedMachine,
+    node_id: String,
+    /// The wall clock is not so far off that the node cannot tell which block is from the future.
+    pub(super) knows_its_time: bool,
+}
+
+impl Watched {
+    pub(super) fn new(node: Node<ReferenceChain>, books: Books, machine: SharedMachine, node_id: String) -> Self {
+        let inner = NodeProtocol::new(node, Log::default());
+        Watched { inner, books, machine, node_id, knows_its_time: true }
+    }
+
+    pub(super) fn node(&self) -> &Node<ReferenceChain> {
+        self.inner.node()
+    }
+
+    pub(super) fn node_mut(&mut self) -> &mut Node<ReferenceChain> {
+        self.inner.node_mut()
+    }
+
+    /// The peers that the node wants to be saved.
+    pub(super) fn take_saved(&mut self) -> Option<Vec<PeerRecord>> {
+        self.inner.observer_mut().saved.take()
+    }
+
+    /// How many messages of a kind the node dropped because they came too fast.
+    fn over_budget(&self, kind: Option<Kind>) -> u64 {
+        let dropped = |kind| self.node().counters().over_budget.get(&kind).copied();
+        kind.and_then(dropped).unwrap_or(0)
+    }
+
+    fn pass(&mut self, now: Now, event: Event<'_, NodeCommand<ReferenceChain>>, net: &mut Net) {
+        let Watched { inner, books, .. } = self;
+        inner.take(now, event, &mut Watch { net, books });
+    }
+
+    fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>, net: &mut Net) {
+        let hash = digest(frame.kind, &frame.payload);
+        self.books.line(What::Frame, u64::from(frame.kind), frame.payload.len() as u64);
+        let open = self.books.entries.get(&conn).is_some_and(|entry| !entry.closing);
+        self.books.tally.that(Invariant::S2, open, || format!("a frame on connection {conn}, which is closed"));
+        if let Some((pipe, side)) = self.books.entries.get(&conn).and_then(|entry| entry.pipe) {
+            self.books.notes.push(Note::Paid(pipe, side, hash));
+        }
+        let relayed = Kind::from_byte(frame.kind).filter(|kind| self.knows_its_time && kind.is_relayed());
+        let fresh = relayed.is_some_and(|_| self.books.received(conn, hash));
+        let over = self.over_budget(relayed);
+        if frame.kind == Kind::TxPoolRequest as u8 {
+            self.books.answering = Some(conn);
+        }
+        if let Some(entry) = self.books.entries.get_mut(&conn) {
+            entry.heard = now.at;
+        }
+        self.pass(now, Event::Frame { conn, frame }, net);
+        self.books.answering = None;
+        if fresh && self.over_budget(relayed) > over {
+            self.books.forget_received(conn, hash);
+        }
+    }
+
+    fn on_tick(&mut self, now: Now, net: &mut Net) {
+        self.books.line(What::Tick, self.node().session_count() as u64, 0);
+        let due = self.inner.deadline().is_some_and(|at| at <= now.at);
+        self.books.tally.that(Invariant::S16, due, || "a tick before its deadline".to_owned());
+        self.pass(now, Event::Timer, net);
+        let left = self.inner.deadline().filter(|at| *at <= now.at);
+        self.books.tally.that(Invariant::S16, left.is_none(), || "a tick leaves its deadline".to_owned());
+    }
+
+    /// Looks at what the node told its embedder.
+    fn look(&mut self) {
+        for event in core::mem::take(&mut self.inner.observer_mut().events) {
+            let books = &mut self.books;
+            match event {
+                proto::Event::PeerConnected { conn, node_id, version, .. } => {
+                    books.line(What::Ready, u64::from(conn.index()), u64::from(version));
+                    let peer = name(&node_id);
+                    let again = books.ready.insert(conn, peer).is_some();
+                    books.tally.that(Invariant::S3, !again, || format!("connection {conn} is ready twice"));
+                    if let Some(entry) = books.entries.get_mut(&conn) {
+                        (entry.peer, entry.version) = (Some(peer), Some(version));
+                    }
+                    let count = books.open_to(peer);
+                    books.tally.that(Invariant::S7, count <= 1, || format!("{count} connections to {node_id}"));
+                    let ours = node_id == self.node_id;
+                    books.tally.that(Invariant::S7, !ours, || "a connection to itself".to_owned());
+                }
+                proto::Event::PeerDisconnected { conn, .. } => {
+                    books.line(What::Gone, u64::from(conn.index()), 0);
+                    let known = books.ready.remove(&conn).is_some();
+                    books.tally.that(Invariant::S3, known, || format!("connection {conn} leaves, but was not ready"));
+                }
+                proto::Event::Blacklisted { remote } => books.notes.push(Note::Banned(remote)),
+                proto::Event::NewTip(tip) => books.notes.push(Note::Tip(tip.work, tip.height, tip.hash)),
+                proto::Event::BlockAccepted { hash, from: Some(_) } => books.notes.push(Note::Block(hash)),
+                _ => {}
+            }
+        }
+    }
+
+    /// After each event: its outputs are bounded, and the embedder's view is looked at.
+    fn after(&mut self) {
+        self.look();
+        let outputs = core::mem::take(&mut self.books.outputs);
+        let bound = 10 * (self.books.entries.len() + self.books.dials.len()) + 1200;
+        self.books
+            .tally
+            .that(Invariant::S1, outputs <= bound, || format!("{outputs} outputs where {bound} are allowed"));
+    }
+}
+
+impl Protocol for Watched {
+    type Command = NodeCommand<ReferenceChain>;
+
+    fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
+        let admitted = self.inner.admit(now, remote);
+        self.books.admitted += usize::from(admitted);
+        admitted
+    }
+
+    fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.books.released();
+        self.inner.released(now, remote, reason);
+    }
+
+    fn handle(&mut self, now: Now, event: driver::Event<'_, Self::Command>, net: &mut Net) {
+        self.books.now = now.at;
+        match event {
+            Event::Opened { conn, direction, .. } => {
+                let socket = net.socket(conn);
+                let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+                let pipe = socket.and_then(|socket| machine.pipe_of(socket));
+                drop(machine);
+                // Connect and handshake together have their time.
+                let since = match direction {
+                    Direction::Outbound(dial) => self.books.dial_ended(dial),
+                    Direction::Inbound => {
+                        self.books.released();
+                        now.at
+                    }
+                };
+                self.books.opened(conn, pipe, since);
+                self.pass(now, event, net);
+            }
+            Event::DialFailed { dial, .. } => {
+                self.books.dial_ended(dial);
+                self.pass(now, event, net);
+            }
+            Event::Frame { conn, frame } => self.on_frame(now, conn, frame, net),
+            Event::Closed { conn, reason } => {
+                self.books.line(What::Close, u64::from(conn.index()), name(reason.label()));
+                self.books.closed(conn);
+                self.pass(now, event, net);
+            }
+            Event::Timer => self.on_tick(now, net),
+            Event::Writable { .. } | Event::Command(_) | Event::Stopping => self.pass(now, event, net),
+        }
+        self.after();
+    }
+
+    fn violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
+        self.books.now = now.at;
+        let Watched { inner, books, .. } = self;
+        inner.take_violation(now, conn, error, &mut Watch { net, books });
+        if let Some(entry) = self.books.entries.get_mut(&conn) {
+            entry.closing = true;
+        }
+        self.after();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inner.deadline()
+    }
+
+    fn turn_ended(&mut self, now: Now, net: &mut Net) {
+        self.inner.turn_ended(now, net);
+    }
+}

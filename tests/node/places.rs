@@ -1,0 +1,151 @@
+//! All inbound places are taken: who gets in, and who gives way.
+
+use std::time::Duration;
+
+use spacetime_network::close::CloseReason;
+use spacetime_network::proto::Event;
+use spacetime_network::wire::{Kind, Message};
+
+use crate::world::{Stranger, World, introduction};
+
+const ALICE: &str = "10.0.0.1:8333";
+
+/// Peers that come one after the other and say who they are; those who got in.
+fn fill(world: &mut World, node: usize, count: u32, from: impl Fn(u32) -> String) -> Vec<Stranger> {
+    let mut peers = Vec::new();
+    for n in 0..count {
+        if let Some(peer) = world.stranger(node, &from(n)) {
+            world.say(peer, &introduction(&format!("crowd-{n}-{}", from(n)), 2, 0));
+            peers.push(peer);
+        }
+        world.advance(Duration::from_millis(120));
+    }
+    peers
+}
+
+/// Peers that answer what they are asked.
+fn friends(world: &mut World, node: usize, count: u32) -> Vec<Stranger> {
+    let mut peers = Vec::new();
+    for n in 0..count {
+        peers.push(world.peer(node, &format!("30.{n}.0.1:1"), &format!("friend-{n}"), 2));
+        world.advance(Duration::from_millis(120));
+    }
+    peers
+}
+
+fn pong_all(world: &mut World, peers: &[Stranger]) {
+    for peer in peers {
+        while let Some((kind, payload)) = world.hear(*peer) {
+            if kind == Kind::Ping
+                && let Ok(Message::Ping(ping)) = Message::decode(kind, &payload)
+            {
+                world.say(*peer, &Message::Pong(ping));
+            }
+        }
+    }
+}
+
+fn evicted(world: &World, node: usize) -> usize {
+    world.count(node, |event| matches!(event, Event::PeerDisconnected { reason: CloseReason::LimitReached, .. }))
+}
+
+#[test]
+fn a_newcomer_gets_a_place_though_one_network_holds_most() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let honest = friends(&mut world, alice, 10);
+    // Sixteen in each /24.
+    fill(&mut world, alice, 150, |n| format!("91.1.{}.{}:1", n / 4, n % 4));
+    assert_eq!(world.get(alice).connected().count(), 104);
+    let newcomer = world.peer(alice, "50.0.0.1:1", "newcomer", 2);
+    assert!(!world.is_closed(newcomer));
+    assert!(honest.iter().all(|peer| !world.is_closed(*peer)), "the crowd gives way");
+    assert_eq!(world.get(alice).connected().count(), 104);
+    // One more of the crowd drives nobody out.
+    let before = evicted(&world, alice);
+    let late = world.stranger(alice, "91.1.99.1:1").unwrap();
+    world.say(late, &introduction("late", 2, 0));
+    assert!(world.is_closed(late) && !world.is_closed(newcomer));
+    assert_eq!(evicted(&world, alice), before);
+}
+
+#[test]
+fn a_newcomer_gets_a_place_though_attackers_of_many_networks_hold_all() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    fill(&mut world, alice, 150, |n| format!("{}.{}.0.1:1", 60 + n / 50, n));
+    assert_eq!(world.get(alice).connected().count(), 104);
+    let newcomer = world.peer(alice, "50.0.0.1:1", "newcomer", 2);
+    assert!(!world.is_closed(newcomer));
+}
+
+#[test]
+fn strangers_that_never_say_who_they_are_do_not_keep_the_last_places() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    fill(&mut world, alice, 120, |n| format!("{}.{}.0.1:1", 60 + n / 50, n));
+    let mut n = 0;
+    let mut stall = |world: &mut World, millis: u64| {
+        n += 1;
+        let _ = world.stranger(alice, &format!("70.{n}.0.1:1"));
+        world.advance(Duration::from_millis(millis));
+    };
+    (0..20).for_each(|_| stall(&mut world, 200));
+    // Within ten seconds one of a few tries succeeds, while five more come each second.
+    let mut tries = 0;
+    let newcomer = loop {
+        tries += 1;
+        assert!(tries <= 3, "no place after {tries} tries");
+        match world.stranger(alice, &format!("50.{tries}.0.1:1")) {
+            Some(newcomer) => break newcomer,
+            None => (0..15).for_each(|_| stall(&mut world, 200)),
+        }
+    };
+    world.say(newcomer, &introduction("newcomer", 2, 0));
+    assert!(!world.is_closed(newcomer));
+    assert_eq!(
+        world.count(alice, |event| matches!(event, Event::PeerConnected { node_id, .. } if node_id == "newcomer")),
+        1
+    );
+}
+
+/// A thousand attackers come one after the other and stay; the twenty who were there, and answer and bring news, stay too.
+#[test]
+fn churn_does_not_drive_out_those_who_are_useful_and_have_stayed() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let honest = friends(&mut world, alice, 20);
+    world.advance(Duration::from_secs(10));
+    for n in 0..1000u32 {
+        let from = format!("{}.{}.0.1:1", 100 + n / 250, n % 250);
+        if let Some(peer) = world.stranger(alice, &from) {
+            world.say(peer, &introduction(&format!("attacker-{n}"), 2, 0));
+        }
+        world.advance(Duration::from_millis(250));
+        pong_all(&mut world, &honest);
+    }
+    let reasons: Vec<&(usize, Event)> = world
+        .events
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::PeerDisconnected { node_id, .. } if node_id.starts_with("friend")))
+        .collect();
+    assert_eq!(reasons, [] as [&(usize, Event); 0], "honest peers that were driven out");
+    assert!(evicted(&world, alice) > 500, "attackers drive out attackers");
+}
+
+#[test]
+fn dialed_and_named_peers_give_way_to_nobody() {
+    let mut world = World::new();
+    let bob = "10.77.0.1:8333";
+    world.node("bob", bob, |_| {});
+    let alice = world.node("alice", ALICE, |config| {
+        config.admission.inbound_max = 4;
+        config.connect = vec![bob.parse().unwrap()];
+    });
+    world.advance(Duration::from_secs(1));
+    fill(&mut world, alice, 60, |n| format!("{}.{}.0.1:1", 60 + n / 50, n));
+    let peers: Vec<_> = world.get(alice).connected().collect();
+    assert_eq!(peers.len(), 4, "three places, and the peer that was named");
+    assert!(peers.iter().any(|peer| peer.node_id == "bob" && peer.outbound));
+    assert!(evicted(&world, alice) > 30);
+}
