@@ -161,6 +161,7 @@ fn a_close_without_drain_gives_the_queue_its_one_attempt() {
     plain.write_all(&frame(1, b"")).unwrap();
     let heard = read_turning(&mut plain, &mut driver, |_| false).unwrap();
     assert_eq!(heard, frame(7, b"last word"));
+    turn_until(&mut driver, |driver| !driver.protocol().closed().is_empty());
     assert_eq!(driver.protocol().closed(), [CloseReason::Requested]);
 }
 
