@@ -16,7 +16,7 @@
 )]
 #![cfg_attr(
     feature = "sim",
-    doc = "| [`sim`] | the driver's twin with a seed: virtual streams, faults, invariants | to find bugs |\n| [`buggify`] | rare but legal behaviour, made frequent | to find more of them |"
+    doc = "| [`sim`] | many drivers on virtual kernels, from one seed: faults, invariants | to find bugs |\n| [`buggify`] | rare but legal behaviour, made frequent | to find more of them |"
 )]
 //!
 //! An embedder may enter at any of them: `wire` alone is a codec; [`driver::Driver`] with a [`driver::Protocol`] of its

@@ -71,6 +71,20 @@ fn the_file_has_the_names_that_others_read() {
     assert_eq!(value, expected);
 }
 
+/// Found by flipping every bit of a file on a virtual disk: one turned the key `node-0` into `node-1`. The second peer then
+/// took the place of the first, under a name that was not its own, and nobody was told.
+#[test]
+fn a_key_that_is_not_the_peers_own_or_comes_twice_is_damage() {
+    let text = String::from_utf8(encode([&peer("node-0"), &peer("node-1")]).unwrap()).unwrap();
+    assert_eq!(load_bytes(text.as_bytes()), (2, false));
+    let flipped = text.replace("\"node-0\": {", "\"node-1\": {");
+    assert!(flipped != text && decode(flipped.as_bytes(), NOW).unwrap_err().to_string().contains("is not its key"));
+    assert_eq!(load_bytes(flipped.as_bytes()), (0, true));
+    let twice = text.replace("node-0", "node-1");
+    assert!(decode(twice.as_bytes(), NOW).unwrap_err().to_string().contains("there twice"));
+    assert_eq!(load_bytes(twice.as_bytes()), (0, true));
+}
+
 #[test]
 fn no_file_is_no_problem_and_an_unreadable_one_stays() {
     let directory = tempfile::tempdir().unwrap();

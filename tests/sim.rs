@@ -68,3 +68,47 @@ fn every_invariant_is_really_checked() {
         assert!(*count > 0 || rare, "{} was never checked", invariant.name());
     }
 }
+
+#[test]
+fn every_fault_is_really_injected() {
+    let mut injected = std::collections::BTreeMap::new();
+    for seed in 3000..3016 {
+        for (fault, count) in play(&options(seed, Faults::Full)).injected {
+            *injected.entry(fault).or_insert(0) += count;
+        }
+    }
+    for fault in [
+        // Of system calls.
+        "accept error",
+        "connect error",
+        "deferred events",
+        "interrupted wait",
+        "out of descriptors",
+        "read error",
+        "reordered events",
+        "short read",
+        "short write",
+        "spurious event",
+        "stale event",
+        "write error",
+        // Of processes, machines and clocks.
+        "freeze",
+        "kill",
+        "late turn",
+        "power cut",
+        "small limits",
+        "stalled clock",
+        "stop",
+        "wall jump",
+        // Of the network; corrupted bytes are counted by the MiB, more than these runs carry.
+        "black hole",
+        "clog",
+        "cut short",
+        "one-way partition",
+        "partition",
+        "reset",
+        "swizzle-clog",
+    ] {
+        assert!(injected.contains_key(fault), "{fault} never came up: {injected:?}");
+    }
+}

@@ -183,7 +183,7 @@ fn a_missing_directory_is_an_io_error_with_a_remedy() {
 #[test]
 fn a_hole_or_a_broken_block_is_damage_that_names_the_block() {
     type Change = fn(&redb::WriteTransaction, &[bytes::Bytes]);
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
         ("block 8: its parent is missing", |transaction, _| {
             transaction.open_table(BLOCKS).unwrap().remove(7).unwrap();
         }),
@@ -197,6 +197,11 @@ fn a_hole_or_a_broken_block_is_damage_that_names_the_block() {
             let mut bytes = blocks[19].to_vec();
             bytes[4] = 9;
             transaction.open_table(BLOCKS).unwrap().insert(20, &bytes[..]).unwrap();
+        }),
+        ("block 12: its transactions are not the ones of its root", |transaction, blocks| {
+            let mut bytes = blocks[12].to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            transaction.open_table(BLOCKS).unwrap().insert(12, &bytes[..]).unwrap();
         }),
         ("block 20: not the chain's difficulty", |transaction, blocks| {
             let mut bytes = blocks[19].to_vec();
@@ -217,16 +222,16 @@ fn a_hole_or_a_broken_block_is_damage_that_names_the_block() {
 fn verify_finds_what_opening_does_not_look_at() {
     let (_directory, path) = scratch();
     let blocks = stored(&path);
+    // A block that pays too much, as no disk would make it: with its root, and the work of this network, which is none.
+    let greedy = Params::new(0, 51).unwrap();
+    let parent = ReferenceChain::open(params(0), &path).unwrap().position(&hash_of(&blocks[19])).unwrap();
+    let bytes = block(&greedy, parent, &[], 0);
     tamper(&path, |transaction| {
-        let mut bytes = blocks[12].to_vec();
-        let last = bytes.len() - 1;
-        bytes[last] ^= 1;
-        transaction.open_table(BLOCKS).unwrap().insert(12, &bytes[..]).unwrap();
+        transaction.open_table(BLOCKS).unwrap().insert(20, &bytes[..]).unwrap();
     });
     let chain = ReferenceChain::open(params(0), &path).unwrap();
     let error = chain.verify(|_, _| ()).unwrap_err();
-    assert_eq!((error.height, error.hash), (13, hash_of(&blocks[12])));
-    assert_eq!(error.why, "transactions are not the ones of the root");
+    assert_eq!((error.height, error.hash, error.why), (21, hash_of(&bytes), "not the chain's reward"));
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl ReferenceChain {
     /// Checks all of a stored block that can be checked alone.
     fn recheck(&self, node: &Node) -> Result<(NewBlock, Hash), VerifyError> {
         let error = |why| VerifyError { hash: node.tip.hash, height: node.tip.height, why };
-        let bytes = self.stored(node).ok_or(error("cannot be read"))?;
+        let bytes = self.read(node).ok_or(error("cannot be read"))?;
         let header = bytes.get(..HEADER_LEN).ok_or(error("is shorter than a header"))?;
         // Its time was checked when it came; what was early then has long been due.
         let due = UnixTime::from_millis(i64::MAX);

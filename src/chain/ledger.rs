@@ -4,6 +4,7 @@
 //! are not kept: the answer names the parent and sync fetches it. A reorganisation walks from the new tip to the fork and
 //! back up, and touches the disk only for abandoned blocks that hold transactions worth returning to the pool.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use crate::chain::mempool::Mempool;
 use crate::chain::open::OpenError;
 use crate::chain::store::{Health, Store, StoreError};
 use crate::chain::transaction::{self, NETWORK, Transaction, TransactionError};
-use crate::chain::{pow, rules};
+use crate::chain::{merkle, pow, rules};
 use crate::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
 use crate::time::UnixTime;
 use crate::wire::{Hash, Kind};
@@ -29,6 +30,10 @@ const LOCATOR_MAX: usize = 65;
 /// The most headers in one answer: what a Headers frame carries.
 const HEADERS_MAX: usize = 2000;
 
+/// What is said of a store that gave back other bytes than it was given.
+const SPOILED: &str = "the disk gives back blocks that are not the ones it was given: check the disk, then move the store away \
+                       and start again to download the chain anew";
+
 /// The reference chain. Not `Clone`: it owns its store.
 #[derive(Debug)]
 pub struct ReferenceChain {
@@ -38,6 +43,8 @@ pub struct ReferenceChain {
     pub(super) index: Index,
     pub(super) store: Store,
     pool: Mempool,
+    /// Did the store give back something else than it was given? Behind a shared reference, as reads are.
+    spoiled: AtomicBool,
 }
 
 impl ReferenceChain {
@@ -46,14 +53,24 @@ impl ReferenceChain {
         ReferenceChain::new(params, Store::memory())
     }
 
-    /// The chain in the file at `path`, which is made when it is not there. Reads every block once: formats and links are
-    /// checked, not the work; [`ReferenceChain::verify`] checks all.
+    /// The chain in the file at `path`, which is made when it is not there. Reads every block once: formats, links, work and
+    /// roots are checked, not what the transactions say; [`ReferenceChain::verify`] checks all.
     ///
     /// # Errors
     ///
     /// Why the file cannot be used. It is left as it is.
     pub fn open(params: Params, path: &Path) -> Result<ReferenceChain, OpenError> {
         ReferenceChain::with_store(params, Store::open(path, &params)?)
+    }
+
+    /// The chain in `storage`, written by its own thread of calls: no clock, no thread. `path` is its name in reports.
+    #[cfg(feature = "sim")]
+    pub(crate) fn open_on(
+        params: Params,
+        storage: impl crate::chain::Storage,
+        path: &Path,
+    ) -> Result<ReferenceChain, OpenError> {
+        ReferenceChain::with_store(params, Store::open_on(storage, path, &params)?)
     }
 
     /// The chain of the blocks in `store`.
@@ -73,12 +90,19 @@ impl ReferenceChain {
             if index.node(parent).tip.height.checked_add(1) != Some(block.header.height) {
                 return Err("its height is not one above its parent's".into());
             }
-            let (header, hash) = (block.header, block.header.hash());
+            let (header, hash, ids) = (block.header, block.header.hash(), block.ids());
             if index.find(&hash).is_some() {
                 return Err("it stands there twice".into());
             }
+            // A bit that flipped on the disk must not become a block that we hand out and are blamed for.
+            if !pow::meets(&hash, difficulty) {
+                return Err("it lacks its work".into());
+            }
+            if merkle::root(&ids) != header.root {
+                return Err("its transactions are not the ones of its root".into());
+            }
             let work = pow::work(difficulty);
-            let new = NewBlock { header, hash, work, seq: Some(seq), len: bytes.len(), ids: block.ids() };
+            let new = NewBlock { header, hash, work, seq: Some(seq), len: bytes.len(), ids };
             let id = index.insert(parent, new);
             index.follow(id);
             Ok(())
@@ -97,7 +121,15 @@ impl ReferenceChain {
             len: genesis_bytes.len(),
             ids: block.ids(),
         });
-        ReferenceChain { params, genesis, genesis_bytes, index, store, pool: Mempool::default() }
+        ReferenceChain {
+            params,
+            genesis,
+            genesis_bytes,
+            index,
+            store,
+            pool: Mempool::default(),
+            spoiled: AtomicBool::new(false),
+        }
     }
 
     /// What the nodes of this network agree on.
@@ -117,7 +149,11 @@ impl ReferenceChain {
 
     /// How the store is doing.
     pub fn health(&self) -> Health {
-        self.store.health()
+        let mut health = self.store.health();
+        if health.error.is_none() && self.spoiled.load(Ordering::Relaxed) {
+            health.error = Some(SPOILED.to_owned());
+        }
+        health
     }
 
     /// Waits until every accepted block is durable, at most `patience`. For a clean stop.
@@ -155,11 +191,24 @@ impl ReferenceChain {
         self.index.best_place(id).map(|node| node.tip)
     }
 
-    pub(super) fn stored(&self, node: &Node) -> Option<Bytes> {
+    /// A block as the store gives it.
+    pub(super) fn read(&self, node: &Node) -> Option<Bytes> {
         match node.seq {
             Some(seq) => self.store.read(seq),
             None => Some(self.genesis_bytes.clone()),
         }
+    }
+
+    /// A block, if it is still the one that was stored: what a disk has spoiled is reported and not handed out, for who
+    /// gets it blames us.
+    pub(super) fn stored(&self, node: &Node) -> Option<Bytes> {
+        let bytes = self.read(node)?;
+        let same = |block: Block| bytes.starts_with(&node.header) && block.ids()[..] == node.ids[..];
+        if Block::decode(&bytes).is_some_and(same) {
+            return Some(bytes);
+        }
+        self.spoiled.store(true, Ordering::Relaxed);
+        None
     }
 
     /// Takes the transactions of joined blocks out of the pool and puts those of abandoned ones back.
@@ -339,5 +388,42 @@ impl Chain for ReferenceChain {
 
     fn turn_ended(&mut self) {
         self.store.hand_over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The store reads what it is asked for and believes it. A block of which the disk had changed one bit was handed out as
+    /// it was, and the peer that got it took us for a liar and banned us.
+    #[test]
+    fn a_block_that_rots_while_the_node_runs_is_reported_and_not_handed_out() {
+        let (params, now) = (Params::new(0, 50).unwrap(), UnixTime::from_secs(1_800_000_000));
+        let mut chain = ReferenceChain::memory(params);
+        let mut blocks = Vec::new();
+        for miner in ["a", "b", "c"] {
+            let block = chain.template(now, miner, MAX_BLOCK_LEN).unwrap();
+            assert_eq!(chain.submit_block(now, block.encode()), Verdict::Accepted { best_changed: true });
+            blocks.push((block.header.hash(), block.encode()));
+        }
+        let len = blocks[1].1.len();
+        for bit in 0..len * 8 {
+            chain.store = Store::memory();
+            for (at, (_, bytes)) in blocks.iter().enumerate() {
+                let mut bytes = bytes.to_vec();
+                if at == 1 {
+                    bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+                chain.store.append(bytes.into());
+            }
+            *chain.spoiled.get_mut() = false;
+            assert_eq!(chain.block(&blocks[0].0).as_ref(), Some(&blocks[0].1));
+            assert_eq!(chain.health().error, None);
+            assert_eq!(chain.block(&blocks[1].0), None, "bit {bit}");
+            assert_eq!(chain.health().error.as_deref(), Some(SPOILED));
+            assert_eq!(chain.block(&blocks[2].0).as_ref(), Some(&blocks[2].1));
+        }
+        assert!(len > HEADER_LEN && chain.verify(|_, _| ()).is_err());
     }
 }

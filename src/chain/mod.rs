@@ -15,7 +15,8 @@
 //! | `index`       | the tree of blocks in memory: work, ancestors, the best chain              |
 //! | `mempool`     | transactions that wait for a block                                         |
 //! | `gossip`      | the layouts of what this chain only passes on                               |
-//! | `store`       | the blocks on disk; `writer` is its helper thread, `open` opens the file   |
+//! | `store`       | the blocks on disk; `writer` is its helper thread, `open` opens the file,  |
+//! |               | `storage` is where the file lies                                           |
 //! | `ledger`      | [`ReferenceChain`]: all of these behind the engine's trait                 |
 //! | `audit`       | looking at a chain: iteration, balances, full verification                 |
 
@@ -31,6 +32,7 @@ mod open;
 pub mod pow;
 mod read;
 mod rules;
+mod storage;
 pub mod store;
 pub mod transaction;
 mod writer;
@@ -43,6 +45,8 @@ pub use mempool::Mempool;
 pub use open::OpenError;
 pub use open::is_store_guarded;
 pub use pow::Miner;
+#[cfg(feature = "sim")]
+pub(crate) use storage::Storage;
 pub use store::{Health, Store, StoreError};
 pub use transaction::Transaction;
 

@@ -12,6 +12,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, Tab
 
 use crate::chain::block::Block;
 use crate::chain::genesis::Params;
+use crate::chain::storage::Storage;
 
 /// Blocks in order of arrival, genesis not among them. A block comes after its parent.
 pub(super) const BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("blocks");
@@ -104,9 +105,9 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Opens the file at `path`, or makes it, for the network of `params`.
-pub(super) fn open(path: &Path, params: &Params) -> Result<Database, OpenError> {
-    guard(|| open_unguarded(path, params)).unwrap_or_else(|| Err(damaged(path, GUARDED)))
+/// Opens the store in `storage`, or makes one, for the network of `params`. `path` is its name in reports.
+pub(super) fn open(storage: &impl Storage, path: &Path, params: &Params) -> Result<Database, OpenError> {
+    guard(|| open_unguarded(storage, path, params)).unwrap_or_else(|| Err(damaged(path, GUARDED)))
 }
 
 /// What is said of a file over which redb panicked.
@@ -132,9 +133,18 @@ pub fn is_store_guarded() -> bool {
     IS_GUARDED.get()
 }
 
-fn open_unguarded(path: &Path, params: &Params) -> Result<Database, OpenError> {
-    let database =
-        Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| database_error(path, error))?;
+fn open_unguarded(storage: &impl Storage, path: &Path, params: &Params) -> Result<Database, OpenError> {
+    let create = |backend| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+    let failed = |error| OpenError::Io { path: path.into(), error };
+    let Some(backend) = storage.open().map_err(|error| database_error(path, error))? else {
+        let made = storage.make().and_then(create).map_err(|error| database_error(path, error))?;
+        write_meta(&made, params).map_err(|error| classify(path, error))?;
+        storage.put_in_place().and_then(|()| storage.sync_place()).map_err(failed)?;
+        return Ok(made);
+    };
+    let database = create(backend).map_err(|error| database_error(path, error))?;
+    // Every time: the process that made the file may have died before it came to this.
+    storage.sync_place().map_err(failed)?;
     match read_meta(&database) {
         Ok(Some((format, genesis))) => check(path, params, &format, genesis)?,
         Ok(None) => write_meta(&database, params).map_err(|error| classify(path, error))?,

@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::chain::genesis::Params;
 use crate::chain::open::{self, OpenError};
+use crate::chain::storage::{FilePath, Storage};
 use crate::chain::writer::{Reopen, Writer};
 
 /// The most bytes that may wait for the disk: a few of the largest blocks, or minutes of small ones. Above it the chain
@@ -27,7 +28,8 @@ pub const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 /// How the store is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// What the last write failed with; `None` once one has succeeded again.
+    /// What the last write failed with; `None` once one has succeeded again. A chain says here too that the disk gave back
+    /// a block other than it was given, and goes on saying it.
     pub error: Option<String>,
     /// Bytes of blocks that are not durable yet.
     pub backlog_bytes: usize,
@@ -98,13 +100,22 @@ impl Store {
     ///
     /// Why the file cannot be used. It is left as it is.
     pub fn open(path: &Path, params: &Params) -> Result<Store, OpenError> {
-        let database = open::open(path, params)?;
-        let (again, params) = (path.to_owned(), *params);
-        Store::start(path, database, Box::new(move || open::open(&again, &params).map_err(|error| error.to_string())))
+        let storage = FilePath(path.to_owned());
+        let database = open::open(&storage, path, params)?;
+        Store::start(path, database, reopen(storage, path, params))
     }
 
     fn start(path: &Path, database: redb::Database, reopen: Reopen) -> Result<Store, OpenError> {
         let writer = Writer::start(database, reopen).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
+        Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
+    }
+
+    /// A store in `storage`; `path` is its name in reports. It has no thread: what was appended is written during
+    /// [`Store::hand_over`], and when it is dropped.
+    #[cfg(feature = "sim")]
+    pub(crate) fn open_on(storage: impl Storage, path: &Path, params: &Params) -> Result<Store, OpenError> {
+        let database = open::open(&storage, path, params)?;
+        let writer = Writer::inline(database, reopen(storage, path, params));
         Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
     }
 
@@ -203,6 +214,11 @@ impl Store {
             Backend::Disk { writer, .. } => writer.flush(patience),
         }
     }
+}
+
+fn reopen(storage: impl Storage, path: &Path, params: &Params) -> Reopen {
+    let (path, params) = (path.to_owned(), *params);
+    Box::new(move || open::open(&storage, &path, &params).map_err(|error| error.to_string()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@
 //!
 //! A write that fails is kept and tried again, later and later. The file is reopened after each failure, because redb
 //! refuses even to read from a file that failed once. This thread is one of the places that use real time.
+//!
+//! Where everything must happen in one order, on one clock, there is no thread: [`Writer::inline`] writes during
+//! [`Writer::hand_over`], with the same code, and what failed is tried again at the next one.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -40,7 +43,16 @@ enum Change {
 /// The thread and what it shares with the loop. Dropping it writes what it can and waits for the thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    hand: Hand,
+}
+
+/// Who writes.
+enum Hand {
+    /// A thread; `None` once it was waited for.
+    Thread(Option<JoinHandle<()>>),
+    /// The caller.
+    #[cfg(feature = "sim")]
+    Inline(Reopen),
 }
 
 struct Shared {
@@ -74,6 +86,12 @@ impl State {
     fn is_clean(&self) -> bool {
         self.staged.is_empty() && self.queue.is_empty() && !self.writing
     }
+
+    fn fail(&mut self, error: String) {
+        self.error = Some(error);
+        self.failures += 1;
+        self.hurry = false;
+    }
 }
 
 impl Writer {
@@ -87,7 +105,15 @@ impl Writer {
         });
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new().name("chain-store".into()).spawn(move || run(&theirs, &reopen))?;
-        Ok(Writer { shared, thread: Some(thread) })
+        Ok(Writer { shared, hand: Hand::Thread(Some(thread)) })
+    }
+
+    /// A writer without a thread, and so without a clock.
+    #[cfg(feature = "sim")]
+    pub(super) fn inline(database: Database, reopen: Reopen) -> Writer {
+        let (work, done) = (Condvar::new(), Condvar::new());
+        let shared = Shared { state: Mutex::default(), work, done, database: RwLock::new(Some(database)) };
+        Writer { shared: Arc::new(shared), hand: Hand::Inline(reopen) }
     }
 
     /// Stages a block; it can be read from now on.
@@ -112,6 +138,11 @@ impl Writer {
             let mut staged = core::mem::take(&mut state.staged);
             state.queue.append(&mut staged);
             self.shared.work.notify_one();
+        }
+        drop(state);
+        #[cfg(feature = "sim")]
+        if let Hand::Inline(reopen) = &self.hand {
+            write_once(&self.shared, reopen);
         }
     }
 
@@ -153,7 +184,11 @@ impl Writer {
     }
 
     pub(super) fn health(&self) -> Health {
-        let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        let ended = match &self.hand {
+            Hand::Thread(thread) => thread.as_ref().is_none_or(JoinHandle::is_finished),
+            #[cfg(feature = "sim")]
+            Hand::Inline(_) => false,
+        };
         let state = self.shared.lock();
         let error = state.error.clone().or_else(|| ended.then(|| "the store's thread has ended".into()));
         Health { error, backlog_bytes: state.pending_bytes, written: state.durable }
@@ -161,12 +196,14 @@ impl Writer {
 
     /// Waits until everything is durable, at most `patience`, and not beyond a failure.
     pub(super) fn flush(&self, patience: Duration) -> Result<(), StoreError> {
+        // Where the caller writes, this is the whole of it.
         self.hand_over();
         let mut state = self.shared.lock();
         let failures = state.failures;
         state.hurry = true;
         self.shared.work.notify_one();
-        let waits = |state: &mut State| !state.is_clean() && state.failures == failures;
+        let threaded = matches!(self.hand, Hand::Thread(_));
+        let waits = |state: &mut State| threaded && !state.is_clean() && state.failures == failures;
         let (state, _) =
             self.shared.done.wait_timeout_while(state, patience, waits).unwrap_or_else(PoisonError::into_inner);
         if state.is_clean() {
@@ -184,7 +221,11 @@ impl Drop for Writer {
         self.hand_over();
         self.shared.lock().stop = true;
         self.shared.work.notify_one();
-        if let Some(thread) = self.thread.take() {
+        // Without the pattern for a writer without a thread, this one has no other case.
+        #[allow(irrefutable_let_patterns, reason = "a writer without a thread is for tests and the simulator")]
+        if let Hand::Thread(thread) = &mut self.hand
+            && let Some(thread) = thread.take()
+        {
             // An error is a panic of the thread, and a drop has nobody to tell.
             let _ = thread.join();
         }
@@ -211,36 +252,52 @@ fn run(shared: &Shared, reopen: &Reopen) {
         if !write_until_done(shared, reopen, &batch) {
             return;
         }
-        for part in batch.chunks(RELEASED_AT_ONCE) {
+        release(shared, &batch);
+    }
+}
+
+/// Writes what waits, if the disk lets us; what it does not take goes on waiting.
+#[cfg(feature = "sim")]
+fn write_once(shared: &Shared, reopen: &Reopen) {
+    let batch = core::mem::take(&mut shared.lock().queue);
+    if batch.is_empty() {
+        return;
+    }
+    match attempt(shared, reopen, &batch) {
+        Ok(()) => release(shared, &batch),
+        Err(error) => {
             let mut state = shared.lock();
-            for change in part {
-                if let Change::Put(seq, bytes) = change {
-                    state.pending.remove(seq);
-                    state.pending_bytes = state.pending_bytes.saturating_sub(bytes.len());
-                    state.durable += 1;
-                }
+            state.queue = batch;
+            state.fail(error);
+        }
+    }
+}
+
+/// Lets go of what is durable now.
+fn release(shared: &Shared, batch: &[Change]) {
+    for part in batch.chunks(RELEASED_AT_ONCE) {
+        let mut state = shared.lock();
+        for change in part {
+            if let Change::Put(seq, bytes) = change {
+                state.pending.remove(seq);
+                state.pending_bytes = state.pending_bytes.saturating_sub(bytes.len());
+                state.durable += 1;
             }
         }
-        let mut state = shared.lock();
-        state.writing = false;
-        state.error = None;
-        shared.done.notify_all();
     }
+    let mut state = shared.lock();
+    state.writing = false;
+    state.error = None;
+    shared.done.notify_all();
 }
 
 /// Tries until it is written; false when it is time to stop and the last try failed.
 fn write_until_done(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> bool {
     let mut pause = RETRY_FIRST;
     loop {
-        let Err(error) = ensure_open(shared, reopen).and_then(|()| write(shared, batch)) else { return true };
-        // Closed before it is opened again: the old one holds the file's lock.
-        *shared.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-        // Now and not with the next try, so that reading goes on; an error comes up again with the next try.
-        let _ = ensure_open(shared, reopen);
+        let Err(error) = attempt(shared, reopen, batch) else { return true };
         let mut state = shared.lock();
-        state.error = Some(error);
-        state.failures += 1;
-        state.hurry = false;
+        state.fail(error);
         shared.done.notify_all();
         if state.stop {
             return false;
@@ -252,6 +309,18 @@ fn write_until_done(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> bool 
         }
         pause = (pause * 2).min(RETRY_LONGEST);
     }
+}
+
+/// Writes once. After an error the file is open again, if that can be.
+fn attempt(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> Result<(), String> {
+    let written = ensure_open(shared, reopen).and_then(|()| write(shared, batch));
+    if written.is_err() {
+        // Closed before it is opened again: the old one holds the file's lock.
+        *shared.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        // Now and not with the next try, so that reading goes on; an error comes up again with the next try.
+        let _ = ensure_open(shared, reopen);
+    }
+    written
 }
 
 fn ensure_open(shared: &Shared, reopen: &Reopen) -> Result<(), String> {

@@ -134,6 +134,8 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::clone(&judge) as _)
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
         client.alpn_protocols.clone_from(&protocols);
+        // In TLS 1.2 only this binds a resumed session to the identities of the first.
+        client.require_ems = true;
         // Nodes have no names to send.
         client.enable_sni = false;
         client.resumption = if options.resumption {
@@ -148,6 +150,7 @@ impl Tls {
             .with_client_cert_verifier(Arc::clone(&judge) as _)
             .with_cert_resolver(Arc::new(Resolver { certified: identity.certified() }));
         server.alpn_protocols = protocols;
+        server.require_ems = true;
         // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
         if options.resumption {
             server.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX);

@@ -88,6 +88,8 @@ pub(super) struct Air<'w> {
     pub(super) trace: Trace<'w>,
     /// What was injected, by name; the kernels have their own books.
     pub(super) injected: BTreeMap<&'static str, u64>,
+    /// A disk has lost blocks: the heaviest chain may be nobody's any more.
+    pub(super) lost: bool,
     /// Bytes were corrupted: whoever sent them may be blamed without fault.
     pub(super) corrupted: bool,
     /// Turns, and of these the ones that no news caused.
@@ -149,6 +151,7 @@ impl<'w> Air<'w> {
             check: Check::new(),
             trace,
             injected: BTreeMap::new(),
+            lost: false,
             corrupted: false,
             turned: 0,
             wakes: 0,

@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use super::disk;
 use super::kernel::Calls;
 use crate::rng::Rng;
 
@@ -48,6 +49,10 @@ pub(super) struct Rates {
     /// The monotonic clock stands still for a while; and how many parts in a million clocks drift at most.
     pub(super) stall: u64,
     pub(super) drift: u64,
+    /// The disks fail.
+    pub(super) disk: disk::Rates,
+    /// The process, or the machine, ends while the peers are saved.
+    pub(super) save_kill: u64,
 }
 
 impl Rates {
@@ -85,6 +90,15 @@ impl Rates {
         rates.wall_jump = up_to(160, full);
         rates.stall = up_to(160, full);
         rates.drift = up_to(200, full);
+        // A chain is opened with dozens of calls and read with many more, so that what spoils one is rarer than the rest.
+        rates.disk = disk::Rates {
+            write_error: up_to(50, full),
+            no_space: up_to(50, full),
+            read_error: up_to(10, full),
+            bit_flip: up_to(2, full),
+            stale: up_to(50, full),
+        };
+        rates.save_kill = up_to(200, true);
         rates.calls = Calls { short_read, short_write, connect_error, ..Calls::draw(rng, full) };
         rates
     }
@@ -116,6 +130,8 @@ impl Rates {
             wall_jump: 0,
             stall: 0,
             drift: 0,
+            disk: disk::Rates::default(),
+            save_kill: 0,
         }
     }
 

@@ -7,6 +7,7 @@ use super::air::{Air, Event};
 use super::books::{Books, Note};
 use super::check::Invariant;
 use super::clock::Clock;
+use super::data::Data;
 use super::kernel::SharedMachine;
 use super::pipe::{PipeId, Side};
 use super::trace::{What, fnv};
@@ -16,7 +17,6 @@ use crate::driver::node::NodeCommand;
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
 use crate::limits::LARGE_FRAME;
-use crate::proto::peer::manager::PeerRecord;
 use crate::proto::sync::chain::Chain;
 use crate::proto::{Command, Config, Node};
 use crate::time::Instant;
@@ -40,8 +40,7 @@ pub(super) struct Host {
     driver: Option<Driver<Watched>>,
     machine: SharedMachine,
     /// What outlives a kill.
-    chain: Option<ReferenceChain>,
-    peers: Vec<PeerRecord>,
+    data: Data,
     pub(super) clock: Clock,
     work: u128,
     turns: u64,
@@ -75,8 +74,7 @@ impl Host {
             starts: 0,
             driver: None,
             machine,
-            chain: Some(ReferenceChain::memory(params)),
-            peers: Vec::new(),
+            data: Data::new(params, seed),
             clock: Clock::default(),
             work: 0,
             turns: 0,
@@ -102,8 +100,7 @@ impl Host {
 
     /// Height of its tip, whether it runs or not.
     pub(super) fn height(&self) -> Option<u64> {
-        let chain = self.node().map(Node::chain).or(self.chain.as_ref());
-        chain.map(|chain| chain.best().height)
+        self.node().map(|node| node.chain().best().height).or(self.data.height())
     }
 
     /// How long nothing has come on each connection, and how long that may be.
@@ -137,7 +134,13 @@ impl Host {
             // The last one is not gone yet.
             return air.after(Duration::from_secs(1), Event::Start(self.index));
         }
-        let (None, Some(chain)) = (&self.driver, self.chain.take()) else { return };
+        if self.driver.is_some() {
+            return;
+        }
+        let Some(chain) = self.data.open_chain(air, self.index) else {
+            // Whoever looks after the machine tries again.
+            return air.after(Duration::from_secs(2), Event::Start(self.index));
+        };
         self.starts += 1;
         self.excused = air.now;
         let now = self.clock.read(air.now);
@@ -145,7 +148,7 @@ impl Host {
         self.work = chain.best().work;
         let seed = fnv(self.seed, &[self.starts]);
         let mut node = Node::new(self.config.clone(), chain, seed, seed ^ 0x5eed);
-        node.restore_peers(now, core::mem::take(&mut self.peers));
+        node.restore_peers(now, self.data.load_peers(air, self.index, now));
         {
             let mut machine = air.machine(self.index);
             machine.off = false;
@@ -174,16 +177,15 @@ impl Host {
         if silently {
             air.cut_power(self.index);
         }
-        self.exit(air);
+        self.exit(air, !silently);
     }
 
-    /// The process is gone.
-    fn exit(&mut self, air: &mut Air<'_>) {
+    /// The process is gone; with the power, or without.
+    fn exit(&mut self, air: &mut Air<'_>, power: bool) {
         let Some(mut driver) = self.driver.take() else { return };
-        let node = driver.protocol_mut().node_mut();
-        self.peers = node.peers().known_peers().cloned().collect();
-        let params = node.chain().params();
-        self.chain = Some(core::mem::replace(node.chain_mut(), ReferenceChain::memory(params)));
+        let chain = driver.protocol_mut().node_mut().chain_mut();
+        let memory = ReferenceChain::memory(chain.params());
+        self.data.end(core::mem::replace(chain, memory), power);
         self.stopping = false;
         drop(driver);
         air.pump(self.index);
@@ -215,16 +217,50 @@ impl Host {
         driver.protocol_mut().knows_its_time = self.clock.offset >= -CLOCK_OFF;
         let outcome = driver.turn(Some(Duration::ZERO));
         self.settle(air);
+        let dies = self.store(air);
         air.pump(self.index);
         self.audit(air);
+        if dies {
+            let (silently, wait) = (air.rng.chance(1, 2), Duration::from_secs(1 + air.rng.below(40)));
+            self.kill(air, silently);
+            return air.after(wait, Event::Start(self.index));
+        }
         match outcome {
             Ok(true) => self.schedule(air),
             Ok(false) => {
                 let open = air.machine(self.index).open();
                 air.check.that(Invariant::S4, self.index, open == 0, || format!("{open} descriptors after a stop"));
-                self.exit(air);
+                self.finish(air);
             }
             Err(error) => air.check.that(Invariant::S1, self.index, false, || format!("the loop fails: {error}")),
+        }
+    }
+
+    /// Has saved what the node asked to be saved. True when that was the end of the process.
+    fn store(&mut self, air: &mut Air<'_>) -> bool {
+        let Some(driver) = &mut self.driver else { return false };
+        let watched = driver.protocol_mut();
+        self.data.look(watched.node().chain());
+        watched.take_saved().is_some_and(|peers| self.data.save_peers(air, &peers))
+    }
+
+    /// The process ends in order: as the program does, it waits for its blocks to be durable.
+    fn finish(&mut self, air: &mut Air<'_>) {
+        if let Some(driver) = &mut self.driver {
+            let chain = driver.protocol_mut().node_mut().chain_mut();
+            if chain.flush(Duration::ZERO).is_err() {
+                air.count("stop with blocks not stored");
+            }
+            self.data.look(chain);
+        }
+        self.exit(air, true);
+    }
+
+    /// What its disk has done, into the books of the run; from now on it fails as often as the run says.
+    pub(super) fn count_disk(&mut self, air: &mut Air<'_>) {
+        self.data.set_rates(air);
+        for (fault, count) in self.data.take_injected() {
+            *air.injected.entry(fault).or_default() += count;
         }
     }
 

@@ -1,4 +1,4 @@
-//! Many nodes in one process, on virtual streams and clocks, all of it decided by one seed.
+//! Many nodes in one process, on virtual kernels and clocks, all of it decided by one seed.
 //!
 //! The very [`Driver`](crate::driver::Driver) runs here, with the same [`Node`](crate::proto::Node) behind the same
 //! adapter ([`NodeProtocol`](crate::driver::node::NodeProtocol)); sockets, kernels, the network between them and all clocks
@@ -13,6 +13,8 @@
 //! | `host` | one honest node and its loop |
 //! | `watched`, `books`, `owed` | the node's embedder, who writes down what it does |
 //! | `actor` | those who do not keep the rules |
+//! | `disk` | a machine's disk, and what is left of it after a crash |
+//! | `data` | what a host keeps on its disk, and the proof that it comes back |
 //! | `fault` | what goes wrong, and how often |
 //! | `scenario` | situations with a name |
 //! | `check` | what must hold |
@@ -28,6 +30,8 @@ mod books;
 mod chaos;
 mod check;
 mod clock;
+mod data;
+mod disk;
 mod fault;
 mod host;
 mod kernel;

@@ -101,6 +101,9 @@ pub struct Report {
 pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Report> {
     let mut world = World::new(options, Trace::new(trace));
     world.play();
+    for host in &mut world.hosts {
+        host.count_disk(&mut world.air);
+    }
     let air = &mut world.air;
     if let Some(error) = air.trace.take_error() {
         return Err(error);
@@ -364,7 +367,13 @@ impl<'w> World<'w> {
         for host in &mut self.hosts {
             host.clock.offset = 0;
             self.air.thaw(host.index);
+            host.count_disk(&mut self.air);
             host.start(&mut self.air);
+        }
+        if self.air.lost {
+            // What one disk alone had is gone; the heaviest is what is left.
+            let works = self.hosts.iter().filter_map(Host::node).map(|node| node.chain().best().work);
+            self.air.heaviest = works.max().unwrap_or(0);
         }
     }
 

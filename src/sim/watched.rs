@@ -13,6 +13,7 @@ use crate::close::CloseReason;
 use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
 use crate::driver::{self, Event, Net, Protocol};
 use crate::id::{ConnId, Direction};
+use crate::proto::peer::manager::{PeerManager, PeerRecord};
 use crate::proto::{self, Node};
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError, Kind};
@@ -21,11 +22,20 @@ use crate::wire::{Frame, FrameError, Kind};
 pub(super) const CLOCK_OFF: i64 = 3_600_000;
 
 /// What the node told its embedder since the last look.
-pub(super) type Log = Vec<proto::Event>;
+#[derive(Default)]
+struct Log {
+    events: Vec<proto::Event>,
+    /// The peers that are to be saved.
+    saved: Option<Vec<PeerRecord>>,
+}
 
 impl Observer<ReferenceChain> for Log {
     fn on_event(&mut self, _: Now, event: &proto::Event, _: &Node<ReferenceChain>) {
-        self.push(event.clone());
+        self.events.push(event.clone());
+    }
+
+    fn save_peers(&mut self, _: Now, peers: &PeerManager) {
+        self.saved = Some(peers.known_peers().cloned().collect());
     }
 }
 
@@ -45,7 +55,7 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(node: Node<ReferenceChain>, books: Books, machine: SharedMachine, node_id: String) -> Self {
-        let inner = NodeProtocol::new(node, Log::new());
+        let inner = NodeProtocol::new(node, Log::default());
         Watched { inner, books, machine, node_id, knows_its_time: true }
     }
 
@@ -55,6 +65,11 @@ impl Watched {
 
     pub(super) fn node_mut(&mut self) -> &mut Node<ReferenceChain> {
         self.inner.node_mut()
+    }
+
+    /// The peers that the node wants to be saved.
+    pub(super) fn take_saved(&mut self) -> Option<Vec<PeerRecord>> {
+        self.inner.observer_mut().saved.take()
     }
 
     /// How many messages of a kind the node dropped because they came too fast.
@@ -103,7 +118,7 @@ impl Watched {
 
     /// Looks at what the node told its embedder.
     fn look(&mut self) {
-        for event in core::mem::take(self.inner.observer_mut()) {
+        for event in core::mem::take(&mut self.inner.observer_mut().events) {
             let books = &mut self.books;
             match event {
                 proto::Event::PeerConnected { conn, node_id, version, .. } => {

@@ -56,9 +56,9 @@ fn a_clumsy_network_catches_up_and_passes_on_what_it_hears() {
         world.advance(10 * MINUTE);
         for _ in 0..80 {
             world.wall(|party| u64::from(party == nodes[4]));
-            (0..3).for_each(|_| {
+            for _ in 0..3 {
                 world.mine(nodes[0]);
-            });
+            }
             world.unwall();
             world.advance(2 * MINUTE);
         }

@@ -94,7 +94,9 @@ impl EventLog {
     /// Blocks are stored beside the loop: a disk that takes no more must be told before the node stops.
     fn store(&mut self, problem: Option<String>) {
         match (&self.store_problem, &problem) {
-            (None, Some(error)) => warn!(error, "blocks are not stored: make room on the disk; it is tried again"),
+            (None, Some(error)) => {
+                warn!(error, "blocks are not stored, or not as they were given; a write that failed is tried again")
+            }
             (Some(_), None) => info!("blocks are stored again"),
             _ => {}
         }

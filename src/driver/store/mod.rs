@@ -5,18 +5,20 @@
 //! node goes on without it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use self::disk::{Disk, System};
 use crate::time::UnixTime;
 
+pub(crate) mod disk;
 #[cfg(feature = "json")]
 pub mod peers;
 #[cfg(feature = "json")]
 mod rfc3339;
 
-/// Replaces the file at `path`, or makes it: afterwards it holds exactly `bytes`, and on any error it is what it was.
+/// Replaces the file at `path`, or makes it: afterwards it holds exactly `bytes`. On an error it is what it was, unless it
+/// was the very last step that failed, making the new name durable: then it is the new file, which a power cut may undo.
 ///
 /// Blocks for as long as the disk takes to sync. Two writers of one path at a time get in each other's way; the data directory has
 /// one process.
@@ -25,7 +27,7 @@ mod rfc3339;
 ///
 /// What the file system says: no space, no permission, no such directory.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, false)
+    replace_on(&System, path, bytes, false)
 }
 
 /// Like [`replace_file`], for secrets: only the owner can read the file.
@@ -34,7 +36,7 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// As [`replace_file`].
 pub fn replace_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, true)
+    replace_on(&System, path, bytes, true)
 }
 
 /// Renames a damaged file to `NAME.damaged-<unix seconds>`, removes those set aside before it, and answers the new name.
@@ -43,17 +45,7 @@ pub fn replace_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// When the file cannot be renamed. Older ones that cannot be removed stay.
 pub fn set_aside(path: &Path, now: UnixTime) -> io::Result<PathBuf> {
-    let aside = beside(path, &format!(".damaged-{}", now.as_secs()))?;
-    fs::rename(path, &aside)?;
-    let prefix = beside(path, ".damaged-")?;
-    let prefix = prefix.file_name().unwrap_or_default().as_encoded_bytes();
-    for entry in fs::read_dir(directory(path)).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(prefix) && aside.file_name() != Some(name.as_os_str()) {
-            let _kept = fs::remove_file(entry.path());
-        }
-    }
-    Ok(aside)
+    set_aside_on(&System, path, now)
 }
 
 /// All of a file, if it has at most `len_max` bytes: `None` when there is no such file.
@@ -62,7 +54,29 @@ pub fn set_aside(path: &Path, now: UnixTime) -> io::Result<PathBuf> {
 ///
 /// [`io::ErrorKind::FileTooLarge`] when it is longer; nothing beyond `len_max` is read.
 pub fn read_bounded(path: &Path, len_max: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    read_bounded_on(&System, path, len_max)
+}
+
+/// Removes what a crash in the middle of [`replace_file`] left beside `path`.
+pub fn remove_leftover(path: &Path) {
+    remove_leftover_on(&System, path);
+}
+
+fn set_aside_on(disk: &impl Disk, path: &Path, now: UnixTime) -> io::Result<PathBuf> {
+    let aside = beside(path, &format!(".damaged-{}", now.as_secs()))?;
+    disk.rename(path, &aside)?;
+    let prefix = beside(path, ".damaged-")?;
+    let prefix = prefix.file_name().unwrap_or_default().as_encoded_bytes();
+    for name in disk.names(directory(path)).into_iter().flatten() {
+        if name.as_encoded_bytes().starts_with(prefix) && aside.file_name() != Some(name.as_os_str()) {
+            let _kept = disk.remove(&path.with_file_name(name));
+        }
+    }
+    Ok(aside)
+}
+
+fn read_bounded_on(disk: &impl Disk, path: &Path, len_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -75,45 +89,27 @@ pub fn read_bounded(path: &Path, len_max: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Removes what a crash in the middle of [`replace_file`] left beside `path`.
-pub fn remove_leftover(path: &Path) {
+fn remove_leftover_on(disk: &impl Disk, path: &Path) {
     if let Ok(temporary) = beside(path, ".tmp") {
-        let _absent = fs::remove_file(temporary);
+        let _absent = disk.remove(&temporary);
     }
 }
 
-fn replace(path: &Path, bytes: &[u8], private: bool) -> io::Result<()> {
+fn replace_on(disk: &impl Disk, path: &Path, bytes: &[u8], private: bool) -> io::Result<()> {
     let temporary = beside(path, ".tmp")?;
-    remove_leftover(path);
-    let written = write_synced(&temporary, bytes, private).and_then(|()| fs::rename(&temporary, path));
+    remove_leftover_on(disk, path);
+    let written = write_synced(disk, &temporary, bytes, private).and_then(|()| disk.rename(&temporary, path));
     if written.is_err() {
-        remove_leftover(path);
+        remove_leftover_on(disk, path);
     }
     written?;
-    sync_directory(directory(path))
+    disk.sync_directory(directory(path))
 }
 
-fn write_synced(path: &Path, bytes: &[u8], private: bool) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    if private {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    #[cfg(not(unix))]
-    let _inherited_from_the_directory = private;
-    let mut file = options.open(path)?;
+fn write_synced(disk: &impl Disk, path: &Path, bytes: &[u8], private: bool) -> io::Result<()> {
+    let mut file = disk.create(path, private)?;
     file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Without this the rename may be lost in a power cut, though never half done.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(directory)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _synced_by_the_system = directory;
-    Ok(())
+    disk.sync(&file)
 }
 
 fn directory(path: &Path) -> &Path {
@@ -131,6 +127,7 @@ fn beside(path: &Path, suffix: &str) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();

@@ -1,6 +1,6 @@
 //! `peers.json`: the known peers as a file that operators, scripts and the C# library read.
 //!
-//! An object keyed by node id. The first five fields are everyone's, the rest are ours and may be missing; unknown ones are
+//! An object keyed by node id; a peer's `NodeId` says it again, and a file in which the two differ is damaged. The first five fields are everyone's, the rest are ours and may be missing; unknown ones are
 //! ignored:
 //!
 //! ```text
@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{read_bounded, remove_leftover, replace_file, rfc3339, set_aside};
+use super::disk::{Disk, System};
+use super::{read_bounded_on, remove_leftover_on, replace_on, rfc3339, set_aside_on};
 use crate::proto::peer::address::Scope;
 use crate::proto::peer::manager::{NODE_ID_LEN_MAX, PeerRecord, SCORE_MAX};
 use crate::time::{Now, UnixTime};
@@ -71,8 +72,12 @@ impl fmt::Display for LoadProblem {
 
 /// Loads the peers at `path`. A damaged file is renamed to `NAME.damaged-<unix seconds>`, of which only the newest is kept.
 pub fn load(path: &Path, now: Now) -> LoadedPeers {
-    remove_leftover(path);
-    let why = match read_bounded(path, FILE_LEN_MAX as u64) {
+    load_on(&System, path, now)
+}
+
+pub(crate) fn load_on(disk: &impl Disk, path: &Path, now: Now) -> LoadedPeers {
+    remove_leftover_on(disk, path);
+    let why = match read_bounded_on(disk, path, FILE_LEN_MAX as u64) {
         Ok(None) => return LoadedPeers::default(),
         Ok(Some(bytes)) => match decode(&bytes, now) {
             Ok(peers) => return LoadedPeers { peers, problem: None },
@@ -81,7 +86,7 @@ pub fn load(path: &Path, now: Now) -> LoadedPeers {
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => format!("larger than {FILE_LEN_MAX} bytes"),
         Err(error) => return LoadedPeers { peers: Vec::new(), problem: Some(LoadProblem::Unreadable(error)) },
     };
-    let problem = LoadProblem::Damaged { why, set_aside: set_aside(path, now.unix) };
+    let problem = LoadProblem::Damaged { why, set_aside: set_aside_on(disk, path, now.unix) };
     LoadedPeers { peers: Vec::new(), problem: Some(problem) }
 }
 
@@ -89,9 +94,17 @@ pub fn load(path: &Path, now: Now) -> LoadedPeers {
 ///
 /// # Errors
 ///
-/// As [`replace_file`]; the old file is still there then.
+/// As [`replace_file`](super::replace_file); the old file is still there then.
 pub fn save<'a>(path: &Path, peers: impl IntoIterator<Item = &'a PeerRecord>) -> io::Result<()> {
-    replace_file(path, &encode(peers)?)
+    save_on(&System, path, peers)
+}
+
+pub(crate) fn save_on<'a>(
+    disk: &impl Disk,
+    path: &Path,
+    peers: impl IntoIterator<Item = &'a PeerRecord>,
+) -> io::Result<()> {
+    replace_on(disk, path, &encode(peers)?, false)
 }
 
 /// The file's bytes for `peers`, as [`save`] writes them: a peer per line.
@@ -224,7 +237,13 @@ impl<'de> Visitor<'de> for PeersVisitor {
             if node_id.is_empty() || node_id.len() > NODE_ID_LEN_MAX {
                 return Err(A::Error::custom("a node id has 1 to 128 bytes"));
             }
-            peers.insert(node_id, peer);
+            // One of the two is not what was written, and nobody can say which.
+            if node_id != peer.node_id {
+                return Err(A::Error::custom("a peer's NodeId is not its key"));
+            }
+            if peers.insert(node_id, peer).is_some() {
+                return Err(A::Error::custom("a peer is there twice"));
+            }
             if peers.len() > PEERS_MAX {
                 return Err(A::Error::custom(format_args!("more than {PEERS_MAX} peers")));
             }

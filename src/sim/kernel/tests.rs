@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::*;
-use crate::driver::Kernel;
+use crate::driver::{Kernel, Readiness};
 
 const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, 0, 0, 7)), 8333);
 const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, 0, 1, 7)), 40_000);

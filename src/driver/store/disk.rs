@@ -1,0 +1,83 @@
+//! The calls that files are replaced and read with, as a seam: under them lies a file system, or one that is played.
+//!
+//! A crash between any two of these calls must leave files that are whole. That cannot be tried on a real disk, which
+//! loses nothing while the test looks; it is tried on one that decides what was only in a cache.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// A file system, as far as this crate needs one.
+pub(crate) trait Disk {
+    /// A file that is open to be written.
+    type File: Write;
+
+    /// Makes a file that is not there yet; for the owner's eyes alone when it is `private`.
+    fn create(&self, path: &Path, private: bool) -> io::Result<Self::File>;
+
+    /// Makes what was written to the file durable. Its name is another matter: [`Disk::sync_directory`].
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+
+    /// Opens a file to be read.
+    fn open(&self, path: &Path) -> io::Result<impl Read>;
+
+    /// Gives a file another name, in place of the file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, in no order.
+    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Makes the names in a directory durable. Without this a rename may be lost in a power cut, though never half done.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// The real one.
+pub(super) struct System;
+
+impl Disk for System {
+    type File = File;
+
+    fn create(&self, path: &Path, private: bool) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        if private {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        #[cfg(not(unix))]
+        let _inherited_from_the_directory = private;
+        options.open(path)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<impl Read> {
+        File::open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        File::open(directory)?.sync_all()?;
+        #[cfg(not(unix))]
+        let _synced_by_the_system = directory;
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! A host's data directory: its chain and its peers on a virtual disk, by the code that keeps them in the world.
+//!
+//! Beside the disk stand the books of what was given to it, and with them S18: what is loaded is what was stored. After a
+//! crash it may be some earlier state, but none from before the last one that was reported durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::air::Air;
+use super::check::Invariant;
+use super::disk::{Rates, VirtualDisk, VirtualPath};
+use super::owed::digest;
+use crate::chain::{OpenError, Params, ReferenceChain};
+use crate::driver::store::disk::Disk;
+use crate::driver::store::peers::{LoadProblem, decode, encode, load_on, save_on};
+use crate::proto::peer::manager::PeerRecord;
+use crate::proto::sync::chain::Chain;
+use crate::rng::Rng;
+use crate::time::Now;
+use crate::wire::Hash;
+
+/// Calls that a save takes: it may be ended before, between and after them.
+const SAVE_CALLS: u64 = 6;
+
+/// What a host keeps while it does not run.
+pub(super) struct Data {
+    disk: VirtualDisk,
+    params: Params,
+    rng: Rng,
+    injected: BTreeMap<&'static str, u64>,
+    peers: PeersBooks,
+    chain: ChainBooks,
+}
+
+/// What may be found in `peers.json`.
+#[derive(Default)]
+struct PeersBooks {
+    /// Digests of the tables of which one must be there.
+    allowed: BTreeSet<u64>,
+    /// There may be no file.
+    absent: bool,
+    /// Digests of all tables that ever were there.
+    former: BTreeSet<u64>,
+    /// The power was gone: what is found now is durable.
+    settled: bool,
+}
+
+/// What may be found in the chain's store.
+#[derive(Default)]
+struct ChainBooks {
+    /// The chain as the process that ended knew it.
+    former: Option<ReferenceChain>,
+    /// The best tip when last nothing waited for the disk.
+    durable: Option<Hash>,
+    /// The disk has changed bits since the store was made: what it holds may be anything.
+    flipped: bool,
+    /// The store was opened as it was before.
+    stale: bool,
+}
+
+fn directory() -> &'static Path {
+    Path::new("data")
+}
+
+fn peers_path() -> PathBuf {
+    directory().join("peers.json")
+}
+
+fn chain_path() -> PathBuf {
+    directory().join("chain.redb")
+}
+
+impl Data {
+    pub(super) fn new(params: Params, seed: u64) -> Data {
+        let peers = PeersBooks { absent: true, ..PeersBooks::default() };
+        let (disk, rng) = (VirtualDisk::new(seed), Rng::from_seed(seed ^ 0x0064_6973_6b00));
+        Data { disk, params, rng, injected: BTreeMap::new(), peers, chain: ChainBooks::default() }
+    }
+
+    /// What was injected since the last look.
+    pub(super) fn take_injected(&mut self) -> BTreeMap<&'static str, u64> {
+        self.note();
+        core::mem::take(&mut self.injected)
+    }
+
+    /// Height of the chain of a process that has ended.
+    pub(super) fn height(&self) -> Option<u64> {
+        self.chain.former.as_ref().map(|chain| chain.best().height)
+    }
+
+    /// From now on the disk fails as often as the run says. Files of an earlier time are found only by a process that
+    /// starts: under one that runs nobody exchanges them.
+    pub(super) fn set_rates(&self, air: &Air<'_>) {
+        self.disk.set_rates(Rates { stale: 0, ..air.rates.disk });
+    }
+
+    /// Looks at what the disk has done; true when it flipped bits, or gave an old file.
+    fn note(&mut self) -> (bool, bool) {
+        let news = self.disk.take_injected();
+        let happened = (news.contains_key("disk bit flip"), news.contains_key("disk stale file"));
+        for (fault, count) in news {
+            *self.injected.entry(fault).or_default() += count;
+        }
+        self.chain.flipped |= happened.0;
+        happened
+    }
+
+    /// Opens the chain, as a node does when it starts; `None` when the disk does not let it, for this time. A store that is
+    /// damaged is moved away, as its operator is told to do.
+    pub(super) fn open_chain(&mut self, air: &mut Air<'_>, host: u32) -> Option<ReferenceChain> {
+        self.disk.set_rates(air.rates.disk);
+        self.note();
+        let mut opened = self.try_open();
+        let (_, stale) = self.note();
+        self.chain.stale |= stale;
+        if let Err(error) = &opened {
+            if let OpenError::Io { .. } = error {
+                air.count("chain not opened");
+                return None;
+            }
+            let flipped = self.chain.flipped;
+            air.check.that(Invariant::S18, host, flipped, || format!("no bit was flipped, and {error}"));
+            air.count("chain set aside");
+            air.lost = true;
+            let path = chain_path();
+            let moved = self.disk.rename(&path, &path.with_extension("damaged"));
+            if moved.and_then(|()| self.disk.sync_directory(directory())).is_err() {
+                return None;
+            }
+            self.chain = ChainBooks::default();
+            opened = self.try_open();
+            self.note();
+        }
+        let chain = opened.ok()?;
+        self.check_chain(air, host, &chain);
+        Some(chain)
+    }
+
+    fn try_open(&self) -> Result<ReferenceChain, OpenError> {
+        let storage = VirtualPath { disk: self.disk.clone(), path: chain_path() };
+        ReferenceChain::open_on(self.params, storage, &chain_path())
+    }
+
+    fn check_chain(&mut self, air: &mut Air<'_>, host: u32, chain: &ReferenceChain) {
+        let Some(former) = self.chain.former.take() else { return };
+        let (best, before) = (chain.best(), former.best());
+        air.lost |= best.work < before.work;
+        if self.chain.flipped {
+            return;
+        }
+        let known = former.position(&best.hash).is_some() && chain.block_count() <= former.block_count();
+        air.check.that(Invariant::S18, host, known, || {
+            let (found, held) = (chain.block_count(), former.block_count());
+            format!("the store holds {found} blocks up to {}, and {held} others were stored", best.hash)
+        });
+        if core::mem::take(&mut self.chain.stale) {
+            // What was durable is as old as the file now.
+            self.chain.durable = None;
+        }
+        let durable = self.chain.durable;
+        let there = durable.is_none_or(|tip| chain.position(&tip).is_some());
+        air.check
+            .that(Invariant::S18, host, there, || format!("the store has lost block {durable:?}, which was durable"));
+    }
+
+    /// Looks at a running chain after a turn.
+    pub(super) fn look(&mut self, chain: &ReferenceChain) {
+        let health = chain.health();
+        if health.backlog_bytes == 0 && health.error.is_none() {
+            self.chain.durable = Some(chain.best().hash);
+        }
+    }
+
+    /// Loads the peers, as a node does when it starts.
+    pub(super) fn load_peers(&mut self, air: &mut Air<'_>, host: u32, now: Now) -> Vec<PeerRecord> {
+        self.note();
+        let chain_flipped = self.chain.flipped;
+        let loaded = load_on(&self.disk, &peers_path(), now);
+        let (flipped, stale) = self.note();
+        self.chain.flipped = chain_flipped;
+        self.set_rates(air);
+        let bytes = self.disk.peek(&peers_path());
+        let held = bytes.as_ref().map(|bytes| digest(0, bytes));
+        let books = &mut self.peers;
+        let settled = core::mem::take(&mut books.settled) && loaded.problem.is_none();
+        match loaded.problem {
+            // It stays where it is.
+            Some(LoadProblem::Unreadable(_)) => air.count("peers not read"),
+            Some(problem) => {
+                air.count("peers set aside");
+                air.check
+                    .that(Invariant::S18, host, flipped, || format!("no bit was flipped, and peers.json is {problem}"));
+            }
+            None => {
+                let known = match held {
+                    None => books.absent,
+                    Some(held) => books.allowed.contains(&held) || stale && books.former.contains(&held),
+                };
+                air.check.that(Invariant::S18, host, known, || {
+                    format!("peers.json holds {} peers, which nobody has saved", loaded.peers.len())
+                });
+                let whole = bytes.map_or(Some(Vec::new()), |bytes| decode(&bytes, now).ok());
+                let same = flipped || whole.as_ref() == Some(&loaded.peers);
+                air.check.that(Invariant::S18, host, same, || "peers.json is not what was loaded from it".to_owned());
+            }
+        }
+        if settled {
+            books.absent = held.is_none();
+            books.allowed = held.into_iter().collect();
+        } else {
+            books.absent |= held.is_none();
+            books.allowed.extend(held);
+        }
+        loaded.peers
+    }
+
+    /// Saves the peers as the program does. True when the process, or the machine, died meanwhile.
+    pub(super) fn save_peers(&mut self, air: &mut Air<'_>, peers: &[PeerRecord]) -> bool {
+        let Ok(bytes) = encode(peers) else { return false };
+        let dies = air.rates.save_kill > 0 && self.rng.chance(air.rates.save_kill, 1000);
+        if dies {
+            air.count("kill during save");
+            self.disk.end_after(self.rng.below(SAVE_CALLS + 1));
+        }
+        let saved = save_on(&self.disk, &peers_path(), peers);
+        let books = &mut self.peers;
+        let held = digest(0, &bytes);
+        if saved.is_ok() {
+            books.allowed.clear();
+            books.absent = false;
+        }
+        books.allowed.insert(held);
+        books.former.insert(held);
+        dies
+    }
+
+    /// The process is gone, and with it what it had not written; without power, also what the disk had only in its cache.
+    pub(super) fn end(&mut self, chain: ReferenceChain, power: bool) {
+        self.note();
+        self.peers.settled |= !power;
+        let rng = &mut self.rng;
+        self.disk = match power {
+            true => self.disk.kill(),
+            false => self.disk.crash(&mut |bound| match rng.below(3) {
+                0 => 0,
+                1 => bound - 1,
+                _ => rng.below(bound),
+            }),
+        };
+        // Its disk does nothing for it any more.
+        self.chain.former = Some(chain);
+    }
+}
