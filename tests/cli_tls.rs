@@ -147,6 +147,8 @@ fn a_running_node_remembers_whom_it_dialed() {
         fs::read_to_string(&file).is_ok_and(|text| text.contains(&scene.id()))
     });
     assert_eq!(second.stop_with("-TERM").code, 0);
+    let peers: serde_json::Value = serde_json::from_slice(&fs::read(data.join("peers.json")).unwrap()).unwrap();
+    assert_eq!(peers[&scene.id()]["NodeId"], scene.id(), "{peers}");
 
     fs::write(&file, fs::read_to_string(&file).unwrap().replace(&scene.id(), &"cd".repeat(32))).unwrap();
     let log = data.join("log");

@@ -14,12 +14,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/chain", &["link", "driver", "sim"]),
     ("src/time.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "rng"]),
     ("src/rng.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "time"]),
+    ("src/buggify.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "time"]),
     ("src/id.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "rng", "time"]),
 ];
 
 /// The layers that decide, and so must run the same on a virtual clock and a virtual network.
-const PURE: &[&str] =
-    &["src/wire", "src/link", "src/proto", "src/sim", "src/time.rs", "src/rng.rs", "src/id.rs", "src/close.rs"];
+const PURE: &[&str] = &[
+    "src/wire",
+    "src/link",
+    "src/proto",
+    "src/sim",
+    "src/time.rs",
+    "src/rng.rs",
+    "src/id.rs",
+    "src/close.rs",
+    "src/buggify.rs",
+];
 
 /// What these layers must not write, and what to write instead.
 const IMPURE: &[(&str, &str)] = &[

@@ -64,7 +64,7 @@ impl ReferenceChain {
     }
 
     /// The chain in `storage`, written by its own thread of calls: no clock, no thread. `path` is its name in reports.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(feature = "sim")]
     pub(crate) fn open_on(
         params: Params,
         storage: impl crate::chain::Storage,

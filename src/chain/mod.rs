@@ -45,7 +45,7 @@ pub use mempool::Mempool;
 pub use open::OpenError;
 pub use open::is_store_guarded;
 pub use pow::Miner;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(feature = "sim")]
 pub(crate) use storage::Storage;
 pub use store::{Health, Store, StoreError};
 pub use transaction::Transaction;

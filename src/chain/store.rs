@@ -112,7 +112,7 @@ impl Store {
 
     /// A store in `storage`; `path` is its name in reports. It has no thread: what was appended is written during
     /// [`Store::hand_over`], and when it is dropped.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(feature = "sim")]
     pub(crate) fn open_on(storage: impl Storage, path: &Path, params: &Params) -> Result<Store, OpenError> {
         let database = open::open(&storage, path, params)?;
         let writer = Writer::inline(database, reopen(storage, path, params));

@@ -51,7 +51,7 @@ enum Hand {
     /// A thread; `None` once it was waited for.
     Thread(Option<JoinHandle<()>>),
     /// The caller.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(feature = "sim")]
     Inline(Reopen),
 }
 
@@ -109,7 +109,7 @@ impl Writer {
     }
 
     /// A writer without a thread, and so without a clock.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(feature = "sim")]
     pub(super) fn inline(database: Database, reopen: Reopen) -> Writer {
         let (work, done) = (Condvar::new(), Condvar::new());
         let shared = Shared { state: Mutex::default(), work, done, database: RwLock::new(Some(database)) };
@@ -140,7 +140,7 @@ impl Writer {
             self.shared.work.notify_one();
         }
         drop(state);
-        #[cfg(any(test, feature = "sim"))]
+        #[cfg(feature = "sim")]
         if let Hand::Inline(reopen) = &self.hand {
             write_once(&self.shared, reopen);
         }
@@ -186,7 +186,7 @@ impl Writer {
     pub(super) fn health(&self) -> Health {
         let ended = match &self.hand {
             Hand::Thread(thread) => thread.as_ref().is_none_or(JoinHandle::is_finished),
-            #[cfg(any(test, feature = "sim"))]
+            #[cfg(feature = "sim")]
             Hand::Inline(_) => false,
         };
         let state = self.shared.lock();
@@ -257,7 +257,7 @@ fn run(shared: &Shared, reopen: &Reopen) {
 }
 
 /// Writes what waits, if the disk lets us; what it does not take goes on waiting.
-#[cfg(any(test, feature = "sim"))]
+#[cfg(feature = "sim")]
 fn write_once(shared: &Shared, reopen: &Reopen) {
     let batch = core::mem::take(&mut shared.lock().queue);
     if batch.is_empty() {

@@ -64,6 +64,13 @@ impl From<Refused> for Error {
     }
 }
 
+/// Whether the signature that a self-signed certificate bears was verified before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signature {
+    Unverified,
+    Verified,
+}
+
 /// Trust at work.
 #[derive(Debug)]
 pub(crate) struct Judge {
@@ -123,7 +130,8 @@ impl Judge {
         now: UnixTime,
     ) -> Result<VerifiedId, Refused> {
         let (end, intermediates) = chain.split_first().ok_or(TlsFault::NoCertificate)?;
-        self.judge_parts(dialed, end, intermediates, now)
+        // It has passed below once, in this handshake or in the one that is resumed.
+        self.judge_parts(dialed, end, intermediates, now, Signature::Verified)
     }
 
     fn judge_parts(
@@ -132,6 +140,7 @@ impl Judge {
         end: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
+        signature: Signature,
     ) -> Result<VerifiedId, Refused> {
         // Sizes first: nothing is computed for who sends too much.
         let length = intermediates.iter().map(|certificate| certificate.len()).fold(end.len(), usize::saturating_add);
@@ -145,7 +154,7 @@ impl Judge {
         if !intermediates.is_empty() {
             return Err(TlsFault::UnfitCertificate.into());
         }
-        let id = self.id_of_node(end)?;
+        let id = self.id_of_node(end, signature)?;
         let refused = |fault, expected| Err(Refused { fault, expected, seen: Some(id) });
         match &self.state().trust {
             Trust::Pinned(pins) if pins.contains(&id) => Ok(id),
@@ -176,16 +185,22 @@ impl Judge {
 
     /// The id of a self-signed Ed25519 certificate. The signature that proves the key is the handshake's; the certificate's
     /// own is verified so that a damaged certificate is not half believed.
-    fn id_of_node(&self, end: &CertificateDer<'_>) -> Result<VerifiedId, Refused> {
+    fn id_of_node(&self, end: &CertificateDer<'_>, signature: Signature) -> Result<VerifiedId, Refused> {
         let parsed = ParsedCertificate::try_from(end).map_err(|error| fault_of(&error))?;
         let spki = parsed.subject_public_key_info();
         let key = spki.strip_prefix(&SPKI_PREFIX).filter(|key| key.len() == 32).ok_or(TlsFault::UnfitCertificate)?;
+        if signature == Signature::Unverified {
+            self.verify_own_signature(end, key)?;
+        }
+        self.hash(&spki)
+    }
+
+    fn verify_own_signature(&self, end: &CertificateDer<'_>, key: &[u8]) -> Result<(), TlsFault> {
         let (body, signature) = signed_parts(end).ok_or(TlsFault::BadCertificate)?;
         let algorithms = self.provider.signature_verification_algorithms.mapping.iter();
         let mut ed25519 = algorithms.filter(|(scheme, _)| *scheme == SignatureScheme::ED25519);
         let algorithm = ed25519.next().and_then(|(_, found)| found.first()).ok_or(TlsFault::Internal)?;
-        algorithm.verify_signature(key, body, signature).map_err(|_| TlsFault::BadSignature)?;
-        self.hash(&spki)
+        algorithm.verify_signature(key, body, signature).map_err(|_| TlsFault::BadSignature)
     }
 
     fn hash(&self, spki: &[u8]) -> Result<VerifiedId, Refused> {
@@ -233,7 +248,7 @@ impl ServerCertVerifier for Judge {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let dialed = address_of(name).ok_or(Error::UnsupportedNameType)?;
-        self.judge_parts(Some(dialed), end, intermediates, now)?;
+        self.judge_parts(Some(dialed), end, intermediates, now, Signature::Unverified)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -272,7 +287,7 @@ impl ClientCertVerifier for Judge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge_parts(None, end, intermediates, now)?;
+        self.judge_parts(None, end, intermediates, now, Signature::Unverified)?;
         Ok(ClientCertVerified::assertion())
     }
 

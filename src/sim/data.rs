@@ -209,6 +209,7 @@ impl Data {
             books.allowed = held.into_iter().collect();
         } else {
             books.absent |= held.is_none();
+            books.allowed.extend(held);
         }
         loaded.peers
     }

@@ -31,19 +31,18 @@ impl World<'_> {
                 .collect();
             // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
             // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
-            // connection is dead; and for good where there are thieves: one may sit there under this one's name.
+            // connection is dead. Where there are thieves it is not asked for: one may sit there under this one's name.
             let outbound = peers.iter().filter(|peer| peer.outbound).count();
             let now = self.air.now;
             let missing = |other: &&Host| {
                 let lately = |at: Instant| now.since(at) <= Duration::from_secs(35);
-                let refuses = |entry: &BookEntry| {
-                    entry.is_refusing() || entry.declined > 0 && (thieves || entry.tried.is_some_and(lately))
-                };
+                let refuses =
+                    |entry: &BookEntry| entry.is_refusing() || entry.declined > 0 && entry.tried.is_some_and(lately);
                 let entry = node.book().get(other.address);
                 let known = entry.is_some_and(|entry| entry.is_verified() && !refuses(entry));
                 known && other.index != host.index && !honest.contains(&(other.index as usize))
             };
-            let left = self.hosts.iter().filter(missing).count();
+            let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
             // Whatever it knows: two, where there are two others.
             let few = host.outbound().min(self.hosts.len() - 1).min(2);
             let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0);

@@ -96,9 +96,10 @@ impl<C: Chain> Node<C> {
             if self.is_exempt(remote) {
                 return;
             }
-            // Each of them is told, so this is no `any`, which stops at the first.
-            let banned = origins(remote, identity)
-                .fold(false, |banned, origin| self.standing.record_violation(origin, now.at) || banned);
+            let mut banned = false;
+            for origin in origins(remote, identity) {
+                banned |= self.standing.record_violation(origin, now.at);
+            }
             if banned {
                 self.ban(now, remote);
             }

@@ -76,7 +76,7 @@ pub fn choose(mut candidates: Vec<Candidate>, newcomer: IpAddr, key: u64) -> Opt
     // Of two networks alike, the one that no one can foresee: if it were the youngest, each newcomer would drive out the last.
     let crowd = |peer: &Candidate| quarters.get(&Quarter::of(peer.ip)).copied().unwrap_or(0);
     let victim = candidates.iter().max_by_key(|peer| (crowd(peer), hash(key, peer.ip), peer.since, peer.conn))?;
-    (own < crowd(victim) || own == 0).then_some(victim.conn)
+    (own <= crowd(victim)).then_some(victim.conn)
 }
 
 /// Takes the first `count` of those that qualify out of the candidates, in the order of `rank`.
