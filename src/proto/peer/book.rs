@@ -295,19 +295,16 @@ impl Book {
         Some(entry)
     }
 
-    /// An address to dial now: any proven one whose time has come, else any other; uniform among them. O(those due).
+    /// An address to dial now: the proven one that has been due for longest, so that each has its turn however few dials there
+    /// may be, else any other; uniform among these, for strangers must not decide when they are dialed. O(those due).
     pub fn pick(&self, now: Instant, rng: &mut Rng, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
-        draw(&self.proven_queue, now, rng, exclude).or_else(|| draw(&self.queue, now, rng, exclude))
+        oldest(&self.proven_queue, now, exclude).or_else(|| draw(&self.queue, now, rng, exclude))
     }
 
-    /// A verified address to dial now because connections are lacking; uniform among them. O(those due).
-    pub fn pick_urgent(
-        &self,
-        now: Instant,
-        rng: &mut Rng,
-        exclude: &dyn Fn(&SocketAddr) -> bool,
-    ) -> Option<SocketAddr> {
-        draw(&self.urgent_queue, now, rng, exclude)
+    /// The verified address to dial now because connections are lacking: the one that has been due for longest. O(excluded
+    /// ones due).
+    pub fn pick_urgent(&self, now: Instant, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+        oldest(&self.urgent_queue, now, exclude)
     }
 
     /// When [`pick`](Self::pick) may find something: the earliest next attempt. O(excluded ones due).
@@ -440,6 +437,16 @@ fn draw(
         }
     }
     chosen
+}
+
+/// The address in `queue` whose time came first, if it has come.
+fn oldest(
+    queue: &BTreeSet<(Instant, SocketAddr)>,
+    now: Instant,
+    exclude: &dyn Fn(&SocketAddr) -> bool,
+) -> Option<SocketAddr> {
+    let mut due = queue.iter().take_while(|(at, _)| *at <= now).map(|(_, address)| *address);
+    due.find(|address| !exclude(address))
 }
 
 /// When the first address in `queue` is due.
