@@ -160,6 +160,8 @@ pub(super) struct World<'w> {
     /// There is a second phase.
     heals: bool,
     pub(super) scenario: Option<Scenario>,
+    /// Nodes that impostors have cut off; nothing is asked of them.
+    pub(super) outside: BTreeSet<usize>,
     /// The transaction that everybody must hear of.
     pub(super) paid: Option<Hash>,
     pub(super) ended: bool,
@@ -308,6 +310,7 @@ impl<'w> World<'w> {
             healed: false,
             heals: true,
             scenario: options.scenario,
+            outside: BTreeSet::new(),
             paid: None,
             ended: false,
             turned: 0,
@@ -425,7 +428,8 @@ impl<'w> World<'w> {
             }
             CHECK_AGREED => self.check_agreed(),
             PAY_LAST => {
-                let payer = self.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at));
+                let payer = self.rng.index(self.hosts.len()).filter(|at| !self.outside.contains(at));
+                let payer = payer.and_then(|at| self.hosts.get_mut(at));
                 self.paid = payer.and_then(|payer| payer.pay(&mut self.air));
             }
             CHECK_HEARD => {
