@@ -48,8 +48,10 @@ pub struct Options {
 /// How long a run goes on after the faults have stopped.
 pub const HEALING: Duration = Duration::from_secs(180);
 /// When the healed network must be connected, agree, have the transaction, be quiet: after the faults stop.
-const CONNECTED: Duration = Duration::from_secs(60);
-const LAST_BLOCK: Duration = Duration::from_secs(75);
+/// A connection that died in the last moment is noticed a heartbeat and a ping later, after up to 60 s; then it takes a
+/// dial.
+const CONNECTED: Duration = Duration::from_secs(75);
+const LAST_BLOCK: Duration = Duration::from_secs(76);
 const AGREED: Duration = Duration::from_secs(120);
 const PAID: Duration = Duration::from_secs(125);
 pub(super) const HEARD: Duration = Duration::from_secs(135);
