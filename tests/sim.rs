@@ -56,7 +56,8 @@ fn the_same_seed_is_the_same_run_and_another_is_another() {
     let mut file = Vec::new();
     let again = run(&options(7, Faults::Full), Some(&mut file)).unwrap();
     assert_eq!((first.hash, first.lines, first.events), (again.hash, again.lines, again.events));
-    assert_eq!(file.iter().filter(|byte| **byte == b'\n').count() as u64, again.lines + 9, "nine lines of legend");
+    let lines = String::from_utf8(file).unwrap().lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(lines as u64, again.lines, "a line each, besides the legend");
     assert_ne!(run(&options(8, Faults::Full), None).unwrap().hash, first.hash);
 }
 
@@ -71,13 +72,7 @@ fn every_invariant_is_really_checked() {
 
 #[test]
 fn every_fault_is_really_injected() {
-    let mut injected = std::collections::BTreeMap::new();
-    for seed in 3000..3016 {
-        for (fault, count) in play(&options(seed, Faults::Full)).injected {
-            *injected.entry(fault).or_insert(0) += count;
-        }
-    }
-    for fault in [
+    let mut missing = std::collections::BTreeSet::from([
         // Of system calls.
         "accept error",
         "connect error",
@@ -108,7 +103,15 @@ fn every_fault_is_really_injected() {
         "partition",
         "reset",
         "swizzle-clog",
-    ] {
-        assert!(injected.contains_key(fault), "{fault} never came up: {injected:?}");
+    ]);
+    // The rarest come up once in a few runs.
+    for seed in 3000..3080 {
+        for fault in play(&options(seed, Faults::Full)).injected.keys() {
+            missing.remove(fault);
+        }
+        if missing.is_empty() {
+            return;
+        }
     }
+    panic!("these never came up: {missing:?}");
 }

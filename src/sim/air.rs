@@ -13,6 +13,7 @@ use super::check::Check;
 use super::fault::Rates;
 use super::kernel::{SharedMachine, Signal};
 use super::pipe::{Pipe, PipeId, Side};
+use super::timing::Timing;
 use super::trace::Trace;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -102,6 +103,8 @@ pub(super) struct Air<'w> {
     pub(super) born: BTreeMap<Hash, Instant>,
     /// How long each block took to each node that got it.
     pub(super) spread: Vec<Duration>,
+    /// How long payments took, and the newcomer.
+    pub(super) timing: Timing,
     /// The most work of any honest node's chain.
     pub(super) heaviest: u128,
     /// An empty list, to be used again.
@@ -159,6 +162,7 @@ impl<'w> Air<'w> {
             honest: 0,
             born: BTreeMap::new(),
             spread: Vec::new(),
+            timing: Timing::default(),
             heaviest: 0,
             signals: Vec::new(),
         }

@@ -33,6 +33,8 @@ pub(super) enum Note {
     Opened(PipeId, Side, ConnId),
     Tip(u128, u64, Hash),
     Block(Hash),
+    Payment(Hash),
+    Closed(ConnId, CloseReason),
     Banned(SocketAddr),
 }
 

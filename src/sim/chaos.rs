@@ -7,7 +7,7 @@ use super::fault::Rates;
 use super::pipe::{PipeId, Side};
 use super::run::World;
 use super::scenario::Scenario;
-use super::trace::What;
+use super::trace::NOBODY;
 use crate::time::Instant;
 
 impl World<'_> {
@@ -38,7 +38,7 @@ impl World<'_> {
             let air = &mut self.air;
             air.count(fault);
             let host = air.pipe(id).map_or(0, |pipe| pipe.ends[side as usize].host);
-            air.trace.note(air.now, host, What::Fault, fault.len() as u64, u64::from(id.index));
+            air.trace.fault(air.now, host, fault, Some(id.index));
             match fault {
                 "clog" => {
                     let length = Duration::from_millis(1 << air.rng.below(14));
@@ -69,7 +69,7 @@ impl World<'_> {
             }
             let air = &mut self.air;
             let Some(host) = air.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at)) else { continue };
-            air.trace.note(air.now, host.index, What::Fault, fault.len() as u64, 0);
+            air.trace.fault(air.now, host.index, fault, None);
             match fault {
                 "kill" => {
                     let (silently, gently) = (air.rng.chance(3, 10), air.rng.chance(1, 4));
@@ -117,8 +117,10 @@ impl World<'_> {
                 air.sides.iter_mut().enumerate().for_each(|(at, side)| *side = u8::from(at < half));
                 air.parted = Some(Partition::Both);
                 air.count("partition");
+                air.trace.fault(air.now, NOBODY, "partition", None);
             }
             Scenario::Partition if second == 2 * third => {
+                air.trace.fault(air.now, NOBODY, "the partition ends", None);
                 air.parted = None;
                 air.unpark();
             }
@@ -146,6 +148,7 @@ impl World<'_> {
         let air = &mut self.air;
         if air.parted.is_some() {
             if self.scenario.is_none() && air.rng.chance(rates.rejoin, 1000) {
+                air.trace.fault(air.now, NOBODY, "the partition ends", None);
                 air.parted = None;
                 air.unpark();
             }
@@ -158,11 +161,13 @@ impl World<'_> {
             }
             let one_way = air.rng.chance(1, 3);
             air.parted = Some(if one_way { Partition::OneWay } else { Partition::Both });
-            air.count(if one_way { "one-way partition" } else { "partition" });
-            air.trace.note(air.now, 0, What::Fault, 100, u64::from(one_way));
+            let fault = if one_way { "one-way partition" } else { "partition" };
+            air.count(fault);
+            air.trace.fault(air.now, NOBODY, fault, None);
         }
         if air.rng.chance(rates.swizzle * 10, 1_000_000) {
             air.count("swizzle-clog");
+            air.trace.fault(air.now, NOBODY, "swizzle-clog", None);
             let pipes: Vec<PipeId> = air.all_pipes().map(|(id, _)| id).collect();
             for id in pipes {
                 if air.rng.chance(1, 2) {

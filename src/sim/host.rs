@@ -2,6 +2,9 @@
 
 use core::time::Duration;
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::air::{Air, Event};
 use super::books::{Books, Note};
@@ -10,6 +13,7 @@ use super::clock::Clock;
 use super::data::Data;
 use super::kernel::SharedMachine;
 use super::pipe::{PipeId, Side};
+use super::timing;
 use super::trace::{What, fnv};
 use super::watched::{CLOCK_OFF, Watched};
 use crate::chain::{Miner, Params, ReferenceChain, Transaction};
@@ -41,6 +45,8 @@ pub(super) struct Host {
     machine: SharedMachine,
     /// What outlives a kill.
     data: Data,
+    /// Blocks that it has from before its first start.
+    pub(super) history: Arc<[Bytes]>,
     pub(super) clock: Clock,
     work: u128,
     turns: u64,
@@ -75,6 +81,7 @@ impl Host {
             driver: None,
             machine,
             data: Data::new(params, seed),
+            history: Arc::default(),
             clock: Clock::default(),
             work: 0,
             turns: 0,
@@ -137,13 +144,17 @@ impl Host {
         if self.driver.is_some() {
             return;
         }
-        let Some(chain) = self.data.open_chain(air, self.index) else {
+        let Some(mut chain) = self.data.open_chain(air, self.index) else {
             // Whoever looks after the machine tries again.
             return air.after(Duration::from_secs(2), Event::Start(self.index));
         };
-        self.starts += 1;
-        self.excused = air.now;
+        // A clock that was stopped before may stand still for longer.
+        self.excused = self.excused.max(air.now);
         let now = self.clock.read(air.now);
+        if self.starts == 0 {
+            timing::load(&mut chain, now.unix, &self.history);
+        }
+        self.starts += 1;
         air.trace.note(air.now, self.index, What::Start, chain.best().height, 0);
         self.work = chain.best().work;
         let seed = fnv(self.seed, &[self.starts]);
@@ -306,7 +317,10 @@ impl Host {
                     }
                 }
                 Note::Paid(pipe, side, hash) => delivered(air, pipe, side, index, hash),
+                Note::Closed(conn, reason) => air.trace.close(air.now, index, conn.index(), reason),
+                Note::Payment(id) => air.timing.heard(&id, air.now),
                 Note::Tip(work, height, hash) => {
+                    air.timing.tip(index, height, air.now);
                     air.trace.note(air.now, index, What::Tip, height, first_bytes(&hash));
                     let before = core::mem::replace(&mut self.work, work);
                     air.check
@@ -314,7 +328,7 @@ impl Host {
                     air.heaviest = air.heaviest.max(work);
                 }
                 Note::Block(hash) => {
-                    if let Some(born) = air.born.get(&hash) {
+                    if let Some(born) = air.born.get(&hash).filter(|_| !air.timing.is_newcomer(index)) {
                         air.spread.push(air.now.since(*born));
                     }
                 }
@@ -410,6 +424,7 @@ impl Host {
         let bytes = transaction.encode().ok()?;
         let id = crate::chain::transaction::id(&bytes);
         air.trace.note(air.now, self.index, What::Work, 2, self.paid);
+        air.timing.paid(id, air.now);
         self.command(air, Command::SubmitTransaction(bytes));
         Some(id)
     }

@@ -19,6 +19,8 @@
 //! | `scenario` | situations with a name |
 //! | `check` | what must hold |
 //! | `trace` | what happened, and the hash that proves it |
+//! | `timing` | how long things took to reach everybody |
+//! | `table` | what a few fixed runs took, to compare |
 //! | `run`, `chaos` | one run, from a seed to a report; what goes wrong in it |
 //! | `whole` | what must hold once the faults have stopped |
 // Indices here are the simulator's own, never a remote's; one that is wrong must stop the run.
@@ -40,11 +42,13 @@ mod owed;
 mod pipe;
 mod run;
 mod scenario;
+pub mod table;
+mod timing;
 mod trace;
 mod watched;
 mod whole;
 
 pub use check::{Failure, Invariant};
-pub use fault::Faults;
+pub use fault::{Class, Faults, Plan, PlanError};
 pub use run::{HEALING, Options, Report, run};
 pub use scenario::Scenario;

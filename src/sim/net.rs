@@ -31,10 +31,11 @@ impl Air<'_> {
 
     /// The time of one packet on its way.
     fn latency(&mut self) -> Duration {
-        let mean = self.rates.latency_mean.as_nanos() as f64;
-        // 1 - u is never zero, so the logarithm is finite.
-        let unit = 1.0 - (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        self.rates.latency_min + Duration::from_nanos((-unit.ln() * mean) as u64)
+        let (time, lost) = self.rates.latency(&mut self.rng);
+        if lost {
+            self.count("lost packet");
+        }
+        time
     }
 
     pub(super) fn pipe(&self, id: PipeId) -> Option<&Pipe> {

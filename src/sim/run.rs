@@ -9,13 +9,17 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use super::actor::{Actor, Role};
 use super::air::{Air, Event};
 use super::check::{Failure, Invariant};
+use super::clock::Clock;
 use super::fault::{Faults, Rates};
 use super::host::Host;
 use super::kernel::{Calls, Machine};
 use super::scenario::Scenario;
+use super::timing;
 use super::trace::{Trace, What};
 use crate::chain::{Params, ReferenceChain};
 use crate::driver;
@@ -89,6 +93,11 @@ pub struct Report {
     pub checks: Vec<(Invariant, u64)>,
     /// How long each block took to each node.
     pub spread: Vec<Duration>,
+    /// How long each transaction took to each node, while the faults lasted and after.
+    pub payments: Vec<Duration>,
+    /// How long the newcomer took from its start to the block that was the best when it started; `None` without one, and
+    /// when it never got there.
+    pub caught_up: Option<Duration>,
     /// The invariant that did not hold.
     pub failure: Option<Failure>,
 }
@@ -99,8 +108,21 @@ pub struct Report {
 ///
 /// When the trace cannot be written.
 pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Report> {
-    let mut world = World::new(options, Trace::new(trace));
+    finish(World::new(options, Trace::new(trace)), options)
+}
+
+/// Runs the first phase alone, to measure what happens under faults.
+pub(super) fn chaos_only(options: &Options) -> io::Result<Report> {
+    let mut world = World::new(options, Trace::new(None));
+    world.heals = false;
+    finish(world, options)
+}
+
+fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
     world.play();
+    if let Some(failure) = &world.air.check.failure {
+        world.air.trace.broken(failure);
+    }
     for host in &mut world.hosts {
         host.count_disk(&mut world.air);
     }
@@ -122,6 +144,8 @@ pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Repor
         injected: air.collect_injected(),
         checks: air.check.counts(),
         spread: core::mem::take(&mut air.spread),
+        payments: core::mem::take(&mut air.timing.payments),
+        caught_up: air.timing.caught_up(),
         failure: air.check.failure.take(),
     })
 }
@@ -133,6 +157,8 @@ pub(super) struct World<'w> {
     pub(super) rng: Rng,
     pub(super) chaos: Duration,
     pub(super) healed: bool,
+    /// There is a second phase.
+    heals: bool,
     pub(super) scenario: Option<Scenario>,
     /// The transaction that everybody must hear of.
     pub(super) paid: Option<Hash>,
@@ -166,17 +192,13 @@ fn drift(rng: &mut Rng, most: u64) -> i64 {
 impl<'w> World<'w> {
     fn new(options: &Options, trace: Trace<'w>) -> Self {
         let mut rng = Rng::from_seed(options.seed);
-        let rates = Rates::draw(&mut Rng::from_seed(rng.next_u64()), options.faults);
+        let plan = options.faults.plan(options.seed);
+        let rates = Rates::of(&plan);
         let mut air = Air::new(Rng::from_seed(rng.next_u64()), rates, trace);
-        // Every choice is drawn, whether it counts or not, so that options do not move each other's choices.
-        let (small, crowd, bad) = (rng.chance(3, 10), rng.chance(2, 3), rng.below(51));
         let nodes = options.nodes.max(2);
-        let actor_count = match (options.faults, options.scenario) {
-            (_, Some(scenario)) => scenario.actors(nodes),
-            (Faults::Full, None) if crowd && !small => (u64::from(nodes) * bad / 100) as u32,
-            _ => 0,
-        };
-        let small = small && options.faults != Faults::None && options.scenario.is_none();
+        let planned = (u64::from(nodes) * plan.actors / 100) as u32;
+        let actor_count = options.scenario.and_then(|scenario| scenario.actors(nodes)).unwrap_or(planned);
+        let small = plan.small_limits > 0 && options.scenario.is_none();
         let params = Params::new(1, 50).unwrap_or_default();
         let genesis = ReferenceChain::memory(params).genesis();
         // The loop of a small machine: a thousand of them share one.
@@ -203,6 +225,8 @@ impl<'w> World<'w> {
             air.count("small limits");
         }
         let mut hosts = Vec::new();
+        let history = options.scenario.map_or(0, Scenario::history);
+        let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
         for index in 0..nodes {
             let mut config = Config {
                 node_id: format!("n{index:05}"),
@@ -227,10 +251,15 @@ impl<'w> World<'w> {
             let seed = rng.next_u64();
             let machine = machine(&mut air, index, true, seed);
             let mut host = Host::new(index, address(index), config, limits.clone(), params, seed, machine);
+            let is_newcomer = options.scenario == Some(Scenario::Newcomer) && index + 1 == nodes;
+            if !is_newcomer {
+                host.history = Arc::clone(&history);
+            }
             host.clock.drift = drift(&mut rng, air.rates.drift);
             hosts.push(host);
             let start = match options.scenario {
                 Some(Scenario::FlashCrowd) if index > 0 => Duration::from_secs(20),
+                Some(Scenario::Newcomer) if is_newcomer => options.chaos / 3,
                 _ => Duration::from_millis(u64::from(index.min(300)) * 20 + rng.below(500)),
             };
             air.after(start, Event::Start(index));
@@ -253,6 +282,7 @@ impl<'w> World<'w> {
             air.turn_at(index, start);
         }
         air.honest = nodes;
+        air.trace.set_honest(nodes);
         let end = Instant::ZERO + options.chaos;
         for (number, wait) in [
             (HEAL, Duration::ZERO),
@@ -276,6 +306,7 @@ impl<'w> World<'w> {
             rng,
             chaos: options.chaos,
             healed: false,
+            heals: true,
             scenario: options.scenario,
             paid: None,
             ended: false,
@@ -299,6 +330,10 @@ impl<'w> World<'w> {
                 }
             }
             Event::Start(host) => {
+                if self.scenario == Some(Scenario::Newcomer) && host as usize + 1 == self.hosts.len() {
+                    let height = self.hosts.iter().filter_map(Host::height).max().unwrap_or(0);
+                    self.air.timing.joins(host, height, self.air.now);
+                }
                 if let Some(host) = self.hosts.get_mut(host as usize) {
                     host.start(&mut self.air);
                 }
@@ -379,6 +414,7 @@ impl<'w> World<'w> {
 
     fn milestone(&mut self, number: u8) {
         match number {
+            HEAL if !self.heals => self.ended = true,
             HEAL => self.heal(),
             CHECK_CONNECTED => self.check_connected(),
             MINE_LAST => {

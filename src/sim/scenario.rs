@@ -25,11 +25,13 @@ pub enum Scenario {
     OneHonest,
     /// Half of the nodes speak version 1 only.
     UpgradeSkew,
+    /// A node without a block joins late, when the others hold two hundred.
+    Newcomer,
 }
 
 impl Scenario {
     /// All, in the order of their names in the manual.
-    pub const ALL: [Scenario; 8] = [
+    pub const ALL: [Scenario; 9] = [
         Scenario::Eclipse,
         Scenario::Partition,
         Scenario::FlashCrowd,
@@ -38,6 +40,7 @@ impl Scenario {
         Scenario::HeaderSpam,
         Scenario::OneHonest,
         Scenario::UpgradeSkew,
+        Scenario::Newcomer,
     ];
 
     /// Its name.
@@ -51,6 +54,7 @@ impl Scenario {
             Scenario::HeaderSpam => "header-spam",
             Scenario::OneHonest => "one-honest",
             Scenario::UpgradeSkew => "upgrade-skew",
+            Scenario::Newcomer => "newcomer",
         }
     }
 
@@ -59,14 +63,20 @@ impl Scenario {
         Scenario::ALL.into_iter().find(|scenario| scenario.name() == name)
     }
 
-    /// How many attackers it has.
-    pub(super) fn actors(self, nodes: u32) -> u32 {
+    /// How many attackers it has; `None` when that is the fault plan's matter.
+    pub(super) fn actors(self, nodes: u32) -> Option<u32> {
         match self {
-            Scenario::Eclipse => 19,
-            Scenario::OneHonest => 7,
-            Scenario::HeaderSpam => nodes.div_ceil(4),
-            _ => 0,
+            Scenario::Eclipse => Some(19),
+            Scenario::OneHonest => Some(7),
+            Scenario::HeaderSpam => Some(nodes.div_ceil(4)),
+            Scenario::Newcomer => None,
+            _ => Some(0),
         }
+    }
+
+    /// How many blocks everybody but a newcomer holds from the start.
+    pub(super) fn history(self) -> u64 {
+        if self == Scenario::Newcomer { 200 } else { 0 }
     }
 
     /// What its attackers do.

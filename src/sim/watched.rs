@@ -111,9 +111,12 @@ impl Watched {
         self.books.line(What::Tick, self.node().session_count() as u64, 0);
         let due = self.inner.deadline().is_some_and(|at| at <= now.at);
         self.books.tally.that(Invariant::S16, due, || "a tick before its deadline".to_owned());
+        let blocks = self.node().chain().block_count();
         self.pass(now, Event::Timer, net);
-        let left = self.inner.deadline().filter(|at| *at <= now.at);
-        self.books.tally.that(Invariant::S16, left.is_none(), || "a tick leaves its deadline".to_owned());
+        // Many blocks are submitted a few at a time: then the next tick is due at once.
+        let moved = self.node().chain().block_count() > blocks;
+        let holds = moved || self.inner.deadline().is_none_or(|at| at > now.at);
+        self.books.tally.that(Invariant::S16, holds, || "a tick leaves its deadline".to_owned());
     }
 
     /// Looks at what the node told its embedder.
@@ -141,6 +144,7 @@ impl Watched {
                 }
                 proto::Event::Blacklisted { remote } => books.notes.push(Note::Banned(remote)),
                 proto::Event::NewTip(tip) => books.notes.push(Note::Tip(tip.work, tip.height, tip.hash)),
+                proto::Event::TransactionAccepted { id, from: Some(_) } => books.notes.push(Note::Payment(id)),
                 proto::Event::BlockAccepted { hash, from: Some(_) } => books.notes.push(Note::Block(hash)),
                 _ => {}
             }
@@ -197,7 +201,7 @@ impl Protocol for Watched {
             }
             Event::Frame { conn, frame } => self.on_frame(now, conn, frame, net),
             Event::Closed { conn, reason } => {
-                self.books.line(What::Close, u64::from(conn.index()), name(reason.label()));
+                self.books.notes.push(Note::Closed(conn, reason));
                 self.books.closed(conn);
                 self.pass(now, event, net);
             }

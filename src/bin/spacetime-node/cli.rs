@@ -51,7 +51,9 @@ pub(crate) enum Command {
     /// Run many nodes over a virtual network, with faults, and check what must hold
     #[command(after_help = "Examples:\n  spacetime-node simulate --seed 7 --faults full --trace run.txt\n  \
                             spacetime-node simulate --seeds 1000 --nodes 8 --minutes 2 --faults full\n  \
-                            spacetime-node simulate --nodes 1000 --minutes 10 --faults none --plot spread.svg\n\n\
+                            spacetime-node simulate --nodes 1000 --minutes 10 --faults none --plot spread.svg\n  \
+                            spacetime-node simulate --seed 7 --faults none --fault reset=800 --fault kill=300\n  \
+                            spacetime-node simulate --seed 7 --faults full --shrink\n\n\
                             The same seed and options in the same binary are the same run: its hash says so.")]
     Simulate(SimulateArgs),
     /// Measure round trips to a running node
@@ -319,6 +321,13 @@ pub(crate) struct SimulateArgs {
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = FaultLevel::Light, value_name = "LEVEL")]
     pub(crate) faults: FaultLevel,
+    /// A class of faults at this rate, whatever the seed draws for it; `--faults list` names them
+    // Not from the environment or a file, as the next: what is replayed stands on one line.
+    #[arg(long, value_name = "NAME=RATE", value_parser = value::fault, hide_env = true)]
+    pub(crate) fault: Vec<(&'static str, u64)>,
+    /// Leaves a class of faults out
+    #[arg(long, value_name = "NAME", value_parser = value::fault_class, hide_env = true)]
+    pub(crate) without: Vec<&'static str>,
     /// A situation with a name, on top of the faults
     #[arg(long, value_name = "NAME", value_parser = value::scenario)]
     pub(crate) scenario: Option<Scenario>,
@@ -328,6 +337,12 @@ pub(crate) struct SimulateArgs {
     /// Draw how fast blocks reached the nodes to this file, as SVG; of one seed
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
+    /// Looks for the smallest run that fails as this one does: fewer faults, nodes and minutes
+    #[arg(long, conflicts_with_all = ["trace", "plot", "seeds"])]
+    pub(crate) shrink: bool,
+    /// Prints how fast blocks and payments spread in networks of several kinds, from fixed seeds
+    #[arg(long)]
+    pub(crate) table: bool,
 }
 
 /// How much goes wrong in a simulation.
@@ -339,6 +354,8 @@ pub(crate) enum FaultLevel {
     Light,
     /// Everything, attackers and corrupted bytes too
     Full,
+    /// Runs nothing: prints the classes of faults, with their units and ranges
+    List,
 }
 
 /// What all questions to a running node share.

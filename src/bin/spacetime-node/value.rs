@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use spacetime_network::sim::Scenario;
+use spacetime_network::sim::{Plan, PlanError, Scenario};
 
 use crate::failure::Failure;
 
@@ -136,6 +136,21 @@ pub(crate) fn scenario(text: &str) -> Result<Scenario, String> {
         let names: Vec<&str> = Scenario::ALL.iter().map(|scenario| scenario.name()).collect();
         format!("there is none of that name; there are {}", names.join(", "))
     })
+}
+
+/// A class of simulated faults.
+pub(crate) fn fault_class(text: &str) -> Result<&'static str, String> {
+    let class = Plan::CLASSES.iter().find(|class| class.name == text);
+    class.map(|class| class.name).ok_or_else(|| PlanError::Unknown(text.to_owned()).to_string())
+}
+
+/// A class of simulated faults and its rate: `reset=800`.
+pub(crate) fn fault(text: &str) -> Result<(&'static str, u64), String> {
+    let (name, rate) = text.split_once('=').ok_or("expected NAME=RATE, like reset=800")?;
+    let name = fault_class(name)?;
+    let rate = rate.parse().map_err(|_| format!("the rate of {name} is a whole number, like {name}=8"))?;
+    Plan::default().set(name, rate).map_err(|error| error.to_string())?;
+    Ok((name, rate))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What goes wrong between a process and its own kernel, and how often: chances per thousand calls.
 
-use crate::rng::Rng;
-
 /// One run's rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sim) struct Calls {
@@ -41,29 +39,4 @@ impl Calls {
         late_turn: 0,
         descriptors: 4096,
     };
-
-    /// Draws the rates; the rarer classes only with `full`. Each is off in a third of the runs.
-    pub(in crate::sim) fn draw(rng: &mut Rng, full: bool) -> Calls {
-        let mut up_to = |most: u64, allowed: bool| {
-            let (off, drawn) = (rng.chance(1, 3), rng.below(most + 1));
-            if off || !allowed { 0 } else { drawn }
-        };
-        let mut calls = Calls {
-            spurious: up_to(100, true),
-            stale: up_to(100, true),
-            reorder: up_to(100, true),
-            defer: up_to(100, true),
-            interrupt: up_to(50, true),
-            read_error: up_to(10, full),
-            write_error: up_to(10, full),
-            accept_error: up_to(200, full),
-            late_turn: up_to(10, full),
-            ..Calls::QUIET
-        };
-        let few = up_to(24, full);
-        if few > 0 {
-            calls.descriptors = 7 + few as usize;
-        }
-        calls
-    }
 }
