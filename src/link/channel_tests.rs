@@ -93,7 +93,10 @@ impl End {
     }
 }
 
-/// Carries bytes both ways in pieces until nobody has more to say. `piece` answers how many of the bytes at hand go next.
+/// Answers how many of the bytes at hand go next.
+type Piece = Box<dyn FnMut(&[u8]) -> usize>;
+
+/// Carries bytes both ways in pieces until nobody has more to say.
 fn converse(one: &mut End, two: &mut End, mut piece: impl FnMut(&[u8]) -> usize) {
     loop {
         one.flush(false);
@@ -133,7 +136,7 @@ fn send_all(end: &mut End, frames: &[(u8, Vec<u8>)]) {
 fn the_same_frames_arrive_both_ways_however_the_ciphertext_is_cut() {
     let mut rng = Rng::from_seed(4);
     let sizes = [0, 1, 5, 250, 16_374, 16_379, 16_380, 0, 70_000, 8192, 200_000, 3];
-    let mut cuts: Vec<Box<dyn FnMut(&[u8]) -> usize>> = vec![
+    let mut cuts: Vec<Piece> = vec![
         Box::new(|bytes: &[u8]| bytes.len()),
         Box::new(|_: &[u8]| 1),
         Box::new(|_: &[u8]| 16_384),

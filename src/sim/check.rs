@@ -43,7 +43,7 @@ invariants! {
     S12 = "the chain's work never decreases";
     S16 = "timers are not early, and a tick leaves no deadline in the past";
     S18 = "what is loaded after a crash is an earlier state, and none from before the last that was durable";
-    L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 60 s";
+    L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";
     L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
     L3 = "a transaction reaches every honest node within 10 s";
     L5 = "a connection on which nothing arrives is closed in time";

@@ -257,11 +257,6 @@ impl Admission {
         self.inbound >= self.config.inbound_max
     }
 
-    /// The limits.
-    pub fn config(&self) -> &AdmissionConfig {
-        &self.config
-    }
-
     /// Who is exempt.
     pub fn exempt(&self) -> &Exempt {
         &self.config.exempt
@@ -299,10 +294,11 @@ impl Admission {
     /// What is wrong, first the name of the rule.
     pub fn audit(&self) -> Result<(), String> {
         let config = &self.config;
-        let inbound = self.open.values().filter(|visit| visit.inbound).count();
-        let pending = self.open.values().filter(|visit| visit.pending).count();
+        let arriving: usize = self.arriving.values().map(|(count, _)| count).sum();
+        let inbound = arriving + self.open.values().filter(|visit| visit.inbound).count();
+        let pending = arriving + self.open.values().filter(|visit| visit.pending).count();
         for (what, count, kept, most) in [
-            ("connections", self.open.len(), self.open.len(), config.connections_max),
+            ("connections", self.open.len() + arriving, self.occupied(), config.connections_max),
             ("inbound connections", inbound, self.inbound, config.inbound_max),
             ("unfinished handshakes", pending, self.pending, config.pending_max),
         ] {
@@ -311,12 +307,17 @@ impl Admission {
             }
         }
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
-        for visit in self.open.values() {
-            let Some((origin, subnet)) = visit.shares else { continue };
-            for count in [by_ip.entry(origin).or_insert(Count::default()), by_subnet.entry(subnet).or_default()] {
-                count.inbound += 1;
-                count.pending += usize::from(visit.pending);
+        let mut enter = |(origin, subnet), count, pending| {
+            for counted in [by_ip.entry(origin).or_insert(Count::default()), by_subnet.entry(subnet).or_default()] {
+                counted.inbound += count;
+                counted.pending += if pending { count } else { 0 };
             }
+        };
+        for (remote, (count, _)) in &self.arriving {
+            self.shares(*remote, true).into_iter().for_each(|shares| enter(shares, *count, true));
+        }
+        for visit in self.open.values() {
+            visit.shares.into_iter().for_each(|shares| enter(shares, 1, visit.pending));
         }
         if by_ip != self.by_ip || by_subnet != self.by_subnet {
             return Err("S5: the counts by address or subnet are wrong".to_owned());

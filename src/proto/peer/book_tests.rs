@@ -97,13 +97,54 @@ fn a_verified_address_may_be_dialed_soon_when_connections_are_lacking() {
     assert_eq!(book.hear(nth(2), None, now(0)), Heard::New);
     for n in 0..8 {
         (0..3).for_each(|n| book.failed(nth(n), now(0), true, &mut rng));
-        assert_eq!(book.pick_urgent(now(15).at, &mut rng, &nobody), None, "failure {n}");
+        assert_eq!(book.pick_urgent(now(15).at, &nobody), None, "failure {n}");
         let first = book.next_urgent(&nobody).unwrap();
         assert!((16_000..=24_000).contains(&first.since(now(0).at).as_millis()), "failure {n}");
     }
     assert_eq!(book.pick(now(600).at, &mut rng, &nobody), None);
-    let urgent: BTreeSet<_> = (0..50).map(|_| book.pick_urgent(now(25).at, &mut rng, &nobody).unwrap()).collect();
-    assert_eq!(urgent, BTreeSet::from([nth(0), nth(1)]), "not the one that was only heard of");
+    let urgent = |but: &dyn Fn(&SocketAddr) -> bool| book.pick_urgent(now(25).at, but);
+    let one = urgent(&nobody).unwrap();
+    let other = urgent(&|address| *address == one).unwrap();
+    assert_eq!(BTreeSet::from([one, other]), BTreeSet::from([nth(0), nth(1)]));
+    assert_eq!(urgent(&|address| [one, other].contains(address)), None, "not the one that was only heard of");
+}
+
+/// Dialed every twenty seconds for want of others, an announced address was forgotten after ten failures, in three minutes.
+#[test]
+fn dials_before_their_time_do_not_use_up_an_address() {
+    let mut book = Book::default();
+    let mut rng = Rng::from_seed(1);
+    assert_eq!(book.announced(nth(0), now(0)), Heard::New);
+    let mut dials = 0;
+    for second in 1..3600 {
+        if let Some(address) = book.pick_urgent(now(second).at, &nobody) {
+            book.tried(address, now(second));
+            book.failed(address, now(second), true, &mut rng);
+            dials += 1;
+        }
+    }
+    let entry = book.get(nth(0)).unwrap();
+    assert!((150..=225).contains(&dials), "{dials} dials in an hour");
+    assert!((6..=8).contains(&entry.failures), "{} failures count, as if there were no haste", entry.failures);
+    assert!(entry.is_verified());
+}
+
+/// Drawn at random, one of twenty was sometimes not dialed for a minute while the rate of dials was used up by the others.
+#[test]
+fn proven_addresses_take_turns() {
+    let mut book = Book::default();
+    let mut rng = Rng::from_seed(1);
+    (0..20).for_each(|n| book.reached(nth(n), now(0)));
+    for round in 1..10 {
+        let mut dialed = BTreeSet::new();
+        for second in 0..20 {
+            let at = now(round * 60 + second);
+            let address = book.pick(at.at, &mut rng, &nobody).unwrap();
+            dialed.insert(address);
+            book.failed(address, at, false, &mut rng);
+        }
+        assert_eq!(dialed.len(), 20, "round {round}");
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn usage_errors_are_one_line() {
         &["--listen", "nowhere"],
         &["--max-connections", "0"],
         &["--block-interval", "-1"],
-        &["--tls", "any"],
+        &["--tls", "maybe"],
         &["--exempt", "10.0.0.0/99"],
     ] {
         let line = why(run_with("", arguments));

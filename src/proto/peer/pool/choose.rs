@@ -65,7 +65,7 @@ impl Pool {
         // A book full of lies must not keep us from those whom we know to be there, nor they us from other groups.
         if doubling
             && rng.chance(1, 2)
-            && let Some(choice) = self.choose_verified(now, rng, around, &unfit)
+            && let Some(choice) = self.choose_verified(now, around, &unfit)
         {
             return Ok(choice);
         }
@@ -109,24 +109,23 @@ impl Pool {
         }
         // Strangers by the thousand are always due; those who are known to be there get every second dial.
         let verified_first = rng.chance(1, 2);
-        let verified = if verified_first { self.choose_verified(now, rng, around, exclude) } else { None };
+        let verified = if verified_first { self.choose_verified(now, around, exclude) } else { None };
         verified
             .or_else(|| book.pick(now, rng, exclude).map(choice))
-            .or_else(|| if verified_first { None } else { self.choose_verified(now, rng, around, exclude) })
+            .or_else(|| if verified_first { None } else { self.choose_verified(now, around, exclude) })
     }
 
     /// A verified address that may be dialed because connections are lacking.
     fn choose_verified<C, B>(
         &self,
         now: Instant,
-        rng: &mut Rng,
         around: &Around<'_, C, B>,
         exclude: &dyn Fn(&SocketAddr) -> bool,
     ) -> Option<Choice> {
         if !self.urgent_pace.has(self.config.urgent_rate, now) {
             return None;
         }
-        let address = around.book.pick_urgent(now, rng, exclude)?;
+        let address = around.book.pick_urgent(now, exclude)?;
         Some(Choice { address, purpose: Purpose::Automatic, urgent: true })
     }
 
