@@ -100,13 +100,7 @@ fn after_an_outage_of_any_length_everybody_is_back_and_nobody_is_blamed() {
 
 #[test]
 fn every_fault_is_really_injected() {
-    let mut injected = std::collections::BTreeMap::new();
-    for seed in 3000..3016 {
-        for (fault, count) in play(&options(seed, Faults::Full)).injected {
-            *injected.entry(fault).or_insert(0) += count;
-        }
-    }
-    for fault in [
+    let mut missing = std::collections::BTreeSet::from([
         // Of system calls.
         "accept error",
         "connect error",
@@ -145,7 +139,15 @@ fn every_fault_is_really_injected() {
         "partition",
         "reset",
         "swizzle-clog",
-    ] {
-        assert!(injected.contains_key(fault), "{fault} never came up: {injected:?}");
+    ]);
+    // The rarest come up once in a few runs.
+    for seed in 3000..3080 {
+        for fault in play(&options(seed, Faults::Full)).injected.keys() {
+            missing.remove(fault);
+        }
+        if missing.is_empty() {
+            return;
+        }
     }
+    panic!("these never came up: {missing:?}");
 }

@@ -46,6 +46,11 @@ impl Net {
             if flush.bytes > 0 {
                 conn.progressed = now;
             }
+            if matches!(conn.link.stage.end(), Some(Err(_))) && !conn.flags.ready {
+                // Sealing failed; the next read of the connection, which reads nothing, says so.
+                conn.flags.ready = true;
+                self.ready.push_back(id);
+            }
             match flush.progress {
                 Progress::Empty => {}
                 Progress::Blocked => conn.flags.writable = false,

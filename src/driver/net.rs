@@ -216,14 +216,15 @@ impl Net {
         open.start_draining(reason, now, drain);
         let held = open.link.inbox.held();
         let mut inbox = core::mem::take(&mut open.link.inbox);
-        let until = now + drain;
         if !open.flags.dirty {
             open.flags.dirty = true;
             self.dirty.push(conn);
         }
         inbox.clear(&mut self.pool);
         self.held = self.held.saturating_sub(held);
-        self.arm(conn, until);
+        if !drain.is_zero() {
+            self.arm(conn, now + drain);
+        }
     }
 
     /// Changes which frames the connection accepts, from the next frame on, also of those received already.

@@ -245,7 +245,9 @@ impl Net {
         if let Some(conn) = self.conn_mut(id) {
             conn.start_draining(reason, now, drain);
         }
-        self.arm(id, now + drain);
+        if !drain.is_zero() {
+            self.arm(id, now + drain);
+        }
         self.make_dirty(id);
     }
 }

@@ -91,7 +91,7 @@ impl World<'_> {
                     air.count(fault);
                     let pause = Duration::from_millis(air.rng.below(10_000));
                     host.clock.stall(air.now, pause);
-                    host.excused = host.excused.max(air.now + pause);
+                    host.excused = host.excused.max(air.now) + pause;
                 }
                 _ => {
                     air.count(fault);

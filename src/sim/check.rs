@@ -55,7 +55,7 @@ invariants! {
     S17 = "the book of addresses agrees with itself, and no subnet has more than its share of it";
     S18 = "what is loaded after a crash is an earlier state, and none from before the last that was durable";
     S19 = "what counts as seen is bounded for each source, and nothing of it is invalid";
-    L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 60 s";
+    L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";
     L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
     L3 = "a transaction reaches every honest node within 10 s";
     L4 = "a new node that knows one honest address has the chain that was the best when it came, within 120 s and the transfer";
@@ -64,7 +64,7 @@ invariants! {
     L7 = "an honest newcomer has an inbound place within 10 s, although attackers hold all of them";
     L8 = "queues are empty and the loops sleep again";
     L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
-    L10 = "after an outage of minutes to hours L1 holds again within 60 s, and no honest node has a worse name for it";
+    L10 = "after an outage of minutes to hours L1 holds again within 75 s, and no honest node has a worse name for it";
 }
 
 /// An invariant that did not hold.

@@ -152,7 +152,8 @@ impl Host {
             // Whoever looks after the machine tries again.
             return air.after(Duration::from_secs(2), Event::Start(self.index));
         };
-        self.excused = air.now;
+        // A clock that was stopped before may stand still for longer.
+        self.excused = self.excused.max(air.now);
         let now = self.clock.read(air.now);
         if self.starts == 0 {
             timing::load(&mut chain, now.unix, &self.history);

@@ -42,6 +42,10 @@ impl World<'_> {
     /// L4: the newcomer has the chain.
     pub(super) fn check_joined(&mut self) {
         let Some((node, height, took)) = self.air.timing.newcomer() else { return };
+        if !self.outside.is_empty() {
+            // Whose height it was to reach is not known where some are cut off.
+            return;
+        }
         let once = self.air.rates.transfer(BLOCK) + 2 * self.air.rates.latency_mean;
         let most = SYNCED + once * 2 * u32::try_from(height).unwrap_or(u32::MAX);
         let holds = took.is_some_and(|took| took <= most);
