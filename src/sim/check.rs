@@ -61,7 +61,7 @@ invariants! {
     L4 = "a new node that knows one honest address has the chain that was the best when it came, within 120 s and the transfer";
     L5 = "a connection on which nothing arrives is closed in time";
     L6 = "L2 and L3 hold for a node with attackers among its neighbours, where one that it dialed is honest";
-    L7 = "an honest newcomer has an inbound place within 10 s, although attackers hold all of them";
+    L7 = "an honest newcomer is given an inbound place within 10 s, although attackers hold all of them";
     L8 = "queues are empty and the loops sleep again";
     L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
     L10 = "after an outage of minutes to hours L1 holds again within 75 s, and no honest node has a worse name for it";

@@ -54,13 +54,23 @@ impl World<'_> {
         });
     }
 
-    /// L7: the newcomer has a place.
+    /// Has the newcomer a place in the full house? Whoever comes next may take it again.
+    pub(super) fn look_who_is_housed(&mut self) {
+        if self.scenario != Some(Scenario::FullHouse) || self.housed {
+            return;
+        }
+        let (house, newcomer) = (self.hosts.first().and_then(Host::node), self.hosts.last());
+        let Some((house, newcomer)) = house.zip(newcomer.map(|host| host.address.ip())) else { return };
+        self.housed = house.connected().any(|peer| !peer.outbound && peer.remote.ip() == newcomer);
+    }
+
+    /// L7: the newcomer was given a place.
     pub(super) fn check_housed(&mut self) {
-        let Some(newcomer) = self.hosts.last().map(|host| host.address.ip()) else { return };
-        let Some(node) = self.hosts.first().and_then(Host::node) else { return };
-        let housed = node.connected().any(|peer| !peer.outbound && peer.remote.ip() == newcomer);
-        let count = node.connected().filter(|peer| !peer.outbound).count();
-        self.air.check.that(Invariant::L7, 0, housed, || format!("the newcomer is not among {count} inbound peers"));
+        let node = self.hosts.first().and_then(Host::node);
+        let count = node.map_or(0, |node| node.connected().filter(|peer| !peer.outbound).count());
+        self.air
+            .check
+            .that(Invariant::L7, 0, self.housed, || format!("the newcomer was never among the {count} inbound peers"));
     }
 
     /// What the nodes think of each other when the outage begins.

@@ -177,6 +177,8 @@ pub(super) struct World<'w> {
     pub(super) calm: bool,
     /// What the nodes thought of each other when the outage began.
     pub(super) names: Option<BTreeMap<(u32, String), i32>>,
+    /// The newcomer was seen at a place in the full house.
+    pub(super) housed: bool,
     /// Nodes that impostors have cut off; nothing is asked of them.
     pub(super) outside: BTreeSet<usize>,
     /// The transaction that everybody must hear of.
@@ -187,10 +189,11 @@ pub(super) struct World<'w> {
     pub(super) wakes: u64,
 }
 
-/// Where host number `index` lives: a subnet of its own.
+/// Where host number `index` lives: a subnet of its own, and a group of its own among 256. In one group they would all
+/// compete for the places that a group may have.
 fn address(index: u32) -> SocketAddr {
     let [_, _, high, low] = index.to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, high, low, 7)), 8333)
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, low, high, 7)), 8333)
 }
 
 /// The machine of a host, on the network.
@@ -349,6 +352,7 @@ impl<'w> World<'w> {
             cut,
             calm: options.faults == Faults::None,
             names: None,
+            housed: false,
             outside: BTreeSet::new(),
             paid: None,
             ended: false,
@@ -412,7 +416,12 @@ impl<'w> World<'w> {
 
     fn turn(&mut self, index: u32) {
         match self.hosts.get_mut(index as usize) {
-            Some(host) => host.turn(&mut self.air),
+            Some(host) => {
+                host.turn(&mut self.air);
+                if index == 0 {
+                    self.look_who_is_housed();
+                }
+            }
             None => {
                 if let Some(actor) = self.actors.get_mut(index as usize - self.hosts.len()) {
                     actor.turn(&mut self.air);
