@@ -166,7 +166,8 @@ impl<'w> Trace<'w> {
     }
 
     fn write(&mut self, text: fmt::Arguments<'_>) {
-        if let Some(out) = &mut self.out {
+        // What failed once is not tried again, and its error is not lost.
+        if let Some(out) = self.out.as_mut().filter(|_| self.error.is_none()) {
             self.error = out.write_fmt(text).err();
         }
     }
