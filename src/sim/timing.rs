@@ -63,6 +63,11 @@ impl Timing {
         self.newcomer.as_ref().is_some_and(|newcomer| newcomer.node == node)
     }
 
+    /// Who it is, the height that it needed, and how long it took.
+    pub(super) fn newcomer(&self) -> Option<(u32, u64, Option<Duration>)> {
+        self.newcomer.as_ref().map(|newcomer| (newcomer.node, newcomer.target, newcomer.took))
+    }
+
     pub(super) fn caught_up(&self) -> Option<Duration> {
         self.newcomer.as_ref()?.took
     }

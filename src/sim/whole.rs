@@ -96,6 +96,11 @@ impl World<'_> {
             let tip = node.chain().best();
             let same = *first.get_or_insert(tip.hash) == tip.hash;
             let holds = same && tip.work >= heaviest;
+            if self.is_beset(host) {
+                self.air
+                    .check
+                    .that(Invariant::L6, host.index, holds, || format!("tip {} is not the heaviest", tip.hash));
+            }
             self.air.check.that(Invariant::L2, host.index, holds, || {
                 format!("tip {} at height {} with work {} of {heaviest}", tip.hash, tip.height, tip.work)
             });
@@ -107,6 +112,9 @@ impl World<'_> {
         for host in &self.hosts {
             let Some(node) = host.node().filter(|_| !self.outside.contains(&(host.index as usize))) else { continue };
             let heard = node.chain().pool().contains(&id);
+            if self.is_beset(host) {
+                self.air.check.that(Invariant::L6, host.index, heard, || format!("transaction {id} is not there"));
+            }
             self.air.check.that(Invariant::L3, host.index, heard, || format!("transaction {id} is not there"));
         }
     }
