@@ -130,8 +130,6 @@ pub enum TlsFault {
     Cut,
 
     // Our own doing.
-    /// Too many handshakes are under way or were begun within a second.
-    TooManyHandshakes,
     /// The crypto library failed: no randomness, no clock.
     Internal,
 }
@@ -147,7 +145,7 @@ impl TlsFault {
                 Blame::Incompatible
             }
             HandshakeTimeout | Cut => Blame::Lost,
-            TooManyHandshakes | Internal => Blame::Ours,
+            Internal => Blame::Ours,
         }
     }
 
@@ -173,7 +171,6 @@ impl TlsFault {
             Alert(_) => "tls-alert",
             HandshakeTimeout => "tls-handshake-timeout",
             Cut => "tls-cut",
-            TooManyHandshakes => "tls-too-many-handshakes",
             Internal => "tls-internal",
         }
     }
@@ -212,7 +209,6 @@ impl fmt::Display for TlsFault {
             Alert(number) => return write!(f, "it refused with TLS alert {number}"),
             HandshakeTimeout => "the TLS handshake took too long",
             Cut => "the connection was cut without TLS's goodbye",
-            TooManyHandshakes => "too many TLS handshakes at once; try again",
             Internal => "the crypto library failed; look at the clock and the randomness of this machine",
         };
         f.write_str(text)

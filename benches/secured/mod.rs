@@ -1,6 +1,7 @@
 //! Who carries frames in the TLS bench: our links, with and without TLS, and rustls alone.
 
 pub(crate) mod bare;
+#[path = "../../tests/memory_support/counting.rs"]
 pub(crate) mod memory;
 pub(crate) mod ours;
 #[path = "../../src/link/provider.rs"]

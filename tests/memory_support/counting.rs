@@ -1,4 +1,4 @@
-//! Bytes of the Rust heap in use. All rivals pay for the counting alike.
+//! Bytes of the Rust heap in use, for tests and benches that weigh what something holds.
 #![allow(unsafe_code, reason = "counting allocations needs a global allocator, and that trait is unsafe")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -26,6 +26,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Bytes that are allocated and not freed.
 pub(crate) fn live() -> usize {
     LIVE.load(Ordering::Relaxed)
 }
