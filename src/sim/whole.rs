@@ -15,7 +15,7 @@ impl World<'_> {
     /// L1: who is connected to whom.
     pub(super) fn check_connected(&mut self) {
         let names: BTreeMap<String, usize> =
-            self.hosts.iter().map(|host| (format!("n{:05}", host.index), host.index as usize)).collect();
+            self.hosts.iter().map(|host| (host.node_id().to_owned(), host.index as usize)).collect();
         let thieves = self.air.injected.contains_key(Role::Thief.name());
         let mut near: Vec<Vec<usize>> = Vec::new();
         for host in &self.hosts {
@@ -40,7 +40,7 @@ impl World<'_> {
                     |entry: &BookEntry| entry.is_refusing() || entry.declined > 0 && entry.tried.is_some_and(lately);
                 let entry = node.book().get(other.address);
                 let known = entry.is_some_and(|entry| entry.is_verified() && !refuses(entry));
-                known && other.index != host.index && !honest.contains(&(other.index as usize))
+                known && !other.is_gone() && other.index != host.index && !honest.contains(&(other.index as usize))
             };
             let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
             // Whatever it knows: two, where there are two others.
@@ -56,8 +56,9 @@ impl World<'_> {
             });
             near.push(honest);
         }
-        let mut reached = BTreeSet::from([0usize]);
-        let mut waiting = vec![0usize];
+        let first = self.hosts.iter().position(|host| !host.is_gone()).unwrap_or(0);
+        let mut reached = BTreeSet::from([first]);
+        let mut waiting = vec![first];
         while let Some(at) = waiting.pop() {
             let forward = near.get(at).into_iter().flatten().copied();
             let back = near.iter().enumerate().filter(|(_, peers)| peers.contains(&at)).map(|(other, _)| other);
@@ -67,7 +68,8 @@ impl World<'_> {
                 }
             }
         }
-        let lost = (0..self.hosts.len()).find(|host| !reached.contains(host));
+        let lost = (0..self.hosts.len())
+            .find(|at| !reached.contains(at) && self.hosts.get(*at).is_some_and(|host| !host.is_gone()));
         self.air.check.that(Invariant::L1, lost.unwrap_or(0) as u32, lost.is_none(), || {
             format!("{} of {} nodes are reached from the first", reached.len(), self.hosts.len())
         });
