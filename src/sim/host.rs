@@ -451,7 +451,7 @@ impl Host {
             format!("{received} bytes are held by the books and {} by the inboxes; {opened} opened", audit.held)
         });
         // A payload that many queues share counts once, so the sum may be more; small ones are copied.
-        let equal = if audit.longest < SHARE_FROM { queued == audit.queued } else { queued <= audit.queued };
+        let equal = if audit.fullest < SHARE_FROM { queued == audit.queued } else { queued <= audit.queued };
         air.check.that(Invariant::S6, index, equal, || {
             format!("{queued} bytes are queued by the books and {} by the outboxes", audit.queued)
         });
