@@ -10,8 +10,8 @@ use crate::rng::Rng;
 
 /// One point in so many is enabled in a run.
 const ENABLED_ONE_IN: u64 = 4;
-/// An enabled point is hit at one visit in so many.
-const HIT_ONE_IN: u64 = 20;
+/// Of a thousand visits, an enabled point is hit at so many, unless somebody says otherwise.
+const HITS_PER_THOUSAND: u64 = 50;
 
 macro_rules! points {
     ($($name:ident = $label:literal, $text:literal;)*) => {
@@ -40,9 +40,10 @@ points! {
     RelayLater = "relay-later", "A transaction waits for the next turn of a peer's pace though that has room.";
     FewHeaders = "few-headers", "A GetHeaders is answered with half of what it may be answered with.";
     TimeoutNow = "timeout-now", "A request for a block is late as soon as it is sent.";
-    WriteOneByte = "write-one-byte", "A socket takes one byte.";
-    ReadOneByte = "read-one-byte", "A socket gives one byte.";
+    WriteOneByte = "write-one-byte", "A connection's turn may write one byte, so that it ends after one call.";
+    ReadOneByte = "read-one-byte", "A connection's turn ends after one byte is read, or what a large frame misses.";
     OneFrame = "one-frame", "A connection's turn ends after one frame.";
+    SendRefused = "send-refused", "A frame finds the memory for queues full.";
 }
 
 /// Which points are enabled in this run, and how often they were hit.
@@ -50,6 +51,7 @@ points! {
 pub struct Buggify {
     rng: Rng,
     enabled: Vec<Point>,
+    per_thousand: u64,
     hits: BTreeMap<Point, u64>,
 }
 
@@ -58,22 +60,30 @@ impl Buggify {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::from_seed(seed);
         let enabled = Point::ALL.iter().copied().filter(|_| rng.chance(1, ENABLED_ONE_IN)).collect();
-        Buggify { rng, enabled, hits: BTreeMap::new() }
+        Buggify { rng, enabled, per_thousand: HITS_PER_THOUSAND, hits: BTreeMap::new() }
+    }
+
+    /// The same, with so many hits in a thousand visits of an enabled point.
+    #[must_use]
+    pub fn with_rate(self, per_thousand: u64) -> Self {
+        Buggify { per_thousand, ..self }
     }
 
     /// A run in which just these points are enabled.
     pub fn only(seed: u64, points: &[Point]) -> Self {
-        Buggify { rng: Rng::from_seed(seed), enabled: points.to_vec(), hits: BTreeMap::new() }
+        let (rng, enabled) = (Rng::from_seed(seed), points.to_vec());
+        Buggify { rng, enabled, per_thousand: HITS_PER_THOUSAND, hits: BTreeMap::new() }
     }
 
     /// The same points for another part of the same run, with choices of its own.
     pub fn fork(&mut self) -> Self {
-        Buggify { rng: Rng::from_seed(self.rng.next_u64()), enabled: self.enabled.clone(), hits: BTreeMap::new() }
+        let (rng, enabled) = (Rng::from_seed(self.rng.next_u64()), self.enabled.clone());
+        Buggify { rng, enabled, per_thousand: self.per_thousand, hits: BTreeMap::new() }
     }
 
     /// Misbehave at this visit?
     pub fn hit(&mut self, point: Point) -> bool {
-        let hit = self.enabled.contains(&point) && self.rng.chance(1, HIT_ONE_IN);
+        let hit = self.enabled.contains(&point) && self.rng.chance(self.per_thousand, 1000);
         if hit {
             *self.hits.entry(point).or_default() += 1;
         }

@@ -46,6 +46,17 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+/// Misbehave here? Never, and at no cost, unless a simulation switched it on: see the module `buggify` of the crate.
+macro_rules! buggify {
+    ($owner:expr, $point:ident) => {{
+        #[cfg(feature = "sim")]
+        let hit = $owner.buggify.as_mut().is_some_and(|buggify| buggify.hit(crate::buggify::Point::$point));
+        #[cfg(not(feature = "sim"))]
+        let hit = false;
+        hit
+    }};
+}
+
 #[cfg(feature = "sim")]
 pub mod buggify;
 #[cfg(feature = "chain")]

@@ -123,10 +123,38 @@ fn the_same_seed_is_the_same_run_and_another_is_another() {
 
 #[test]
 fn every_invariant_is_really_checked() {
-    let report = play(&options(1, Faults::Light));
-    for (invariant, count) in &report.checks {
+    // Each run has its share: attackers, a full house, an outage.
+    let mut checks = std::collections::BTreeMap::new();
+    let scenarios = [None, Some(Scenario::Eclipse), Some(Scenario::FullHouse), Some(Scenario::Outage)];
+    for scenario in scenarios {
+        let faults = if scenario.is_none() { Faults::Light } else { Faults::None };
+        for (invariant, count) in play(&Options { scenario, ..options(1, faults) }).checks {
+            *checks.entry(invariant).or_insert(0) += count;
+        }
+    }
+    for (invariant, count) in checks {
         let rare = matches!(invariant.name(), "S9");
-        assert!(*count > 0 || rare, "{} was never checked", invariant.name());
+        assert!(count > 0 || rare, "{} was never checked", invariant.name());
+    }
+}
+
+#[test]
+fn a_newcomer_finds_the_house_full_and_gets_a_place() {
+    for seed in 4000..4004 {
+        let report = play(&Options { scenario: Some(Scenario::FullHouse), ..options(seed, Faults::None) });
+        assert!(report.injected.contains_key("full house"), "seed {seed}: {:?}", report.injected);
+    }
+}
+
+#[test]
+fn after_an_outage_of_any_length_everybody_is_back_and_nobody_is_blamed() {
+    let mut met = std::collections::BTreeSet::new();
+    for seed in 5000..5008 {
+        let report = play(&Options { scenario: Some(Scenario::Outage), ..options(seed, Faults::None) });
+        met.extend(report.injected.into_keys());
+    }
+    for outage in ["outage of one", "outage of all"] {
+        assert!(met.contains(outage), "{outage}: {met:?}");
     }
 }
 
@@ -146,6 +174,14 @@ fn every_fault_is_really_injected() {
         "spurious event",
         "stale event",
         "write error",
+        // Of engines that are clumsy on purpose; the first is of the node, the others are of the loop.
+        "relay-later",
+        "few-headers",
+        "delay-save",
+        "one-frame",
+        "read-one-byte",
+        "send-refused",
+        "write-one-byte",
         // Of processes, machines and clocks.
         "freeze",
         "kill",

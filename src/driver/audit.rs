@@ -3,6 +3,7 @@
 use super::net::{Net, Notice};
 use super::system::SocketId;
 use super::{Driver, Protocol};
+use crate::buggify::Buggify;
 use crate::id::{ConnId, Direction};
 
 /// A count of everything, made by looking at each connection.
@@ -40,6 +41,12 @@ impl<P: Protocol> Driver<P> {
             audit.longest = audit.longest.max(queued);
         }
         audit
+    }
+
+    /// From now on, the loop misbehaves now and then in ways that are legal; with `None`, no more.
+    /// Answers who did until now.
+    pub(crate) fn set_buggify(&mut self, buggify: Option<Buggify>) -> Option<Buggify> {
+        core::mem::replace(&mut self.net.buggify, buggify)
     }
 
     /// Sockets that the loop must hold at this moment: connections, dials and listeners.

@@ -142,7 +142,9 @@ impl Conn {
 
     /// Stops the frames. `drain` is how long what is queued may take to leave.
     pub(super) fn start_draining(&mut self, reason: CloseReason, now: Instant, drain: Duration) {
-        self.life = Life::Draining { reason, until: now + drain, linger: !drain.is_zero() };
+        // Without a drain the flush at the end of the turn is the one attempt, and the end; no timer may come before it.
+        let until = if drain.is_zero() { Instant::NEVER } else { now + drain };
+        self.life = Life::Draining { reason, until, linger: !drain.is_zero() };
         self.flags.high = false;
     }
 }

@@ -30,6 +30,7 @@ impl Net {
     pub(super) fn flush(&mut self, id: ConnId) {
         let now = self.now.at;
         let low = self.config.outbox.low;
+        let budget = if buggify!(self, WriteOneByte) { 1 } else { TURN_WRITE_BYTES };
         let index = id.index() as usize;
         let Some(conn) = self.conns.get_mut(index).filter(|conn| conn.generation == id.generation()) else { return };
         if matches!(conn.life, Life::Connecting | Life::Lingering { .. }) {
@@ -37,13 +38,18 @@ impl Net {
         }
         if conn.flags.writable && conn.has_output() {
             let (stream, last) = (&conn.stream, conn.is_draining());
-            let flush = conn.link.flush(&mut self.pool, TURN_WRITE_BYTES, last, |slices| stream.write_vectored(slices));
+            let flush = conn.link.flush(&mut self.pool, budget, last, |slices| stream.write_vectored(slices));
             conn.counters.bytes_out += flush.bytes as u64;
             conn.counters.frames_out += flush.frames as u64;
             self.totals.bytes_out += flush.bytes as u64;
             self.totals.frames_out += flush.frames as u64;
             if flush.bytes > 0 {
                 conn.progressed = now;
+            }
+            if matches!(conn.link.stage.end(), Some(Err(_))) && !conn.flags.ready {
+                // Sealing failed; the next read of the connection, which reads nothing, says so.
+                conn.flags.ready = true;
+                self.ready.push_back(id);
             }
             match flush.progress {
                 Progress::Empty => {}

@@ -98,6 +98,9 @@ pub struct Net {
     pub(super) touched: bool,
     pub(super) stop_asked: bool,
     pub(super) stopping: bool,
+    /// A simulation has the loop misbehave now and then.
+    #[cfg(feature = "sim")]
+    pub(super) buggify: Option<crate::buggify::Buggify>,
 }
 
 impl fmt::Debug for Net {
@@ -130,6 +133,8 @@ impl Net {
             touched: false,
             stop_asked: false,
             stopping: false,
+            #[cfg(feature = "sim")]
+            buggify: None,
         }
     }
 
@@ -164,7 +169,8 @@ impl Net {
         let was_empty = conn.link.outbox.is_empty();
         let would_hold = conn.link.outbox.queued_bytes().saturating_add(len);
         let over = priority != Priority::Critical
-            && is_over(self.pool.queued_bytes(), self.config.send_budget, would_hold, self.config.connections);
+            && (is_over(self.pool.queued_bytes(), self.config.send_budget, would_hold, self.config.connections)
+                || buggify!(self, SendRefused));
         let pushed = if over { Err(Full) } else { push(&mut conn.link, &self.config, &mut self.pool) };
         let Ok(dropped) = pushed else {
             if !over || conn.link.outbox.queued_bytes() > self.config.outbox.low {
@@ -210,14 +216,15 @@ impl Net {
         open.start_draining(reason, now, drain);
         let held = open.link.inbox.held();
         let mut inbox = core::mem::take(&mut open.link.inbox);
-        let until = now + drain;
         if !open.flags.dirty {
             open.flags.dirty = true;
             self.dirty.push(conn);
         }
         inbox.clear(&mut self.pool);
         self.held = self.held.saturating_sub(held);
-        self.arm(conn, until);
+        if !drain.is_zero() {
+            self.arm(conn, now + drain);
+        }
     }
 
     /// Changes which frames the connection accepts, from the next frame on, also of those received already.

@@ -79,8 +79,7 @@ impl<P: Protocol> Driver<P> {
 
     fn read_into(&mut self, id: ConnId, inbox: &mut Inbox) -> Pause {
         let Driver { protocol, net, buffer, .. } = self;
-        let mut frames_left = net.config.turn_frames;
-        let mut bytes_left = net.config.turn_bytes;
+        let (mut frames_left, mut bytes_left) = net.turn_budget();
         if inbox.has_stash()
             && let Some(pause) = deliver(protocol, net, id, inbox, &[], &mut frames_left)
         {
@@ -239,6 +238,13 @@ fn deliver_each<P: Protocol>(
 }
 
 impl Net {
+    /// How many frames and bytes a connection may deliver in its turn.
+    pub(super) fn turn_budget(&mut self) -> (usize, usize) {
+        let frames = if buggify!(self, OneFrame) { 1 } else { self.config.turn_frames };
+        let bytes = if buggify!(self, ReadOneByte) { 1 } else { self.config.turn_bytes };
+        (frames, bytes)
+    }
+
     /// True for the one connection that may finish its large frame above the receive budget. Without it, frames that
     /// together fill the budget would wait for each other until all of them time out.
     pub(super) fn favours(&mut self, id: ConnId) -> bool {

@@ -129,7 +129,7 @@ impl<P: Protocol> Driver<P> {
     /// As for a plain connection: reads, opens and delivers within the connection's budgets. Records are opened as they
     /// come, so that a pause leaves the plaintext of one read at most.
     pub(super) fn read_sealed(&mut self, id: ConnId, inbox: &mut Inbox) -> Pause {
-        let mut frames_left = self.net.config.turn_frames;
+        let (mut frames_left, bytes_left) = self.net.turn_budget();
         if inbox.has_stash()
             && let Some(pause) = deliver(&mut self.protocol, &mut self.net, id, inbox, &[], &mut frames_left)
         {
@@ -138,7 +138,7 @@ impl<P: Protocol> Driver<P> {
         let Some(conn) = self.net.conn_mut(id) else { return Pause::Protocol };
         // Taken out, as the inbox is: the protocol may do anything to the connection meanwhile.
         let mut stage = core::mem::take(&mut conn.link.stage);
-        let pause = self.read_records(id, &mut stage, inbox, frames_left);
+        let pause = self.read_records(id, &mut stage, inbox, (frames_left, bytes_left));
         match self.net.conn_mut(id) {
             Some(conn) => {
                 conn.link.stage = stage;
@@ -149,9 +149,9 @@ impl<P: Protocol> Driver<P> {
         pause
     }
 
-    fn read_records(&mut self, id: ConnId, stage: &mut Stage, inbox: &mut Inbox, mut frames_left: usize) -> Pause {
+    fn read_records(&mut self, id: ConnId, stage: &mut Stage, inbox: &mut Inbox, budget: (usize, usize)) -> Pause {
         let Driver { protocol, net, buffer, .. } = self;
-        let mut bytes_left = net.config.turn_bytes;
+        let (mut frames_left, mut bytes_left) = budget;
         loop {
             match stage.end() {
                 None => {}
@@ -245,7 +245,9 @@ impl Net {
         if let Some(conn) = self.conn_mut(id) {
             conn.start_draining(reason, now, drain);
         }
-        self.arm(id, now + drain);
+        if !drain.is_zero() {
+            self.arm(id, now + drain);
+        }
         self.make_dirty(id);
     }
 }

@@ -150,16 +150,15 @@ impl Channel {
             let (more, later) = rest.split_at_mut(self.missing().min(rest.len()));
             append(&mut self.tail, more);
             rest = later;
-            if self.missing() > 0 {
-                continue;
-            }
+            let whole = if self.missing() == 0 { self.tail.len() } else { self.whole };
+            // Also while it is unfinished: what can be no record is found as soon as it is there, not when its claimed length
+            // is, and never by the next who seals.
             let mut tail = core::mem::take(&mut self.tail);
             let used = self.step(&mut tail, take);
             if self.is_over() {
                 self.whole = 0;
                 return;
             }
-            let whole = tail.len();
             self.keep(tail, used, whole);
         }
         if !rest.is_empty() {
@@ -215,6 +214,8 @@ impl Channel {
                     Some(handshake) => handshake.tls.fault(handshake.remote, &error),
                     None => fault_of(&error),
                 };
+                // Its first bytes were TLS.
+                let fault = if fault == TlsFault::NotTls { TlsFault::Protocol } else { fault };
                 self.fail(fault);
             }
         }
@@ -285,14 +286,22 @@ impl Channel {
         pool.give_sealing(sealing);
         if last && outbox.is_empty() && self.can_seal() && matches!(flush.progress, Progress::Empty) {
             self.goodbye = true;
-            let goodbye = self.session.seal(&mut self.tail, &mut self.out, &mut |seal, out| seal.goodbye(out));
-            if let Err(error) = goodbye.map_err(io::Error::other).and_then(|()| self.drain(&mut socket)) {
-                flush.progress = Progress::Failed(error);
+            if let Err(error) = self.session.seal(&mut self.tail, &mut self.out, &mut |seal, out| seal.goodbye(out)) {
+                self.fail(fault_of(&error));
             }
         }
-        if self.unsent() > 0 && matches!(flush.progress, Progress::Empty) {
-            flush.progress = Progress::Blocked;
+        // What came up meanwhile: the goodbye, or why there is nothing more to say.
+        if !matches!(flush.progress, Progress::Failed(_))
+            && let Err(error) = self.drain(&mut socket)
+        {
+            flush.progress = Progress::Failed(error);
         }
+        flush.progress = match flush.progress {
+            Progress::Empty if self.unsent() > 0 => Progress::Blocked,
+            // The socket has taken all that will ever come.
+            Progress::Blocked if self.unsent() == 0 && matches!(self.end, Some(Err(_))) => Progress::Empty,
+            progress => progress,
+        };
         flush.bytes = socket.sent;
         self.account(pool);
         flush
@@ -325,22 +334,24 @@ impl Channel {
             }
             let Sealing { records, gather } = sealing;
             let (mut len, taken) = (0, slices.taken());
-            self.session
-                .seal(&mut self.tail, &mut self.out, &mut |seal, out| {
-                    // What the session had to say comes first, and goes out by the same write.
-                    len = out.len();
-                    if records.len() < len {
-                        records.resize(len, 0);
-                    }
-                    records.get_mut(..len).unwrap_or_default().copy_from_slice(out);
-                    *out = Vec::new();
-                    for _ in 0..Sealing::ROUND {
-                        let Some(plaintext) = slices.next_record(gather) else { break };
-                        len += seal.record(plaintext, records, len)?;
-                    }
-                    Ok(())
-                })
-                .map_err(io::Error::other)?;
+            let outcome = self.session.seal(&mut self.tail, &mut self.out, &mut |seal, out| {
+                // What the session had to say comes first, and goes out by the same write.
+                len = out.len();
+                if records.len() < len {
+                    records.resize(len, 0);
+                }
+                records.get_mut(..len).unwrap_or_default().copy_from_slice(out);
+                *out = Vec::new();
+                for _ in 0..Sealing::ROUND {
+                    let Some(plaintext) = slices.next_record(gather) else { break };
+                    len += seal.record(plaintext, records, len)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = outcome {
+                self.fail(fault_of(&error));
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             if slices.taken() == taken {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }

@@ -245,6 +245,30 @@ fn a_message_of_tls_itself_that_never_ends_is_a_breach() {
     }
 }
 
+/// Found by fuzzing: the session was shown the start of a record for the first time when something was sealed, took it for
+/// a breach, and was asked again.
+#[test]
+fn the_start_of_what_is_no_record_is_found_when_it_comes_and_not_by_the_next_who_seals() {
+    for (start, needed) in [(&[99_u8, 3, 3, 0][..], 1), (&[23, 9, 9, 0], 3), (&[23, 3, 3, 0xff, 0xff, 0], 5)] {
+        for size in 1..=start.len() {
+            let (_, mut ours) = Forger::client();
+            let mut taken = 0;
+            for piece in start.chunks(size) {
+                if ours.end().is_none() {
+                    ours.receive(piece);
+                    taken += piece.len();
+                }
+            }
+            assert_eq!(ours.end(), Some(Err(TlsFault::Protocol)), "{start:?} by {size}");
+            assert!(taken < needed + size, "{taken} of {start:?} by {size}");
+            ours.send(1, &[1; 100]);
+            ours.flush(false);
+            ours.flush(true);
+            assert_eq!(ours.link.outbox.queued_frames(), 1);
+        }
+    }
+}
+
 #[test]
 fn an_alert_says_why_the_peer_left() {
     let (mut forger, mut ours) = Forger::client();

@@ -44,10 +44,12 @@ pub(super) enum Role {
     Flooder,
     /// Announces real blocks and never gives one.
     Withholder,
+    /// Keeps every place that it gets, each under another name, and is polite.
+    Squatter,
 }
 
 impl Role {
-    pub(super) const ALL: [Role; 9] = [
+    pub(super) const ALL: [Role; 10] = [
         Role::Silent,
         Role::Staller,
         Role::Liar,
@@ -57,6 +59,7 @@ impl Role {
         Role::Thief,
         Role::Flooder,
         Role::Withholder,
+        Role::Squatter,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Role {
             Role::Thief => "actor: thief",
             Role::Flooder => "actor: flooder",
             Role::Withholder => "actor: withholder",
+            Role::Squatter => "actor: squatter",
         }
     }
 
@@ -305,6 +309,7 @@ impl Actor {
     fn introduce(&mut self, key: u32, kind: Kind) {
         let node_id = match self.role {
             Role::Thief => format!("n{:05}", self.rng.below(self.targets.len() as u64)),
+            Role::Squatter => format!("s{:05}-{key}", self.index),
             _ => format!("x{:05}", self.index),
         };
         let best_height = if matches!(self.role, Role::Liar | Role::Staller) { 1_000_000 } else { 0 };
@@ -373,7 +378,7 @@ impl Actor {
                     self.say(key, &Message::Headers(vec![&header.encode()]));
                 }
             }
-            Role::Silent | Role::Staller | Role::Liar | Role::Thief | Role::Flooder => {}
+            Role::Silent | Role::Staller | Role::Liar | Role::Thief | Role::Flooder | Role::Squatter => {}
         }
     }
 

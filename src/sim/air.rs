@@ -15,6 +15,7 @@ use super::kernel::{SharedMachine, Signal};
 use super::pipe::{Pipe, PipeId, Side};
 use super::timing::Timing;
 use super::trace::Trace;
+use crate::buggify::Buggify;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::Hash;
@@ -109,6 +110,8 @@ pub(super) struct Air<'w> {
     pub(super) timing: Timing,
     /// The most work of any honest node's chain.
     pub(super) heaviest: u128,
+    /// At which points the engines of this run misbehave.
+    pub(super) buggify: Buggify,
     /// An empty list, to be used again.
     pub(super) signals: Vec<Signal>,
 }
@@ -138,12 +141,12 @@ impl Ord for Slot {
 }
 
 impl<'w> Air<'w> {
-    pub(super) fn new(rng: Rng, rates: Rates, trace: Trace<'w>) -> Self {
+    pub(super) fn new(seed: u64, rates: Rates, trace: Trace<'w>) -> Self {
         Air {
             now: Instant::ZERO,
             queue: BinaryHeap::new(),
             seq: 0,
-            rng,
+            rng: Rng::from_seed(seed),
             machines: Vec::new(),
             turns: Vec::new(),
             pipes: Slab::new(),
@@ -167,8 +170,19 @@ impl<'w> Air<'w> {
             spread: Vec::new(),
             timing: Timing::default(),
             heaviest: 0,
+            buggify: Buggify::new(seed),
             signals: Vec::new(),
         }
+    }
+
+    /// How an engine that starts now misbehaves: at the points of this run, with choices of its own.
+    pub(super) fn clumsy(&mut self) -> Option<Buggify> {
+        (self.rates.clumsy > 0).then(|| self.buggify.fork().with_rate(self.rates.clumsy))
+    }
+
+    /// Does an honest node live there?
+    pub(super) fn is_honest(&self, ip: IpAddr) -> bool {
+        self.ips.iter().take(self.honest as usize).any(|honest| *honest == ip)
     }
 
     /// A machine joins, with an address.

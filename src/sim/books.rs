@@ -15,7 +15,7 @@ use crate::driver::node::Carrier;
 use crate::driver::{ConnStats, Net, SendOutcome};
 use crate::id::{ConnId, DialId};
 use crate::time::Instant;
-use crate::wire::{FrameRules, Hash, Kind, Priority};
+use crate::wire::{FrameRules, Hash, Kind, Message, Priority};
 
 /// Objects remembered for each connection to see that none is sent twice.
 const RELAYED_MAX: usize = 512;
@@ -62,8 +62,10 @@ pub(super) struct Entry {
 pub(super) struct Books {
     pub(super) now: Instant,
     pub(super) entries: BTreeMap<ConnId, Entry>,
-    /// Dials under way, and since when.
-    pub(super) dials: BTreeMap<DialId, Instant>,
+    /// Dials under way, since when and whereto.
+    pub(super) dials: BTreeMap<DialId, (Instant, SocketAddr)>,
+    /// Whom the node dialed and told of in this event: none of them may be blacklisted.
+    pub(super) named: Vec<(&'static str, SocketAddr)>,
     /// Addresses that may connect and are not connections yet, and since when: under TLS that takes a while.
     pub(super) admitted: Vec<(SocketAddr, Instant)>,
     /// Connections that are open for the embedder, and to whom.
@@ -84,6 +86,7 @@ impl Books {
             now: Instant::ZERO,
             entries: BTreeMap::new(),
             dials: BTreeMap::new(),
+            named: Vec::new(),
             admitted: Vec::new(),
             ready: BTreeMap::new(),
             notes: Vec::new(),
@@ -122,7 +125,7 @@ impl Books {
     /// A dial has become a connection, or has failed; exactly one of both, once.
     /// Answers when it began.
     pub(super) fn dial_ended(&mut self, dial: DialId) -> Instant {
-        let since = self.dials.remove(&dial);
+        let since = self.dials.remove(&dial).map(|(since, _)| since);
         self.tally.that(Invariant::S3, since.is_some(), || format!("dial {dial:?} ends, but is not under way"));
         since.unwrap_or(self.now)
     }
@@ -171,7 +174,13 @@ impl Books {
                 format!("frame of type {kind} on connection {conn} again; the first passed {since:?} ago")
             });
         }
-        let Some((pipe, side)) = entry.pipe else { return };
+        let pipe = entry.pipe;
+        if kind == Kind::Peers as u8
+            && let Ok(Message::Peers(told)) = Message::decode(Kind::Peers, payload)
+        {
+            self.named.extend(told.into_iter().map(|address| ("told of", address)));
+        }
+        let Some((pipe, side)) = pipe else { return };
         if dropped > 0 {
             self.notes.push(Note::Lossy(pipe, side));
         }
@@ -219,7 +228,8 @@ pub(super) struct Watch<'a> {
 impl Carrier for Watch<'_> {
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
         self.books.outputs += 1;
-        let again = self.books.dials.insert(dial, self.books.now).is_some();
+        self.books.named.push(("dialed", remote));
+        let again = self.books.dials.insert(dial, (self.books.now, remote)).is_some();
         self.books.tally.that(Invariant::S3, !again, || format!("dial {dial:?} begins twice"));
         self.net.dial(dial, remote, timeout);
     }

@@ -92,7 +92,7 @@ impl World<'_> {
                     air.count(fault);
                     let pause = Duration::from_millis(air.rng.below(10_000));
                     host.clock.stall(air.now, pause);
-                    host.excused = host.excused.max(air.now + pause);
+                    host.excused = host.excused.max(air.now) + pause;
                 }
                 _ => {
                     air.count(fault);
@@ -132,6 +132,18 @@ impl World<'_> {
                     air.count("kill");
                     air.after(Duration::from_secs(5), Event::Start(host.index));
                 }
+            }
+            Scenario::Outage if second == self.cut => {
+                // Until the healing: whoever is alone is on a side of its own.
+                let alone = air.rng.chance(1, 2).then(|| air.rng.below(self.hosts.len() as u64) as usize);
+                for (at, side) in air.sides.iter_mut().enumerate() {
+                    *side = if alone.is_none_or(|alone| alone == at) { at as u8 + 1 } else { 0 };
+                }
+                air.parted = Some(Partition::Both);
+                let fault = if alone.is_some() { "outage of one" } else { "outage of all" };
+                air.count(fault);
+                air.trace.fault(air.now, alone.map_or(NOBODY, |host| host as u32), fault, None);
+                self.note_names();
             }
             Scenario::SlowMajority if second == 10 => {
                 let pipes: Vec<PipeId> = air.all_pipes().map(|(id, _)| id).collect();

@@ -22,6 +22,12 @@ macro_rules! invariants {
                 match self { $(Invariant::$name => stringify!($name),)* }
             }
 
+            /// The one that a text of a node's own audit is about: it begins with the name.
+            pub(super) fn of_audit(text: &str) -> Option<Invariant> {
+                let name = text.split_once(':')?.0;
+                Invariant::ALL.iter().copied().find(|invariant| invariant.name() == name)
+            }
+
             /// What it says.
             pub const fn text(self) -> &'static str {
                 match self { $(Invariant::$name => $text,)* }
@@ -38,17 +44,27 @@ invariants! {
     S5 = "connections and queues stay within their limits, and memory within its budgets";
     S6 = "the memory in the books is the memory that the connections hold";
     S7 = "at most one connection to one node id";
+    S8 = "inbound peers keep to their places, and no two dials go to one group without need";
     S9 = "no honest node is blacklisted by an honest node while no byte is corrupted";
+    S10 = "a blacklisted address has no open connection after 1 s, is not dialed, and nobody is told of it";
     S11 = "no object goes back to its sender, nor twice to one peer within five minutes";
     S12 = "the chain's work never decreases";
+    S13 = "a block is waited for from the peer that was asked, who is there, and each peer is asked for a bounded number";
+    S14 = "headers without blocks are bounded, and each has a peer that claims it";
     S16 = "timers are not early, and a tick leaves no deadline in the past";
+    S17 = "the book of addresses agrees with itself, and no subnet has more than its share of it";
     S18 = "what is loaded after a crash is an earlier state, and none from before the last that was durable";
-    L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 60 s";
+    S19 = "what counts as seen is bounded for each source, and nothing of it is invalid";
+    L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";
     L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
     L3 = "a transaction reaches every honest node within 10 s";
+    L4 = "a new node that knows one honest address has the chain that was the best when it came, within 120 s and the transfer";
     L5 = "a connection on which nothing arrives is closed in time";
+    L6 = "L2 and L3 hold for a node with attackers among its neighbours, where one that it dialed is honest";
+    L7 = "an honest newcomer is given an inbound place within 10 s, although attackers hold all of them";
     L8 = "queues are empty and the loops sleep again";
     L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
+    L10 = "after an outage of minutes to hours L1 holds again within 75 s, and no honest node has a worse name for it";
 }
 
 /// An invariant that did not hold.
@@ -156,6 +172,14 @@ mod tests {
         assert_eq!(check.failure.as_ref().unwrap().found, "first");
         assert!(check.failure.as_ref().unwrap().to_string().starts_with("S2 is broken at node 2"));
         assert_eq!(check.counts()[1], (Invariant::S2, 2));
+    }
+
+    #[test]
+    fn an_audit_names_its_rule() {
+        assert_eq!(Invariant::of_audit("S1: x"), Some(Invariant::S1));
+        assert_eq!(Invariant::of_audit("S17: the counts: wrong"), Some(Invariant::S17));
+        assert_eq!(Invariant::of_audit("S170: no such rule"), None);
+        assert_eq!(Invariant::of_audit("no rule"), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::rng::Rng;
 
 /// How much goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each run")]
 pub enum Faults {
     /// Nothing: the network is slow and that is all.
     None,
@@ -217,6 +218,8 @@ plan! {
             "clocks are so much too fast or too slow, at most";
         save_kill = "save-kill" "per 1000 saves" most 1_000 light 200 full 200:
             "a node dies, or loses its power, while it saves its peers";
+        clumsy = "clumsy" "per 1000 visits" most 1_000 light 100 full 100:
+            "an engine misbehaves in legal ways at a quarter of the points where it can";
     }
     calls {
         short_read -> short_read = "short-read" "per 1000 reads" most 1_000 light 900 full 900:

@@ -1,6 +1,7 @@
 //! An honest node on its machine: the very loop that carries a node in the world, turned when there is news or a deadline.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,15 +18,14 @@ use super::secure::Security;
 use super::timing;
 use super::trace::{What, fnv};
 use super::watched::{CLOCK_OFF, Watched};
+use crate::buggify::Buggify;
 use crate::chain::{Block, Miner, Params, ReferenceChain, Transaction};
 use crate::driver::node::NodeCommand;
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
-use crate::limits::SHARE_FROM;
 use crate::proto::sync::chain::Chain;
 use crate::proto::{Command, Config, Node};
 use crate::time::{Instant, Now};
-use crate::wire::frame::MAX_PAYLOAD;
 use crate::wire::{Hash, Kind};
 
 /// How long an end may take once it is decided: the queue has two seconds to leave, the socket a quarter of one more,
@@ -34,18 +34,16 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// The bytes of a transfer that fills a block, at most, and more than it has besides the name of who is paid.
 const FILLER_MOST: usize = 32 * 1024;
 const FILLER_LEAST: usize = 128;
-/// Everything is counted anew once in so many turns: that looks at each connection.
-const AUDIT: u64 = 8;
 
 /// A node and its machine.
 pub(super) struct Host {
     pub(super) index: u32,
     pub(super) address: SocketAddr,
     config: Config,
-    limits: driver::Config,
+    pub(super) limits: driver::Config,
     seed: u64,
     starts: u64,
-    driver: Option<Driver<Watched>>,
+    pub(super) driver: Option<Driver<Watched>>,
     machine: SharedMachine,
     /// What outlives a kill.
     data: Data,
@@ -55,8 +53,12 @@ pub(super) struct Host {
     /// Under TLS, who it is and whom it trusts.
     pub(super) security: Option<Arc<Security>>,
     work: u128,
-    turns: u64,
+    pub(super) turns: u64,
     paid: u64,
+    /// Blacklisted addresses to which it was found connected, and since when.
+    pub(super) contacts: BTreeMap<SocketAddr, Instant>,
+    /// It is not there yet, and cannot start.
+    pub(super) absent: bool,
     /// It was asked to stop.
     stopping: bool,
     /// It has left for good.
@@ -98,6 +100,8 @@ impl Host {
             work: 0,
             turns: 0,
             paid: 0,
+            contacts: BTreeMap::new(),
+            absent: false,
             stopping: false,
             gone: false,
             lives: 0,
@@ -163,7 +167,7 @@ impl Host {
             // The last one is not gone yet.
             return air.after(Duration::from_secs(1), Event::Start(self.index));
         }
-        if self.driver.is_some() {
+        if self.driver.is_some() || self.absent {
             return;
         }
         let Some(mut chain) = self.data.open_chain(air, self.index) else {
@@ -186,6 +190,10 @@ impl Host {
         }
         let seed = fnv(self.seed, &[self.starts]);
         let mut node = Node::new(self.config.clone(), chain, seed, seed ^ 0x5eed);
+        let mut clumsy = air.clumsy();
+        if let Some(clumsy) = &mut clumsy {
+            node.set_buggify(clumsy.fork());
+        }
         node.restore_peers(now, self.data.load_peers(air, self.index, now));
         {
             let mut machine = air.machine(self.index);
@@ -198,7 +206,10 @@ impl Host {
         let driver = Driver::on_kernel(self.limits.clone(), watched, &kernel)
             .and_then(|mut driver| driver.listen(self.address).map(|_| driver));
         match driver {
-            Ok(driver) => self.driver = Some(driver),
+            Ok(mut driver) => {
+                driver.set_buggify(clumsy);
+                self.driver = Some(driver);
+            }
             Err(error) => {
                 air.check.that(Invariant::S4, self.index, false, || format!("a node cannot start: {error}"));
             }
@@ -220,7 +231,9 @@ impl Host {
 
     /// The process is gone; with the power, or without.
     fn exit(&mut self, air: &mut Air<'_>, power: bool) {
+        self.count_clumsy(air);
         let Some(mut driver) = self.driver.take() else { return };
+        self.contacts.clear();
         let chain = driver.protocol_mut().node_mut().chain_mut();
         let memory = ReferenceChain::memory(chain.params());
         self.data.end(core::mem::replace(chain, memory), power);
@@ -337,6 +350,18 @@ impl Host {
         self.exit(air, true);
     }
 
+    /// Where its engine misbehaved, into the books of the run; from now on it does not.
+    pub(super) fn count_clumsy(&mut self, air: &mut Air<'_>) {
+        let Some(driver) = &mut self.driver else { return };
+        let loops = driver.set_buggify(None).map(|clumsy| clumsy.hits().clone()).unwrap_or_default();
+        let node = driver.protocol_mut().node_mut();
+        let nodes = node.buggify_hits();
+        node.set_buggify(Buggify::only(0, &[]));
+        for (point, count) in loops.into_iter().chain(nodes) {
+            *air.injected.entry(point.label()).or_default() += count;
+        }
+    }
+
     /// What its disk has done, into the books of the run; from now on it fails as often as the run says.
     pub(super) fn count_disk(&mut self, air: &mut Air<'_>) {
         self.data.set_rates(air);
@@ -388,7 +413,7 @@ impl Host {
                 }
                 Note::Paid(pipe, side, hash) => delivered(air, pipe, side, index, hash),
                 Note::Closed(conn, reason) => air.trace.close(air.now, index, conn.index(), reason),
-                Note::Payment(id) => air.timing.heard(&id, air.now),
+                Note::Payment(id) => air.timing.heard(index, &id, air.now),
                 Note::Tip(work, height, hash) => {
                     air.timing.tip(index, height, air.now);
                     air.trace.note(air.now, index, What::Tip, height, first_bytes(&hash));
@@ -413,48 +438,6 @@ impl Host {
             }
         }
         books.notes = notes;
-    }
-
-    /// Counts what the loop holds anew, and compares it with the loop's own books and its limits.
-    fn audit(&mut self, air: &mut Air<'_>) {
-        let Some(driver) = &self.driver else { return };
-        let index = self.index;
-        let (open, held) = (air.machine(index).open(), driver.sockets());
-        air.check.that(Invariant::S4, index, open == held, || {
-            format!("{open} descriptors are open, for {held} connections, dials and listeners")
-        });
-        if !self.turns.is_multiple_of(AUDIT) {
-            return;
-        }
-        let (audit, net) = (driver.audit(), driver.net());
-        let (admitted, unborn) = (driver.protocol().books.admitted.len(), audit.securing);
-        air.check.that(Invariant::S3, index, admitted == unborn, || {
-            format!("{admitted} addresses are admitted and {unborn} connections come from them")
-        });
-        let (received, queued) = net.memory();
-        let limits = &self.limits;
-        air.check.that(Invariant::S5, index, audit.connections <= limits.connections, || {
-            format!("{} connections where {} are allowed", audit.connections, limits.connections)
-        });
-        air.check.that(Invariant::S5, index, audit.longest <= limits.outbox.hard, || {
-            format!("{} bytes are queued to one connection", audit.longest)
-        });
-        let frame = usize::try_from(MAX_PAYLOAD).unwrap_or(usize::MAX);
-        for (held, budget) in [(received, limits.receive_budget), (queued, limits.send_budget)] {
-            // One frame above the budget may be finished, whatever its size.
-            air.check.that(Invariant::S5, index, held <= budget + frame, || {
-                format!("{held} bytes are held where {budget} and a frame are allowed")
-            });
-        }
-        air.check.that(Invariant::S6, index, received == audit.held && audit.opened == net.connections(), || {
-            let opened = net.connections();
-            format!("{received} bytes are held by the books and {} by the inboxes; {opened} opened", audit.held)
-        });
-        // A payload that many queues share counts once, so the sum may be more; small ones are copied.
-        let equal = if audit.fullest < SHARE_FROM { queued == audit.queued } else { queued <= audit.queued };
-        air.check.that(Invariant::S6, index, equal, || {
-            format!("{queued} bytes are queued by the books and {} by the outboxes", audit.queued)
-        });
     }
 
     /// Asks the node for something, as another thread would.

@@ -166,7 +166,8 @@ impl World<'_> {
     /// A node leaves for good, or another one, without a block, takes the place of one that has left.
     fn come_or_go(&mut self) {
         let left: Vec<usize> = (0..self.hosts.len()).filter(|at| self.hosts[*at].is_gone()).collect();
-        let there: Vec<usize> = (0..self.hosts.len()).filter(|at| !self.hosts[*at].is_gone()).collect();
+        let is_there = |host: &Host| !host.is_gone() && !host.absent;
+        let there: Vec<usize> = (0..self.hosts.len()).filter(|at| is_there(&self.hosts[*at])).collect();
         // Those who stay must be enough to know each other.
         let enough = there.len() > (self.hosts.len() * 2 / 3).max(2);
         if enough && (left.is_empty() || self.load.rng.chance(1, 2)) {

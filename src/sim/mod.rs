@@ -11,6 +11,7 @@
 //! | `clock` | one machine's clocks |
 //! | `air` | the order of events, and what all hosts share |
 //! | `host` | one honest node and its loop |
+//! | `audit` | what a host counts anew now and then |
 //! | `watched`, `books`, `owed` | the node's embedder, who writes down what it does |
 //! | `actor` | those who do not keep the rules |
 //! | `disk` | a machine's disk, and what is left of it after a crash |
@@ -24,12 +25,14 @@
 //! | `timing` | how long things took to reach everybody |
 //! | `table` | what a few fixed runs took, to compare |
 //! | `run`, `chaos` | one run, from a seed to a report; what goes wrong in it |
+//! | `late` | those who come late, and those who were away |
 //! | `whole` | what must hold once the faults have stopped |
 // Indices here are the simulator's own, never a remote's; one that is wrong must stop the run.
 #![allow(clippy::indexing_slicing)]
 
 mod actor;
 mod air;
+mod audit;
 mod books;
 mod chaos;
 mod check;
@@ -39,6 +42,7 @@ mod disk;
 mod fault;
 mod host;
 mod kernel;
+mod late;
 mod load;
 mod net;
 mod owed;

@@ -50,8 +50,10 @@ pub struct Options {
 /// How long a run goes on after the faults have stopped.
 pub const HEALING: Duration = Duration::from_secs(180);
 /// When the healed network must be connected, agree, have the transaction, be quiet: after the faults stop.
-const CONNECTED: Duration = Duration::from_secs(60);
-const LAST_BLOCK: Duration = Duration::from_secs(75);
+/// A connection that died in the last moment is noticed a heartbeat and a ping later, after up to 60 s; then it takes a
+/// dial.
+const CONNECTED: Duration = Duration::from_secs(75);
+const LAST_BLOCK: Duration = Duration::from_secs(76);
 const AGREED: Duration = Duration::from_secs(120);
 const PAID: Duration = Duration::from_secs(125);
 pub(super) const HEARD: Duration = Duration::from_secs(135);
@@ -59,6 +61,10 @@ pub(super) const QUIET: Duration = Duration::from_secs(170);
 
 /// The most bytes of the last block.
 const LAST_MOST: usize = 64 * 1024;
+/// When the newcomer comes that every run without a scenario has, and when it must have the chain.
+const JOINS: Duration = Duration::from_secs(5);
+/// How soon a newcomer must have a place.
+const HOUSED: Duration = Duration::from_secs(10);
 
 /// The milestones, in their order.
 const HEAL: u8 = 0;
@@ -69,6 +75,9 @@ const PAY_LAST: u8 = 4;
 const CHECK_HEARD: u8 = 5;
 const STOP: u8 = 6;
 const END: u8 = 7;
+const JOIN: u8 = 8;
+const CHECK_JOINED: u8 = 9;
+const CHECK_HOUSED: u8 = 10;
 
 /// What a run found.
 #[derive(Clone, Debug)]
@@ -129,6 +138,7 @@ fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
         world.air.trace.broken(failure);
     }
     for host in &mut world.hosts {
+        host.count_clumsy(&mut world.air);
         host.count_disk(&mut world.air);
     }
     let air = &mut world.air;
@@ -166,6 +176,16 @@ pub(super) struct World<'w> {
     heals: bool,
     pub(super) scenario: Option<Scenario>,
     pub(super) load: Load,
+    /// In which second the outage begins, where there is one.
+    pub(super) cut: u64,
+    /// Nothing goes wrong but what the scenario says.
+    pub(super) calm: bool,
+    /// What the nodes thought of each other when the outage began.
+    pub(super) names: Option<BTreeMap<(u32, String), i32>>,
+    /// The newcomer was seen at a place in the full house.
+    pub(super) housed: bool,
+    /// Nodes that impostors have cut off; nothing is asked of them.
+    pub(super) outside: BTreeSet<usize>,
     /// The transaction that everybody must hear of.
     pub(super) paid: Option<Hash>,
     pub(super) ended: bool,
@@ -174,10 +194,11 @@ pub(super) struct World<'w> {
     pub(super) wakes: u64,
 }
 
-/// Where host number `index` lives: a subnet of its own.
+/// Where host number `index` lives: a subnet of its own, and a group of its own among 256. In one group they would all
+/// compete for the places that a group may have.
 fn address(index: u32) -> SocketAddr {
     let [_, _, high, low] = index.to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, high, low, 7)), 8333)
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, low, high, 7)), 8333)
 }
 
 /// The machine of a host, on the network.
@@ -198,9 +219,16 @@ fn drift(rng: &mut Rng, most: u64) -> i64 {
 impl<'w> World<'w> {
     fn new(options: &Options, trace: Trace<'w>) -> Self {
         let mut rng = Rng::from_seed(options.seed);
+        // An outage comes on top of the chaos.
+        let cut = options.chaos.as_secs() / 3;
+        let outage = match options.scenario {
+            Some(Scenario::Outage) => Duration::from_secs(60 << Rng::from_seed(!options.seed).below(8)),
+            _ => Duration::ZERO,
+        };
+        let chaos = options.chaos + outage;
         let plan = options.faults.plan(options.seed);
         let rates = Rates::of(&plan);
-        let mut air = Air::new(Rng::from_seed(rng.next_u64()), rates, trace);
+        let mut air = Air::new(rng.next_u64(), rates, trace);
         let nodes = options.nodes.max(2);
         let planned = (u64::from(nodes) * plan.actors / 100) as u32;
         let actor_count = options.scenario.and_then(|scenario| scenario.actors(nodes)).unwrap_or(planned);
@@ -237,7 +265,9 @@ impl<'w> World<'w> {
         let mut hosts = Vec::new();
         let history = options.scenario.map_or(0, Scenario::history);
         let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
-        for index in 0..nodes {
+        // One more comes when the faults are over.
+        let honest = nodes + u32::from(options.scenario.is_none());
+        for index in 0..honest {
             let mut config = Config {
                 node_id: format!("n{index:05}"),
                 listening_port: 8333,
@@ -254,6 +284,9 @@ impl<'w> World<'w> {
             if seeds.is_empty() {
                 seeds.insert(address((index + 1) % nodes));
             }
+            if index == nodes {
+                seeds = seeds.into_iter().take(1).collect();
+            }
             if let Some(scenario) = options.scenario {
                 scenario.configure(index, nodes, actor_count, &mut config, &mut seeds, address);
             }
@@ -261,8 +294,9 @@ impl<'w> World<'w> {
             let seed = rng.next_u64();
             let machine = machine(&mut air, index, true, seed);
             let mut host = Host::new(index, address(index), config, limits.clone(), params, seed, machine);
-            let is_newcomer = options.scenario == Some(Scenario::Newcomer) && index + 1 == nodes;
-            if !is_newcomer {
+            host.absent = index == nodes;
+            let is_newcomer = options.scenario.is_some_and(Scenario::has_latecomer) && index + 1 == nodes;
+            if !is_newcomer && !host.absent {
                 host.history = Arc::clone(&history);
             }
             host.security.clone_from(&security);
@@ -270,20 +304,21 @@ impl<'w> World<'w> {
             hosts.push(host);
             let start = match options.scenario {
                 Some(Scenario::FlashCrowd) if index > 0 => Duration::from_secs(20),
-                Some(Scenario::Newcomer) if is_newcomer => options.chaos / 3,
+                Some(_) if is_newcomer => chaos / 3,
                 _ => Duration::from_millis(u64::from(index.min(300)) * 20 + rng.below(500)),
             };
             air.after(start, Event::Start(index));
         }
-        let targets: Vec<SocketAddr> = hosts.iter().map(|host| host.address).collect();
+        let targets: Vec<SocketAddr> = (0..nodes).map(address).collect();
         let mut actors = Vec::new();
         for number in 0..actor_count {
-            let index = nodes + number;
+            let index = honest + number;
             let drawn = rng.index(Role::ALL.len()).and_then(|at| Role::ALL.get(at).copied()).unwrap_or(Role::Silent);
             let role = options.scenario.and_then(|scenario| scenario.role(number)).unwrap_or(drawn);
             air.count(role.name());
             let targets = match options.scenario {
                 Some(Scenario::Eclipse | Scenario::OneHonest) => vec![address(nodes - 1)],
+                Some(Scenario::FullHouse) => vec![address(0)],
                 _ => targets.clone(),
             };
             let seed = rng.next_u64();
@@ -292,15 +327,20 @@ impl<'w> World<'w> {
             let start = air.now + Duration::from_millis(rng.below(3000));
             air.turn_at(index, start);
         }
-        air.honest = nodes;
-        air.trace.set_honest(nodes);
-        let end = Instant::ZERO + options.chaos;
+        air.honest = honest;
+        air.trace.set_honest(honest);
+        if options.scenario == Some(Scenario::FullHouse) {
+            air.at(Instant::ZERO + chaos / 3 + HOUSED, Event::Milestone(CHECK_HOUSED));
+        }
+        let end = Instant::ZERO + chaos;
         for (number, wait) in [
             (HEAL, Duration::ZERO),
+            (JOIN, JOINS),
             (CHECK_CONNECTED, CONNECTED),
             (MINE_LAST, LAST_BLOCK),
             (CHECK_AGREED, AGREED),
             (PAY_LAST, PAID),
+            (CHECK_JOINED, QUIET),
             (CHECK_HEARD, HEARD),
             (STOP, QUIET),
             (END, HEALING),
@@ -315,11 +355,16 @@ impl<'w> World<'w> {
             actors,
             air,
             rng,
-            chaos: options.chaos,
+            chaos,
             healed: false,
             heals: true,
             scenario: options.scenario,
             load,
+            cut,
+            calm: options.faults == Faults::None,
+            names: None,
+            housed: false,
+            outside: BTreeSet::new(),
             paid: None,
             ended: false,
             turned: 0,
@@ -342,9 +387,8 @@ impl<'w> World<'w> {
                 }
             }
             Event::Start(host) => {
-                if self.scenario == Some(Scenario::Newcomer) && host as usize + 1 == self.hosts.len() {
-                    let height = self.hosts.iter().filter_map(Host::height).max().unwrap_or(0);
-                    self.air.timing.joins(host, height, self.air.now);
+                if self.scenario.is_some_and(Scenario::has_latecomer) && host as usize + 1 == self.hosts.len() {
+                    self.note_newcomer(host);
                 }
                 if let Some(host) = self.hosts.get_mut(host as usize) {
                     host.start(&mut self.air);
@@ -366,7 +410,12 @@ impl<'w> World<'w> {
 
     fn turn(&mut self, index: u32) {
         match self.hosts.get_mut(index as usize) {
-            Some(host) => host.turn(&mut self.air),
+            Some(host) => {
+                host.turn(&mut self.air);
+                if index == 0 {
+                    self.look_who_is_housed();
+                }
+            }
             None => {
                 if let Some(actor) = self.actors.get_mut(index as usize - self.hosts.len()) {
                     actor.turn(&mut self.air);
@@ -395,6 +444,7 @@ impl<'w> World<'w> {
             air.send(id, 1);
         }
         for host in &mut self.hosts {
+            host.count_clumsy(&mut self.air);
             host.clock.offset = 0;
             self.air.thaw(host.index);
             host.count_disk(&mut self.air);
@@ -408,10 +458,19 @@ impl<'w> World<'w> {
     }
 
     fn milestone(&mut self, number: u8) {
+        for host in &mut self.hosts {
+            host.audit_node(&mut self.air);
+        }
         match number {
             HEAL if !self.heals => self.ended = true,
             HEAL => self.heal(),
-            CHECK_CONNECTED => self.check_connected(),
+            JOIN => self.join(),
+            CHECK_JOINED => self.check_joined(),
+            CHECK_HOUSED => self.check_housed(),
+            CHECK_CONNECTED => {
+                self.check_connected();
+                self.check_outlasted();
+            }
             MINE_LAST => {
                 let weight = |host: &Host| host.node().map_or(0, |node| node.chain().best().work);
                 if let Some(best) = self.hosts.iter_mut().max_by_key(|host| weight(host)) {
@@ -420,8 +479,9 @@ impl<'w> World<'w> {
             }
             CHECK_AGREED => self.check_agreed(),
             PAY_LAST => {
-                let mut there: Vec<&mut Host> = self.hosts.iter_mut().filter(|host| !host.is_gone()).collect();
-                let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at));
+                let here = |(at, host): &(usize, &mut Host)| !host.is_gone() && !self.outside.contains(at);
+                let mut there: Vec<_> = self.hosts.iter_mut().enumerate().filter(here).collect();
+                let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at)).map(|(_, host)| host);
                 self.paid = payer.and_then(|payer| payer.pay(&mut self.air));
             }
             CHECK_HEARD => {

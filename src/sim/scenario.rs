@@ -25,13 +25,17 @@ pub enum Scenario {
     OneHonest,
     /// Half of the nodes speak version 1 only.
     UpgradeSkew,
-    /// A node without a block joins late, when the others hold two hundred.
+    /// A node without a block joins late, when the others hold a hundred.
     Newcomer,
+    /// Attackers hold all places for inbound connections at the one node that a newcomer knows.
+    FullHouse,
+    /// One node, or every one, is cut off for minutes to hours.
+    Outage,
 }
 
 impl Scenario {
     /// All, in the order of their names in the manual.
-    pub const ALL: [Scenario; 9] = [
+    pub const ALL: [Scenario; 11] = [
         Scenario::Eclipse,
         Scenario::Partition,
         Scenario::FlashCrowd,
@@ -41,6 +45,8 @@ impl Scenario {
         Scenario::OneHonest,
         Scenario::UpgradeSkew,
         Scenario::Newcomer,
+        Scenario::FullHouse,
+        Scenario::Outage,
     ];
 
     /// Its name.
@@ -55,6 +61,8 @@ impl Scenario {
             Scenario::OneHonest => "one-honest",
             Scenario::UpgradeSkew => "upgrade-skew",
             Scenario::Newcomer => "newcomer",
+            Scenario::FullHouse => "full-house",
+            Scenario::Outage => "outage",
         }
     }
 
@@ -67,6 +75,7 @@ impl Scenario {
     pub(super) fn actors(self, nodes: u32) -> Option<u32> {
         match self {
             Scenario::Eclipse => Some(19),
+            Scenario::FullHouse => Some(20),
             Scenario::OneHonest => Some(7),
             Scenario::HeaderSpam => Some(nodes.div_ceil(4)),
             Scenario::Newcomer => None,
@@ -76,7 +85,12 @@ impl Scenario {
 
     /// How many blocks everybody but a newcomer holds from the start.
     pub(super) fn history(self) -> u64 {
-        if self == Scenario::Newcomer { 200 } else { 0 }
+        if self == Scenario::Newcomer { 100 } else { 0 }
+    }
+
+    /// Does its last node join late?
+    pub(super) fn has_latecomer(self) -> bool {
+        matches!(self, Scenario::Newcomer | Scenario::FullHouse)
     }
 
     /// What its attackers do.
@@ -85,6 +99,8 @@ impl Scenario {
             Scenario::Eclipse if number.is_multiple_of(2) => Some(Role::Staller),
             Scenario::Eclipse => Some(Role::Withholder),
             Scenario::HeaderSpam => Some(Role::Liar),
+            Scenario::FullHouse if number.is_multiple_of(4) => Some(Role::Flooder),
+            Scenario::FullHouse => Some(Role::Squatter),
             _ => None,
         }
     }
@@ -105,6 +121,8 @@ impl Scenario {
                 *seeds = (nodes..nodes + actors).map(address).collect();
                 seeds.insert(address(0));
             }
+            Scenario::FullHouse if victim => *seeds = BTreeSet::from([address(0)]),
+            Scenario::FullHouse if index == 0 => config.admission.inbound_max = 12,
             Scenario::FlashCrowd if index > 0 => *seeds = BTreeSet::from([address(0)]),
             Scenario::UpgradeSkew if index % 2 == 1 => config.version = 1,
             _ => {}

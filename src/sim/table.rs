@@ -107,15 +107,15 @@ impl Row {
         Ok(cells)
     }
 
-    /// The runs behind a row. What a large network tells in half a minute takes a small one two runs of two minutes.
+    /// The runs behind a row. What a large network tells in seconds takes a small one four runs of a minute.
     fn options(&self) -> Vec<Options> {
         let actors = 100 * self.hostile / (100 - self.hostile.min(99));
         let faults = Faults::Plan(Plan { actors, ..self.network.plan() });
         let (seeds, seconds) = match (self.nodes, self.hostile) {
-            (0..50, 0) => (1..=2, 120),
-            (0..50, _) => (1..=1, 120),
-            (50..200, 0) => (1..=1, 60),
-            _ => (1..=1, 30),
+            (0..50, 0) => (1..=4, 60),
+            (0..50, _) => (1..=1, 90),
+            (50..200, _) => (1..=1, 30),
+            _ => (1..=1, 20),
         };
         let (chaos, scenario) = (Duration::from_secs(seconds), Some(Scenario::Newcomer));
         seeds.map(|seed| Options { seed, nodes: self.nodes, chaos, faults, scenario }).collect()

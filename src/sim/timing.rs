@@ -37,8 +37,8 @@ impl Timing {
     }
 
     /// A node took a transaction from a peer.
-    pub(super) fn heard(&mut self, id: &Hash, now: Instant) {
-        if let Some(sent) = self.sent.get(id) {
+    pub(super) fn heard(&mut self, node: u32, id: &Hash, now: Instant) {
+        if let Some(sent) = self.sent.get(id).filter(|_| !self.is_newcomer(node)) {
             self.payments.push(now.since(*sent));
         }
     }
@@ -61,6 +61,11 @@ impl Timing {
     /// What it gets late was not there to be got earlier.
     pub(super) fn is_newcomer(&self, node: u32) -> bool {
         self.newcomer.as_ref().is_some_and(|newcomer| newcomer.node == node)
+    }
+
+    /// Who it is, the height that it needed, and how long it took.
+    pub(super) fn newcomer(&self) -> Option<(u32, u64, Option<Duration>)> {
+        self.newcomer.as_ref().map(|newcomer| (newcomer.node, newcomer.target, newcomer.took))
     }
 
     pub(super) fn caught_up(&self) -> Option<Duration> {
@@ -126,9 +131,11 @@ mod tests {
     fn a_payment_is_timed_at_every_node_that_hears_of_it() {
         let mut timing = Timing::default();
         timing.paid(Hash([1; 32]), Instant::from_millis(10));
-        timing.heard(&Hash([1; 32]), Instant::from_millis(15));
-        timing.heard(&Hash([1; 32]), Instant::from_millis(30));
-        timing.heard(&Hash([2; 32]), Instant::from_millis(40));
+        timing.heard(0, &Hash([1; 32]), Instant::from_millis(15));
+        timing.heard(1, &Hash([1; 32]), Instant::from_millis(30));
+        timing.heard(0, &Hash([2; 32]), Instant::from_millis(40));
+        timing.joins(7, 0, Instant::from_millis(40));
+        timing.heard(7, &Hash([1; 32]), Instant::from_millis(50));
         assert_eq!(timing.payments, [Duration::from_millis(5), Duration::from_millis(20)]);
     }
 }

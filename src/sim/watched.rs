@@ -151,9 +151,13 @@ impl Watched {
         }
     }
 
-    /// After each event: its outputs are bounded, and the embedder's view is looked at.
-    fn after(&mut self) {
+    /// After each event: its outputs are bounded, they name nobody who is blacklisted, and the embedder's view is looked at.
+    fn after(&mut self, now: Now) {
         self.look();
+        for (what, remote) in core::mem::take(&mut self.books.named) {
+            let banned = self.node().is_blacklisted(now, remote);
+            self.books.tally.that(Invariant::S10, !banned, || format!("{remote} is {what}, and is blacklisted"));
+        }
         let outputs = core::mem::take(&mut self.books.outputs);
         let bound = 10 * (self.books.entries.len() + self.books.dials.len()) + 1200;
         self.books
@@ -207,7 +211,7 @@ impl Protocol for Watched {
             Event::Timer => self.on_tick(now, net),
             Event::Writable { .. } | Event::Command(_) | Event::Stopping => self.pass(now, event, net),
         }
-        self.after();
+        self.after(now);
     }
 
     fn violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
@@ -217,7 +221,7 @@ impl Protocol for Watched {
         if let Some(entry) = self.books.entries.get_mut(&conn) {
             entry.closing = true;
         }
-        self.after();
+        self.after(now);
     }
 
     fn deadline(&self) -> Option<Instant> {

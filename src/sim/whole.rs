@@ -7,6 +7,7 @@ use super::actor::Role;
 use super::check::Invariant;
 use super::host::Host;
 use super::run::{HEARD, QUIET, World};
+use crate::proto::PeerInfo;
 use crate::proto::peer::book::BookEntry;
 use crate::proto::sync::chain::Chain;
 use crate::time::Instant;
@@ -18,6 +19,7 @@ impl World<'_> {
             self.hosts.iter().map(|host| (host.node_id().to_owned(), host.index as usize)).collect();
         let thieves = self.air.injected.contains_key(Role::Thief.name());
         let mut near: Vec<Vec<usize>> = Vec::new();
+        let mut impersonated = BTreeSet::new();
         for host in &self.hosts {
             let Some(node) = host.node() else {
                 near.push(Vec::new());
@@ -29,6 +31,13 @@ impl World<'_> {
                 .filter_map(|peer| names.get(&peer.node_id).copied())
                 .filter(|other| self.air.ips.get(*other).is_some_and(|ip| peers.iter().any(|p| p.remote.ip() == *ip)))
                 .collect();
+            let is_impostor = |peer: &PeerInfo| {
+                let named = names.get(&peer.node_id).and_then(|other| self.air.ips.get(*other));
+                named.is_some_and(|ip| peer.remote.ip() != *ip)
+            };
+            if peers.iter().any(is_impostor) {
+                impersonated.insert(host.index as usize);
+            }
             // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
             // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
             // connection is dead. Where there are thieves it is not asked for: one may sit there under this one's name.
@@ -56,33 +65,44 @@ impl World<'_> {
             });
             near.push(honest);
         }
-        let first = self.hosts.iter().position(|host| !host.is_gone()).unwrap_or(0);
-        let mut reached = BTreeSet::from([first]);
-        let mut waiting = vec![first];
-        while let Some(at) = waiting.pop() {
-            let forward = near.get(at).into_iter().flatten().copied();
-            let back = near.iter().enumerate().filter(|(_, peers)| peers.contains(&at)).map(|(other, _)| other);
-            for other in forward.chain(back).collect::<Vec<_>>() {
-                if reached.insert(other) {
-                    waiting.push(other);
-                }
+        let there: Vec<usize> =
+            self.hosts.iter().filter(|host| !host.is_gone()).map(|host| host.index as usize).collect();
+        let mut core = BTreeSet::new();
+        for start in &there {
+            if !core.contains(start) {
+                let part = reached_from(*start, &near);
+                core = if part.len() > core.len() { part } else { core };
             }
         }
-        let lost = (0..self.hosts.len())
-            .find(|at| !reached.contains(at) && self.hosts.get(*at).is_some_and(|host| !host.is_gone()));
-        self.air.check.that(Invariant::L1, lost.unwrap_or(0) as u32, lost.is_none(), || {
-            format!("{} of {} nodes are reached from the first", reached.len(), self.hosts.len())
+        // Without TLS an id is a claim, and who comes first keeps it: where impostors sit under the names of all whom a
+        // node could have met, it is not of the core.
+        let outside = there.iter().copied().filter(|host| !core.contains(host));
+        let (excused, lost): (BTreeSet<usize>, BTreeSet<usize>) = outside.partition(|host| impersonated.contains(host));
+        self.air.check.that(Invariant::L1, lost.first().copied().unwrap_or(0) as u32, lost.is_empty(), || {
+            format!("{} of {} nodes are connected with each other", core.len(), there.len())
         });
+        if !excused.is_empty() {
+            self.air.count("cut off by impostors");
+            let in_core = self.hosts.iter().filter(|host| !excused.contains(&(host.index as usize)));
+            let works = in_core.filter_map(Host::node).map(|node| node.chain().best().work);
+            self.air.heaviest = works.max().unwrap_or(0);
+        }
+        self.outside = excused;
     }
 
     pub(super) fn check_agreed(&mut self) {
         let heaviest = self.air.heaviest;
         let mut first = None;
         for host in &self.hosts {
-            let Some(node) = host.node() else { continue };
+            let Some(node) = host.node().filter(|_| !self.outside.contains(&(host.index as usize))) else { continue };
             let tip = node.chain().best();
             let same = *first.get_or_insert(tip.hash) == tip.hash;
             let holds = same && tip.work >= heaviest;
+            if self.is_beset(host) {
+                self.air
+                    .check
+                    .that(Invariant::L6, host.index, holds, || format!("tip {} is not the heaviest", tip.hash));
+            }
             self.air.check.that(Invariant::L2, host.index, holds, || {
                 format!("tip {} at height {} with work {} of {heaviest}", tip.hash, tip.height, tip.work)
             });
@@ -92,8 +112,11 @@ impl World<'_> {
     pub(super) fn check_heard(&mut self) {
         let Some(id) = self.paid else { return };
         for host in &self.hosts {
-            let Some(node) = host.node() else { continue };
+            let Some(node) = host.node().filter(|_| !self.outside.contains(&(host.index as usize))) else { continue };
             let heard = node.chain().pool().contains(&id);
+            if self.is_beset(host) {
+                self.air.check.that(Invariant::L6, host.index, heard, || format!("transaction {id} is not there"));
+            }
             self.air.check.that(Invariant::L3, host.index, heard, || format!("transaction {id} is not there"));
         }
     }
@@ -160,3 +183,19 @@ impl World<'_> {
 
 /// How long a connection may wait although there are descriptors; a look each second adds one.
 const ACCEPTED: Duration = Duration::from_secs(2);
+
+/// Who is reached from a node over connections in either direction, itself among them.
+fn reached_from(start: usize, near: &[Vec<usize>]) -> BTreeSet<usize> {
+    let mut reached = BTreeSet::from([start]);
+    let mut waiting = vec![start];
+    while let Some(at) = waiting.pop() {
+        let forward = near.get(at).into_iter().flatten().copied();
+        let back = near.iter().enumerate().filter(|(_, peers)| peers.contains(&at)).map(|(other, _)| other);
+        for other in forward.chain(back) {
+            if reached.insert(other) {
+                waiting.push(other);
+            }
+        }
+    }
+    reached
+}

@@ -148,6 +148,23 @@ fn a_close_by_a_frame_stops_the_frames_behind_it() {
     assert_eq!(driver.net().connections(), 0);
 }
 
+/// The timer of a drain of no time came before the flush of the same turn, and the attempt was never made.
+#[test]
+fn a_close_without_drain_gives_the_queue_its_one_attempt() {
+    let mut driver = reacting(config(), |seen, net| {
+        if let Seen::Frame(conn, ..) = seen {
+            let _ = net.send(*conn, Priority::Critical, 7, b"last word");
+            net.close(*conn, CloseReason::Requested, Duration::ZERO);
+        }
+    });
+    let (mut plain, _) = plain(&mut driver);
+    plain.write_all(&frame(1, b"")).unwrap();
+    let heard = read_turning(&mut plain, &mut driver, |_| false).unwrap();
+    assert_eq!(heard, frame(7, b"last word"));
+    turn_until(&mut driver, |driver| !driver.protocol().closed().is_empty());
+    assert_eq!(driver.protocol().closed(), [CloseReason::Requested]);
+}
+
 #[test]
 fn a_loud_peer_starves_neither_a_quiet_one_nor_the_timer() {
     let mut config = config();

@@ -33,7 +33,7 @@ const HOPELESS_FAILURES: u32 = 10;
 const DECLINED_MAX: u32 = 5;
 /// A settled connection that the network cut is replaced after this, plus or minus a half.
 const CUT_PAUSE: Duration = Duration::from_secs(2);
-/// A proven address is not forgotten before it was silent for so long.
+/// A proven address is not forgotten before it was silent for so long, an announced one before nobody spoke of it for so long.
 const PROVEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An address of which nobody spoke for so long gives its place to any newcomer, unless it is proven.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -229,11 +229,19 @@ impl Book {
         let (backoff, urgent) = (self.config.backoff, self.config.urgent_backoff);
         let mut forget = false;
         self.update(address, |entry| {
+            // A dial before its time says nothing that the last one did not: the back-off goes on, and so does the count, or an
+            // address would be forgotten within minutes by whoever needs it most.
+            if entry.tried.is_some_and(|at| at < entry.next_attempt) {
+                entry.urgent_attempt = now.at + urgent.delay(1, rng);
+                entry.next_attempt = entry.next_attempt.max(entry.urgent_attempt);
+                return;
+            }
             entry.failures = entry.failures.saturating_add(u32::from(online));
             let counted = if online { entry.failures } else { 1 };
             entry.next_attempt = now.at + backoff.delay(counted, rng);
-            entry.urgent_attempt = entry.next_attempt.min(now.at + urgent.delay(counted, rng));
-            let silent = entry.proven.is_none_or(|then| now.at.since(then.at) >= PROVEN_FOR);
+            entry.urgent_attempt = entry.next_attempt.min(now.at + urgent.delay(1, rng));
+            let known = entry.proven.or(entry.announced.then_some(entry.heard));
+            let silent = known.is_none_or(|then| now.at.since(then.at) >= PROVEN_FOR);
             forget = online && silent && entry.failures >= HOPELESS_FAILURES;
         });
         if forget {

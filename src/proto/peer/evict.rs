@@ -152,16 +152,12 @@ mod tests {
     fn whoever_is_near_or_brings_news_or_stays_long_is_never_the_one() {
         for key in 0..200 {
             let mut peers: Vec<_> = (0..100).map(|n| peer(n, far(n), 1000 + u64::from(n))).collect();
-            for n in 0..8 {
-                peers[n].round_trip = Some(Duration::from_millis(1 + n as u64));
+            for (n, peer) in (1..).zip(&mut peers[..8]) {
+                peer.round_trip = Some(Duration::from_millis(n));
             }
             peers[20..].iter_mut().for_each(|peer| peer.round_trip = Some(Duration::from_millis(100)));
-            for n in 8..12 {
-                peers[n].transaction = Some(Instant::from_millis(9000));
-            }
-            for n in 12..16 {
-                peers[n].block = Some(Instant::from_millis(9000));
-            }
+            peers[8..12].iter_mut().for_each(|peer| peer.transaction = Some(Instant::from_millis(9000)));
+            peers[12..16].iter_mut().for_each(|peer| peer.block = Some(Instant::from_millis(9000)));
             peers[16..20].iter_mut().for_each(|peer| peer.since = Instant::ZERO);
             peers[..16].iter_mut().for_each(|peer| peer.since = Instant::from_millis(5000));
             let victim = choose(peers, ip(far(200)), key).unwrap();

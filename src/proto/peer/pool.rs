@@ -282,7 +282,7 @@ impl Pool {
         }
         let settled = matches!(link.stage, Stage::Ready(since) if now.at.since(since) >= SETTLED_AFTER);
         let mut seed_backoff = self.config.seed_backoff;
-        if !online {
+        if !online || self.connected() == 0 {
             // The seed is as unlikely to be at fault as any other address, and may be all that we have.
             seed_backoff.max = seed_backoff.max.min(self.config.seed_offline_max);
         }

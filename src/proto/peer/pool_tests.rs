@@ -26,6 +26,8 @@ struct World {
     /// When each dial ends.
     pending: BTreeMap<DialId, (u64, SocketAddr)>,
     ready: BTreeMap<DialId, SocketAddr>,
+    /// Somebody has dialed us.
+    inbound: bool,
     /// Every dial: when, and where to.
     dials: Vec<(u64, SocketAddr)>,
 }
@@ -48,6 +50,7 @@ impl World {
             failure: (CloseReason::Io(ErrorKind::ConnectionRefused), 1),
             pending: BTreeMap::new(),
             ready: BTreeMap::new(),
+            inbound: false,
             dials: Vec::new(),
         }
     }
@@ -66,7 +69,7 @@ impl World {
 
     fn close(&mut self, dial: DialId, reason: CloseReason) {
         self.ready.remove(&dial);
-        let (now, online) = (self.now(), !self.ready.is_empty());
+        let (now, online) = (self.now(), self.inbound || !self.ready.is_empty());
         self.pool.closed(dial, reason, now, online, &mut self.book, &mut self.rng);
     }
 
@@ -86,7 +89,7 @@ impl World {
                 peers: &self.peers,
                 connected: |address: &SocketAddr| ready.contains(address),
                 banned: |ip: IpAddr| banned.contains(&ip),
-                online: !ready.is_empty(),
+                online: self.inbound || !ready.is_empty(),
                 room: 100usize.saturating_sub(self.pending.len() + ready.len()),
             };
             let Some((dial, address)) = self.pool.next_dial(now, &mut self.rng, around) else { break };
@@ -111,7 +114,7 @@ impl World {
             self.pending.iter().filter(|(_, (at, _))| *at <= self.millis).map(|(id, to)| (*id, to.1)).collect();
         for (dial, address) in ended {
             self.pending.remove(&dial);
-            let (now, online) = (self.now(), !self.ready.is_empty());
+            let (now, online) = (self.now(), self.inbound || !self.ready.is_empty());
             if self.alive.contains(&address) {
                 self.pool.dial_opened(dial);
                 self.pool.ready(dial, now, &mut self.book);
@@ -263,6 +266,23 @@ fn seeds_are_asked_when_there_is_nobody_else() {
     world.close_address(nth(100), CloseReason::RemoteClosed);
     world.run(3600);
     assert!(world.ready.len() == 8 && world.dials_to(nth(100)) <= asked + 1);
+}
+
+/// Two attackers dialed a node and told it of a thousand addresses where nobody is: with somebody connected and a book that
+/// always had somebody due, its honest seeds were never asked again.
+#[test]
+fn a_book_full_of_lies_does_not_keep_us_from_the_seeds() {
+    let mut world = World::new(PoolConfig::default());
+    world.pool.add_seed(nth(5000));
+    world.hear(0..1000);
+    world.inbound = true;
+    world.run(120);
+    let dials = world.dials_to(nth(5000));
+    assert!((3..=12).contains(&dials), "{dials} dials of a dead seed in two minutes: by its own back-off");
+    assert!(world.dials.len() > 500, "the book has its turns too: {}", world.dials.len());
+    world.alive.insert(nth(5000));
+    world.run(45);
+    assert_eq!(world.ready.values().collect::<Vec<_>>(), [&nth(5000)]);
 }
 
 #[test]

@@ -13,6 +13,9 @@ const CANDIDATES_MAX: usize = 64;
 /// Connections must be lacking for so long before a group gets a second one: the other groups had their chance then.
 const DOUBLE_AFTER: Duration = Duration::from_secs(5);
 
+/// With nobody reached for so long, seeds go before the book.
+const STRANDED_AFTER: Duration = Duration::from_secs(10);
+
 /// Whom to dial.
 pub(super) struct Choice {
     pub(super) address: SocketAddr,
@@ -62,6 +65,12 @@ impl Pool {
             }
             _ => false,
         };
+        let mut seeds = self.seeds.iter().filter(|(address, _)| !unfit(address) && !book.is_never(**address));
+        // Those who dial us are no proof that there is a network, and in a book full of lies somebody is always due.
+        let stranded = self.connected() == 0 && self.lacking_since.is_some_and(|since| since + STRANDED_AFTER <= now);
+        if stranded && let Some((address, _)) = seeds.clone().find(|(_, retry)| retry.at <= now) {
+            return Ok(Choice { address: *address, purpose: Purpose::Seed, urgent: false });
+        }
         // A book full of lies must not keep us from those whom we know to be there, nor they us from other groups.
         if doubling
             && rng.chance(1, 2)
@@ -79,15 +88,11 @@ impl Pool {
         let urgent_at = self.urgent_pace.ready_at(self.config.urgent_rate);
         let urgent = book.next_urgent(exclude).map(|at| at.max(urgent_at));
         book.next_attempt(exclude).into_iter().chain(urgent).for_each(&mut later);
-        if book.len() < self.config.addresses_wanted || !around.online {
-            for (address, retry) in
-                self.seeds.iter().filter(|(address, _)| !unfit(address) && !book.is_never(**address))
-            {
-                if retry.at <= now {
-                    return Ok(Choice { address: *address, purpose: Purpose::Seed, urgent: false });
-                }
-                later(retry.at);
+        if book.len() < self.config.addresses_wanted || !around.online || stranded {
+            if let Some((address, _)) = seeds.clone().find(|(_, retry)| retry.at <= now) {
+                return Ok(Choice { address: *address, purpose: Purpose::Seed, urgent: false });
             }
+            seeds.by_ref().for_each(|(_, retry)| later(retry.at));
         }
         Err(wake)
     }
