@@ -166,7 +166,7 @@ impl<'w> Trace<'w> {
     }
 
     fn write(&mut self, text: fmt::Arguments<'_>) {
-        if let Some(out) = &mut self.out {
+        if let Some(out) = self.out.as_mut().filter(|_| self.error.is_none()) {
             self.error = out.write_fmt(text).err();
         }
     }

@@ -116,3 +116,20 @@ fn stopping_says_goodbye_to_everyone_and_takes_nobody_new() {
     assert_eq!(world.hear(peer).map(|(kind, _)| kind), Some(Kind::Error));
     assert!(world.stranger(alice, "10.9.0.2:1").is_none());
 }
+
+/// A fuzzer found the connections above their limit: while a dial was under way, strangers took every place that was left,
+/// and then the dial was answered.
+#[test]
+fn a_dial_under_way_keeps_its_place() {
+    let mut world = World::new();
+    world.black_holes.push("9.9.9.9:8333".parse().unwrap());
+    let node = world.node("a", "45.1.1.1:8333", |config| {
+        config.admission.connections_max = 3;
+        config.admission.inbound_max = 3;
+        config.outbound = 1;
+        config.seeds = vec!["9.9.9.9:8333".parse().unwrap()];
+    });
+    assert!(world.stranger(node, "46.1.1.1:9000").is_some());
+    assert!(world.stranger(node, "47.1.1.1:9000").is_some());
+    assert!(world.stranger(node, "48.1.1.1:9000").is_none(), "the third place is for whoever is dialed");
+}

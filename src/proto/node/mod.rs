@@ -160,6 +160,7 @@ impl<C: Chain> Node<C> {
             *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
             return false;
         }
+        self.admission.keep_for_dials(self.dials.len());
         let mut answer = self.admission.admit(now.at, remote);
         if answer == Err(Refusal::Pending) && self.evict_pending(now, remote) {
             answer = self.admission.admit(now.at, remote);

@@ -118,6 +118,8 @@ pub struct Admission {
     arriving: BTreeMap<SocketAddr, (usize, Instant)>,
     inbound: usize,
     pending: usize,
+    /// Dials under way.
+    dialing: usize,
     by_ip: BTreeMap<Origin, Count>,
     by_subnet: BTreeMap<Subnet, Count>,
     bucket: Bucket,
@@ -242,6 +244,11 @@ impl Admission {
         }
     }
 
+    /// So many dials are under way: their places are kept for them.
+    pub fn keep_for_dials(&mut self, dialing: usize) {
+        self.dialing = dialing;
+    }
+
     /// How many more connections we may open ourselves, `dialing` being on their way already.
     pub fn room_to_dial(&self, dialing: usize) -> usize {
         self.config.connections_max.saturating_sub(self.occupied()).saturating_sub(dialing)
@@ -337,7 +344,7 @@ impl Admission {
     fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
         let config = &self.config;
         let below = |count: usize, max: usize, refusal| if count < max { Ok(()) } else { Err(refusal) };
-        below(self.occupied(), config.connections_max, Refusal::Connections)?;
+        below(self.occupied() + self.dialing, config.connections_max, Refusal::Connections)?;
         below(self.inbound, config.inbound_max, Refusal::Inbound)?;
         below(self.pending, config.pending_max, Refusal::Pending)?;
         if config.exempt.contains(ip) {
