@@ -107,13 +107,13 @@ impl Row {
         Ok(cells)
     }
 
-    /// The runs behind a row. What a large network tells in seconds takes a small one four runs of a minute.
+    /// The runs behind a row. What a large network tells in seconds takes a small one two runs of a minute.
     fn options(&self) -> Vec<Options> {
         let actors = 100 * self.hostile / (100 - self.hostile.min(99));
         let faults = Faults::Plan(Plan { actors, ..self.network.plan() });
         let (seeds, seconds) = match (self.nodes, self.hostile) {
-            (0..50, 0) => (1..=4, 60),
-            (0..50, _) => (1..=1, 90),
+            (0..50, 0) => (1..=2, 60),
+            (0..50, _) => (1..=1, 60),
             (50..200, _) => (1..=1, 30),
             _ => (1..=1, 20),
         };

@@ -166,6 +166,7 @@ impl<'w> Trace<'w> {
     }
 
     fn write(&mut self, text: fmt::Arguments<'_>) {
+        // What failed once is not tried again, and its error is not lost.
         if let Some(out) = self.out.as_mut().filter(|_| self.error.is_none()) {
             self.error = out.write_fmt(text).err();
         }
