@@ -259,7 +259,8 @@ impl<'w> World<'w> {
             limits.send_budget = 512 * 1024;
             air.count("small limits");
         }
-        let security = Security::of(&plan, options.seed, nodes).map(Arc::new);
+        // The one that comes last among them.
+        let security = Security::of(&plan, options.seed, nodes + 1).map(Arc::new);
         air.secure = security.is_some();
         let load = Load::new(&plan, options.seed, nodes, limits.outbox.hard);
         let mut hosts = Vec::new();
