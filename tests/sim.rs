@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spacetime_network::sim::{Faults, Options, Report, Scenario, run};
+use spacetime_network::sim::{Faults, Options, Plan, Report, Scenario, run};
 
 fn options(seed: u64, faults: Faults) -> Options {
     Options { seed, nodes: 8, chaos: Duration::from_secs(120), faults, scenario: None }
@@ -39,6 +39,66 @@ fn a_network_with_everyday_faults_keeps_every_invariant() {
 #[test]
 fn a_network_with_every_fault_and_attackers_keeps_every_invariant() {
     sweep(2000..2100, Faults::Full);
+}
+
+/// The seed's plan, with these rates besides.
+fn with(seed: u64, faults: Faults, rates: &[(&str, u64)]) -> Options {
+    let mut plan = Plan::drawn(seed, faults);
+    for (name, rate) in rates {
+        plan.set(name, *rate).unwrap();
+    }
+    options(seed, Faults::Plan(plan))
+}
+
+/// Seed 9 is one in which a peer was closed for its slow handshake two seconds after it had come out of TLS: ten after its
+/// connection, as it should be, but the check did not count the time of TLS.
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#[test]
+fn nodes_that_speak_tls_keep_every_invariant() {
+    for seed in [9, 10, 11, 12, 13, 48] {
+        play(&with(seed, Faults::Full, &[("tls", 1), ("churn", 60)]));
+    }
+}
+
+/// Every run has other keys in its key exchange, so other bytes, but as many of them.
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#[test]
+fn the_randomness_of_tls_does_not_move_a_run() {
+    let plain = play(&with(7, Faults::Full, &[("tls", 0)]));
+    for corruption in [0, 1_000_000] {
+        let secure = with(7, Faults::Full, &[("tls", 1), ("corruption", corruption)]);
+        let (first, again) = (play(&secure), play(&secure));
+        assert_eq!((first.hash, first.lines, first.bytes), (again.hash, again.lines, again.bytes));
+        assert!(first.bytes > plain.bytes / 2 && first.hash != plain.hash);
+        assert_eq!(corruption > 0, first.injected.contains_key("corrupted byte"));
+    }
+}
+
+#[test]
+fn a_network_with_a_heavy_load_keeps_every_invariant() {
+    let load = [
+        ("block-interval", 10),
+        ("block-size", 1024),
+        ("forks", 500),
+        ("payments", 2000),
+        ("bursts", 30),
+        ("challenges", 500),
+        ("churn", 120),
+    ];
+    let mut injected = std::collections::BTreeMap::new();
+    let (mut heavy, mut usual) = (0, 0);
+    for seed in 4000..4004 {
+        let report = play(&with(seed, Faults::Light, &load));
+        heavy += report.bytes;
+        usual += play(&with(seed, Faults::Light, &load.map(|(name, _)| (name, 0)))).bytes;
+        for (what, count) in report.injected {
+            *injected.entry(what).or_insert(0) += count;
+        }
+    }
+    for what in ["fork", "burst of payments", "challenge, proof or acceptance", "leave", "join"] {
+        assert!(injected.contains_key(what), "{what} never came up: {injected:?}");
+    }
+    assert!(heavy > 4 * usual, "{heavy} bytes carried, {usual} without the load");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Audit {
     /// Bytes that the outboxes hold, and the longest queue.
     pub(crate) queued: usize,
     pub(crate) longest: usize,
+    /// The most that one outbox holds, with what it has written of a payload that it must keep until the end.
+    pub(crate) fullest: usize,
 }
 
 impl<P: Protocol> Driver<P> {
@@ -33,7 +35,9 @@ impl<P: Protocol> Driver<P> {
             let inbound = conn.unborn.as_ref().is_some_and(|unborn| unborn.direction == Direction::Inbound);
             audit.securing += usize::from(inbound);
             audit.held += conn.link.held();
-            audit.queued += queued + conn.link.outbox.begun_bytes();
+            let holds = queued + conn.link.outbox.begun_bytes();
+            audit.queued += holds;
+            audit.fullest = audit.fullest.max(holds);
             audit.longest = audit.longest.max(queued);
         }
         audit

@@ -69,6 +69,12 @@ impl Identity {
         Ok(Identity { certified: Arc::new(CertifiedKey::new(vec![certificate], key)), id })
     }
 
+    /// The identity of a key's 32 secret bytes.
+    #[cfg(feature = "sim")]
+    pub(crate) fn from_seed(seed: &[u8; 32]) -> Result<Self, TlsError> {
+        Self::from_pkcs8(&[&PKCS8_PREFIX[..], seed].concat())
+    }
+
     /// The identity of a certificate that an authority has signed, with its intermediates after it, and its private key,
     /// both in PEM. The key may be of any kind that TLS knows.
     ///

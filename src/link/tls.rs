@@ -122,9 +122,18 @@ impl Tls {
     ///
     /// The crypto library refuses the configuration.
     pub fn new(identity: &Identity, trust: Trust, options: TlsOptions) -> Result<Self, TlsError> {
+        Tls::with_time(identity, trust, options, Arc::new(DefaultTimeProvider))
+    }
+
+    /// The same by another clock.
+    pub(crate) fn with_time(
+        identity: &Identity,
+        trust: Trust,
+        options: TlsOptions,
+        time: Arc<dyn TimeProvider>,
+    ) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
         let judge = Arc::new(Judge::new(Arc::clone(&provider), trust));
-        let time: Arc<dyn TimeProvider> = Arc::new(DefaultTimeProvider);
         let versions: &[_] = if options.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let protocols: Vec<Vec<u8>> = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
 

@@ -92,6 +92,8 @@ pub(super) struct Air<'w> {
     pub(super) injected: BTreeMap<&'static str, u64>,
     /// A disk has lost blocks: the heaviest chain may be nobody's any more.
     pub(super) lost: bool,
+    /// Nodes speak TLS.
+    pub(super) secure: bool,
     /// Bytes were corrupted: whoever sent them may be blamed without fault.
     pub(super) corrupted: bool,
     /// Turns, and of these the ones that no news caused.
@@ -158,6 +160,7 @@ impl<'w> Air<'w> {
             trace,
             injected: BTreeMap::new(),
             lost: false,
+            secure: false,
             corrupted: false,
             turned: 0,
             wakes: 0,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::air::Air;
 use super::check::Invariant;
 use super::host::Host;
-use crate::limits::LARGE_FRAME;
+use crate::limits::SHARE_FROM;
 use crate::wire::frame::MAX_PAYLOAD;
 
 /// The loop's books are counted anew once in so many turns: that looks at each connection.
@@ -49,7 +49,7 @@ impl Host {
         let Some(driver) = &self.driver else { return };
         let index = self.index;
         let (audit, net) = (driver.audit(), driver.net());
-        let (admitted, unborn) = (driver.protocol().books.admitted, audit.securing);
+        let (admitted, unborn) = (driver.protocol().books.admitted.len(), audit.securing);
         air.check.that(Invariant::S3, index, admitted == unborn, || {
             format!("{admitted} addresses are admitted and {unborn} connections come from them")
         });
@@ -73,7 +73,7 @@ impl Host {
             format!("{received} bytes are held by the books and {} by the inboxes; {opened} opened", audit.held)
         });
         // A payload that many queues share counts once, so the sum may be more; small ones are copied.
-        let equal = if audit.longest < LARGE_FRAME { queued == audit.queued } else { queued <= audit.queued };
+        let equal = if audit.fullest < SHARE_FROM { queued == audit.queued } else { queued <= audit.queued };
         air.check.that(Invariant::S6, index, equal, || {
             format!("{queued} bytes are queued by the books and {} by the outboxes", audit.queued)
         });

@@ -66,8 +66,8 @@ pub(super) struct Books {
     pub(super) dials: BTreeMap<DialId, (Instant, SocketAddr)>,
     /// Whom the node dialed and told of in this event: none of them may be blacklisted.
     pub(super) named: Vec<(&'static str, SocketAddr)>,
-    /// Addresses that may connect and are not connections yet.
-    pub(super) admitted: usize,
+    /// Addresses that may connect and are not connections yet, and since when: under TLS that takes a while.
+    pub(super) admitted: Vec<(SocketAddr, Instant)>,
     /// Connections that are open for the embedder, and to whom.
     pub(super) ready: BTreeMap<ConnId, u64>,
     pub(super) notes: Vec<Note>,
@@ -87,7 +87,7 @@ impl Books {
             entries: BTreeMap::new(),
             dials: BTreeMap::new(),
             named: Vec::new(),
-            admitted: 0,
+            admitted: Vec::new(),
             ready: BTreeMap::new(),
             notes: Vec::new(),
             tally: Tally::default(),
@@ -130,11 +130,11 @@ impl Books {
         since.unwrap_or(self.now)
     }
 
-    /// An admitted address has become a connection, or never will.
-    pub(super) fn released(&mut self) {
-        let known = self.admitted > 0;
-        self.admitted = self.admitted.saturating_sub(1);
-        self.tally.that(Invariant::S3, known, || "a connection that was not admitted".to_owned());
+    /// An admitted address has become a connection, or never will. Answers since when it was admitted.
+    pub(super) fn released(&mut self, remote: SocketAddr) -> Instant {
+        let at = self.admitted.iter().position(|(admitted, _)| *admitted == remote);
+        self.tally.that(Invariant::S3, at.is_some(), || format!("{remote} was not admitted"));
+        at.map_or(self.now, |at| self.admitted.remove(at).1)
     }
 
     pub(super) fn closed(&mut self, conn: ConnId) {

@@ -18,6 +18,7 @@ impl World<'_> {
         if self.healed {
             return;
         }
+        self.look_for_work();
         let rates = self.air.rates.clone();
         let pipes = self.air.pipes.len() as u64;
         let draw = |air: &mut Air<'_>, rate: u64, count: u64| {

@@ -77,6 +77,10 @@ impl Data {
         Data { disk, params, rng, injected: BTreeMap::new(), peers, chain: ChainBooks::default() }
     }
 
+    pub(super) fn params(&self) -> Params {
+        self.params
+    }
+
     /// What was injected since the last look.
     pub(super) fn take_injected(&mut self) -> BTreeMap<&'static str, u64> {
         self.note();

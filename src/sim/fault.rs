@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use super::disk;
 use super::kernel::Calls;
+use super::secure;
 use super::trace::fnv;
 use crate::rng::Rng;
 
@@ -68,13 +69,13 @@ macro_rules! plan {
 
         impl Plan {
             /// Every class, in the order of the fields.
-            pub const CLASSES: &'static [Class] = &[
+            pub const CLASSES: &'static [Class] = offered(&[
                 $(Class {
                     name: $network_name, unit: $network_unit, most: $network_most, light: $network_full,
                     full: $network_full, text: $network_text,
                 },)*
                 $($(Class { name: $name, unit: $unit, most: $most, light: $light, full: $full, text: $text },)*)*
-            ];
+            ]);
 
             /// The rate of the class of that name; `None` when there is no such class.
             pub fn get(&self, name: &str) -> Option<u64> {
@@ -152,6 +153,8 @@ macro_rules! plan {
     };
     // What a run is built with.
     (@build $($rest:tt)*) => {};
+    // What it is used for.
+    (@load $($rest:tt)*) => {};
 }
 
 /// Without so many files and sockets a node cannot even start.
@@ -167,6 +170,22 @@ plan! {
             "what one direction of a connection carries, 0 for 10240";
         buffer = "buffer" "KiB" most 65_536 full 4_096:
             "what a socket's send buffer holds, and its receive buffer, 0 for 256";
+    }
+    load {
+        block_interval = "block-interval" "s" most 3_600 light 60 full 60:
+            "the mean time between two blocks, 0 for 17";
+        block_size = "block-size" "KiB" most 16_384 light 16_384 full 16_384:
+            "blocks are filled up to so much, as far as that suits the network; 0 for what waits";
+        forks = "forks" "per 1000 blocks" most 1_000 light 100 full 100:
+            "another node finds a block on the same parent in the same moment";
+        payments = "payments" "per 1000 s" most 50_000 light 2_000 full 2_000:
+            "a node pays another one, 0 for 333";
+        bursts = "bursts" "per 1000 s" most 1_000 light 20 full 20:
+            "a node pays up to a hundred times at once";
+        challenges = "challenges" "per 1000 s" most 1_000 light 500 full 500:
+            "a node tells a challenge, a proof or an acceptance";
+        churn = "churn" "per 1000 s" most 1_000 light 83 full 83:
+            "a node leaves for good, or a new one comes without a block";
     }
     faults {
         loss = "loss" "per 1000 packets" most 500 light 20 full 100:
@@ -248,7 +267,15 @@ plan! {
             "how many attackers there are besides the nodes";
         small_limits = "small-limits" "of 1" most 1 light 1 full 1:
             "nodes keep three connections and short queues";
+        // The last: a build without TLS leaves it out.
+        tls = "tls" "of 1" most 1 light 1 full 1:
+            "nodes speak TLS with each other, and attackers do not";
     }
+}
+
+/// The classes that this build can play.
+const fn offered(all: &'static [Class]) -> &'static [Class] {
+    all.split_at(all.len() - !secure::OFFERED as usize).0
 }
 
 /// A rate for one class: none in a third of the runs.
@@ -309,13 +336,23 @@ impl Plan {
             bandwidth: 64 << bandwidth,
             ..Plan::default()
         };
+        let tls = secure::OFFERED && class_rng(seed, "tls").chance(1, 4);
         let Some(full) = full else {
+            plan.tls = tls.into();
             plan.latency_mean = plan.latency_mean.min(100);
             plan.buffer = plan.buffer.max(64);
             plan.bandwidth = plan.bandwidth.max(1024);
             return plan;
         };
         plan.draw(seed, full);
+        plan.tls = tls.into();
+        if plan.block_interval > 0 {
+            plan.block_interval = plan.block_interval.max(10);
+        }
+        if plan.block_size > 0 {
+            let mut rng = class_rng(seed, "block-sizes");
+            plan.block_size = if rng.chance(1, 50) { 16_384 } else { 1 << rng.below(11) };
+        }
         if full {
             // What falls apart grows together at some time.
             plan.rejoin = plan.rejoin.max(10);
@@ -422,6 +459,7 @@ mod tests {
             for class in Plan::CLASSES {
                 let highest = plans.iter().filter_map(|plan| plan.get(class.name)).max().unwrap();
                 let allowed = if faults == Faults::Light { class.light } else { class.full };
+                let allowed = if class.name == "tls" { 1 } else { allowed };
                 assert!(highest <= allowed && allowed <= class.most, "{} draws {highest}", class.name);
                 assert!(faults == Faults::None || highest >= allowed * 9 / 10, "{} draws {highest}", class.name);
             }

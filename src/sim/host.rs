@@ -14,22 +14,26 @@ use super::clock::Clock;
 use super::data::Data;
 use super::kernel::SharedMachine;
 use super::pipe::{PipeId, Side};
+use super::secure::Security;
 use super::timing;
 use super::trace::{What, fnv};
 use super::watched::{CLOCK_OFF, Watched};
 use crate::buggify::Buggify;
-use crate::chain::{Miner, Params, ReferenceChain, Transaction};
+use crate::chain::{Block, Miner, Params, ReferenceChain, Transaction};
 use crate::driver::node::NodeCommand;
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
 use crate::proto::sync::chain::Chain;
 use crate::proto::{Command, Config, Node};
-use crate::time::Instant;
-use crate::wire::Hash;
+use crate::time::{Instant, Now};
+use crate::wire::{Hash, Kind};
 
 /// How long an end may take once it is decided: the queue has two seconds to leave, the socket a quarter of one more,
 /// turns are late, and silence is looked at each second.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The bytes of a transfer that fills a block, at most, and more than it has besides the name of who is paid.
+const FILLER_MOST: usize = 32 * 1024;
+const FILLER_LEAST: usize = 128;
 
 /// A node and its machine.
 pub(super) struct Host {
@@ -46,6 +50,8 @@ pub(super) struct Host {
     /// Blocks that it has from before its first start.
     pub(super) history: Arc<[Bytes]>,
     pub(super) clock: Clock,
+    /// Under TLS, who it is and whom it trusts.
+    pub(super) security: Option<Arc<Security>>,
     work: u128,
     pub(super) turns: u64,
     paid: u64,
@@ -55,6 +61,11 @@ pub(super) struct Host {
     pub(super) absent: bool,
     /// It was asked to stop.
     stopping: bool,
+    /// It has left for good.
+    gone: bool,
+    /// Nodes that lived here before it, and since when it does.
+    lives: u32,
+    joined: Instant,
     /// Its machine could not run it since then, so what it missed is not its fault.
     pub(super) excused: Instant,
 }
@@ -85,24 +96,32 @@ impl Host {
             data: Data::new(params, seed),
             history: Arc::default(),
             clock: Clock::default(),
+            security: None,
             work: 0,
             turns: 0,
             paid: 0,
             contacts: BTreeMap::new(),
             absent: false,
             stopping: false,
+            gone: false,
+            lives: 0,
+            joined: Instant::ZERO,
             excused: Instant::ZERO,
         }
     }
 
-    /// The node, while it runs.
+    /// The node, while it runs and has not left.
     pub(super) fn node(&self) -> Option<&Node<ReferenceChain>> {
-        self.driver.as_ref().map(|driver| driver.protocol().node())
+        self.driver.as_ref().filter(|_| !self.gone).map(|driver| driver.protocol().node())
     }
 
     /// The loop, while it runs.
     pub(super) fn driver(&self) -> Option<&Driver<Watched>> {
         self.driver.as_ref()
+    }
+
+    pub(super) fn node_id(&self) -> &str {
+        &self.config.node_id
     }
 
     pub(super) fn outbound(&self) -> usize {
@@ -141,6 +160,9 @@ impl Host {
 
     /// Starts the process, with what it had stored.
     pub(super) fn start(&mut self, air: &mut Air<'_>) {
+        if self.gone {
+            return;
+        }
         if self.stopping {
             // The last one is not gone yet.
             return air.after(Duration::from_secs(1), Event::Start(self.index));
@@ -161,6 +183,11 @@ impl Host {
         self.starts += 1;
         air.trace.note(air.now, self.index, What::Start, chain.best().height, 0);
         self.work = chain.best().work;
+        if let Some(security) = &self.security
+            && let Some(id) = security.equip(self.index, self.lives, &self.machine, &mut self.limits)
+        {
+            self.config.node_id = id;
+        }
         let seed = fnv(self.seed, &[self.starts]);
         let mut node = Node::new(self.config.clone(), chain, seed, seed ^ 0x5eed);
         let mut clumsy = air.clumsy();
@@ -215,6 +242,49 @@ impl Host {
         air.pump(self.index);
         let open = air.machine(self.index).open();
         air.check.that(Invariant::S4, self.index, open == 0, || format!("{open} descriptors outlive their process"));
+    }
+
+    /// It is switched off and does not come back.
+    pub(super) fn leave(&mut self, air: &mut Air<'_>, gently: bool) {
+        air.trace.note(air.now, self.index, What::Work, 4, 0);
+        if !gently || !self.stop(air) {
+            self.kill(air, false);
+        }
+        self.gone = true;
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// How many nodes have lived here.
+    pub(super) fn lives(&self) -> u32 {
+        self.lives + 1
+    }
+
+    /// Another node takes the place of one that has left: the same address, an empty disk. False while that one still stops.
+    pub(super) fn replace(&mut self, air: &mut Air<'_>, seeds: Vec<SocketAddr>, seed: u64) -> bool {
+        if self.driver.is_some() {
+            return false;
+        }
+        self.count_disk(air);
+        (self.gone, self.joined, self.seed) = (false, air.now, seed);
+        (self.starts, self.turns, self.paid) = (0, 0, 0);
+        self.lives += 1;
+        self.history = Arc::default();
+        self.data = Data::new(self.data.params(), seed);
+        self.config.node_id = format!("n{:05}-{}", self.index, self.lives);
+        self.config.seeds = seeds;
+        air.trace.note(air.now, self.index, What::Work, 5, u64::from(self.lives()));
+        air.after(Duration::from_millis(1), Event::Start(self.index));
+        true
+    }
+
+    /// From its next start on it asks somebody else.
+    pub(super) fn replace_seed(&mut self, old: SocketAddr, new: Option<SocketAddr>) {
+        let Some(at) = self.config.seeds.iter().position(|seed| *seed == old) else { return };
+        self.config.seeds.remove(at);
+        self.config.seeds.extend(new.filter(|new| !self.config.seeds.contains(new)));
     }
 
     /// Asks the process to stop, as SIGTERM does. False when it does not run.
@@ -353,7 +423,9 @@ impl Host {
                     air.heaviest = air.heaviest.max(work);
                 }
                 Note::Block(hash) => {
-                    if let Some(born) = air.born.get(&hash).filter(|_| !air.timing.is_newcomer(index)) {
+                    if let Some(born) =
+                        air.born.get(&hash).filter(|born| !air.timing.is_newcomer(index) && **born >= self.joined)
+                    {
                         air.spread.push(air.now.since(*born));
                     }
                 }
@@ -376,20 +448,42 @@ impl Host {
         air.touch(self.index);
     }
 
-    /// Mines a block on its tip. False when it does not run or its clock is off.
-    pub(super) fn mine(&mut self, air: &mut Air<'_>) -> bool {
+    /// Mines a block on its tip, with at most so many bytes of what waits, then filled up to `size`. Nothing happens when it
+    /// does not run or its clock is off.
+    pub(super) fn mine(&mut self, air: &mut Air<'_>, most: usize, size: usize) {
         if self.clock.offset.abs() > CLOCK_OFF {
-            return false;
+            return;
         }
         let now = self.clock.read(air.now);
-        let Some(node) = self.node() else { return false };
-        let Ok(mut block) = node.chain().template(now.unix, &self.config.node_id, 256 * 1024) else { return false };
-        let Some(header) = Miner::new(block.header).run(1 << 20) else { return false };
+        let Some(node) = self.node() else { return };
+        let Ok(mut block) = node.chain().template(now.unix, &self.config.node_id, most) else { return };
+        self.fill(&mut block, now, size);
+        let Some(header) = Miner::new(block.header).run(1 << 20) else { return };
         block.header = header;
         air.trace.note(air.now, self.index, What::Work, 1, header.height);
         air.born.insert(header.hash(), air.now);
         self.command(air, Command::SubmitBlock(block.encode()));
-        true
+    }
+
+    /// Adds transfers of long names until a block is about so long.
+    fn fill(&mut self, block: &mut Block, now: Now, size: usize) {
+        let mut room = size.saturating_sub(block.len());
+        while room > FILLER_LEAST {
+            let len = room.min(FILLER_MOST);
+            self.paid += 1;
+            let recipient = "f".repeat(len - FILLER_LEAST);
+            let (sender, nonce) = (&self.config.node_id[..], self.paid);
+            let transfer = Transaction { sender, recipient: &recipient, amount: 1, time: now.unix, nonce };
+            block.transactions.extend(transfer.encode());
+            room -= len;
+        }
+        block.seal();
+    }
+
+    /// Tells everybody something that the chain has no use for.
+    pub(super) fn tell(&mut self, air: &mut Air<'_>, kind: Kind, payload: Bytes) {
+        air.trace.note(air.now, self.index, What::Work, 3, payload.len() as u64);
+        self.command(air, Command::Gossip(kind, payload));
     }
 
     /// Pays somebody; the transaction's id when the node runs.
@@ -415,9 +509,11 @@ impl Host {
 
 /// A frame came out of a connection: it must be the oldest of its priority that is owed.
 fn delivered(air: &mut Air<'_>, id: PipeId, side: Side, host: u32, hash: u64) {
-    let honest = air.honest;
+    let (honest, secure) = (air.honest, air.secure);
     let Some(pipe) = air.pipe_mut(id) else { return };
-    if pipe.ends[1 - side as usize].host >= honest || pipe.ways[side as usize].spoiled {
+    // Under TLS a stream that was changed ends there: it never yields another frame.
+    let spoiled = pipe.ways[side as usize].spoiled && !secure;
+    if pipe.ends[1 - side as usize].host >= honest || spoiled {
         return;
     }
     let paid = pipe.ways[side as usize].owed.pay(hash);

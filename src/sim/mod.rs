@@ -16,9 +16,11 @@
 //! | `actor` | those who do not keep the rules |
 //! | `disk` | a machine's disk, and what is left of it after a crash |
 //! | `data` | what a host keeps on its disk, and the proof that it comes back |
+//! | `load` | what the hosts are used for |
 //! | `fault` | what goes wrong, and how often |
 //! | `scenario` | situations with a name |
 //! | `check` | what must hold |
+//! | `secure` | who each host is under TLS |
 //! | `trace` | what happened, and the hash that proves it |
 //! | `timing` | how long things took to reach everybody |
 //! | `table` | what a few fixed runs took, to compare |
@@ -41,11 +43,13 @@ mod fault;
 mod host;
 mod kernel;
 mod late;
+mod load;
 mod net;
 mod owed;
 mod pipe;
 mod run;
 mod scenario;
+mod secure;
 pub mod table;
 mod timing;
 mod trace;

@@ -20,6 +20,8 @@ use crate::time::Instant;
 const SYN_AGAIN: Duration = Duration::from_secs(1);
 /// How often it does.
 const SYN_TRIES: u8 = 5;
+/// The bytes with which TLS begins, at most. What a changed one of them leads to depends on randomness that no seed decides.
+const TLS_BEGINNING: u64 = 4096;
 
 impl Air<'_> {
     /// A machine's kernel, with its clock set.
@@ -189,7 +191,8 @@ impl Air<'_> {
     /// Puts a packet on its way to this end.
     fn launch(&mut self, id: PipeId, to: Side, mut bytes: Vec<u8>, fin: bool) {
         let rate = self.rates.corruption.saturating_mul(bytes.len() as u64);
-        let flip = rate > 0 && self.rng.chance(rate, 1 << 30);
+        let begins = self.pipe(id).is_some_and(|pipe| pipe.ways[to as usize].carried < TLS_BEGINNING);
+        let flip = rate > 0 && self.rng.chance(rate, 1 << 30) && !(begins && self.secure);
         if flip && let Some(at) = self.rng.index(bytes.len()) {
             bytes[at] ^= 0x40;
             self.corrupted = true;

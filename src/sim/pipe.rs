@@ -38,6 +38,8 @@ pub(super) struct Packet {
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) flight: VecDeque<Packet>,
+    /// Bytes that were ever sent.
+    pub(super) carried: u64,
     /// Bytes under way.
     pub(super) flying: usize,
     /// When the line is free for the next packet, and when the last one arrives.
@@ -60,6 +62,7 @@ impl Way {
     pub(super) fn new(now: Instant) -> Self {
         Way {
             flight: VecDeque::new(),
+            carried: 0,
             flying: 0,
             free: now,
             last: now,
@@ -75,6 +78,7 @@ impl Way {
     pub(super) fn push(&mut self, arrives: Instant, bytes: Vec<u8>, fin: bool) {
         self.last = arrives;
         self.flying += bytes.len();
+        self.carried += bytes.len() as u64;
         self.ended |= fin;
         self.flight.push_back(Packet { arrives, bytes, fin });
     }

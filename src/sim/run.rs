@@ -18,7 +18,9 @@ use super::clock::Clock;
 use super::fault::{Faults, Rates};
 use super::host::Host;
 use super::kernel::{Calls, Machine};
+use super::load::Load;
 use super::scenario::Scenario;
+use super::secure::Security;
 use super::timing;
 use super::trace::{Trace, What};
 use crate::chain::{Params, ReferenceChain};
@@ -57,6 +59,8 @@ const PAID: Duration = Duration::from_secs(125);
 pub(super) const HEARD: Duration = Duration::from_secs(135);
 pub(super) const QUIET: Duration = Duration::from_secs(170);
 
+/// The most bytes of the last block.
+const LAST_MOST: usize = 64 * 1024;
 /// When the newcomer comes that every run without a scenario has, and when it must have the chain.
 const JOINS: Duration = Duration::from_secs(5);
 /// How soon a newcomer must have a place.
@@ -171,6 +175,7 @@ pub(super) struct World<'w> {
     /// There is a second phase.
     heals: bool,
     pub(super) scenario: Option<Scenario>,
+    pub(super) load: Load,
     /// In which second the outage begins, where there is one.
     pub(super) cut: u64,
     /// Nothing goes wrong but what the scenario says.
@@ -235,7 +240,8 @@ impl<'w> World<'w> {
             read_buffer: 4096,
             turn_bytes: 64 * 1024,
             turn_frames: 64,
-            commands: 16,
+            // A burst of payments and what else a late turn finds.
+            commands: 128,
             backlog: 128,
             spin: None,
             ..driver::Config::default()
@@ -253,6 +259,10 @@ impl<'w> World<'w> {
             limits.send_budget = 512 * 1024;
             air.count("small limits");
         }
+        // The one that comes last among them.
+        let security = Security::of(&plan, options.seed, nodes + 1).map(Arc::new);
+        air.secure = security.is_some();
+        let load = Load::new(&plan, options.seed, nodes, limits.outbox.hard);
         let mut hosts = Vec::new();
         let history = options.scenario.map_or(0, Scenario::history);
         let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
@@ -290,6 +300,7 @@ impl<'w> World<'w> {
             if !is_newcomer && !host.absent {
                 host.history = Arc::clone(&history);
             }
+            host.security.clone_from(&security);
             host.clock.drift = drift(&mut rng, air.rates.drift);
             hosts.push(host);
             let start = match options.scenario {
@@ -349,6 +360,7 @@ impl<'w> World<'w> {
             healed: false,
             heals: true,
             scenario: options.scenario,
+            load,
             cut,
             calm: options.faults == Faults::None,
             names: None,
@@ -390,26 +402,9 @@ impl<'w> World<'w> {
             Event::Window(id, side) => self.air.send(id, side),
             Event::Reset(id, side) => self.air.on_reset(id, side),
             Event::Second => self.second(),
-            Event::Mine => {
-                let wait = Duration::from_secs(5 + self.rng.below(25));
-                if !self.healed {
-                    let miner = self.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at));
-                    if let Some(miner) = miner.filter(|miner| !self.air.is_frozen(miner.index)) {
-                        miner.mine(&mut self.air);
-                    }
-                    self.air.after(wait, Event::Mine);
-                }
-            }
-            Event::Pay => {
-                let wait = Duration::from_millis(500 + self.rng.below(5000));
-                if !self.healed {
-                    let payer = self.rng.index(self.hosts.len()).and_then(|at| self.hosts.get_mut(at));
-                    if let Some(payer) = payer.filter(|payer| !self.air.is_frozen(payer.index)) {
-                        payer.pay(&mut self.air);
-                    }
-                    self.air.after(wait, Event::Pay);
-                }
-            }
+            Event::Mine if !self.healed => self.mine(),
+            Event::Pay if !self.healed => self.pay(),
+            Event::Mine | Event::Pay => {}
             Event::Milestone(number) => self.milestone(number),
         }
     }
@@ -480,13 +475,14 @@ impl<'w> World<'w> {
             MINE_LAST => {
                 let weight = |host: &Host| host.node().map_or(0, |node| node.chain().best().work);
                 if let Some(best) = self.hosts.iter_mut().max_by_key(|host| weight(host)) {
-                    best.mine(&mut self.air);
+                    best.mine(&mut self.air, LAST_MOST, 0);
                 }
             }
             CHECK_AGREED => self.check_agreed(),
             PAY_LAST => {
-                let payer = self.rng.index(self.hosts.len()).filter(|at| !self.outside.contains(at));
-                let payer = payer.and_then(|at| self.hosts.get_mut(at));
+                let here = |(at, host): &(usize, &mut Host)| !host.is_gone() && !self.outside.contains(at);
+                let mut there: Vec<_> = self.hosts.iter_mut().enumerate().filter(here).collect();
+                let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at)).map(|(_, host)| host);
                 self.paid = payer.and_then(|payer| payer.pay(&mut self.air));
             }
             CHECK_HEARD => {

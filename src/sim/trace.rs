@@ -65,7 +65,7 @@ whats! {
     Ready = "ready" "a handshake is done, in this version of the protocol";
     Gone = "gone" "a peer whose handshake was done has left";
     Tip = "tip" "a new best block: its height, the first digits of its hash";
-    Work = "work" "a node mines or pays";
+    Work = "work" "a node mines, pays, tells something, leaves for good; or another one takes its place";
     Heal = "heal" "the faults stop: from here on the network must become whole";
     Banned = "banned" "a node blacklists the address of another one";
     Broken = "broken" "an invariant does not hold; the run ends";
@@ -213,6 +213,9 @@ impl<'w> Trace<'w> {
             What::Gone => format!("slot {a}"),
             What::Tip => format!("height {a} hash {:08x}", b >> 32),
             What::Work if a == 1 => format!("mines a block of height {b}"),
+            What::Work if a == 3 => format!("tells {b} bytes of gossip"),
+            What::Work if a == 4 => "leaves for good".to_owned(),
+            What::Work if a == 5 => format!("is another one, the {b}. here"),
             What::Work => format!("pays for the {b}. time"),
             What::Heal => "no more faults".to_owned(),
             What::Banned if is_nobody(a) => "an address where nobody is".to_owned(),

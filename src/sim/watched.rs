@@ -171,30 +171,29 @@ impl Protocol for Watched {
 
     fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
         let admitted = self.inner.admit(now, remote);
-        self.books.admitted += usize::from(admitted);
+        if admitted {
+            self.books.admitted.push((remote, now.at));
+        }
         admitted
     }
 
     fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
-        self.books.released();
+        self.books.released(remote);
         self.inner.released(now, remote, reason);
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, Self::Command>, net: &mut Net) {
         self.books.now = now.at;
         match event {
-            Event::Opened { conn, direction, .. } => {
+            Event::Opened { conn, remote, direction, .. } => {
                 let socket = net.socket(conn);
                 let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
                 let pipe = socket.and_then(|socket| machine.pipe_of(socket));
                 drop(machine);
-                // Connect and handshake together have their time.
+                // Connect, TLS and the handshake together have their time.
                 let since = match direction {
                     Direction::Outbound(dial) => self.books.dial_ended(dial),
-                    Direction::Inbound => {
-                        self.books.released();
-                        now.at
-                    }
+                    Direction::Inbound => self.books.released(remote),
                 };
                 self.books.opened(conn, pipe, since);
                 self.pass(now, event, net);

@@ -16,7 +16,7 @@ impl World<'_> {
     /// L1: who is connected to whom.
     pub(super) fn check_connected(&mut self) {
         let names: BTreeMap<String, usize> =
-            self.hosts.iter().map(|host| (format!("n{:05}", host.index), host.index as usize)).collect();
+            self.hosts.iter().map(|host| (host.node_id().to_owned(), host.index as usize)).collect();
         let thieves = self.air.injected.contains_key(Role::Thief.name());
         let mut near: Vec<Vec<usize>> = Vec::new();
         let mut impersonated = BTreeSet::new();
@@ -49,7 +49,7 @@ impl World<'_> {
                     |entry: &BookEntry| entry.is_refusing() || entry.declined > 0 && entry.tried.is_some_and(lately);
                 let entry = node.book().get(other.address);
                 let known = entry.is_some_and(|entry| entry.is_verified() && !refuses(entry));
-                known && other.index != host.index && !honest.contains(&(other.index as usize))
+                known && !other.is_gone() && other.index != host.index && !honest.contains(&(other.index as usize))
             };
             let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
             // Whatever it knows: two, where there are two others.
@@ -65,19 +65,21 @@ impl World<'_> {
             });
             near.push(honest);
         }
+        let there: Vec<usize> =
+            self.hosts.iter().filter(|host| !host.is_gone()).map(|host| host.index as usize).collect();
         let mut core = BTreeSet::new();
-        for start in 0..self.hosts.len() {
-            if !core.contains(&start) {
-                let part = reached_from(start, &near);
+        for start in &there {
+            if !core.contains(start) {
+                let part = reached_from(*start, &near);
                 core = if part.len() > core.len() { part } else { core };
             }
         }
         // Without TLS an id is a claim, and who comes first keeps it: where impostors sit under the names of all whom a
         // node could have met, it is not of the core.
-        let outside = (0..self.hosts.len()).filter(|host| !core.contains(host));
+        let outside = there.iter().copied().filter(|host| !core.contains(host));
         let (excused, lost): (BTreeSet<usize>, BTreeSet<usize>) = outside.partition(|host| impersonated.contains(host));
         self.air.check.that(Invariant::L1, lost.first().copied().unwrap_or(0) as u32, lost.is_empty(), || {
-            format!("{} of {} nodes are connected with each other", core.len(), self.hosts.len())
+            format!("{} of {} nodes are connected with each other", core.len(), there.len())
         });
         if !excused.is_empty() {
             self.air.count("cut off by impostors");
