@@ -4,11 +4,11 @@
 //! Demand above the rate is dropped without blame (bursts happen); ten times the rate is something no correct node does.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::proto::rate::{Bucket, Pace, Rate};
 use crate::time::Instant;
-use crate::wire::Kind;
+use crate::wire::{Hash, Kind};
 
 /// How far above its rate a peer may be before it is a violation: ten bursts at once, ten times the rate for long.
 pub const FLOOD_FACTOR: u32 = 10;
@@ -39,8 +39,8 @@ pub const fn default_rate(kind: Kind) -> Option<Rate> {
         Kind::GetHeaders => Rate::per(2, SECOND, 20),
         // Asked-for answers come at most at the rate of GetHeaders; the rest is room for announcements.
         Kind::Headers => Rate::per(4, SECOND, 80),
-        // Each reads a block. A node that catches up asks for nothing else, and our outbox bounds the bytes, so the
-        // rate only has to stop what no download needs.
+        // Each reads a block. A node that catches up asks for nothing else, and [`Serving`] bounds the bytes and the
+        // repetitions, so the rate only has to stop what no download needs.
         Kind::GetBlock => Rate::per(4000, SECOND, 8000),
         // Each reads the pool, up to 50,000 ids.
         Kind::TxPoolRequest => Rate::per(1, Duration::from_secs(10), 3),
@@ -82,7 +82,7 @@ impl MessageRates {
 }
 
 /// Tips that we announce to one peer unasked: what remains of its budget for headers beside the answers to its questions.
-const ANNOUNCEMENTS: Rate = Rate::per(2, Duration::from_secs(1), 40);
+pub(crate) const ANNOUNCEMENTS: Rate = Rate::per(2, Duration::from_secs(1), 40);
 
 /// What one peer may still be sent unasked of what others make us pass on. We answer for it: without this, a crowd that keeps
 /// to its own budgets makes us break the one that we have at our neighbour's.
@@ -92,10 +92,13 @@ pub struct SendBudgets {
 }
 
 impl SendBudgets {
+    /// What others say and we pass on, each kind at a pace of its own.
+    pub(crate) const PASSED_ON: [Kind; 4] =
+        [Kind::Peers, Kind::NewChallenge, Kind::ProofSubmission, Kind::BlockAccepted];
+
     /// Full budgets, below these rates.
     pub fn new(rates: &MessageRates, exempt: bool) -> Self {
-        let kinds = [Kind::Peers, Kind::NewChallenge, Kind::ProofSubmission, Kind::BlockAccepted];
-        let paced = kinds.iter().filter_map(|kind| Some((*kind, rates.for_sending(*kind, exempt)?)));
+        let paced = Self::PASSED_ON.iter().filter_map(|kind| Some((*kind, rates.for_sending(*kind, exempt)?)));
         let headers = rates.0.contains_key(&Kind::Headers).then_some((Kind::Headers, ANNOUNCEMENTS));
         SendBudgets { left: paced.chain(headers).map(|(kind, rate)| (kind, Pace::new(rate))).collect() }
     }
@@ -103,6 +106,77 @@ impl SendBudgets {
     /// May one of `kind` leave now? It is charged then.
     pub fn take(&mut self, now: Instant, kind: Kind) -> bool {
         self.left.iter_mut().find(|(of, _)| *of == kind).is_none_or(|(_, pace)| pace.take(now))
+    }
+}
+
+/// Bytes of blocks that one stranger is given per second, unless the node is configured otherwise: a quarter of a gigabit
+/// link, so that four strangers who ask without end leave room for the rest.
+pub const SERVING_RATE: u64 = 32 << 20;
+/// How far ahead of its rate a peer may be: what it did not use of the last second.
+pub const SERVING_BURST: Duration = Duration::from_secs(1);
+/// The least that a block costs which was given lately: a disk reads for one who asks for the same again and again at most 17
+/// times in a second.
+const REPEAT: Duration = Duration::from_millis(125);
+/// Blocks that are remembered as given: more than a peer may wait for at once, and than it could have lost on the way.
+const SERVED_MAX: usize = 256;
+
+/// What one peer may be given of blocks: a bucket of bytes that may run into debt, since a block above the rate must still go.
+/// Who has used it up waits, and loses no answer.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    per_second: u64,
+    /// What a repetition costs at least.
+    repeat: Duration,
+    /// When everything that was given is paid for.
+    paid_at: Instant,
+    /// What was given lately, oldest first.
+    served: VecDeque<Hash>,
+    /// What the last one cost, and whether it was new, in case that it is taken back.
+    last: (Duration, bool),
+}
+
+impl Serving {
+    /// A full budget of so many bytes per second, [`EXEMPT_FACTOR`] times as many for an exempt peer.
+    pub fn new(per_second: u64, exempt: bool) -> Self {
+        let factor = if exempt { EXEMPT_FACTOR } else { 1 };
+        Serving {
+            per_second: per_second.saturating_mul(factor.into()).max(1),
+            repeat: REPEAT.checked_div(factor).unwrap_or(REPEAT),
+            paid_at: Instant::ZERO,
+            served: VecDeque::new(),
+            last: (Duration::ZERO, false),
+        }
+    }
+
+    /// When the next block may go: now, if that is not in the future.
+    pub fn ready_at(&self) -> Instant {
+        self.paid_at - SERVING_BURST
+    }
+
+    /// A block of `len` bytes goes.
+    pub fn give(&mut self, now: Instant, hash: Hash, len: usize) {
+        let nanos = (len as u128).saturating_mul(1_000_000_000) / u128::from(self.per_second);
+        let mut cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let again = self.served.contains(&hash);
+        if again {
+            cost = cost.max(self.repeat);
+        } else {
+            if self.served.len() >= SERVED_MAX {
+                self.served.pop_front();
+            }
+            self.served.push_back(hash);
+        }
+        self.paid_at = self.paid_at.max(now) + cost;
+        self.last = (cost, !again);
+    }
+
+    /// The last one found no room, and did not go.
+    pub fn take_back(&mut self) {
+        let (cost, new) = core::mem::take(&mut self.last);
+        self.paid_at = self.paid_at - cost;
+        if new {
+            self.served.pop_back();
+        }
     }
 }
 
@@ -192,6 +266,55 @@ mod tests {
             }
         }
         assert!(SendBudgets::new(&rates, false).take(Instant::ZERO, Kind::NewBlock), "blocks are not paced");
+    }
+
+    /// How many blocks go in these seconds to one who asks for all it can get, and how many bytes.
+    fn given(serving: &mut Serving, seconds: u64, len: usize, mut next: impl FnMut(u64) -> Hash) -> (u64, u64) {
+        let mut count = 0;
+        for milli in 0..seconds * 1000 {
+            let now = Instant::from_millis(100_000 + milli);
+            while serving.ready_at() <= now {
+                serving.give(now, next(count), len);
+                count += 1;
+            }
+        }
+        (count, count * len as u64)
+    }
+
+    #[test]
+    fn one_who_asks_for_the_same_block_for_ever_costs_few_reads_and_one_who_downloads_gets_its_bytes() {
+        let numbered = |number: u64| {
+            let mut hash = Hash::ZERO;
+            hash.0[..8].copy_from_slice(&number.to_le_bytes());
+            hash
+        };
+        let mut again = Serving::new(SERVING_RATE, false);
+        let (first, _) = given(&mut again, 1, 1000, |_| numbered(7));
+        assert!((9..=20).contains(&first), "{first} in the first second");
+        let (count, _) = given(&mut Serving::new(SERVING_RATE, false), 10, 1000, |_| numbered(7));
+        assert!((80..=90).contains(&count), "{count} in ten seconds");
+        for (exempt, factor) in [(false, 1), (true, u64::from(EXEMPT_FACTOR))] {
+            let rate = 1 << 20;
+            let (_, bytes) = given(&mut Serving::new(rate, exempt), 10, 100_000, numbered);
+            let most = rate * factor * 11 + 100_000;
+            assert!(bytes <= most && bytes > most * 9 / 10, "{bytes} of {most}");
+        }
+        let (large, _) = given(&mut Serving::new(1 << 20, false), 20, 16 << 20, numbered);
+        assert_eq!(large, 2, "a block of sixteen seconds goes all the same, and the next waits for it");
+    }
+
+    #[test]
+    fn a_block_that_found_no_room_is_not_paid_for() {
+        let mut serving = Serving::new(1 << 20, false);
+        let now = Instant::from_millis(5000);
+        serving.give(now, Hash([1; 32]), 1000);
+        let before = serving.clone();
+        for hash in [[1; 32], [2; 32]] {
+            serving.give(now, Hash(hash), 1 << 24);
+            assert!(serving.ready_at() > now);
+            serving.take_back();
+            assert_eq!((serving.paid_at, serving.served.len()), (before.paid_at, before.served.len()));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::proto::budget::MessageRates;
+use crate::proto::budget::{MessageRates, SERVING_RATE};
 use crate::proto::peer::admission::AdmissionConfig;
 use crate::proto::sync::SyncConfig;
 
@@ -31,6 +31,9 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// What each peer may send, by kind.
     pub rates: MessageRates,
+    /// Bytes of blocks that one peer is given for its questions, per second; an exempt one
+    /// [`EXEMPT_FACTOR`](crate::proto::budget::EXEMPT_FACTOR) times as many.
+    pub serving_rate: u64,
     /// Catching up.
     pub sync: SyncConfig,
     /// A dial may take this long.
@@ -62,6 +65,7 @@ impl Default for Config {
             allow_private: false,
             admission: AdmissionConfig::default(),
             rates: MessageRates::default(),
+            serving_rate: SERVING_RATE,
             sync: SyncConfig::default(),
             dial_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
@@ -100,6 +104,9 @@ impl Config {
             if duration.is_zero() {
                 problems.push(format!("{name} must be longer than zero"));
             }
+        }
+        if self.serving_rate == 0 {
+            problems.push("serving_rate must be more than zero, or no peer ever gets a block".to_owned());
         }
         if self.idle_timeout <= self.heartbeat {
             problems.push("idle_timeout must be longer than heartbeat, or quiet peers are dropped".to_owned());

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
-use crate::proto::budget::{PeerBudgets, SendBudgets};
+use crate::proto::budget::{PeerBudgets, SendBudgets, Serving};
 use crate::proto::peer::share::Intake;
 use crate::proto::rate::Pace;
 use crate::time::Instant;
@@ -88,7 +88,9 @@ pub(super) struct Peer {
     /// When it last brought a transaction that was new and valid, and a block.
     pub(super) transaction_at: Option<Instant>,
     pub(super) block_at: Option<Instant>,
-    /// Blocks it asked for while its queue was full.
+    /// What it may still be given of blocks.
+    pub(super) serving: Serving,
+    /// Blocks it asked for while its queue was full, or its budget used up.
     pub(super) deferred: VecDeque<Hash>,
 }
 

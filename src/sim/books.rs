@@ -2,19 +2,24 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
 use super::check::{Invariant, Tally};
 use super::owed::digest;
 use super::pipe::{PipeId, Side};
+use super::sent::{Allowed, Sent};
 use super::trace::What;
-use crate::close::CloseReason;
+use crate::close::{Blame, CloseReason};
 use crate::driver::node::Carrier;
 use crate::driver::{ConnStats, Net, SendOutcome};
-use crate::id::{ConnId, DialId};
+use crate::id::{ConnId, DialId, VerifiedId};
+use crate::proto::Config;
+use crate::proto::peer::manager::{FAILURE_POINTS, SUCCESS_POINTS};
+use crate::proto::peer::standing::Origin;
 use crate::time::Instant;
+use crate::wire::frame::HEADER_LEN;
 use crate::wire::{FrameRules, Hash, Kind, Message, Priority};
 
 /// Objects remembered for each connection to see that none is sent twice.
@@ -26,8 +31,8 @@ const RELAY_ONCE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) enum Note {
     Line(What, u64, u64),
-    /// A frame was queued, in the line of this rank; a frame was delivered; the queue dropped some.
-    Owed(PipeId, Side, usize, u64),
+    /// A frame was queued, in the line of this rank and of so many bytes; a frame was delivered; the queue dropped some.
+    Owed(PipeId, Side, usize, u64, u64),
     Paid(PipeId, Side, u64),
     Lossy(PipeId, Side),
     Opened(PipeId, Side, ConnId),
@@ -36,12 +41,19 @@ pub(super) enum Note {
     Payment(Hash),
     Closed(ConnId, CloseReason),
     Banned(SocketAddr),
+    /// Somebody's reputation moved; downwards for this reason.
+    Judged(IpAddr, Option<CloseReason>),
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) pipe: Option<(PipeId, Side)>,
+    remote: SocketAddr,
+    identity: Option<VerifiedId>,
+    /// It has brought something that may have been useful.
+    pub(super) useful: bool,
+    sent: Sent,
     /// When it was dialed or accepted, and when the last frame came, by the node's clock.
     since: Instant,
     pub(super) heard: Instant,
@@ -76,12 +88,15 @@ pub(super) struct Books {
     pub(super) outputs: usize,
     /// The connection whose request for the pool is being answered.
     pub(super) answering: Option<ConnId>,
-    pub(super) handshake: Duration,
-    pub(super) idle: Duration,
+    /// Who was closed for breaking the rules in this event, and why: what follows must be held against each of them.
+    blamed: Vec<(Origin, IpAddr, CloseReason)>,
+    handshake: Duration,
+    idle: Duration,
+    allowed: Allowed,
 }
 
 impl Books {
-    pub(super) fn new(handshake: Duration, idle: Duration) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Books {
             now: Instant::ZERO,
             entries: BTreeMap::new(),
@@ -93,8 +108,10 @@ impl Books {
             tally: Tally::default(),
             outputs: 0,
             answering: None,
-            handshake,
-            idle,
+            blamed: Vec::new(),
+            handshake: config.handshake_timeout,
+            idle: config.idle_timeout,
+            allowed: Allowed::by(config),
         }
     }
 
@@ -103,9 +120,19 @@ impl Books {
     }
 
     /// A connection stands; `since` is when it was dialed or accepted.
-    pub(super) fn opened(&mut self, conn: ConnId, pipe: Option<(PipeId, Side)>, since: Instant) {
+    pub(super) fn opened(
+        &mut self,
+        conn: ConnId,
+        (remote, identity): (SocketAddr, Option<VerifiedId>),
+        pipe: Option<(PipeId, Side)>,
+        since: Instant,
+    ) {
         let entry = Entry {
             pipe,
+            remote,
+            identity,
+            useful: false,
+            sent: Sent::default(),
             since,
             heard: self.now,
             moved: None,
@@ -124,10 +151,44 @@ impl Books {
 
     /// A dial has become a connection, or has failed; exactly one of both, once.
     /// Answers when it began.
-    pub(super) fn dial_ended(&mut self, dial: DialId) -> Instant {
-        let since = self.dials.remove(&dial).map(|(since, _)| since);
-        self.tally.that(Invariant::S3, since.is_some(), || format!("dial {dial:?} ends, but is not under way"));
-        since.unwrap_or(self.now)
+    pub(super) fn dial_ended(&mut self, dial: DialId, failed: Option<CloseReason>) -> Instant {
+        let known = self.dials.remove(&dial);
+        self.tally.that(Invariant::S3, known.is_some(), || format!("dial {dial:?} ends, but is not under way"));
+        if let (Some((_, remote)), Some(reason)) = (known, failed) {
+            self.blame(remote, None, reason);
+        }
+        known.map_or(self.now, |(since, _)| since)
+    }
+
+    /// What the end of a connection with this peer is held against, if it is.
+    pub(super) fn blame(&mut self, remote: SocketAddr, identity: Option<VerifiedId>, reason: CloseReason) {
+        if reason.blame() == Blame::Misbehaved {
+            let origins = [Some(Origin::of(remote.ip())), identity.map(Origin::Identity)];
+            self.blamed.extend(origins.into_iter().flatten().map(|origin| (origin, remote.ip(), reason)));
+        }
+    }
+
+    /// The reputations that moved in this event: down by the rule's points for each of those to blame and for nobody else, up
+    /// by one at most, for a peer that brought something.
+    pub(super) fn judge(&mut self, moves: Vec<(Origin, i32)>) {
+        for (origin, points) in moves {
+            let (holds, note) = if points < 0 {
+                let at = self.blamed.iter().position(|(blamed, ..)| *blamed == origin);
+                let blamed = at.map(|at| self.blamed.swap_remove(at));
+                (blamed.is_some() && points == FAILURE_POINTS, blamed.map(|(_, ip, reason)| (ip, Some(reason))))
+            } else {
+                let brought = |entry: &&Entry| {
+                    let is_it = entry.identity.map(Origin::Identity) == Some(origin);
+                    entry.useful && (is_it || Origin::of(entry.remote.ip()) == origin)
+                };
+                let who = self.entries.values().find(brought).map(|entry| entry.remote.ip());
+                (who.is_some() && points <= SUCCESS_POINTS, who.map(|ip| (ip, None)))
+            };
+            self.tally.that(Invariant::S9, holds, || format!("{origin} has {points} points, and did nothing for it"));
+            self.notes.extend(note.map(|(ip, reason)| Note::Judged(ip, reason)));
+        }
+        let spared = self.blamed.drain(..).next();
+        self.tally.that(Invariant::S9, spared.is_none(), || format!("{spared:?} is not held against anybody"));
     }
 
     /// An admitted address has become a connection, or never will. Answers since when it was admitted.
@@ -137,9 +198,13 @@ impl Books {
         at.map_or(self.now, |at| self.admitted.remove(at).1)
     }
 
-    pub(super) fn closed(&mut self, conn: ConnId) {
-        let known = self.entries.remove(&conn).is_some();
-        self.tally.that(Invariant::S3, known, || format!("connection {conn} closes, but is not open"));
+    pub(super) fn closed(&mut self, conn: ConnId, reason: CloseReason) {
+        let known = self.entries.remove(&conn);
+        self.tally.that(Invariant::S3, known.is_some(), || format!("connection {conn} closes, but is not open"));
+        // Whom the node closed, it has judged then.
+        if let Some(entry) = known.filter(|entry| !entry.closing) {
+            self.blame(entry.remote, entry.identity, reason);
+        }
     }
 
     /// The peer sent this object. True when it was not known to have it.
@@ -165,6 +230,10 @@ impl Books {
         let (now, answering) = (self.now, self.answering);
         let Some(entry) = self.entries.get_mut(&conn) else { return };
         let hash = digest(kind, payload);
+        if let Some(kind) = Kind::from_byte(kind) {
+            let kept = entry.sent.add(now, kind, payload.len(), answering == Some(conn), &self.allowed);
+            self.tally.that(Invariant::S15, kept.is_ok(), || format!("{} to {conn}", kept.unwrap_err()));
+        }
         if Kind::from_byte(kind).is_some_and(Kind::is_relayed) {
             let fresh = entry.remember(now, hash);
             // Whoever asks for the pool is told of all of it.
@@ -184,17 +253,18 @@ impl Books {
         if dropped > 0 {
             self.notes.push(Note::Lossy(pipe, side));
         }
-        self.notes.push(Note::Owed(pipe, side, priority.rank(), hash));
+        self.notes.push(Note::Owed(pipe, side, priority.rank(), hash, (HEADER_LEN + payload.len()) as u64));
     }
 
     fn closes(&mut self, conn: ConnId, reason: CloseReason) {
         let now = self.now;
         let Some(entry) = self.entries.get_mut(&conn).filter(|entry| !entry.closing) else { return };
         entry.closing = true;
+        let (remote, identity) = (entry.remote, entry.identity);
         let (waited, least) = match reason {
             CloseReason::HandshakeTimeout => (now.since(entry.since), self.handshake),
             CloseReason::IdleTimeout => (now.since(entry.heard), self.idle),
-            _ => return,
+            _ => return self.blame(remote, identity, reason),
         };
         self.tally.that(Invariant::S16, waited >= least, || {
             format!("{} after {waited:?} on connection {conn}", reason.label())

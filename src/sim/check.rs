@@ -45,12 +45,13 @@ invariants! {
     S6 = "the memory in the books is the memory that the connections hold";
     S7 = "at most one connection to one node id";
     S8 = "inbound peers keep to their places, and no two dials go to one group without need";
-    S9 = "no honest node is blacklisted by an honest node while no byte is corrupted";
+    S9 = "reputation moves by the rules and for whoever caused it; no honest node is blamed for more than a cut stream, or blacklisted, while no byte is corrupted";
     S10 = "a blacklisted address has no open connection after 1 s, is not dialed, and nobody is told of it";
     S11 = "no object goes back to its sender, nor twice to one peer within five minutes";
     S12 = "the chain's work never decreases";
     S13 = "a block is waited for from the peer that was asked, who is there, and each peer is asked for a bounded number";
     S14 = "headers without blocks are bounded, and each has a peer that claims it";
+    S15 = "no peer is sent more in 10 s than its budgets allow, and no frame waits for more than its share of later ones";
     S16 = "timers are not early, and a tick leaves no deadline in the past";
     S17 = "the book of addresses agrees with itself, and no subnet has more than its share of it";
     S18 = "what is loaded after a crash is an earlier state, and none from before the last that was durable";

@@ -20,6 +20,7 @@ use super::trace::{What, fnv};
 use super::watched::{CLOCK_OFF, Watched};
 use crate::buggify::Buggify;
 use crate::chain::{Block, Miner, Params, ReferenceChain, Transaction};
+use crate::close::CloseReason;
 use crate::driver::node::NodeCommand;
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
@@ -200,7 +201,7 @@ impl Host {
             machine.off = false;
             machine.now = now;
         }
-        let books = Books::new(self.config.handshake_timeout, self.config.idle_timeout);
+        let books = Books::new(&self.config);
         let watched = Watched::new(node, books, self.machine.clone(), self.config.node_id.clone());
         let kernel: SharedKernel = self.machine.clone();
         let driver = Driver::on_kernel(self.limits.clone(), watched, &kernel)
@@ -401,9 +402,9 @@ impl Host {
                     let other = air.pipe(pipe).map_or(u32::MAX, |pipe| pipe.ends[1 - side as usize].host);
                     air.trace.note(air.now, index, What::Open, u64::from(conn.index()), u64::from(other));
                 }
-                Note::Owed(pipe, side, rank, hash) => {
+                Note::Owed(pipe, side, rank, hash, len) => {
                     if let Some(pipe) = air.pipe_mut(pipe) {
-                        pipe.ways[1 - side as usize].owed.enter(rank, hash);
+                        pipe.ways[1 - side as usize].owed.enter(rank, hash, len);
                     }
                 }
                 Note::Lossy(pipe, side) => {
@@ -428,6 +429,12 @@ impl Host {
                     {
                         air.spread.push(air.now.since(*born));
                     }
+                }
+                Note::Judged(ip, reason) => {
+                    // A stream that the network cut in the middle of a frame looks like a peer that did.
+                    let fair = reason.is_none_or(|reason| reason == CloseReason::TruncatedFrame);
+                    let fair = fair || air.corrupted || !air.is_honest(ip);
+                    air.check.that(Invariant::S9, index, fair, || format!("honest {ip} is blamed: {reason:?}"));
                 }
                 Note::Banned(remote) => {
                     let who = air.ips.iter().position(|ip| *ip == remote.ip()).map_or(u64::MAX, |who| who as u64);
@@ -516,6 +523,11 @@ fn delivered(air: &mut Air<'_>, id: PipeId, side: Side, host: u32, hash: u64) {
     if pipe.ends[1 - side as usize].host >= honest || spoiled {
         return;
     }
-    let paid = pipe.ways[side as usize].owed.pay(hash);
+    let owed = &mut pipe.ways[side as usize].owed;
+    let (paid, starved) = (owed.pay(hash), owed.starved());
     air.check.that(Invariant::S2, host, paid, || "a frame that was not sent, or not in this order".to_owned());
+    air.check.that(Invariant::S15, host, starved.is_none(), || {
+        let (rank, passed, bound) = starved.unwrap_or_default();
+        format!("{passed} bytes passed a frame of priority {rank}, {bound} may")
+    });
 }

@@ -50,6 +50,7 @@ mod pipe;
 mod run;
 mod scenario;
 mod secure;
+mod sent;
 pub mod table;
 mod timing;
 mod trace;

@@ -276,6 +276,7 @@ impl<'w> World<'w> {
                 ..Config::default()
             };
             if small {
+                config.serving_rate = 256 * 1024;
                 config.admission.connections_max = 16;
                 config.admission.inbound_max = 12;
             }

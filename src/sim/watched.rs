@@ -55,7 +55,9 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(node: Node<ReferenceChain>, books: Books, machine: SharedMachine, node_id: String) -> Self {
-        let inner = NodeProtocol::new(node, Log::default());
+        let mut inner = NodeProtocol::new(node, Log::default());
+        // From now on they are written down.
+        inner.node_mut().take_reputation_moves();
         Watched { inner, books, machine, node_id, knows_its_time: true }
     }
 
@@ -97,8 +99,11 @@ impl Watched {
         if frame.kind == Kind::TxPoolRequest as u8 {
             self.books.answering = Some(conn);
         }
+        let brings = |kind: Kind| kind.is_relayed() || matches!(kind, Kind::Block | Kind::Headers);
+        let brings = Kind::from_byte(frame.kind).is_some_and(brings);
         if let Some(entry) = self.books.entries.get_mut(&conn) {
             entry.heard = now.at;
+            entry.useful |= brings;
         }
         self.pass(now, Event::Frame { conn, frame }, net);
         self.books.answering = None;
@@ -154,6 +159,8 @@ impl Watched {
     /// After each event: its outputs are bounded, they name nobody who is blacklisted, and the embedder's view is looked at.
     fn after(&mut self, now: Now) {
         self.look();
+        let moves = self.inner.node_mut().take_reputation_moves();
+        self.books.judge(moves);
         for (what, remote) in core::mem::take(&mut self.books.named) {
             let banned = self.node().is_blacklisted(now, remote);
             self.books.tally.that(Invariant::S10, !banned, || format!("{remote} is {what}, and is blacklisted"));
@@ -179,33 +186,34 @@ impl Protocol for Watched {
 
     fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.books.released(remote);
+        self.books.blame(remote, None, reason);
         self.inner.released(now, remote, reason);
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, Self::Command>, net: &mut Net) {
         self.books.now = now.at;
         match event {
-            Event::Opened { conn, remote, direction, .. } => {
+            Event::Opened { conn, remote, direction, identity, .. } => {
                 let socket = net.socket(conn);
                 let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
                 let pipe = socket.and_then(|socket| machine.pipe_of(socket));
                 drop(machine);
                 // Connect, TLS and the handshake together have their time.
                 let since = match direction {
-                    Direction::Outbound(dial) => self.books.dial_ended(dial),
+                    Direction::Outbound(dial) => self.books.dial_ended(dial, None),
                     Direction::Inbound => self.books.released(remote),
                 };
-                self.books.opened(conn, pipe, since);
+                self.books.opened(conn, (remote, identity), pipe, since);
                 self.pass(now, event, net);
             }
-            Event::DialFailed { dial, .. } => {
-                self.books.dial_ended(dial);
+            Event::DialFailed { dial, reason, .. } => {
+                self.books.dial_ended(dial, Some(reason));
                 self.pass(now, event, net);
             }
             Event::Frame { conn, frame } => self.on_frame(now, conn, frame, net),
             Event::Closed { conn, reason } => {
                 self.books.notes.push(Note::Closed(conn, reason));
-                self.books.closed(conn);
+                self.books.closed(conn, reason);
                 self.pass(now, event, net);
             }
             Event::Timer => self.on_tick(now, net),

@@ -74,7 +74,7 @@ impl<C: Chain> Node<C> {
                     self.close(now, conn, reason);
                 }
             }
-            Message::GetBlock(hash) => self.on_get_block(conn, hash),
+            Message::GetBlock(hash) => self.on_get_block(now, conn, hash),
             Message::Block(block) => {
                 let block = frame.payload.keep(block);
                 if let Err(reason) = self.sync.handle_block(now, conn, block, &mut self.chain) {

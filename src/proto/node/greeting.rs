@@ -10,7 +10,7 @@ use core::net::SocketAddr;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
-use crate::proto::budget::SendBudgets;
+use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
 use crate::proto::rate::Pace;
@@ -142,6 +142,7 @@ impl<C: Chain> Node<C> {
             asked_transactions: 0,
             transaction_pace: Pace::new(self.transaction_rate(remote)),
             send_budgets: SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
+            serving: Serving::new(self.config.serving_rate, self.is_exempt(remote)),
             waiting: std::collections::VecDeque::new(),
             transaction_at: None,
             block_at: None,

@@ -195,7 +195,7 @@ impl<C: Chain> Node<C> {
             Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
             Input::Progress { conn } => self.on_progress(now, conn),
             Input::Refused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
-            Input::Writable { conn } => self.on_writable(conn),
+            Input::Writable { conn } => self.on_writable(now, conn),
             Input::Closed { conn, reason } => self.on_closed(now, conn, reason),
             Input::Tick => self.on_tick(now),
             Input::Command(command) => self.on_command(now, command),
@@ -398,6 +398,12 @@ impl<C> Node<C> {
     pub fn set_buggify(&mut self, mut buggify: crate::buggify::Buggify) {
         self.sync.set_buggify(buggify.fork());
         self.buggify = Some(buggify);
+    }
+
+    /// What it held against whom, and for whom, since the last call; nothing at the first one.
+    #[cfg(feature = "sim")]
+    pub fn take_reputation_moves(&mut self) -> Vec<(Origin, i32)> {
+        self.standing.take_moves()
     }
 
     /// How often it misbehaved at each point.

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::id::ConnId;
-use crate::proto::node::Node;
+use crate::proto::node::{Node, Timer};
 use crate::proto::peer::address::may_pass;
 use crate::proto::peer::book::Heard;
 use crate::proto::peer::share;
@@ -115,7 +115,7 @@ impl<C: Chain> Node<C> {
         self.send(conn, &Message::Headers(headers));
     }
 
-    pub(super) fn on_get_block(&mut self, conn: ConnId, hash: Hash) {
+    pub(super) fn on_get_block(&mut self, now: Now, conn: ConnId, hash: Hash) {
         let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
         if !peer.deferred.is_empty() {
             if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
@@ -123,12 +123,19 @@ impl<C: Chain> Node<C> {
             }
             return;
         }
-        self.answer_block(conn, hash);
+        self.answer_block(now, conn, hash);
     }
 
-    /// True when a block goes out: what else there is to say takes no room worth waiting for.
-    fn answer_block(&mut self, conn: ConnId, hash: Hash) -> bool {
-        let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
+    /// True when the next one waits, because a block goes out or must wait itself: what else there is to say takes no room worth
+    /// waiting for.
+    fn answer_block(&mut self, now: Now, conn: ConnId, hash: Hash) -> bool {
+        let Some(peer) = self.sessions.get(&conn).and_then(|s| s.peer()) else { return false };
+        let (version, ready_at) = (peer.version, peer.serving.ready_at());
+        if ready_at > now.at {
+            self.put_off(conn, hash);
+            self.timers.insert((ready_at, Timer::Pace(conn)));
+            return true;
+        }
         match self.chain.block(&hash) {
             Some(_) if buggify!(self, QueueFull) => {
                 *self.counters.refused.entry(Kind::Block).or_default() += 1;
@@ -136,6 +143,9 @@ impl<C: Chain> Node<C> {
             }
             Some(block) => {
                 self.relay.learned(Some(conn), hash);
+                if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+                    peer.serving.give(now.at, hash, block.len());
+                }
                 self.send_payload(conn, Kind::Block, block);
             }
             // Version 1 has no word for it: the asker's deadline decides.
@@ -181,6 +191,9 @@ impl<C: Chain> Node<C> {
         if kind != Kind::Block {
             return;
         }
+        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+            peer.serving.take_back();
+        }
         let Ok(header) = self.chain.check_block_header(now.unix, payload) else { return };
         self.put_off(conn, header.hash);
     }
@@ -196,12 +209,12 @@ impl<C: Chain> Node<C> {
 
     /// One answer at a time: reading all that wait when the queue takes one or two would read each of them many times
     /// over, and hold them all meanwhile. The driver says again that there is room after each block that found some.
-    pub(super) fn on_writable(&mut self, conn: ConnId) {
+    pub(super) fn on_writable(&mut self, now: Now, conn: ConnId) {
         // What is refused again comes back through `on_refused`, to the same place.
         while let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
             && let Some(hash) = peer.deferred.pop_front()
         {
-            if self.answer_block(conn, hash) {
+            if self.answer_block(now, conn, hash) {
                 return;
             }
         }

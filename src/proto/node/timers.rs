@@ -45,7 +45,10 @@ impl<C: Chain> Node<C> {
                     self.timers.insert((now.at + self.config.save_interval, Timer::Save));
                 }
                 Timer::Session(conn) => self.on_session_timer(now, conn),
-                Timer::Pace(conn) => self.send_waiting(now, conn),
+                Timer::Pace(conn) => {
+                    self.send_waiting(now, conn);
+                    self.on_writable(now, conn);
+                }
             }
         }
         self.sync.handle_tick(now, &mut self.chain);
@@ -110,7 +113,7 @@ impl<C: Chain> Node<C> {
             self.send(conn, &Message::Ping(Ping { nonce, unix_millis: now.unix.as_millis() }));
         }
         // The word that a queue has room may never come when others filled what all share.
-        self.on_writable(conn);
+        self.on_writable(now, conn);
     }
 
     /// Another connection claims this peer's id. It may be the peer itself, back from a crash that left this connection

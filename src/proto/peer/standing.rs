@@ -84,6 +84,9 @@ pub struct Standing {
     entries: BTreeMap<Origin, Entry>,
     /// Everyone, the least interesting first.
     order: BTreeSet<(Interest, Instant, Origin)>,
+    /// What was recorded since the last look, for a simulation that looks.
+    #[cfg(feature = "sim")]
+    moves: Option<Vec<(Origin, i32)>>,
 }
 
 /// How much is lost when an entry is forgotten.
@@ -113,7 +116,7 @@ const POINT: i64 = 1_000_000_000;
 impl Standing {
     /// A memory without entries.
     pub fn new(config: StandingConfig) -> Self {
-        Standing { config, entries: BTreeMap::new(), order: BTreeSet::new() }
+        Standing { config, ..Standing::default() }
     }
 
     /// The origin broke the protocol. True when that blacklisted it.
@@ -207,9 +210,17 @@ impl Standing {
         }
     }
 
+    /// What was recorded since the last call, in order, each deed with its points; nothing at the first call.
+    #[cfg(feature = "sim")]
+    pub fn take_moves(&mut self) -> Vec<(Origin, i32)> {
+        self.moves.replace(Vec::new()).unwrap_or_default()
+    }
+
     fn record(&mut self, origin: Origin, now: Instant, deed: impl FnOnce(&mut Entry) -> i32) -> bool {
         let mut entry = self.take(origin, now);
         let points = deed(&mut entry);
+        #[cfg(feature = "sim")]
+        self.moves.iter_mut().for_each(|moves| moves.push((origin, points)));
         let (half_life, limit) = (self.config.half_life, i64::from(SCORE_MAX) * POINT);
         entry.score.add(now, half_life, i64::from(points) * POINT, limit);
         let bad = entry.points(now, half_life) <= self.config.blacklist_score
