@@ -1,90 +1,29 @@
 //! Those who do not keep the rules: raw frames through the same streams, from hosts that are no nodes.
 
-use core::time::Duration;
+mod deeds;
+mod role;
+
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::air::Air;
 use super::kernel::{Machine, SharedMachine};
-use crate::chain::{Block, Header, Miner};
+use crate::chain::{Block, Header};
 use crate::driver::{Kernel, SocketId};
 use crate::link::{Inbox, Pool};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::message::{Extension, Handshake};
 use crate::wire::{FrameRules, Hash, Kind, Message};
+pub(super) use role::Role;
 
-/// Connections that an actor keeps.
-const CONNS_MAX: usize = 12;
 /// Bytes that it reads at once.
 const READ: usize = 16 * 1024;
+/// The same for one who reads little.
+const READ_LITTLE: usize = 64;
 /// Bytes that it queues to one connection before it waits.
 const QUEUE_MAX: usize = 1 << 20;
-
-/// How one misbehaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Never says a word.
-    Silent,
-    /// Claims a long chain and answers nothing.
-    Staller,
-    /// Claims a long chain and tells headers that are none.
-    Liar,
-    /// Sends what it heard again, with a bit changed.
-    Mutator,
-    /// Sends frames of every type, faster than anybody may.
-    Spammer,
-    /// Tells addresses where nobody is.
-    Poisoner,
-    /// Introduces itself with the id of an honest node.
-    Thief,
-    /// Connects, and connects, and connects.
-    Flooder,
-    /// Announces real blocks and never gives one.
-    Withholder,
-    /// Keeps every place that it gets, each under another name, and is polite.
-    Squatter,
-}
-
-impl Role {
-    pub(super) const ALL: [Role; 10] = [
-        Role::Silent,
-        Role::Staller,
-        Role::Liar,
-        Role::Mutator,
-        Role::Spammer,
-        Role::Poisoner,
-        Role::Thief,
-        Role::Flooder,
-        Role::Withholder,
-        Role::Squatter,
-    ];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Role::Silent => "actor: silent",
-            Role::Staller => "actor: staller",
-            Role::Liar => "actor: liar",
-            Role::Mutator => "actor: mutator",
-            Role::Spammer => "actor: spammer",
-            Role::Poisoner => "actor: poisoner",
-            Role::Thief => "actor: thief",
-            Role::Flooder => "actor: flooder",
-            Role::Withholder => "actor: withholder",
-            Role::Squatter => "actor: squatter",
-        }
-    }
-
-    fn pace(self) -> Duration {
-        Duration::from_millis(match self {
-            Role::Spammer => 100,
-            Role::Flooder => 300,
-            _ => 1000,
-        })
-    }
-}
 
 struct Conn {
     inbox: Inbox,
@@ -111,6 +50,13 @@ pub(super) struct Actor {
     targets: Vec<SocketAddr>,
     heard: Option<(u8, Vec<u8>)>,
     tip: Option<Header>,
+    /// A block that its targets have.
+    wanted: Option<Hash>,
+    /// An oscillator misbehaves until, or behaves until.
+    bad: bool,
+    changes: Instant,
+    /// What it did since its last turn, to be counted.
+    deeds: Vec<&'static str>,
 }
 
 impl Actor {
@@ -137,6 +83,10 @@ impl Actor {
             targets,
             heard: None,
             tip: None,
+            wanted: None,
+            bad: false,
+            changes: Instant::ZERO,
+            deeds: Vec::new(),
         }
     }
 
@@ -170,9 +120,11 @@ impl Actor {
             }
         }
         if self.due <= air.now {
+            self.oscillate(air.now);
             self.act();
             self.due = air.now + self.rng.jitter(self.role.pace(), 30);
         }
+        self.deeds.drain(..).for_each(|deed| air.count(deed));
         air.pump(self.index);
         if self.kernel().has_news() {
             air.touch(self.index);
@@ -203,7 +155,7 @@ impl Actor {
 
     /// Dials, and what its role has it say.
     fn act(&mut self) {
-        if self.conns.len() < CONNS_MAX
+        if self.conns.len() < self.role.conns_max()
             && let Some(target) = self.rng.index(self.targets.len()).and_then(|at| self.targets.get(at).copied())
         {
             let dialed = self.kernel().connect(target);
@@ -220,7 +172,16 @@ impl Actor {
         let keys: Vec<u32> = self.conns.iter().filter(|(_, conn)| conn.greeted).map(|(key, _)| *key).collect();
         for key in keys {
             self.misbehave(key);
-            self.flush(key);
+            if self.role != Role::Trickle {
+                self.flush(key);
+            }
+        }
+        if self.role == Role::Trickle {
+            let keys: Vec<u32> = self.conns.keys().copied().collect();
+            for key in keys {
+                self.write(key, 1);
+                self.read(key, READ_LITTLE);
+            }
         }
     }
 
@@ -236,29 +197,47 @@ impl Actor {
                 self.introduce(key, Kind::Handshake);
             }
         }
-        let mut buffer = vec![0; READ];
+        if self.role == Role::Trickle {
+            // In its own time.
+            return;
+        }
+        while self.read(key, READ) {}
+        self.flush(key);
+    }
+
+    /// Reads once; true when there may be more.
+    fn read(&mut self, key: SocketId, most: usize) -> bool {
+        let Some(conn) = self.conns.get(&key) else { return false };
+        if conn.greeted && self.role == Role::ZeroWindow || !conn.connected {
+            return false;
+        }
+        let mut buffer = vec![0; most];
+        let outcome = self.kernel().read(key, &mut [IoSliceMut::new(&mut buffer)]);
+        let count = match outcome {
+            Ok(count) if count > 0 => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Ok(_) | Err(_) => {
+                self.drop(key);
+                return false;
+            }
+        };
+        let Some(conn) = self.conns.get_mut(&key) else { return false };
+        let mut inbox = core::mem::take(&mut conn.inbox);
+        let mut input = &buffer[..count];
         loop {
-            let outcome = self.kernel().read(key, &mut [IoSliceMut::new(&mut buffer)]);
-            let count = match outcome {
-                Ok(count) if count > 0 => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Ok(_) | Err(_) => return self.drop(key),
-            };
-            let Some(conn) = self.conns.get_mut(&key) else { return };
-            let mut inbox = core::mem::take(&mut conn.inbox);
-            let mut input = &buffer[..count];
-            loop {
-                match inbox.next(&mut input, FrameRules::version(2), Instant::ZERO, &mut self.pool) {
-                    Ok(Some(frame)) => self.hear(key, frame.kind, &frame.payload),
-                    Ok(None) => break,
-                    Err(_) => return self.drop(key),
+            match inbox.next(&mut input, FrameRules::version(2), Instant::ZERO, &mut self.pool) {
+                Ok(Some(frame)) => self.hear(key, frame.kind, &frame.payload),
+                Ok(None) => break,
+                Err(_) => {
+                    self.drop(key);
+                    return false;
                 }
             }
-            if let Some(conn) = self.conns.get_mut(&key) {
-                conn.inbox = inbox;
-            }
         }
-        self.flush(key);
+        if let Some(conn) = self.conns.get_mut(&key) {
+            conn.inbox = inbox;
+        }
+        true
     }
 
     fn hear(&mut self, key: u32, kind: u8, payload: &[u8]) {
@@ -270,11 +249,16 @@ impl Actor {
             return;
         }
         match message {
-            Message::Handshake(_) => {
+            Message::Handshake(handshake) => {
+                self.wanted = handshake.extension.map(|extension| extension.best_hash).or(self.wanted);
                 self.introduce(key, Kind::HandshakeAck);
                 self.greet(key);
             }
-            Message::HandshakeAck(_) => self.greet(key),
+            Message::HandshakeAck(ack) => {
+                let extension = ack.and_then(|handshake| handshake.extension);
+                self.wanted = extension.map(|extension| extension.best_hash).or(self.wanted);
+                self.greet(key);
+            }
             Message::Ping(ping) => self.say(key, &Message::Pong(ping)),
             Message::TxPoolRequest(_) => self.say(key, &Message::TxPool(Vec::new())),
             Message::GetPeers(_) if self.role == Role::Poisoner => self.poison(key),
@@ -294,6 +278,7 @@ impl Actor {
                 let header = block.map(|block| block.header);
                 if header.is_some_and(|new| self.tip.is_none_or(|old| new.height > old.height)) {
                     self.tip = header;
+                    self.wanted = header.map(|header| header.hash());
                 }
             }
             _ => {}
@@ -304,36 +289,9 @@ impl Actor {
         if let Some(found) = self.conns.get_mut(&key) {
             found.greeted = true;
         }
-    }
-
-    fn introduce(&mut self, key: u32, kind: Kind) {
-        let node_id = match self.role {
-            Role::Thief => format!("n{:05}", self.rng.below(self.targets.len() as u64)),
-            Role::Squatter => format!("s{:05}-{key}", self.index),
-            _ => format!("x{:05}", self.index),
-        };
-        let best_height = if matches!(self.role, Role::Liar | Role::Staller) { 1_000_000 } else { 0 };
-        let extension = Extension {
-            network: self.genesis,
-            nonce: self.rng.next_u64(),
-            listening_port: self.address.port(),
-            features: 0,
-            best_height,
-            best_hash: Hash([9; 32]),
-        };
-        let handshake = Handshake {
-            version: 2,
-            unix_seconds: 0,
-            node_id: &node_id,
-            user_agent: "actor",
-            extension: Some(extension),
-        };
-        let message = if kind == Kind::Handshake {
-            Message::Handshake(handshake)
-        } else {
-            Message::HandshakeAck(Some(handshake))
-        };
-        self.say(key, &message);
+        if self.role == Role::ZeroWindow {
+            self.deeds.push("closed window");
+        }
     }
 
     fn say(&mut self, key: u32, message: &Message<'_>) {
@@ -350,59 +308,26 @@ impl Actor {
         found.out.extend_from_slice(payload);
     }
 
-    fn misbehave(&mut self, key: u32) {
-        match self.role {
-            Role::Mutator => {
-                let Some((kind, mut payload)) = self.heard.clone() else { return };
-                if let Some(at) = self.rng.index(payload.len()) {
-                    payload[at] ^= 1 << self.rng.below(8);
-                }
-                self.say_bytes(key, kind, &payload);
-            }
-            Role::Spammer => {
-                for _ in 0..20 {
-                    let kind = self.rng.index(Kind::ALL.len()).and_then(|at| Kind::ALL.get(at).copied());
-                    let len = self.rng.below(200) as usize;
-                    let payload: Vec<u8> = (0..len).map(|_| self.rng.next_u64() as u8).collect();
-                    if let Some(kind) = kind {
-                        self.say_bytes(key, kind as u8, &payload);
-                    }
-                }
-            }
-            Role::Poisoner => self.poison(key),
-            Role::Withholder => {
-                let Some(tip) = self.tip else { return };
-                let root = Hash([self.rng.next_u64() as u8; 32]);
-                let header = Header { height: tip.height + 1, previous: tip.hash(), root, nonce: 0, ..tip };
-                if let Some(header) = Miner::new(header).run(1 << 16) {
-                    self.say(key, &Message::Headers(vec![&header.encode()]));
-                }
-            }
-            Role::Silent | Role::Staller | Role::Liar | Role::Thief | Role::Flooder | Role::Squatter => {}
-        }
-    }
-
-    fn poison(&mut self, key: u32) {
-        let addresses = (0..200)
-            .map(|_| {
-                let ip = Ipv4Addr::from_bits((self.rng.next_u64() as u32) | 1 << 30);
-                SocketAddr::new(IpAddr::V4(ip), 1 + self.rng.below(60_000) as u16)
-            })
-            .collect();
-        self.say(key, &Message::Peers(addresses));
-    }
-
     fn flush(&mut self, key: SocketId) {
-        let Some(found) = self.conns.get_mut(&key).filter(|found| found.connected) else { return };
-        while !found.out.is_empty() {
-            let mut kernel = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-            match kernel.write(key, &[IoSlice::new(&found.out)]) {
-                Ok(count) => drop(found.out.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    drop(kernel);
-                    return self.drop(key);
-                }
+        while self.write(key, usize::MAX) {}
+    }
+
+    /// Writes once, at most so many bytes; true when there may be room for more.
+    fn write(&mut self, key: SocketId, most: usize) -> bool {
+        let Some(found) = self.conns.get_mut(&key).filter(|found| found.connected && !found.out.is_empty()) else {
+            return false;
+        };
+        let bytes = found.out.get(..most).unwrap_or(&found.out);
+        let outcome = self.machine.lock().unwrap_or_else(PoisonError::into_inner).write(key, &[IoSlice::new(bytes)]);
+        match outcome {
+            Ok(count) => {
+                found.out.drain(..count);
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) => {
+                self.drop(key);
+                false
             }
         }
     }
