@@ -404,12 +404,16 @@ impl Host {
                 }
                 Note::Owed(pipe, side, rank, hash, len) => {
                     if let Some(pipe) = air.pipe_mut(pipe) {
-                        pipe.ways[1 - side as usize].owed.enter(rank, hash, len);
+                        let way = &mut pipe.ways[1 - side as usize];
+                        way.owed.enter(rank, hash);
+                        way.waits.enter(rank, hash, len);
                     }
                 }
                 Note::Lossy(pipe, side) => {
                     if let Some(pipe) = air.pipe_mut(pipe) {
-                        pipe.ways[1 - side as usize].owed.lossy = true;
+                        let way = &mut pipe.ways[1 - side as usize];
+                        way.owed.lossy = true;
+                        way.waits.give_up();
                     }
                 }
                 Note::Paid(pipe, side, hash) => delivered(air, pipe, side, index, hash),
@@ -523,11 +527,8 @@ fn delivered(air: &mut Air<'_>, id: PipeId, side: Side, host: u32, hash: u64) {
     if pipe.ends[1 - side as usize].host >= honest || spoiled {
         return;
     }
-    let owed = &mut pipe.ways[side as usize].owed;
-    let (paid, starved) = (owed.pay(hash), owed.starved());
+    let way = &mut pipe.ways[side as usize];
+    let (paid, starved) = (way.owed.pay(hash), way.waits.pay(hash));
     air.check.that(Invariant::S2, host, paid, || "a frame that was not sent, or not in this order".to_owned());
-    air.check.that(Invariant::S15, host, starved.is_none(), || {
-        let (rank, passed, bound) = starved.unwrap_or_default();
-        format!("{passed} bytes passed a frame of priority {rank}, {bound} may")
-    });
+    air.check.that(Invariant::S15, host, starved.is_none(), || format!("more passed a frame than may: {starved:?}"));
 }

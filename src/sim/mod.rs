@@ -54,6 +54,7 @@ mod sent;
 pub mod table;
 mod timing;
 mod trace;
+mod waits;
 mod watched;
 mod whole;
 

@@ -56,6 +56,8 @@ pub(super) struct Way {
     pub(super) spoiled: bool,
     /// Frames that were queued and not yet delivered.
     pub(super) owed: super::owed::Owed,
+    /// How long they waited for others.
+    pub(super) waits: super::waits::Waits,
 }
 
 impl Way {
@@ -72,6 +74,7 @@ impl Way {
             ended: false,
             spoiled: false,
             owed: Default::default(),
+            waits: Default::default(),
         }
     }
 
