@@ -181,6 +181,9 @@ impl Host {
         if self.starts == 0 {
             timing::load(&mut chain, now.unix, &self.history);
         }
+        if self.starts == 0 {
+            self.joined = air.now;
+        }
         self.starts += 1;
         air.trace.note(air.now, self.index, What::Start, chain.best().height, 0);
         self.work = chain.best().work;
@@ -269,7 +272,7 @@ impl Host {
             return false;
         }
         self.count_disk(air);
-        (self.gone, self.joined, self.seed) = (false, air.now, seed);
+        (self.gone, self.seed) = (false, seed);
         (self.starts, self.turns, self.paid) = (0, 0, 0);
         self.lives += 1;
         self.history = Arc::default();
@@ -418,7 +421,7 @@ impl Host {
                 }
                 Note::Paid(pipe, side, hash) => delivered(air, pipe, side, index, hash),
                 Note::Closed(conn, reason) => air.trace.close(air.now, index, conn.index(), reason),
-                Note::Payment(id) => air.timing.heard(index, &id, air.now),
+                Note::Payment(id) => air.timing.heard(index, self.joined, &id, air.now),
                 Note::Tip(work, height, hash) => {
                     air.timing.tip(index, height, air.now);
                     air.trace.note(air.now, index, What::Tip, height, first_bytes(&hash));

@@ -268,6 +268,8 @@ impl<'w> World<'w> {
         let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
         // One more comes when the faults are over.
         let honest = nodes + u32::from(options.scenario.is_none());
+        // Nobody's seed is a node that comes late, for whoever knows it alone would measure nothing but the wait.
+        let there = nodes - u32::from(options.scenario.is_some_and(Scenario::has_latecomer) && nodes > 2);
         for index in 0..honest {
             let mut config = Config {
                 node_id: format!("n{index:05}"),
@@ -281,10 +283,10 @@ impl<'w> World<'w> {
                 config.admission.inbound_max = 12;
             }
             // A few others; without any, a node that starts again before it met anybody would be alone for good.
-            let mut seeds: BTreeSet<SocketAddr> = (0..3).map(|_| address(rng.below(nodes.into()) as u32)).collect();
+            let mut seeds: BTreeSet<SocketAddr> = (0..3).map(|_| address(rng.below(there.into()) as u32)).collect();
             seeds.remove(&address(index));
             if seeds.is_empty() {
-                seeds.insert(address((index + 1) % nodes));
+                seeds.insert(address((index + 1) % there));
             }
             if index == nodes {
                 seeds = seeds.into_iter().take(1).collect();
