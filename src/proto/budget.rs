@@ -116,9 +116,9 @@ pub const SERVING_RATE: u64 = 32 << 20;
 pub const SERVING_BURST: Duration = Duration::from_secs(1);
 /// The least that a block costs which was given lately: a disk reads for one who asks for the same again and again at most 17
 /// times in a second.
-const REPEAT: Duration = Duration::from_millis(125);
+pub(crate) const REPEAT: Duration = Duration::from_millis(125);
 /// Blocks that are remembered as given: more than a peer may wait for at once, and than it could have lost on the way.
-const SERVED_MAX: usize = 256;
+pub(crate) const SERVED_MAX: usize = 256;
 
 /// What one peer may be given of blocks: a bucket of bytes that may run into debt, since a block above the rate must still go.
 /// Who has used it up waits, and loses no answer.

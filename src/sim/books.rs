@@ -76,6 +76,8 @@ pub(super) struct Books {
     pub(super) entries: BTreeMap<ConnId, Entry>,
     /// Dials under way, since when and whereto.
     pub(super) dials: BTreeMap<DialId, (Instant, SocketAddr)>,
+    /// How long each may take.
+    waits: BTreeMap<DialId, Duration>,
     /// Whom the node dialed and told of in this event: none of them may be blacklisted.
     pub(super) named: Vec<(&'static str, SocketAddr)>,
     /// Addresses that may connect and are not connections yet, and since when: under TLS that takes a while.
@@ -101,6 +103,7 @@ impl Books {
             now: Instant::ZERO,
             entries: BTreeMap::new(),
             dials: BTreeMap::new(),
+            waits: BTreeMap::new(),
             named: Vec::new(),
             admitted: Vec::new(),
             ready: BTreeMap::new(),
@@ -153,9 +156,14 @@ impl Books {
     /// Answers when it began.
     pub(super) fn dial_ended(&mut self, dial: DialId, failed: Option<CloseReason>) -> Instant {
         let known = self.dials.remove(&dial);
+        let least = self.waits.remove(&dial).unwrap_or_default();
         self.tally.that(Invariant::S3, known.is_some(), || format!("dial {dial:?} ends, but is not under way"));
         if let (Some((_, remote)), Some(reason)) = (known, failed) {
             self.blame(remote, None, reason);
+        }
+        if failed == Some(CloseReason::DialTimeout) {
+            let waited = known.map_or(Duration::ZERO, |(since, _)| self.now.since(since));
+            self.tally.that(Invariant::S16, waited >= least, || format!("a dial of {least:?} is over in {waited:?}"));
         }
         known.map_or(self.now, |(since, _)| since)
     }
@@ -231,7 +239,7 @@ impl Books {
         let Some(entry) = self.entries.get_mut(&conn) else { return };
         let hash = digest(kind, payload);
         if let Some(kind) = Kind::from_byte(kind) {
-            let kept = entry.sent.add(now, kind, payload.len(), answering == Some(conn), &self.allowed);
+            let kept = entry.sent.add(now, kind, (payload.len(), hash), answering == Some(conn), &self.allowed);
             self.tally.that(Invariant::S15, kept.is_ok(), || format!("{} to {conn}", kept.unwrap_err()));
         }
         if Kind::from_byte(kind).is_some_and(Kind::is_relayed) {
@@ -300,6 +308,7 @@ impl Carrier for Watch<'_> {
         self.books.outputs += 1;
         self.books.named.push(("dialed", remote));
         let again = self.books.dials.insert(dial, (self.books.now, remote)).is_some();
+        self.books.waits.insert(dial, timeout);
         self.books.tally.that(Invariant::S3, !again, || format!("dial {dial:?} begins twice"));
         self.net.dial(dial, remote, timeout);
     }

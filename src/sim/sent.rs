@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::proto::Config;
-use crate::proto::budget::{ANNOUNCEMENTS, SERVING_BURST, SendBudgets};
+use crate::proto::budget::{ANNOUNCEMENTS, REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets};
 use crate::proto::rate::Rate;
 use crate::time::Instant;
 use crate::wire::Kind;
@@ -25,11 +25,18 @@ pub(super) struct Allowed {
     frames: BTreeMap<Kind, u64>,
     pool_bytes: u64,
     block_bytes: u64,
+    /// Blocks that were sent before.
+    repeats: u64,
+}
+
+/// How often the part fits the whole.
+fn times(whole: Duration, part: Duration) -> u64 {
+    let times = whole.as_nanos().checked_div(part.as_nanos()).unwrap_or(u64::MAX.into());
+    u64::try_from(times).unwrap_or(u64::MAX)
 }
 
 fn in_window(rate: Rate) -> u64 {
-    let gained = WINDOW.as_nanos().checked_div(rate.interval.as_nanos()).unwrap_or(u64::MAX.into());
-    u64::from(rate.burst).saturating_add(u64::try_from(gained).unwrap_or(u64::MAX)).saturating_add(1)
+    times(WINDOW, rate.interval).saturating_add(rate.burst.into()).saturating_add(1)
 }
 
 impl Allowed {
@@ -51,6 +58,7 @@ impl Allowed {
         Allowed {
             frames: Kind::ALL.iter().map(|kind| (*kind, most(*kind))).collect(),
             pool_bytes: asked(Kind::TxPoolRequest).saturating_mul(POOL_BYTES),
+            repeats: times(WINDOW + SERVING_BURST, REPEAT) + 1,
             block_bytes: config.serving_rate.saturating_mul((WINDOW + SERVING_BURST).as_secs()),
         }
     }
@@ -83,19 +91,34 @@ pub(super) struct Sent {
     recent: BTreeMap<Kind, Recent>,
     /// Transactions of answers to questions for the pool.
     pool: Recent,
+    /// The last blocks, and the repetitions among those of the window.
+    blocks: VecDeque<u64>,
+    repeats: Recent,
 }
 
 impl Sent {
-    /// A frame goes; `answer` to a question for the pool. Answers what is wrong with that.
+    /// A frame goes, with this hash; `answer` to a question for the pool. Answers what is wrong with that.
     pub(super) fn add(
         &mut self,
         now: Instant,
         kind: Kind,
-        len: usize,
+        (len, hash): (usize, u64),
         answer: bool,
         allowed: &Allowed,
     ) -> Result<(), String> {
         let len = len as u64;
+        if kind == Kind::Block {
+            if self.blocks.contains(&hash) {
+                self.repeats.add(now, 0);
+                let (count, most) = (self.repeats.frames.len() as u64, allowed.repeats);
+                check(count <= most, || format!("{count} blocks in 10 s that were sent before, {most} are allowed"))?;
+            } else {
+                self.blocks.push_back(hash);
+                if self.blocks.len() > SERVED_MAX {
+                    self.blocks.pop_front();
+                }
+            }
+        }
         if answer && kind == Kind::Transaction {
             self.pool.add(now, len);
             let (bytes, most) = (self.pool.bytes, allowed.pool_bytes);
@@ -129,11 +152,11 @@ mod tests {
         for second in 0..100 {
             let count = if second == 0 { 20 } else { 2 };
             for _ in 0..count {
-                sent.add(at(second * 1000), Kind::Pong, 16, false, &allowed).unwrap();
+                sent.add(at(second * 1000), Kind::Pong, (16, 0), false, &allowed).unwrap();
             }
         }
         // A burst of 40, 200 in ten seconds, and one.
-        let flood: Vec<_> = (0..300).map(|_| sent.add(at(200_000), Kind::Pong, 16, false, &allowed)).collect();
+        let flood: Vec<_> = (0..300).map(|_| sent.add(at(200_000), Kind::Pong, (16, 0), false, &allowed)).collect();
         assert!(flood[..241].iter().all(Result::is_ok) && flood[241..].iter().all(Result::is_err));
     }
 
@@ -142,12 +165,24 @@ mod tests {
         let config = Config { serving_rate: 1000, ..Config::default() };
         let (allowed, mut sent) = (Allowed::by(&config), Sent::default());
         let at = Instant::from_millis(1);
-        let mut add = |kind, len, answer| sent.add(at, kind, len, answer, &allowed);
-        assert!(add(Kind::Block, 11_000, false).is_ok() && add(Kind::Block, 11_000, false).is_ok());
-        assert!(add(Kind::Block, 1, false).is_err(), "the budget and one block");
+        let mut add = |kind, len, answer| sent.add(at, kind, (len, len as u64), answer, &allowed);
+        assert!(add(Kind::Block, 11_000, false).is_ok() && add(Kind::Block, 10_999, false).is_ok());
+        assert!(add(Kind::Block, 2, false).is_err(), "the budget and one block");
         assert!(add(Kind::Transaction, 2 << 20, true).is_ok());
         let more: Vec<_> = (0..9).map(|_| add(Kind::Transaction, 1 << 20, true)).collect();
         assert!(more.iter().any(Result::is_err));
         assert!(add(Kind::Transaction, 1 << 20, false).is_ok());
+    }
+
+    #[test]
+    fn one_block_again_and_again_is_found() {
+        let (allowed, mut sent) = (Allowed::by(&Config::default()), Sent::default());
+        let mut add = |millis, hash| sent.add(Instant::from_millis(millis), Kind::Block, (100, hash), false, &allowed);
+        // Eight at once and eight a second are allowed, besides the first.
+        let many: Vec<_> = (0..100).map(|_| add(5000, 1)).collect();
+        let fair = many.iter().take_while(|kept| kept.is_ok()).count();
+        assert!((89..=91).contains(&fair), "{fair}");
+        assert!((2..200).all(|hash| add(5000, hash).is_ok()), "others are no repetitions");
+        assert!(add(16_000, 1).is_ok(), "nothing of it is in the window any more");
     }
 }

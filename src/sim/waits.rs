@@ -91,7 +91,14 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::link::{Inbox, Outbox, OutboxLimits, Pool};
+    use crate::rng::Rng;
+    use crate::time::Instant;
+    use crate::wire::frame::HEADER_LEN;
+    use crate::wire::{FrameRules, Kind, Priority};
 
     #[test]
     fn a_frame_that_others_pass_for_too_long_is_starved() {
@@ -129,5 +136,46 @@ mod tests {
         waits.enter(1, 9, 1 << 30);
         assert_eq!(waits.pay(9), None);
         assert!(waits.lost);
+    }
+
+    /// A queue under more than it can send, in pieces of any size: what its promise allows is what comes of it.
+    #[test]
+    fn the_queues_of_the_link_keep_to_their_shares() {
+        let mut rng = Rng::from_seed(11);
+        for round in 0..12 {
+            let (mut outbox, mut pool, mut waits) = (Outbox::default(), Pool::new(), Waits::default());
+            let (mut inbox, mut reader, mut number) = (Inbox::default(), Pool::new(), 0u64);
+            let limits = OutboxLimits { hard: 1 << 30, ..OutboxLimits::default() };
+            let longest = [200, 20_000, 150_000][round % 3];
+            for _ in 0..1000 {
+                // Blocks always wait; of the others there is one now and then.
+                for priority in [Priority::High, Priority::High, Priority::Normal, Priority::Low] {
+                    let waiting = outbox.queued_bytes() > 600_000;
+                    if priority == Priority::High && !waiting || rng.chance(1, 20) {
+                        number += 1;
+                        let mut payload = vec![0; 8 + rng.below(longest) as usize];
+                        payload[..8].copy_from_slice(&number.to_le_bytes());
+                        outbox.push(priority, Kind::Block as u8, &payload, &limits, &mut pool).unwrap();
+                        waits.enter(priority.rank(), number, (HEADER_LEN + payload.len()) as u64);
+                    }
+                }
+                let mut wire = Vec::new();
+                let most = 1 + rng.below(longest) as usize;
+                outbox.flush(&mut pool, most, |slices| {
+                    let all = slices.concat();
+                    let count = all.len().min(most - wire.len());
+                    wire.extend_from_slice(&all[..count]);
+                    if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+                });
+                let mut input = &wire[..];
+                while let Some(frame) =
+                    inbox.next(&mut input, FrameRules::version(2), Instant::ZERO, &mut reader).unwrap()
+                {
+                    let number = u64::from_le_bytes(frame.payload[..8].try_into().unwrap());
+                    assert_eq!(waits.pay(number), None, "frames of at most {longest} bytes");
+                }
+            }
+            assert!(!waits.lost && number > 1000);
+        }
     }
 }

@@ -9,8 +9,8 @@ use crate::time::{Instant, UnixTime};
 use crate::wire::message::{Extension, GetHeaders, Handshake, Ping, TxPoolRequest};
 use crate::wire::{Hash, Kind, Message};
 
-/// How often an oscillator asks for one block in a row: more than anybody may.
-const SAME_BLOCK: usize = 100;
+/// How often an oscillator asks in a row, for one block or another thing: more than anybody may.
+const IN_A_ROW: usize = 100;
 
 impl Actor {
     pub(super) fn introduce(&mut self, key: u32, kind: Kind) {
@@ -109,7 +109,7 @@ impl Actor {
                 self.say(key, &Message::GetBlock(hash));
             }
         }
-        self.say(key, &Message::GetHeaders(GetHeaders { locator: self.genesis, max: 2000, stop: None, more: None }));
+        self.ask_for_headers(key);
         self.ping(key);
         if self.rng.chance(1, 20) {
             self.say(key, &Message::TxPoolRequest(TxPoolRequest { max: 50_000, include_data: true }));
@@ -125,9 +125,11 @@ impl Actor {
 
     /// Breaks the rules by which it lived until now.
     fn turn_on(&mut self, key: u32) {
-        match (self.rng.below(3), self.wanted) {
-            (0, Some(hash)) => (0..SAME_BLOCK).for_each(|_| self.say(key, &Message::GetBlock(hash))),
-            (1, _) => self.say_bytes(key, Kind::Block as u8, &[7; 200]),
+        match (self.rng.below(16), self.wanted) {
+            (0..8, Some(hash)) => (0..IN_A_ROW).for_each(|_| self.say(key, &Message::GetBlock(hash))),
+            (8..11, _) => (0..IN_A_ROW).for_each(|_| self.ping(key)),
+            (11..14, _) => (0..IN_A_ROW).for_each(|_| self.ask_for_headers(key)),
+            (14, _) => self.say_bytes(key, Kind::Block as u8, &[7; 200]),
             _ => self.say_bytes(key, Kind::Transaction as u8, &[7; 200]),
         }
     }
@@ -144,6 +146,11 @@ impl Actor {
         }
         let seconds = if self.bad { 3 + self.rng.below(8) } else { 20 + self.rng.below(40) };
         self.changes = now + Duration::from_secs(seconds);
+    }
+
+    fn ask_for_headers(&mut self, key: u32) {
+        let question = GetHeaders { locator: self.genesis, max: 2000, stop: None, more: None };
+        self.say(key, &Message::GetHeaders(question));
     }
 
     fn ping(&mut self, key: u32) {
