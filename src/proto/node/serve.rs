@@ -137,10 +137,6 @@ impl<C: Chain> Node<C> {
             return true;
         }
         match self.chain.block(&hash) {
-            Some(_) if buggify!(self, QueueFull) => {
-                *self.counters.refused.entry(Kind::Block).or_default() += 1;
-                self.put_off(conn, hash);
-            }
             Some(block) => {
                 self.relay.learned(Some(conn), hash);
                 if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
