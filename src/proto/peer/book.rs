@@ -70,7 +70,7 @@ impl Default for BookConfig {
 pub enum Parting {
     /// Soon after it began, for whatever reason.
     Early,
-    /// It had lasted, and the network failed.
+    /// It had lasted, and the network failed, or the other side ended what it had dialed itself.
     Cut,
     /// It had lasted, and one of the two sides ended it.
     Wanted,

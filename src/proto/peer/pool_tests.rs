@@ -117,7 +117,9 @@ impl World {
             let (now, online) = (self.now(), self.inbound || !self.ready.is_empty());
             if self.alive.contains(&address) {
                 self.pool.dial_opened(dial);
-                self.pool.ready(dial, now, &mut self.book);
+                if let Some(spent) = self.pool.ready(dial, now, &mut self.book, &mut self.rng) {
+                    self.close(spent, CloseReason::Done);
+                }
                 self.ready.insert(dial, address);
             } else {
                 self.pool.closed(dial, self.failure.0, now, online, &mut self.book, &mut self.rng);
