@@ -309,6 +309,16 @@ impl Book {
         oldest(&self.proven_queue, now, exclude).or_else(|| draw(&self.queue, now, rng, exclude))
     }
 
+    /// An address to try now that we never reached. Uniform; O(those due).
+    pub fn pick_unproven(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        draw(&self.queue, now, rng, exclude)
+    }
+
     /// The verified address to dial now because connections are lacking: the one that has been due for longest. O(excluded
     /// ones due).
     pub fn pick_urgent(&self, now: Instant, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {

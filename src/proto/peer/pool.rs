@@ -64,8 +64,8 @@ pub struct PoolConfig {
     /// The longest of these times while nobody is connected. Default 30 s.
     pub seed_offline_max: Duration,
     /// How long a feeler stands before the next one goes out, plus or minus a tenth. Default 35 s: two of them within the time
-    /// in which a network shall have healed, and each as long as a connection takes to count as settled.
-    pub feeler_every: Duration,
+    /// in which a network shall have healed, and each as long as a connection takes to count as settled. `None` for no feelers.
+    pub feeler_every: Option<Duration>,
 }
 
 impl Default for PoolConfig {
@@ -80,7 +80,7 @@ impl Default for PoolConfig {
             kept_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             seed_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) },
             seed_offline_max: Duration::from_secs(30),
-            feeler_every: Duration::from_secs(35),
+            feeler_every: Some(Duration::from_secs(35)),
         }
     }
 }
@@ -231,11 +231,12 @@ impl Pool {
         }
         self.adopt_feeler(now.at, around.book);
         self.lacking_since = (self.connected() < self.config.outbound).then(|| self.lacking_since.unwrap_or(now.at));
-        if self.lacking_since.is_some() || self.config.outbound == 0 {
-            self.feeler_at = None;
-        } else if self.feeler_at.is_none() {
-            self.feeler_at = Some(now.at + rng.jitter(self.config.feeler_every, 50));
-        }
+        let wanted = self.lacking_since.is_none() && self.config.outbound > 0;
+        self.feeler_at = match self.config.feeler_every.filter(|_| wanted) {
+            Some(every) if self.feeler_at.is_none() => Some(now.at + rng.jitter(every, 50)),
+            Some(_) => self.feeler_at,
+            None => None,
+        };
         let dialing = self.dialing();
         if dialing >= self.config.dials_max {
             self.wake = None;
@@ -292,10 +293,8 @@ impl Pool {
         }
         book.reached(link.address, now);
         self.nudge();
-        if !feels {
-            return None;
-        }
-        self.feeler_at = Some(now.at + rng.jitter(self.config.feeler_every, 10));
+        let every = self.config.feeler_every.filter(|_| feels)?;
+        self.feeler_at = Some(now.at + rng.jitter(every, 10));
         self.feelers()
             .find(|(other, link)| *other != dial && matches!(link.stage, Stage::Ready(_)))
             .map(|(dial, _)| dial)

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use super::{Around, Pool, Purpose, Stage};
+use super::{Around, FEELER_RETRY, Pool, Purpose, Stage};
 use crate::proto::peer::address::Group;
 use crate::proto::peer::book::Book;
 use crate::rng::Rng;
@@ -115,11 +115,17 @@ impl Pool {
             return Err(Some(at));
         }
         let verified = |_: &mut Rng| book.pick_urgent(now, exclude);
-        let any = |rng: &mut Rng| book.pick(now, rng, exclude);
+        let any = |rng: &mut Rng| book.pick_unproven(now, rng, exclude);
         let found =
             if rng.chance(1, 2) { verified(rng).or_else(|| any(rng)) } else { any(rng).or_else(|| verified(rng)) };
         let choice = |address| Choice { address, purpose: Purpose::Feeler, urgent: false };
-        let wake = || book.next_attempt(exclude).into_iter().chain(book.next_urgent(exclude)).min();
+        let wake = || {
+            book.next_attempt(exclude)
+                .into_iter()
+                .chain(book.next_urgent(exclude))
+                .min()
+                .map(|at| at.max(now + FEELER_RETRY))
+        };
         found.map(choice).ok_or_else(wake)
     }
 
