@@ -179,6 +179,8 @@ impl Host {
         let now = self.clock.read(air.now);
         if self.starts == 0 {
             timing::load(&mut chain, now.unix, &self.history);
+            self.joined = air.now;
+            air.heaviest = air.heaviest.max(chain.best().work);
         }
         self.starts += 1;
         air.trace.note(air.now, self.index, What::Start, chain.best().height, 0);
@@ -268,7 +270,7 @@ impl Host {
             return false;
         }
         self.count_disk(air);
-        (self.gone, self.joined, self.seed) = (false, air.now, seed);
+        (self.gone, self.seed) = (false, seed);
         (self.starts, self.turns, self.paid) = (0, 0, 0);
         self.lives += 1;
         self.history = Arc::default();
@@ -413,7 +415,7 @@ impl Host {
                 }
                 Note::Paid(pipe, side, hash) => delivered(air, pipe, side, index, hash),
                 Note::Closed(conn, reason) => air.trace.close(air.now, index, conn.index(), reason),
-                Note::Payment(id) => air.timing.heard(index, &id, air.now),
+                Note::Payment(id) => air.timing.heard(index, self.joined, &id, air.now),
                 Note::Tip(work, height, hash) => {
                     air.timing.tip(index, height, air.now);
                     air.trace.note(air.now, index, What::Tip, height, first_bytes(&hash));

@@ -269,10 +269,13 @@ impl<'w> World<'w> {
         air.secure = security.is_some();
         let load = Load::new(&plan, options.seed, nodes, limits.outbox.hard);
         let mut hosts = Vec::new();
-        let history = options.scenario.map_or(0, Scenario::history);
+        let history = options.scenario.map_or(0, Scenario::history).max(plan.history);
+        let mut heirs = Rng::from_seed(options.seed ^ 0x6865_6972);
         let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
         // One more comes when the faults are over.
         let honest = nodes + u32::from(options.scenario.is_none());
+        // Nobody's seed is a node that comes late, for whoever knows it alone would measure nothing but the wait.
+        let there = nodes - u32::from(options.scenario.is_some_and(Scenario::has_latecomer) && nodes > 2);
         for index in 0..honest {
             let mut config = Config {
                 node_id: format!("n{index:05}"),
@@ -285,10 +288,10 @@ impl<'w> World<'w> {
                 config.admission.inbound_max = 12;
             }
             // A few others; without any, a node that starts again before it met anybody would be alone for good.
-            let mut seeds: BTreeSet<SocketAddr> = (0..3).map(|_| address(rng.below(nodes.into()) as u32)).collect();
+            let mut seeds: BTreeSet<SocketAddr> = (0..3).map(|_| address(rng.below(there.into()) as u32)).collect();
             seeds.remove(&address(index));
             if seeds.is_empty() {
-                seeds.insert(address((index + 1) % nodes));
+                seeds.insert(address((index + 1) % there));
             }
             if index == nodes {
                 seeds = seeds.into_iter().take(1).collect();
@@ -302,7 +305,9 @@ impl<'w> World<'w> {
             let mut host = Host::new(index, address(index), config, limits.clone(), params, seed, machine);
             host.absent = index == nodes;
             let is_newcomer = options.scenario.is_some_and(Scenario::has_latecomer) && index + 1 == nodes;
-            if !is_newcomer && !host.absent {
+            // Without a scenario every other node, but one at least.
+            let inherits = options.scenario.is_some() || index == 0 || heirs.chance(1, 2);
+            if inherits && !is_newcomer && !host.absent {
                 host.history = Arc::clone(&history);
             }
             host.security.clone_from(&security);
