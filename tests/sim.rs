@@ -51,6 +51,17 @@ fn more_networks_with_every_fault_and_attackers_keep_every_invariant() {
     sweep(2200..2400, Faults::Full);
 }
 
+/// What broke once and was mended, where no smaller test tells it:
+///
+/// - 300043, S2: a burst of payments went out as news and again with the pool, and the check took one for the other.
+/// - 421263, L4: the newcomer was to reach the block of a node that had left for good and had told nobody of it.
+#[test]
+fn seeds_that_failed_keep_every_invariant() {
+    for seed in [300_043, 421_263] {
+        play(&options(seed, Faults::Full));
+    }
+}
+
 /// The seed's plan, with these rates besides.
 fn with(seed: u64, faults: Faults, rates: &[(&str, u64)]) -> Options {
     let mut plan = Plan::drawn(seed, faults);

@@ -129,9 +129,9 @@ impl Host {
         self.config.outbound
     }
 
-    /// Height of its tip, whether it runs or not.
+    /// Height of its tip, whether it runs or not. None once it has left: what it alone had is gone with it.
     pub(super) fn height(&self) -> Option<u64> {
-        self.node().map(|node| node.chain().best().height).or(self.data.height())
+        self.node().map(|node| node.chain().best().height).or(self.data.height()).filter(|_| !self.gone)
     }
 
     /// How long nothing has come on each connection, and how long that may be.
