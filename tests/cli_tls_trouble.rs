@@ -216,6 +216,8 @@ fn a_remedy_fits_the_kind_of_trust() {
     assert!(!line(&done).contains("--pin"), "{done:?}");
     let done = scene.ping(&["--tls", "any"]);
     assert!(line(&done).contains("if it runs with --tls ca, use that on both sides"), "{done:?}");
+    // Who is answered now comes behind whoever was refused before.
+    succeeded(&scene.ping(&borrowed(&office.flags("good", &["client"]))));
     let log = scene.node.stop_with("-TERM").stderr;
     assert!(log.contains("the other side must run with --tls ca, too") && !log.contains("alert"), "{log}");
 
