@@ -179,9 +179,8 @@ impl Host {
         let now = self.clock.read(air.now);
         if self.starts == 0 {
             timing::load(&mut chain, now.unix, &self.history);
-        }
-        if self.starts == 0 {
             self.joined = air.now;
+            air.heaviest = air.heaviest.max(chain.best().work);
         }
         self.starts += 1;
         air.trace.note(air.now, self.index, What::Start, chain.best().height, 0);

@@ -264,7 +264,8 @@ impl<'w> World<'w> {
         air.secure = security.is_some();
         let load = Load::new(&plan, options.seed, nodes, limits.outbox.hard);
         let mut hosts = Vec::new();
-        let history = options.scenario.map_or(0, Scenario::history);
+        let history = options.scenario.map_or(0, Scenario::history).max(plan.history);
+        let mut heirs = Rng::from_seed(options.seed ^ 0x6865_6972);
         let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
         // One more comes when the faults are over.
         let honest = nodes + u32::from(options.scenario.is_none());
@@ -299,7 +300,9 @@ impl<'w> World<'w> {
             let mut host = Host::new(index, address(index), config, limits.clone(), params, seed, machine);
             host.absent = index == nodes;
             let is_newcomer = options.scenario.is_some_and(Scenario::has_latecomer) && index + 1 == nodes;
-            if !is_newcomer && !host.absent {
+            // Without a scenario every other node, but one at least.
+            let inherits = options.scenario.is_some() || index == 0 || heirs.chance(1, 2);
+            if inherits && !is_newcomer && !host.absent {
                 host.history = Arc::clone(&history);
             }
             host.security.clone_from(&security);
