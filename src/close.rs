@@ -128,6 +128,8 @@ pub enum TlsFault {
     HandshakeTimeout,
     /// The stream ended without TLS's own goodbye: it may have been cut.
     Cut,
+    /// A record is not as the holder of the key sealed it: it was changed on its way, or put in by somebody else.
+    Tampered,
 
     // Our own doing.
     /// The crypto library failed: no randomness, no clock.
@@ -144,7 +146,7 @@ impl TlsFault {
             | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(_) => {
                 Blame::Incompatible
             }
-            HandshakeTimeout | Cut => Blame::Lost,
+            HandshakeTimeout | Cut | Tampered => Blame::Lost,
             Internal => Blame::Ours,
         }
     }
@@ -171,6 +173,7 @@ impl TlsFault {
             Alert(_) => "tls-alert",
             HandshakeTimeout => "tls-handshake-timeout",
             Cut => "tls-cut",
+            Tampered => "tls-tampered",
             Internal => "tls-internal",
         }
     }
@@ -223,6 +226,7 @@ impl fmt::Display for TlsFault {
             Alert(number) => return write!(f, "it refused with TLS alert {number}"),
             HandshakeTimeout => "the TLS handshake took too long",
             Cut => "the connection was cut without TLS's goodbye",
+            Tampered => "bytes were changed on their way, or put in by somebody else",
             Internal => "the crypto library failed; look at the clock and the randomness of this machine",
         };
         f.write_str(text)

@@ -64,7 +64,9 @@ const LAST_MOST: usize = 64 * 1024;
 /// When the newcomer comes that every run without a scenario has, and when it must have the chain.
 const JOINS: Duration = Duration::from_secs(5);
 /// How soon a newcomer must have a place.
-const HOUSED: Duration = Duration::from_secs(10);
+pub(super) const HOUSED: Duration = Duration::from_secs(10);
+/// How often a newcomer looks whether the house is full.
+const KNOCKS: Duration = Duration::from_millis(100);
 
 /// The milestones, in their order.
 const HEAL: u8 = 0;
@@ -77,7 +79,7 @@ const STOP: u8 = 6;
 const END: u8 = 7;
 const JOIN: u8 = 8;
 const CHECK_JOINED: u8 = 9;
-const CHECK_HOUSED: u8 = 10;
+pub(super) const CHECK_HOUSED: u8 = 10;
 
 /// What a run found.
 #[derive(Clone, Debug)]
@@ -226,7 +228,10 @@ impl<'w> World<'w> {
             _ => Duration::ZERO,
         };
         let chaos = options.chaos + outage;
-        let plan = options.faults.plan(options.seed);
+        let mut plan = options.faults.plan(options.seed);
+        if let Some(scenario) = options.scenario.filter(|_| !matches!(options.faults, Faults::Plan(_))) {
+            scenario.adapt(&mut plan);
+        }
         let rates = Rates::of(&plan);
         let mut air = Air::new(rng.next_u64(), rates, trace);
         let nodes = options.nodes.max(2);
@@ -335,9 +340,6 @@ impl<'w> World<'w> {
         }
         air.honest = honest;
         air.trace.set_honest(honest);
-        if options.scenario == Some(Scenario::FullHouse) {
-            air.at(Instant::ZERO + chaos / 3 + HOUSED, Event::Milestone(CHECK_HOUSED));
-        }
         let end = Instant::ZERO + chaos;
         for (number, wait) in [
             (HEAL, Duration::ZERO),
@@ -394,6 +396,9 @@ impl<'w> World<'w> {
             }
             Event::Start(host) => {
                 if self.scenario.is_some_and(Scenario::has_latecomer) && host as usize + 1 == self.hosts.len() {
+                    if self.waits_for_full_house() {
+                        return self.air.after(KNOCKS, Event::Start(host));
+                    }
                     self.note_newcomer(host);
                 }
                 if let Some(host) = self.hosts.get_mut(host as usize) {
