@@ -240,7 +240,7 @@ impl Books {
         let hash = digest(kind, payload);
         if let Some(kind) = Kind::from_byte(kind) {
             let kept = entry.sent.add(now, kind, (payload.len(), hash), answering == Some(conn), &self.allowed);
-            self.tally.that(Invariant::S15, kept.is_ok(), || format!("{} to {conn}", kept.unwrap_err()));
+            self.tally.that(Invariant::S15, kept.is_ok(), || format!("{} to {conn}", kept.err().unwrap_or_default()));
         }
         if Kind::from_byte(kind).is_some_and(Kind::is_relayed) {
             let fresh = entry.remember(now, hash);

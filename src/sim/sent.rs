@@ -73,7 +73,9 @@ struct Recent {
 
 impl Recent {
     fn add(&mut self, now: Instant, len: u64) {
-        while let Some((_, old)) = self.frames.pop_front_if(|(at, _)| now.since(*at) >= WINDOW) {
+        while self.frames.front().is_some_and(|(at, _)| now.since(*at) >= WINDOW)
+            && let Some((_, old)) = self.frames.pop_front()
+        {
             self.bytes -= old;
         }
         self.frames.push_back((now, len));
