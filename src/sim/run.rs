@@ -288,8 +288,12 @@ impl<'w> World<'w> {
                 config.admission.connections_max = 16;
                 config.admission.inbound_max = 12;
             }
-            // A few others; without any, a node that starts again before it met anybody would be alone for good.
-            let mut seeds: BTreeSet<SocketAddr> = (0..3).map(|_| address(rng.below(there.into()) as u32)).collect();
+            // A few others; without any, a node that starts again before it met anybody would be alone for good. Everybody but
+            // the first knows one of those before it: two that knew only each other would never hear of the rest.
+            let mut seeds: BTreeSet<SocketAddr> = (0..3)
+                .map(|nth| if nth == 0 && index > 0 { index.min(there) } else { there })
+                .map(|below| address(rng.below(below.into()) as u32))
+                .collect();
             seeds.remove(&address(index));
             if seeds.is_empty() {
                 seeds.insert(address((index + 1) % there));
@@ -485,7 +489,8 @@ impl<'w> World<'w> {
             }
             MINE_LAST => {
                 let weight = |host: &Host| host.node().map_or(0, |node| node.chain().best().work);
-                if let Some(best) = self.hosts.iter_mut().max_by_key(|host| weight(host)) {
+                let core = self.hosts.iter_mut().enumerate().filter(|(at, _)| !self.outside.contains(at));
+                if let Some((_, best)) = core.max_by_key(|(_, host)| weight(host)) {
                     best.mine(&mut self.air, LAST_MOST, 0);
                 }
             }
