@@ -128,6 +128,8 @@ pub enum TlsFault {
     HandshakeTimeout,
     /// The stream ended without TLS's own goodbye: it may have been cut.
     Cut,
+    /// The stream that we dialed ended before a byte came: whoever is there turns us away, or is no TLS service.
+    Unanswered,
 
     // Our own doing.
     /// The crypto library failed: no randomness, no clock.
@@ -141,10 +143,11 @@ impl TlsFault {
         match self {
             Protocol | BadCertificate | BadSignature | HandshakeTooLarge => Blame::Misbehaved,
             NotTls | NothingInCommon | WrongService | WrongVersion | NoCertificate | ExpiredCertificate
-            | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(_) => {
+            | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(1..) => {
                 Blame::Incompatible
             }
-            HandshakeTimeout | Cut => Blame::Lost,
+            // Alert 0 is a goodbye.
+            Alert(0) | HandshakeTimeout | Cut | Unanswered => Blame::Lost,
             Internal => Blame::Ours,
         }
     }
@@ -171,6 +174,7 @@ impl TlsFault {
             Alert(_) => "tls-alert",
             HandshakeTimeout => "tls-handshake-timeout",
             Cut => "tls-cut",
+            Unanswered => "tls-unanswered",
             Internal => "tls-internal",
         }
     }
@@ -206,9 +210,14 @@ impl fmt::Display for TlsFault {
             Alert(70 | 71 | 40) => "no TLS version, cipher or key exchange in common; both sides need TLS 1.3",
             Alert(116) => "it wants a certificate and got none",
             Alert(120) => "it is another service, or a spacetime node of another protocol version",
+            Alert(0) => "it said goodbye before the TLS handshake was done",
             Alert(number) => return write!(f, "it refused with TLS alert {number}"),
             HandshakeTimeout => "the TLS handshake took too long",
             Cut => "the connection was cut without TLS's goodbye",
+            Unanswered => {
+                "closed before the TLS handshake began; the node turns us away, as when it is full, or does not speak TLS: try \
+                 again later"
+            }
             Internal => "the crypto library failed; look at the clock and the randomness of this machine",
         };
         f.write_str(text)

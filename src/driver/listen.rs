@@ -93,18 +93,21 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn admit(&mut self, stream: Stream, remote: SocketAddr) {
+        // Nobody is refused for want of a place as long as there are some whom we do not know yet. The place is made before the
+        // protocol is asked, since it counts them as well: for a stranger whom it then refuses, one gives way for nothing, but
+        // not another before somebody who was admitted has filled the place.
+        let full = self.net.is_full() || self.net.handshakes.len() >= self.net.config.tls_pending;
+        if full && !self.make_way(remote) {
+            self.net.totals.refused += 1;
+            self.net.totals.refused_limit += 1;
+            return;
+        }
+        let mut admitted = self.protocol.admit(self.net.now, remote);
+        if !admitted && !self.protocol.has_place() && self.make_way(remote) {
+            admitted = self.protocol.admit(self.net.now, remote);
+        }
         let net = &mut self.net;
-        if net.is_full() {
-            net.totals.refused += 1;
-            net.totals.refused_limit += 1;
-            return;
-        }
-        if !net.may_secure() {
-            net.totals.refused += 1;
-            net.totals.refused_tls += 1;
-            return;
-        }
-        if !self.protocol.admit(net.now, remote) {
+        if !admitted {
             net.totals.refused += 1;
             net.totals.refused_admit += 1;
             return;

@@ -21,6 +21,7 @@ mod dial;
 mod errno;
 mod flush;
 mod handle;
+mod handshakes;
 mod listen;
 mod net;
 mod read;
@@ -110,13 +111,20 @@ pub trait Protocol {
     type Command: Send + 'static;
 
     /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once. With TLS,
-    /// others may be asked about before this one is opened.
+    /// others may be asked about before this one is opened. After a no, it is asked again if a [place](Self::has_place) could be
+    /// made.
     fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
         true
     }
 
-    /// An admitted address became no connection: its socket or its TLS handshake failed. Each admission is followed by this
-    /// or by [`Event::Opened`].
+    /// Is there a place for one more, whoever it is? If not, an admitted address whose TLS handshake is still under way gives
+    /// way to a newcomer.
+    fn has_place(&self) -> bool {
+        true
+    }
+
+    /// An admitted address became no connection: its socket or its TLS handshake failed, or it gave way to another
+    /// (`LimitReached`). Each admission is followed by this or by [`Event::Opened`].
     fn released(&mut self, _now: Now, _remote: SocketAddr, _reason: CloseReason) {}
 
     /// One event.

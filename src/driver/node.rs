@@ -232,6 +232,10 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.admit(now, remote)
     }
 
+    fn has_place(&self) -> bool {
+        self.node.has_place()
+    }
+
     fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.node.released(now, remote, reason);
     }

@@ -177,6 +177,10 @@ impl Protocol for Watched {
         admitted
     }
 
+    fn has_place(&self) -> bool {
+        self.inner.has_place()
+    }
+
     fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.books.released(remote);
         self.inner.released(now, remote, reason);

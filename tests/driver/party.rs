@@ -32,6 +32,8 @@ pub(crate) struct Party {
     pub(crate) reaction: Reaction,
     pub(crate) deadline: Option<LoopInstant>,
     pub(crate) admits: bool,
+    /// How many more it has a place for.
+    pub(crate) places: Option<usize>,
     pub(crate) farewell: Option<&'static [u8]>,
     /// Who the peers have proven to be, in the order of their opening.
     pub(crate) identities: Vec<Option<VerifiedId>>,
@@ -43,10 +45,17 @@ impl Protocol for Party {
     type Command = u32;
 
     fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
-        self.admits
+        let admits = self.admits && self.has_place();
+        self.places = self.places.map(|places| places - usize::from(admits));
+        admits
+    }
+
+    fn has_place(&self) -> bool {
+        self.places != Some(0)
     }
 
     fn released(&mut self, _now: Now, _remote: SocketAddr, reason: CloseReason) {
+        self.places = self.places.map(|places| places + 1);
         self.released.push(reason);
     }
 
@@ -129,7 +138,8 @@ pub(crate) fn reacting(config: Config, reaction: impl FnMut(&Seen, &mut Net) + S
     let reaction = Box::new(reaction);
     let (identities, released) = (Vec::new(), Vec::new());
     let seen = Vec::new();
-    let party = Party { seen, reaction, deadline: None, admits: true, farewell: None, identities, released };
+    let party =
+        Party { seen, reaction, deadline: None, admits: true, places: None, farewell: None, identities, released };
     Driver::new(config, party).unwrap()
 }
 

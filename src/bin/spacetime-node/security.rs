@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spacetime_network::close::TlsFault;
+use spacetime_network::driver::Net;
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::identity::Identity;
 use spacetime_network::link::tls::{Tls, TlsOptions};
@@ -27,6 +28,9 @@ use crate::value::Endpoint;
 
 /// Lines about refusals that a minute may have.
 const LINES_PER_MINUTE: u32 = 30;
+
+/// Time between two lines about too many handshakes.
+const PRESS_LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// TLS in use.
 #[derive(Clone, Debug)]
@@ -115,7 +119,8 @@ impl Security {
     pub(crate) fn watch(&self) -> Result<SecurityWatch, Failure> {
         let keeper = self.known.as_deref().map(Keeper::start).transpose()?;
         let lines = Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
-        Ok(SecurityWatch { tls: self.tls(), known: self.known.clone(), keeper, lines })
+        let press = Ration::new(1, PRESS_LINE_EVERY);
+        Ok(SecurityWatch { tls: self.tls(), known: self.known.clone(), keeper, lines, press, told: (0, 0) })
     }
 
     /// A fault of a connection with `remote`, as a cause and a remedy.
@@ -133,6 +138,9 @@ pub(crate) struct SecurityWatch {
     known: Option<PathBuf>,
     keeper: Option<Keeper>,
     lines: Ration,
+    press: Ration,
+    /// Handshakes that gave way, and that waited, of which the log has told.
+    told: (u64, u64),
 }
 
 impl SecurityWatch {
@@ -150,6 +158,23 @@ impl SecurityWatch {
                 tracing::info!(%remote, withheld, "TLS: {why}");
             }
         }
+    }
+
+    /// Logs that more handshakes come than there is room or time for. Called after every turn of the loop.
+    pub(crate) fn look_at_press(&mut self, now: Instant, net: &Net) {
+        let counted = (net.totals().tls_gave_way, net.totals().tls_waited);
+        if counted == self.told || self.press.admit(now).is_none() {
+            return;
+        }
+        let (gave_way, waited) = (counted.0 - self.told.0, counted.1 - self.told.1);
+        self.told = counted;
+        let remote = net.pressing().map_or_else(String::new, |remote| remote.to_string());
+        tracing::warn!(
+            remote,
+            gave_way,
+            waited,
+            "TLS: more handshakes than there is room for; the oldest of the most crowded network give way, others wait"
+        );
     }
 
     /// Saves the last of it.

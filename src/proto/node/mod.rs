@@ -177,6 +177,12 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// Is there a place for one more connection, whoever it is? Those who are admitted and not opened yet hold one too: the
+    /// driver knows which of them to give up.
+    pub fn has_place(&self) -> bool {
+        self.admission.has_place()
+    }
+
     /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
     /// [`Input::Opened`].
     pub fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {

@@ -264,6 +264,11 @@ impl Admission {
         self.inbound >= self.config.inbound_max
     }
 
+    /// Would the gate of the totals let one more in, as the last stranger found it?
+    pub fn has_place(&self) -> bool {
+        self.totals().is_ok()
+    }
+
     /// Who is exempt.
     pub fn exempt(&self) -> &Exempt {
         &self.config.exempt
@@ -341,12 +346,16 @@ impl Admission {
         }
     }
 
-    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
+    fn totals(&self) -> Result<(), Refusal> {
         let config = &self.config;
-        let below = |count: usize, max: usize, refusal| if count < max { Ok(()) } else { Err(refusal) };
         below(self.occupied() + self.dialing, config.connections_max, Refusal::Connections)?;
         below(self.inbound, config.inbound_max, Refusal::Inbound)?;
-        below(self.pending, config.pending_max, Refusal::Pending)?;
+        below(self.pending, config.pending_max, Refusal::Pending)
+    }
+
+    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
+        self.totals()?;
+        let config = &self.config;
         if config.exempt.contains(ip) {
             return Ok(());
         }
@@ -374,6 +383,10 @@ impl Admission {
         keep(&mut self.subnet_buckets, subnet, subnet_bucket, now);
         Ok(())
     }
+}
+
+fn below(count: usize, max: usize, refusal: Refusal) -> Result<(), Refusal> {
+    if count < max { Ok(()) } else { Err(refusal) }
 }
 
 impl Count {
