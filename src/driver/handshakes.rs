@@ -1,8 +1,8 @@
 //! The TLS handshakes of those who dial us: who holds a place, who gives way, and whose turn at the processor it is.
 //!
 //! A place costs a stranger one connection that says nothing, so a full house must refuse nobody: the newcomer takes its
-//! place, and the oldest one of the most crowded address or subnet, the newcomer counted in, gives way. Whoever crowds only
-//! drives out himself.
+//! place, and the oldest one of the most crowded address or subnet, the newcomer counted in, gives way; one that has said
+//! nothing before one that has. Whoever crowds only drives out himself.
 //!
 //! The processor costs a stranger a hello, so the budgets are taken when the first bytes are read, never by silence. Whoever
 //! comes too fast waits in his place, unread. Each address and each subnet has a budget, and what is left of everybody's when
@@ -27,12 +27,19 @@ const BUCKETS_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
     /// Who holds a place, oldest first: by when its time is up.
-    places: BTreeMap<(Instant, ConnId), IpAddr>,
+    places: BTreeMap<(Instant, ConnId), Place>,
     all: Bucket,
     by_ip: Buckets<Origin>,
     by_subnet: Buckets<Subnet>,
     /// What each subnet has left where everybody's budget is short.
     short: Buckets<Subnet>,
+}
+
+#[derive(Debug)]
+struct Place {
+    ip: IpAddr,
+    /// It has said something, and the budgets were taken.
+    begun: bool,
 }
 
 impl Handshakes {
@@ -42,7 +49,7 @@ impl Handshakes {
 
     /// The connection has a place until then.
     pub(super) fn enter(&mut self, until: Instant, id: ConnId, remote: SocketAddr) {
-        self.places.insert((until, id), remote.ip());
+        self.places.insert((until, id), Place { ip: remote.ip(), begun: false });
     }
 
     /// The place is free again.
@@ -53,17 +60,17 @@ impl Handshakes {
     /// Who gives way to a newcomer; `None` when nobody holds a place.
     pub(super) fn gives_way(&self, newcomer: SocketAddr) -> Option<ConnId> {
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
-        for ip in self.places.values().chain([&newcomer.ip()]) {
-            *by_ip.entry(Origin::of(*ip)).or_insert(0usize) += 1;
-            *by_subnet.entry(Subnet::of(*ip)).or_insert(0usize) += 1;
+        for ip in self.places.values().map(|place| place.ip).chain([newcomer.ip()]) {
+            *by_ip.entry(Origin::of(ip)).or_insert(0usize) += 1;
+            *by_subnet.entry(Subnet::of(ip)).or_insert(0usize) += 1;
         }
-        let crowd = |ip: &IpAddr| {
-            let here = by_ip.get(&Origin::of(*ip)).copied().unwrap_or(0);
-            let around = by_subnet.get(&Subnet::of(*ip)).copied().unwrap_or(0);
-            (here.saturating_mul(ADDRESSES).max(around), here, around)
+        let crowd = |place: &Place| {
+            let here = by_ip.get(&Origin::of(place.ip)).copied().unwrap_or(0);
+            let around = by_subnet.get(&Subnet::of(place.ip)).copied().unwrap_or(0);
+            (here.saturating_mul(ADDRESSES).max(around), here, around, !place.begun)
         };
         // Of equals the last one counts, and the oldest are first.
-        let most = self.places.iter().rev().max_by_key(|(_, ip)| crowd(ip));
+        let most = self.places.iter().rev().max_by_key(|(_, place)| crowd(place));
         most.map(|((_, id), _)| *id)
     }
 
@@ -77,8 +84,11 @@ impl Handshakes {
             && (self.all.has(ample, now) || (self.all.has(rate, now) && self.short.has(subnet, Some(SHORT), now)))
     }
 
-    /// It does.
-    pub(super) fn begin(&mut self, config: &Config, remote: SocketAddr, now: Instant) {
+    /// It does. The connection has its place until then.
+    pub(super) fn begin(&mut self, config: &Config, (until, id): (Instant, ConnId), remote: SocketAddr, now: Instant) {
+        if let Some(place) = self.places.get_mut(&(until, id)) {
+            place.begun = true;
+        }
         let (origin, subnet) = (Origin::of(remote.ip()), Subnet::of(remote.ip()));
         self.all.take(config.tls_rate, now);
         self.by_ip.take(origin, config.tls_rate_per_ip, now);

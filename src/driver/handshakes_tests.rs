@@ -59,6 +59,24 @@ fn among_strangers_who_are_all_alone_the_oldest_gives_way() {
     assert_eq!(handshakes.gives_way(remote("60.0.0.1")), Some(conn(0)));
 }
 
+/// Behind one address, somebody opened thousands of silent connections a second and drove out whoever shook hands.
+#[test]
+fn of_one_crowd_the_silent_give_way_before_those_who_have_begun() {
+    let mut handshakes = under_way(["30.0.0.1"; 6]);
+    for n in [0, 1, 3] {
+        handshakes.begin(&Config::default(), (at(n), conn(n as u32)), remote("30.0.0.1"), at(9));
+    }
+    for silent in [2, 4, 5, 0] {
+        assert_eq!(handshakes.gives_way(remote("30.0.0.1")), Some(conn(silent)));
+        handshakes.leave(at(silent.into()), conn(silent));
+    }
+    // But a smaller crowd is not driven out by a larger one for its silence.
+    let mut handshakes = under_way(["20.0.0.1", "30.0.0.1", "30.0.0.1"]);
+    handshakes.begin(&Config::default(), (at(1), conn(1)), remote("30.0.0.1"), at(9));
+    handshakes.begin(&Config::default(), (at(2), conn(2)), remote("30.0.0.1"), at(9));
+    assert_eq!(handshakes.gives_way(remote("60.0.0.1")), Some(conn(1)));
+}
+
 #[test]
 fn an_address_that_comes_too_fast_uses_up_its_own_budget_and_nobody_elses() {
     let config = Config::default();
@@ -68,7 +86,7 @@ fn an_address_that_comes_too_fast_uses_up_its_own_budget_and_nobody_elses() {
         let now = at(n / 10);
         let may = handshakes.may_begin(&config, pushy, now);
         if may {
-            handshakes.begin(&config, pushy, now);
+            handshakes.begin(&config, (now, conn(0)), pushy, now);
         }
         assert!(handshakes.may_begin(&config, honest, now));
         may
@@ -87,13 +105,13 @@ fn when_all_together_come_too_fast_a_subnet_that_is_not_among_them_is_served_fir
         let now = at(n / 4);
         let pushy = remote(&format!("30.{}.0.{}", n % 8, n / 8 % 200));
         if handshakes.may_begin(&config, pushy, now) {
-            handshakes.begin(&config, pushy, now);
+            handshakes.begin(&config, (now, conn(0)), pushy, now);
             begun += 1;
         }
         if n % 2000 == 0 {
             let honest = remote(&format!("20.{}.0.1", n / 2000));
             assert!(handshakes.may_begin(&config, honest, now), "{honest} after {n}");
-            handshakes.begin(&config, honest, now);
+            handshakes.begin(&config, (now, conn(0)), honest, now);
         }
     }
     // The budget of all is used: 200 in each of ten seconds, and half the burst.
@@ -107,7 +125,7 @@ fn the_tables_stay_bounded() {
     let mut handshakes = Handshakes::default();
     for n in 0..20_000_u32 {
         let ip = IpAddr::from((0x1400_0000 + n * 256).to_be_bytes());
-        handshakes.begin(&config, SocketAddr::new(ip, 1), at(0));
+        handshakes.begin(&config, (at(0), conn(0)), SocketAddr::new(ip, 1), at(0));
     }
     for len in [handshakes.by_ip.0.len(), handshakes.by_subnet.0.len(), handshakes.short.0.len()] {
         assert!(len <= BUCKETS_MAX, "{len}");

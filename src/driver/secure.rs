@@ -1,8 +1,8 @@
 //! Connections with TLS: from a socket that stands to a peer that is known, and from records to frames.
 //!
-//! Budgets come before cryptography. Inbound handshakes are limited in number, in rate and in time (see `handshakes`), and all
-//! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for, or the
-//! address that it admitted.
+//! Budgets come before cryptography. Inbound handshakes are limited in number, in rate and in time, see `handshakes`, and all
+//! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for,
+//! or the address that it admitted.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -130,7 +130,7 @@ impl<P: Protocol> Driver<P> {
                 Err(error) => return Some(Err(CloseReason::Io(error.kind()))),
             };
             if let Some(stranger) = stranger {
-                net.handshakes.begin(&net.config, stranger.remote, net.now.at);
+                net.handshakes.begin(&net.config, (stranger.until, id), stranger.remote, net.now.at);
             }
             if count < size && !conn.flags.ended {
                 conn.flags.readable = false;
