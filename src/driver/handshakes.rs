@@ -8,7 +8,7 @@
 //! comes too fast waits in his place, unread. Each address and each subnet has a budget, and what is left of everybody's when
 //! half of it is gone is shared by the subnets: so many of them are needed to starve one that is not among them.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use super::config::Config;
@@ -37,7 +37,7 @@ pub(super) struct Handshakes {
 
 #[derive(Debug)]
 struct Place {
-    ip: IpAddr,
+    remote: SocketAddr,
     /// It has said something, and the budgets were taken.
     begun: bool,
 }
@@ -49,7 +49,7 @@ impl Handshakes {
 
     /// The connection has a place until then.
     pub(super) fn enter(&mut self, until: Instant, id: ConnId, remote: SocketAddr) {
-        self.places.insert((until, id), Place { ip: remote.ip(), begun: false });
+        self.places.insert((until, id), Place { remote, begun: false });
     }
 
     /// The place is free again.
@@ -57,16 +57,21 @@ impl Handshakes {
         self.places.remove(&(until, id));
     }
 
+    /// Whose place it is that the address holds.
+    pub(super) fn find(&self, remote: SocketAddr) -> Option<ConnId> {
+        self.places.iter().find(|(_, place)| place.remote == remote).map(|((_, id), _)| *id)
+    }
+
     /// Who gives way to a newcomer; `None` when nobody holds a place.
     pub(super) fn gives_way(&self, newcomer: SocketAddr) -> Option<ConnId> {
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
-        for ip in self.places.values().map(|place| place.ip).chain([newcomer.ip()]) {
+        for ip in self.places.values().map(|place| place.remote.ip()).chain([newcomer.ip()]) {
             *by_ip.entry(Origin::of(ip)).or_insert(0usize) += 1;
             *by_subnet.entry(Subnet::of(ip)).or_insert(0usize) += 1;
         }
         let crowd = |place: &Place| {
-            let here = by_ip.get(&Origin::of(place.ip)).copied().unwrap_or(0);
-            let around = by_subnet.get(&Subnet::of(place.ip)).copied().unwrap_or(0);
+            let here = by_ip.get(&Origin::of(place.remote.ip())).copied().unwrap_or(0);
+            let around = by_subnet.get(&Subnet::of(place.remote.ip())).copied().unwrap_or(0);
             (here.saturating_mul(ADDRESSES).max(around), here, around, !place.begun)
         };
         // Of equals the last one counts, and the oldest are first.

@@ -124,7 +124,7 @@ fn the_tables_stay_bounded() {
     config.tls_rate = Rate::per_second(1_000_000_000, u32::MAX);
     let mut handshakes = Handshakes::default();
     for n in 0..20_000_u32 {
-        let ip = IpAddr::from((0x1400_0000 + n * 256).to_be_bytes());
+        let ip = core::net::IpAddr::from((0x1400_0000 + n * 256).to_be_bytes());
         handshakes.begin(&config, (at(0), conn(0)), SocketAddr::new(ip, 1), at(0));
     }
     for len in [handshakes.by_ip.0.len(), handshakes.by_subnet.0.len(), handshakes.short.0.len()] {

@@ -111,16 +111,16 @@ pub trait Protocol {
     type Command: Send + 'static;
 
     /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once. With TLS,
-    /// others may be asked about before this one is opened. After a no, it is asked again if a [place](Self::has_place) could be
-    /// made.
+    /// others may be asked about before this one is opened. After a no, it is asked again if somebody
+    /// [gave way](Self::gives_way).
     fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
         true
     }
 
-    /// Is there a place for one more, whoever it is? If not, an admitted address whose TLS handshake is still under way gives
-    /// way to a newcomer.
-    fn has_place(&self) -> bool {
-        true
+    /// There is no place for this newcomer, or it was refused: who of those that were admitted and are not opened yet should
+    /// be closed for its sake? Then it is asked about once more.
+    fn gives_way(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
+        None
     }
 
     /// An admitted address became no connection: its socket or its TLS handshake failed, or it gave way to another

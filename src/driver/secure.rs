@@ -55,12 +55,11 @@ impl<P: Protocol> Driver<P> {
         net.make_dirty_if_queued(id);
     }
 
-    /// Ends the handshake that gives way to a newcomer, and tells the protocol at once: it is about to be asked whether there is
-    /// a place. False when there is none under way.
-    pub(super) fn make_way(&mut self, newcomer: SocketAddr) -> bool {
+    /// Ends a handshake that gives way to a newcomer, and tells the protocol at once: it is about to be asked whether there is a
+    /// place.
+    pub(super) fn end_handshake(&mut self, id: ConnId) {
         let net = &mut self.net;
-        let Some(victim) = net.handshakes.gives_way(newcomer) else { return false };
-        match net.take_out(victim, CloseReason::LimitReached) {
+        match net.take_out(id, CloseReason::LimitReached) {
             Some(Notice::Released(remote, reason)) => {
                 net.totals.tls_gave_way += 1;
                 net.pressing = Some(remote);
@@ -68,7 +67,6 @@ impl<P: Protocol> Driver<P> {
             }
             other => net.notices.extend(other),
         }
-        true
     }
 
     /// Tells the protocol that the connection stands.

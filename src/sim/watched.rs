@@ -177,8 +177,8 @@ impl Protocol for Watched {
         admitted
     }
 
-    fn has_place(&self) -> bool {
-        self.inner.has_place()
+    fn gives_way(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+        self.inner.gives_way(now, newcomer)
     }
 
     fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {

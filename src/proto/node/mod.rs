@@ -177,10 +177,10 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// Is there a place for one more connection, whoever it is? Those who are admitted and not opened yet hold one too: the
-    /// driver knows which of them to give up.
-    pub fn has_place(&self) -> bool {
-        self.admission.has_place()
+    /// Who of those that were admitted and are not opened yet gives way to an address that found no place, if anybody should.
+    pub fn gives_way(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+        let unwelcome = self.stopping || self.is_banned(now, newcomer, None);
+        if unwelcome { None } else { self.admission.gives_way(now.at, newcomer) }
     }
 
     /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by

@@ -6,7 +6,9 @@
 //!
 //! Addresses of the [`Exempt`] ranges pass the gates about addresses and rates, never the totals.
 
+use core::cmp::Reverse;
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::address::{Exempt, Origin, Subnet};
@@ -106,6 +108,11 @@ impl Refusal {
     }
 }
 
+/// A subnet may have so many times the connections of an address before it is as crowded.
+const ADDRESSES: usize = 4;
+/// Whoever arrives for less time than this gives way to larger crowds only.
+const ARRIVING_SPARED: Duration = Duration::from_secs(1);
+
 /// Buckets kept per table. With the default rates at most some 300 are ever in use: the rate of all bounds them.
 const BUCKETS_MAX: usize = 4096;
 
@@ -140,6 +147,13 @@ struct Visit {
 struct Count {
     inbound: usize,
     pending: usize,
+}
+
+/// The buckets after one more connection: of all, of the address, of the subnet.
+struct Taken {
+    origin: Origin,
+    subnet: Subnet,
+    buckets: [Bucket; 3],
 }
 
 impl Admission {
@@ -264,9 +278,32 @@ impl Admission {
         self.inbound >= self.config.inbound_max
     }
 
-    /// Would the gate of the totals let one more in, as the last stranger found it?
-    pub fn has_place(&self) -> bool {
-        self.totals().is_ok()
+    /// Which of those that arrive gives its place to a newcomer for whom there is none, if nothing else is held against him:
+    /// the oldest of the most crowded address or subnet, open connections counted in, when it is more crowded than the
+    /// newcomer's will be, or as crowded and no longer new.
+    pub fn gives_way(&self, now: Instant, newcomer: SocketAddr) -> Option<SocketAddr> {
+        if self.totals().is_ok() || self.rates(now, newcomer.ip()).is_err() {
+            return None;
+        }
+        let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
+        for (remote, (count, _)) in &self.arriving {
+            *by_ip.entry(Origin::of(remote.ip())).or_insert(0) += count;
+            *by_subnet.entry(Subnet::of(remote.ip())).or_insert(0) += count;
+        }
+        // The tables do not know those who are exempt.
+        let crowd = |remote: &SocketAddr, more: usize| {
+            let (origin, subnet) = (Origin::of(remote.ip()), Subnet::of(remote.ip()));
+            let here = self.by_ip.get(&origin).map_or(0, |count| count.inbound);
+            let around = self.by_subnet.get(&subnet).map_or(0, |count| count.inbound);
+            let here = by_ip.get(&origin).copied().unwrap_or(0).max(here).saturating_add(more);
+            let around = by_subnet.get(&subnet).copied().unwrap_or(0).max(around).saturating_add(more);
+            (here.saturating_mul(ADDRESSES).max(around), here, around)
+        };
+        let arriving = self.arriving.iter().map(|(remote, (_, since))| (crowd(remote, 0), Reverse(*since), remote));
+        let (most, Reverse(since), victim) = arriving.max()?;
+        let own = crowd(&newcomer, 1);
+        let gives_way = most > own || (most == own && now.since(since) >= ARRIVING_SPARED);
+        gives_way.then_some(*victim)
     }
 
     /// Who is exempt.
@@ -355,9 +392,19 @@ impl Admission {
 
     fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
         self.totals()?;
+        if let Some(Taken { origin, subnet, buckets: [all, by_ip, by_subnet] }) = self.rates(now, ip)? {
+            self.bucket = all;
+            keep(&mut self.ip_buckets, origin, by_ip, now);
+            keep(&mut self.subnet_buckets, subnet, by_subnet, now);
+        }
+        Ok(())
+    }
+
+    /// The gates about addresses and rates. Answers what is left of the rates afterwards; `None` for the exempt.
+    fn rates(&self, now: Instant, ip: IpAddr) -> Result<Option<Taken>, Refusal> {
         let config = &self.config;
         if config.exempt.contains(ip) {
-            return Ok(());
+            return Ok(None);
         }
         let within = |count, max: Option<usize>, refusal| below(count, max.unwrap_or(usize::MAX), refusal);
         let (origin, subnet) = (Origin::of(ip), Subnet::of(ip));
@@ -378,10 +425,7 @@ impl Admission {
         take(&mut ip_bucket, config.rate_per_ip, Refusal::RatePerIp)?;
         take(&mut subnet_bucket, config.rate_per_subnet, Refusal::RatePerSubnet)?;
         take(&mut bucket, config.rate, Refusal::Rate)?;
-        self.bucket = bucket;
-        keep(&mut self.ip_buckets, origin, ip_bucket, now);
-        keep(&mut self.subnet_buckets, subnet, subnet_bucket, now);
-        Ok(())
+        Ok(Some(Taken { origin, subnet, buckets: [bucket, ip_bucket, subnet_bucket] }))
     }
 }
 
