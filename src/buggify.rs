@@ -34,7 +34,6 @@ macro_rules! points {
 
 points! {
     WorstSyncPeer = "worst-sync-peer", "The block is asked of the busiest and latest peer that has it.";
-    QueueFull = "queue-full", "A peer's queue is taken for full: its block waits for room.";
     DelaySave = "delay-save", "The known peers are saved one round later.";
     EvictNow = "evict-now", "An inbound peer gives way to a newcomer though there is room.";
     RelayLater = "relay-later", "A transaction waits for the next turn of a peer's pace though that has room.";
@@ -106,7 +105,7 @@ mod tests {
         for seed in 0..1000 {
             let mut buggify = Buggify::new(seed);
             enabled += buggify.enabled.len();
-            hits += (0..20).filter(|_| buggify.hit(Point::QueueFull)).count() as u64;
+            hits += (0..20).filter(|_| buggify.hit(Point::FewHeaders)).count() as u64;
             assert_eq!(buggify.hits().get(&Point::TimeoutNow), None);
         }
         let expected = 1000 * Point::ALL.len() / 4;

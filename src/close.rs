@@ -130,6 +130,8 @@ pub enum TlsFault {
     Cut,
     /// The stream that we dialed ended before a byte came: whoever is there turns us away, or is no TLS service.
     Unanswered,
+    /// A record is not as the holder of the key sealed it: it was changed on its way, or put in by somebody else.
+    Tampered,
 
     // Our own doing.
     /// The crypto library failed: no randomness, no clock.
@@ -147,7 +149,7 @@ impl TlsFault {
                 Blame::Incompatible
             }
             // Alert 0 is a goodbye.
-            Alert(0) | HandshakeTimeout | Cut | Unanswered => Blame::Lost,
+            Alert(0) | HandshakeTimeout | Cut | Unanswered | Tampered => Blame::Lost,
             Internal => Blame::Ours,
         }
     }
@@ -175,6 +177,7 @@ impl TlsFault {
             HandshakeTimeout => "tls-handshake-timeout",
             Cut => "tls-cut",
             Unanswered => "tls-unanswered",
+            Tampered => "tls-tampered",
             Internal => "tls-internal",
         }
     }
@@ -218,6 +221,7 @@ impl fmt::Display for TlsFault {
                 "closed before the TLS handshake began; the node turns us away, as when it is full, or does not speak TLS: try \
                  again later"
             }
+            Tampered => "bytes were changed on their way, or put in by somebody else",
             Internal => "the crypto library failed; look at the clock and the randomness of this machine",
         };
         f.write_str(text)

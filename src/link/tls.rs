@@ -325,6 +325,8 @@ pub(crate) fn fault_of(error: &Error) -> TlsFault {
         Error::PeerIncompatible(_) => TlsFault::NothingInCommon,
         Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => TlsFault::WrongService,
         Error::AlertReceived(alert) => TlsFault::Alert(u8::from(*alert)),
+        // Whoever can put a byte into the stream can do this to a peer, and the key has proven that it was not the peer.
+        Error::DecryptError => TlsFault::Tampered,
         Error::NoApplicationProtocol => match OFFER.get() {
             Offer::Nothing => TlsFault::WrongService,
             Offer::OtherVersions => TlsFault::WrongVersion,

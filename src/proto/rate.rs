@@ -87,6 +87,11 @@ impl Bucket {
         has
     }
 
+    /// How long until it is full again: the more was taken of it lately, the longer.
+    pub fn owed(&self, now: Instant) -> Duration {
+        self.full_at.since(now)
+    }
+
     /// Has nothing been taken lately? Such a bucket equals a new one.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now

@@ -261,6 +261,8 @@ plan! {
             "a file is opened as it was before it was last made durable";
     }
     build {
+        history = "history" "blocks" most 10_000 light 60 full 60:
+            "some of the nodes have a chain of so many when the run begins, and the others have to get it";
         few_descriptors = "few-descriptors" "above 7" most 10_000 light 0 full 24:
             "a process may have so few files and sockets, 0 for plenty";
         actors = "actors" "per 100 nodes" most 1_000 light 0 full 50:

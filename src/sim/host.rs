@@ -128,9 +128,9 @@ impl Host {
         self.config.outbound
     }
 
-    /// Height of its tip, whether it runs or not.
+    /// Height of its tip, whether it runs or not. None once it has left: what it alone had is gone with it.
     pub(super) fn height(&self) -> Option<u64> {
-        self.node().map(|node| node.chain().best().height).or(self.data.height())
+        self.node().map(|node| node.chain().best().height).or(self.data.height()).filter(|_| !self.gone)
     }
 
     /// How long nothing has come on each connection, and how long that may be.
@@ -179,9 +179,8 @@ impl Host {
         let now = self.clock.read(air.now);
         if self.starts == 0 {
             timing::load(&mut chain, now.unix, &self.history);
-        }
-        if self.starts == 0 {
             self.joined = air.now;
+            air.heaviest = air.heaviest.max(chain.best().work);
         }
         self.starts += 1;
         air.trace.note(air.now, self.index, What::Start, chain.best().height, 0);

@@ -2,10 +2,12 @@
 
 use core::time::Duration;
 
+use super::air::Event;
 use super::check::Invariant;
 use super::host::Host;
-use super::run::World;
+use super::run::{CHECK_HOUSED, HOUSED, World};
 use super::scenario::Scenario;
+use crate::time::Instant;
 
 /// What a newcomer may take besides the transfer of the blocks.
 const SYNCED: Duration = Duration::from_secs(120);
@@ -16,17 +18,28 @@ impl World<'_> {
     /// A node without a block is about to start for the first time.
     pub(super) fn note_newcomer(&mut self, host: u32) {
         let height = self.hosts.iter().filter_map(Host::height).max().unwrap_or(0);
+        let knocks = self.air.timing.newcomer().is_none();
         self.air.timing.joins(host, height, self.air.now);
-        if self.scenario == Some(Scenario::FullHouse)
-            && let Some(node) = self.hosts.first().and_then(Host::node)
-        {
-            let inbound = node.connected().filter(|peer| !peer.outbound);
-            let hostile = inbound.filter(|peer| !self.air.is_honest(peer.remote.ip())).count();
-            // The honest ones that came first keep theirs.
-            if hostile * 2 > node.config().admission.inbound_max {
-                self.air.count("full house");
-            }
+        if knocks && self.scenario == Some(Scenario::FullHouse) && self.is_house_full() {
+            self.air.count("full house");
+            self.air.after(HOUSED, Event::Milestone(CHECK_HOUSED));
         }
+    }
+
+    /// Does the newcomer still wait for the house to be full? Where that never happens, as when attackers have no means to get
+    /// in, it comes in the second half all the same, and L7 is not asked for.
+    pub(super) fn waits_for_full_house(&self) -> bool {
+        let waits = self.scenario == Some(Scenario::FullHouse) && self.air.timing.newcomer().is_none();
+        waits && self.air.now < Instant::ZERO + self.chaos / 2 && !self.is_house_full()
+    }
+
+    /// Are all places taken where the newcomer knocks, most of them by attackers? The honest ones that came first keep theirs.
+    fn is_house_full(&self) -> bool {
+        let Some(node) = self.hosts.first().and_then(Host::node) else { return false };
+        let places = node.config().admission.settled_max();
+        let inbound: Vec<_> = node.connected().filter(|peer| !peer.outbound).collect();
+        let hostile = inbound.iter().filter(|peer| !self.air.is_honest(peer.remote.ip())).count();
+        inbound.len() >= places && hostile * 2 > places
     }
 
     /// The newcomer of every run comes, once the faults are over.

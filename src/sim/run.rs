@@ -64,7 +64,9 @@ const LAST_MOST: usize = 64 * 1024;
 /// When the newcomer comes that every run without a scenario has, and when it must have the chain.
 const JOINS: Duration = Duration::from_secs(5);
 /// How soon a newcomer must have a place.
-const HOUSED: Duration = Duration::from_secs(10);
+pub(super) const HOUSED: Duration = Duration::from_secs(10);
+/// How often a newcomer looks whether the house is full.
+const KNOCKS: Duration = Duration::from_millis(100);
 
 /// The milestones, in their order.
 const HEAL: u8 = 0;
@@ -77,7 +79,7 @@ const STOP: u8 = 6;
 const END: u8 = 7;
 const JOIN: u8 = 8;
 const CHECK_JOINED: u8 = 9;
-const CHECK_HOUSED: u8 = 10;
+pub(super) const CHECK_HOUSED: u8 = 10;
 
 /// What a run found.
 #[derive(Clone, Debug)]
@@ -226,7 +228,10 @@ impl<'w> World<'w> {
             _ => Duration::ZERO,
         };
         let chaos = options.chaos + outage;
-        let plan = options.faults.plan(options.seed);
+        let mut plan = options.faults.plan(options.seed);
+        if let Some(scenario) = options.scenario.filter(|_| !matches!(options.faults, Faults::Plan(_))) {
+            scenario.adapt(&mut plan);
+        }
         let rates = Rates::of(&plan);
         let mut air = Air::new(rng.next_u64(), rates, trace);
         let nodes = options.nodes.max(2);
@@ -264,7 +269,8 @@ impl<'w> World<'w> {
         air.secure = security.is_some();
         let load = Load::new(&plan, options.seed, nodes, limits.outbox.hard);
         let mut hosts = Vec::new();
-        let history = options.scenario.map_or(0, Scenario::history);
+        let history = options.scenario.map_or(0, Scenario::history).max(plan.history);
+        let mut heirs = Rng::from_seed(options.seed ^ 0x6865_6972);
         let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
         // One more comes when the faults are over.
         let honest = nodes + u32::from(options.scenario.is_none());
@@ -299,7 +305,9 @@ impl<'w> World<'w> {
             let mut host = Host::new(index, address(index), config, limits.clone(), params, seed, machine);
             host.absent = index == nodes;
             let is_newcomer = options.scenario.is_some_and(Scenario::has_latecomer) && index + 1 == nodes;
-            if !is_newcomer && !host.absent {
+            // Without a scenario every other node, but one at least.
+            let inherits = options.scenario.is_some() || index == 0 || heirs.chance(1, 2);
+            if inherits && !is_newcomer && !host.absent {
                 host.history = Arc::clone(&history);
             }
             host.security.clone_from(&security);
@@ -332,9 +340,6 @@ impl<'w> World<'w> {
         }
         air.honest = honest;
         air.trace.set_honest(honest);
-        if options.scenario == Some(Scenario::FullHouse) {
-            air.at(Instant::ZERO + chaos / 3 + HOUSED, Event::Milestone(CHECK_HOUSED));
-        }
         let end = Instant::ZERO + chaos;
         for (number, wait) in [
             (HEAL, Duration::ZERO),
@@ -391,6 +396,9 @@ impl<'w> World<'w> {
             }
             Event::Start(host) => {
                 if self.scenario.is_some_and(Scenario::has_latecomer) && host as usize + 1 == self.hosts.len() {
+                    if self.waits_for_full_house() {
+                        return self.air.after(KNOCKS, Event::Start(host));
+                    }
                     self.note_newcomer(host);
                 }
                 if let Some(host) = self.hosts.get_mut(host as usize) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::actor::Role;
+use super::fault::Plan;
 use crate::proto::Config;
 
 /// A situation with a name.
@@ -83,6 +84,14 @@ impl Scenario {
         }
     }
 
+    /// Makes what a seed draws fit. Attackers do not speak TLS, so where all others do they come nowhere: a scenario that is
+    /// about them is played without, unless it is asked for.
+    pub fn adapt(self, plan: &mut Plan) {
+        if matches!(self, Scenario::Eclipse | Scenario::FullHouse | Scenario::OneHonest | Scenario::HeaderSpam) {
+            plan.tls = 0;
+        }
+    }
+
     /// How many blocks everybody but a newcomer holds from the start.
     pub(super) fn history(self) -> u64 {
         if self == Scenario::Newcomer { 100 } else { 0 }
@@ -122,9 +131,11 @@ impl Scenario {
                 seeds.insert(address(0));
             }
             Scenario::FullHouse if victim => *seeds = BTreeSet::from([address(0)]),
-            // So many that eight of them are kept for newcomers, as is the default; with three, unfinished handshakes of
-            // twenty attackers keep a newcomer out for more than 10 s in one run of five.
-            Scenario::FullHouse if index == 0 => config.admission.inbound_max = 32,
+            // The honest hold seven of them at most, attackers the rest. Three are kept for newcomers, so few that the
+            // unfinished handshakes of twenty attackers can hold them nearly all the time.
+            Scenario::FullHouse if index == 0 => {
+                (config.admission.inbound_max, config.admission.newcomers) = (32, 3);
+            }
             Scenario::FlashCrowd if index > 0 => *seeds = BTreeSet::from([address(0)]),
             Scenario::UpgradeSkew if index % 2 == 1 => config.version = 1,
             _ => {}

@@ -38,6 +38,9 @@ impl World<'_> {
             if peers.iter().any(is_impostor) {
                 impersonated.insert(host.index as usize);
             }
+            // Who dials a node at which an impostor sits under his name is told that he is there already.
+            let robbed = peers.iter().filter(|peer| is_impostor(peer)).filter_map(|peer| names.get(&peer.node_id));
+            impersonated.extend(robbed.copied());
             // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
             // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
             // connection is dead. Where there are thieves it is not asked for: one may sit there under this one's name.
@@ -49,7 +52,19 @@ impl World<'_> {
                     |entry: &BookEntry| entry.is_refusing() || entry.declined > 0 && entry.tried.is_some_and(lately);
                 let entry = node.book().get(other.address);
                 let known = entry.is_some_and(|entry| entry.is_verified() && !refuses(entry));
-                known && !other.is_gone() && other.index != host.index && !honest.contains(&(other.index as usize))
+                // Where bytes are changed on their way, whom that happens to may be blacklisted for it; else S9 is broken.
+                let clock = host.clock.read(now);
+                // It left in this moment, or is being dialed: feelers come and go.
+                let soon = |entry: &BookEntry| {
+                    let tried = entry.tried.is_some_and(|at| clock.at.since(at) <= SOON);
+                    tried || entry.urgent_attempt > clock.at && entry.urgent_attempt.since(clock.at) <= SOON
+                };
+                let excused = node.is_blacklisted(clock, other.address) || entry.is_some_and(soon);
+                known
+                    && !excused
+                    && !other.is_gone()
+                    && other.index != host.index
+                    && !honest.contains(&(other.index as usize))
             };
             let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
             // Whatever it knows: two, where there are two others.
@@ -75,7 +90,7 @@ impl World<'_> {
             }
         }
         // Without TLS an id is a claim, and who comes first keeps it: where impostors sit under the names of all whom a
-        // node could have met, it is not of the core.
+        // node could have met, or under its own at all whom it knows, it is not of the core.
         let outside = there.iter().copied().filter(|host| !core.contains(host));
         let (excused, lost): (BTreeSet<usize>, BTreeSet<usize>) = outside.partition(|host| impersonated.contains(host));
         self.air.check.that(Invariant::L1, lost.first().copied().unwrap_or(0) as u32, lost.is_empty(), || {
@@ -180,6 +195,9 @@ impl World<'_> {
         }
     }
 }
+
+/// A dial that will begin so soon, or began so lately, is as good as a connection.
+const SOON: Duration = Duration::from_secs(4);
 
 /// How long a connection may wait although there are descriptors; a look each second adds one.
 const ACCEPTED: Duration = Duration::from_secs(2);

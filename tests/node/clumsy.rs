@@ -13,15 +13,8 @@ use crate::world::World;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The points of the node; the others are the driver's.
-const POINTS: [Point; 7] = [
-    Point::WorstSyncPeer,
-    Point::QueueFull,
-    Point::DelaySave,
-    Point::EvictNow,
-    Point::RelayLater,
-    Point::FewHeaders,
-    Point::TimeoutNow,
-];
+const POINTS: [Point; 6] =
+    [Point::WorstSyncPeer, Point::DelaySave, Point::EvictNow, Point::RelayLater, Point::FewHeaders, Point::TimeoutNow];
 
 fn address(i: usize) -> String {
     format!("10.{i}.0.1:8333")

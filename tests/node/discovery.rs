@@ -29,8 +29,8 @@ fn ten_nodes_that_know_one_address_find_each_other() {
     world.advance(Duration::from_secs(120));
     for node in nodes {
         let outbound = world.get(node).connected().filter(|p| p.outbound).count();
-        // The seed itself may have nobody left to dial: everyone came to it.
-        assert!(outbound <= 4 && (outbound > 0 || node == 0), "node {node} keeps {outbound} outbound connections");
+        // The seed itself may have nobody left to dial: everyone came to it. A feeler is one more.
+        assert!(outbound <= 5 && (outbound > 0 || node == 0), "node {node} keeps {outbound} outbound connections");
         let all = world.get(node).connected().count();
         assert!(all >= 3, "node {node} has {all} peers");
     }

@@ -129,3 +129,45 @@ fn who_has_no_peer_of_his_own_asks_whoever_came() {
     assert_eq!(names, ["alice", "carol"]);
     assert_eq!(world.get(carol).connected().count(), 2);
 }
+
+/// Everybody who is reached from the first node.
+fn reached(world: &World, nodes: &[usize]) -> usize {
+    let mut waiting = vec![nodes[0]];
+    let mut reached = std::collections::BTreeSet::from([nodes[0]]);
+    while let Some(at) = waiting.pop() {
+        for peer in world.get(at).connected() {
+            let index: usize = peer.node_id.trim_start_matches("node-").parse().unwrap();
+            if reached.insert(nodes[index]) {
+                waiting.push(nodes[index]);
+            }
+        }
+    }
+    reached.len()
+}
+
+/// Found by simulation: a network came out of its troubles in two parts, six nodes and three, in each of which everybody had the
+/// three connections he wanted. Nobody looked further, and the parts never met.
+#[test]
+fn two_halves_in_which_everybody_is_content_find_each_other() {
+    let mut world = World::new();
+    let nodes: Vec<usize> = (0..40)
+        .map(|i| {
+            world.node(&format!("node-{i}"), &address(i), |config| {
+                config.allow_private = true;
+                config.outbound = 3;
+                config.seeds = (1..4).map(|next| address((i + next) % 40).parse().unwrap()).collect();
+            })
+        })
+        .collect();
+    world.advance(2 * MINUTE);
+    world.wall(|party| u64::from(party % 2 == 0));
+    world.advance(10 * MINUTE);
+    for node in &nodes {
+        let dialed = world.get(*node).connected().filter(|peer| peer.outbound).count();
+        assert!(dialed >= 3, "node {node} is not content, so it looks further anyway: {dialed}");
+    }
+    assert_eq!(reached(&world, &nodes), 20);
+    world.unwall();
+    world.advance(Duration::from_secs(75));
+    assert_eq!(reached(&world, &nodes), 40);
+}

@@ -149,3 +149,21 @@ fn dialed_and_named_peers_give_way_to_nobody() {
     assert!(peers.iter().any(|peer| peer.node_id == "bob" && peer.outbound));
     assert!(evicted(&world, alice) > 30);
 }
+
+/// Found by simulation: attackers who had places came again and again for more, and their handshakes held all places that are
+/// kept for newcomers; each that got free was taken before an honest newcomer came again.
+#[test]
+fn who_has_places_and_comes_for_more_keeps_nobody_out_who_has_none() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let address = |n: u32| format!("{}.{}.0.1:{}", 60 + n % 104 / 50, n % 104, 1 + n / 104);
+    fill(&mut world, alice, 104, address);
+    world.advance(Duration::from_secs(5));
+    // A second connection from each, and not a word on it: all places are taken.
+    let held: Vec<Stranger> = (104..208).filter_map(|n| world.stranger(alice, &address(n))).collect();
+    assert_eq!(held.len(), 8);
+    assert!(world.stranger(alice, &address(2 * 104 + 90)).is_none(), "who has a place is not given another's");
+    let newcomer = world.peer(alice, "50.0.0.1:1", "newcomer", 2);
+    assert!(!world.is_closed(newcomer));
+    assert_eq!(held.iter().filter(|peer| world.is_closed(**peer)).count(), 1, "one gives way");
+}

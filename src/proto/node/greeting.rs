@@ -160,7 +160,12 @@ impl<C: Chain> Node<C> {
         self.relay.peer_ready(conn);
         if outbound {
             if let Some(Direction::Outbound(dial)) = self.sessions.get(&conn).map(|s| s.direction) {
-                self.pool.ready(dial, now, &mut self.book);
+                let spent = self.pool.ready(dial, now, &mut self.book, &mut self.rng);
+                let spent = spent.map(Direction::Outbound);
+                let spent = self.sessions.values().find(|s| Some(s.direction) == spent).map(|s| s.conn);
+                if let Some(spent) = spent {
+                    self.close(now, spent, CloseReason::Done);
+                }
             }
         } else if let Some(address) = address {
             self.book.announced(address, now);

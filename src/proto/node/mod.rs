@@ -162,7 +162,12 @@ impl<C: Chain> Node<C> {
         }
         self.admission.keep_for_dials(self.dials.len());
         let mut answer = self.admission.admit(now.at, remote);
-        if answer == Err(Refusal::Pending) && self.evict_pending(now, remote) {
+        let gives_way = match answer {
+            Err(Refusal::Pending) => self.evict_pending(now, remote),
+            Err(Refusal::Inbound) => self.make_way(now, remote),
+            _ => false,
+        };
+        if gives_way {
             answer = self.admission.admit(now.at, remote);
         }
         match answer {

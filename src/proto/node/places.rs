@@ -1,6 +1,6 @@
 //! Who gives way when all places for inbound connections are taken.
 //!
-//! Unfinished handshakes compete for their places by subnet and age, peers for theirs by [`evict`]. Dialed and exempt peers, and
+//! Unfinished handshakes compete for their places by subnet, age and what their address has already, peers for theirs by [`evict`]. Dialed and exempt peers, and
 //! those that the operator named, give way to nobody.
 
 use core::cmp::Reverse;
@@ -43,6 +43,30 @@ impl<C: Chain> Node<C> {
             self.admission.ready(oldest);
         }
         evicts
+    }
+
+    /// Makes a place for an address from which there is no connection, when all that are kept for such are taken. Whoever is
+    /// being closed needs his no more. Else the unfinished handshake of the address goes that costs us most, when that is more
+    /// than the newcomer will. Those who have a place, and come again and again for a second one, would take each that gets
+    /// free, and whoever comes for his first would find none.
+    pub(super) fn make_way(&mut self, now: Now, newcomer: SocketAddr) -> bool {
+        let Some(own) = self.admission.burden(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
+        let own = self.admission.with_one_more(own);
+        let inbound = || self.sessions.values().filter(|s| !s.direction.is_outbound());
+        let closing: Vec<ConnId> = inbound().filter(|s| s.is_closing()).map(|s| s.conn).collect();
+        let pending = inbound().filter_map(|session| match session.stage {
+            Stage::Greeting { deadline } => {
+                Some((self.admission.burden(now.at, session.remote)?, Reverse(deadline), session.conn))
+            }
+            _ => None,
+        });
+        let pushy = pending.max().filter(|(burden, ..)| *burden > own).map(|(.., conn)| conn);
+        if closing.into_iter().any(|conn| self.admission.leave(conn)) {
+            return true;
+        }
+        let Some(conn) = pushy.filter(|conn| self.admission.leave(*conn)) else { return false };
+        self.close(now, conn, CloseReason::LimitReached);
+        true
     }
 
     /// The last place was taken by an unfinished handshake: one that stalls makes it free again for the next stranger.

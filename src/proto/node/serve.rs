@@ -130,10 +130,6 @@ impl<C: Chain> Node<C> {
     fn answer_block(&mut self, conn: ConnId, hash: Hash) -> bool {
         let version = self.sessions.get(&conn).and_then(|s| s.peer()).map_or(1, |peer| peer.version);
         match self.chain.block(&hash) {
-            Some(_) if buggify!(self, QueueFull) => {
-                *self.counters.refused.entry(Kind::Block).or_default() += 1;
-                self.put_off(conn, hash);
-            }
             Some(block) => {
                 self.relay.learned(Some(conn), hash);
                 self.send_payload(conn, Kind::Block, block);

@@ -65,6 +65,17 @@ impl Default for AdmissionConfig {
     }
 }
 
+impl AdmissionConfig {
+    /// How many inbound peers may stay once their handshakes are done.
+    pub fn settled_max(&self) -> usize {
+        self.inbound_max.saturating_sub(self.kept_for_newcomers())
+    }
+
+    fn kept_for_newcomers(&self) -> usize {
+        self.newcomers.min(self.inbound_max / 4)
+    }
+}
+
 /// Why a stranger may not connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
@@ -113,6 +124,17 @@ const ADDRESSES: usize = 4;
 /// Whoever arrives for less time than this gives way to larger crowds only.
 const ARRIVING_SPARED: Duration = Duration::from_secs(1);
 
+/// What an address costs us, the weightier first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Burden {
+    /// Inbound connections from there.
+    pub by_ip: usize,
+    /// And from its subnet.
+    pub by_subnet: usize,
+    /// How long until both have paid for the connections that they had lately.
+    pub owed: Duration,
+}
+
 /// Buckets kept per table. With the default rates at most some 300 are ever in use: the rate of all bounds them.
 const BUCKETS_MAX: usize = 4096;
 
@@ -127,6 +149,8 @@ pub struct Admission {
     pending: usize,
     /// Dials under way.
     dialing: usize,
+    /// Connections that gave their places to others and are not gone yet.
+    leaving: usize,
     by_ip: BTreeMap<Origin, Count>,
     by_subnet: BTreeMap<Subnet, Count>,
     bucket: Bucket,
@@ -139,6 +163,8 @@ pub struct Admission {
 struct Visit {
     inbound: bool,
     pending: bool,
+    /// It gave its place to another.
+    leaving: bool,
     /// Who it counts for; nobody when dialed by us or exempt.
     shares: Option<(Origin, Subnet)>,
 }
@@ -221,7 +247,7 @@ impl Admission {
         let since = if inbound { self.released(remote) } else { None };
         self.closed(conn);
         let shares = self.shares(remote, inbound);
-        self.open.insert(conn, Visit { inbound, pending: inbound, shares });
+        self.open.insert(conn, Visit { inbound, pending: inbound, leaving: false, shares });
         if inbound {
             self.inbound += 1;
             self.pending += 1;
@@ -249,12 +275,53 @@ impl Admission {
     pub fn closed(&mut self, conn: ConnId) {
         self.ready(conn);
         let Some(visit) = self.open.remove(&conn) else { return };
-        if visit.inbound {
+        if visit.leaving {
+            self.leaving = self.leaving.saturating_sub(1);
+        } else if visit.inbound {
             self.inbound = self.inbound.saturating_sub(1);
         }
         if let Some((origin, subnet)) = visit.shares {
             leave(&mut self.by_ip, &origin);
             leave(&mut self.by_subnet, &subnet);
+        }
+    }
+
+    /// The inbound connection is being closed, and its place is free at once. False when it was before, and when too many are on
+    /// their way out: until they are gone they take from what is left for our own dials, so never more than half of that.
+    pub fn leave(&mut self, conn: ConnId) -> bool {
+        let spare = self.config.connections_max.saturating_sub(self.config.inbound_max) / 2;
+        if self.leaving >= spare.min(self.config.kept_for_newcomers()) {
+            return false;
+        }
+        self.ready(conn);
+        let Some(visit) = self.open.get_mut(&conn).filter(|visit| visit.inbound && !visit.leaving) else {
+            return false;
+        };
+        visit.leaving = true;
+        self.leaving += 1;
+        self.inbound = self.inbound.saturating_sub(1);
+        true
+    }
+
+    /// What an address costs us at present; `None` for those who are exempt.
+    pub fn burden(&self, now: Instant, remote: SocketAddr) -> Option<Burden> {
+        let (origin, subnet) = self.shares(remote, true)?;
+        let buckets = [self.ip_buckets.get(&origin), self.subnet_buckets.get(&subnet)];
+        Some(Burden {
+            by_ip: self.by_ip.get(&origin).map_or(0, |count| count.inbound),
+            by_subnet: self.by_subnet.get(&subnet).map_or(0, |count| count.inbound),
+            owed: buckets.into_iter().flatten().map(|bucket| bucket.owed(now)).max().unwrap_or_default(),
+        })
+    }
+
+    /// The burden of an address from which one more connection comes.
+    pub fn with_one_more(&self, burden: Burden) -> Burden {
+        let rates = [self.config.rate_per_ip, self.config.rate_per_subnet];
+        let knock = rates.into_iter().flatten().map(|rate| rate.interval).max().unwrap_or_default();
+        Burden {
+            by_ip: burden.by_ip.saturating_add(1),
+            by_subnet: burden.by_subnet.saturating_add(1),
+            owed: burden.owed.saturating_add(knock),
         }
     }
 
@@ -270,7 +337,7 @@ impl Admission {
 
     /// How many inbound peers may stay once their handshakes are done.
     pub fn settled_max(&self) -> usize {
-        self.config.inbound_max.saturating_sub(self.config.newcomers.min(self.config.inbound_max / 4))
+        self.config.settled_max()
     }
 
     /// Has every inbound connection that may be open its place?
@@ -344,12 +411,14 @@ impl Admission {
     pub fn audit(&self) -> Result<(), String> {
         let config = &self.config;
         let arriving: usize = self.arriving.values().map(|(count, _)| count).sum();
-        let inbound = arriving + self.open.values().filter(|visit| visit.inbound).count();
+        let inbound = arriving + self.open.values().filter(|visit| visit.inbound && !visit.leaving).count();
+        let leaving = self.open.values().filter(|visit| visit.leaving).count();
         let pending = arriving + self.open.values().filter(|visit| visit.pending).count();
         for (what, count, kept, most) in [
             ("connections", self.open.len() + arriving, self.occupied(), config.connections_max),
             ("inbound connections", inbound, self.inbound, config.inbound_max),
             ("unfinished handshakes", pending, self.pending, config.pending_max),
+            ("connections on their way out", leaving, self.leaving, config.kept_for_newcomers()),
         ] {
             if count != kept || count > most {
                 return Err(format!("S5: {count} {what}, {kept} by the counter, {most} at most"));

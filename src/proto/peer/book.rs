@@ -70,7 +70,7 @@ impl Default for BookConfig {
 pub enum Parting {
     /// Soon after it began, for whatever reason.
     Early,
-    /// It had lasted, and the network failed.
+    /// It had lasted, and the network failed, or the other side ended what it had dialed itself.
     Cut,
     /// It had lasted, and one of the two sides ended it.
     Wanted,
@@ -307,6 +307,16 @@ impl Book {
     /// may be, else any other; uniform among these, for strangers must not decide when they are dialed. O(those due).
     pub fn pick(&self, now: Instant, rng: &mut Rng, exclude: &dyn Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
         oldest(&self.proven_queue, now, exclude).or_else(|| draw(&self.queue, now, rng, exclude))
+    }
+
+    /// An address to try now that we never reached. Uniform; O(those due).
+    pub fn pick_unproven(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        draw(&self.queue, now, rng, exclude)
     }
 
     /// The verified address to dial now because connections are lacking: the one that has been due for longest. O(excluded

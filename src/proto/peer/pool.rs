@@ -7,6 +7,10 @@
 //! 3. While connections are lacking, verified addresses are dialed before their back-off is over, at a rate of their own.
 //! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
 //!    a peer like any other.
+//! 5. Who has all the connections it wants keeps one more, the *feeler*, to another node every half a minute. A network can
+//!    fall into parts in which everybody has enough connections, and so can one node among attackers; nothing that they see
+//!    inside tells them. The feeler leads out, and finds out which addresses are good. It stands until the next one does, so
+//!    that blocks and transactions pass all the time.
 //!
 //! Every dial and the connection that comes of it go by their [`DialId`], which the pool gives and the node hands back:
 //! `next_dial` -> `dial_opened` -> [`ready`](Pool::ready) -> [`closed`](Pool::closed), where a dial that fails goes to its end at
@@ -35,6 +39,8 @@ use crate::time::{Instant, Now};
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
 /// A kept connection must last this long for its back-off to begin anew: else accept-and-close would be a tight loop.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
+/// Time between two feelers that fail, plus or minus a fifth.
+const FEELER_RETRY: Duration = Duration::from_secs(5);
 
 /// The numbers of a [`Pool`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +63,9 @@ pub struct PoolConfig {
     pub seed_backoff: Backoff,
     /// The longest of these times while nobody is connected. Default 30 s.
     pub seed_offline_max: Duration,
+    /// How long a feeler stands before the next one goes out, plus or minus a tenth. Default 35 s: two of them within the time
+    /// in which a network shall have healed, and each as long as a connection takes to count as settled. `None` for no feelers.
+    pub feeler_every: Option<Duration>,
 }
 
 impl Default for PoolConfig {
@@ -71,6 +80,7 @@ impl Default for PoolConfig {
             kept_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             seed_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) },
             seed_offline_max: Duration::from_secs(30),
+            feeler_every: Some(Duration::from_secs(35)),
         }
     }
 }
@@ -109,6 +119,8 @@ pub struct Pool {
     lacking_since: Option<Instant>,
     /// Dials that failed since one succeeded.
     failed_in_row: usize,
+    /// When the next feeler goes out; `None` while connections are lacking.
+    feeler_at: Option<Instant>,
     /// When to look again; `None` when only an input changes anything.
     wake: Option<Instant>,
 }
@@ -134,6 +146,15 @@ enum Purpose {
     Kept,
     Automatic,
     Seed,
+    /// One more than wanted, for a while.
+    Feeler,
+}
+
+impl Purpose {
+    /// Does it count as one of the connections that are wanted?
+    fn is_automatic(self) -> bool {
+        matches!(self, Purpose::Automatic | Purpose::Seed)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +229,14 @@ impl Pool {
         if self.wake.is_none_or(|wake| wake > now.at) {
             return None;
         }
+        self.adopt_feeler(now.at, around.book);
         self.lacking_since = (self.connected() < self.config.outbound).then(|| self.lacking_since.unwrap_or(now.at));
+        let wanted = self.lacking_since.is_none() && self.config.outbound > 0;
+        self.feeler_at = match self.config.feeler_every.filter(|_| wanted) {
+            Some(every) if self.feeler_at.is_none() => Some(now.at + rng.jitter(every, 50)),
+            Some(_) => self.feeler_at,
+            None => None,
+        };
         let dialing = self.dialing();
         if dialing >= self.config.dials_max {
             self.wake = None;
@@ -232,6 +260,9 @@ impl Pool {
                 if choice.urgent {
                     self.urgent_pace.take(self.config.urgent_rate, now.at);
                 }
+                if choice.purpose == Purpose::Feeler {
+                    self.feeler_at = Some(now.at + rng.jitter(FEELER_RETRY, 20));
+                }
                 around.book.tried(choice.address, now);
                 Some((self.begin(choice.address, choice.purpose), choice.address))
             }
@@ -250,16 +281,23 @@ impl Pool {
         }
     }
 
-    /// The connection's handshake is done.
-    pub fn ready(&mut self, dial: DialId, now: Now, book: &mut Book) {
-        let Some(link) = self.links.get_mut(&dial) else { return };
+    /// The connection's handshake is done. Answers the dial whose connection has served its purpose with that, if there is one:
+    /// the node should close it.
+    pub fn ready(&mut self, dial: DialId, now: Now, book: &mut Book, rng: &mut Rng) -> Option<DialId> {
+        let link = self.links.get_mut(&dial)?;
         link.stage = Stage::Ready(now.at);
+        let feels = link.purpose == Purpose::Feeler;
         self.failed_in_row = 0;
         if let Some(seed) = self.seeds.get_mut(&link.address) {
             seed.failures = 0;
         }
         book.reached(link.address, now);
         self.nudge();
+        let every = self.config.feeler_every.filter(|_| feels)?;
+        self.feeler_at = Some(now.at + rng.jitter(every, 10));
+        self.feelers()
+            .find(|(other, link)| *other != dial && matches!(link.stage, Stage::Ready(_)))
+            .map(|(dial, _)| dial)
     }
 
     /// The dial failed, or the connection that came of it is gone. With nobody else `online`, a failure is not held against the
@@ -276,6 +314,10 @@ impl Pool {
         let Some(link) = self.links.remove(&dial) else { return };
         self.by_address.remove(&link.address);
         self.nudge();
+        if link.purpose == Purpose::Feeler && self.feelers().next().is_none() {
+            let soon = now.at + rng.jitter(FEELER_RETRY, 20);
+            self.feeler_at = self.feeler_at.map(|at| at.min(soon));
+        }
         if reason.consequence().redial == Redial::Never {
             book.mark_never(link.address);
             return;
@@ -321,7 +363,12 @@ impl Pool {
     ) {
         self.nudge();
         if !self.by_address.contains_key(&canonical(address)) {
-            book.left(address, parting(now.at.since(since) >= SETTLED_AFTER, reason), now, rng);
+            let parting = match parting(now.at.since(since) >= SETTLED_AFTER, reason) {
+                // It ended its own dial, as it does with feelers. That says nothing against one of ours.
+                Parting::Wanted if reason == CloseReason::RemoteClosed => Parting::Cut,
+                parting => parting,
+            };
+            book.left(address, parting, now, rng);
         }
     }
 
@@ -342,13 +389,32 @@ impl Pool {
 
     /// Automatic connections whose handshake is done.
     fn connected(&self) -> usize {
-        let ready = |link: &&Link| link.purpose != Purpose::Kept && matches!(link.stage, Stage::Ready(_));
+        let ready = |link: &&Link| link.purpose.is_automatic() && matches!(link.stage, Stage::Ready(_));
         self.links.values().filter(ready).count()
     }
 
     /// Automatic connections and dials.
     pub fn automatic(&self) -> usize {
-        self.links.values().filter(|link| link.purpose != Purpose::Kept).count()
+        self.links.values().filter(|link| link.purpose.is_automatic()).count()
+    }
+
+    fn feelers(&self) -> impl Iterator<Item = (DialId, &Link)> {
+        self.links.iter().filter(|(_, link)| link.purpose == Purpose::Feeler).map(|(dial, link)| (*dial, link))
+    }
+
+    /// Where a connection is lacking, the feeler is one: it stands already. It keeps to the rule about groups as any other.
+    fn adopt_feeler(&mut self, now: Instant, book: &Book) {
+        if self.automatic() >= self.config.outbound {
+            return;
+        }
+        let doubling = self.doubles_at(book).is_some_and(|at| at <= now);
+        let fits = |link: &Link| doubling || !self.is_in_used_group(link.address.ip());
+        let Some(dial) = self.feelers().filter(|(_, link)| fits(link)).map(|(dial, _)| dial).last() else { return };
+        let Some(address) = self.address(dial) else { return };
+        let doubles = self.is_in_used_group(address.ip());
+        if let Some(link) = self.links.get_mut(&dial) {
+            (link.purpose, link.doubles) = (Purpose::Automatic, doubles);
+        }
     }
 
     /// Do the tables agree, and do automatic connections go to different groups?
@@ -365,7 +431,7 @@ impl Pool {
             if self.by_address.get(&link.address) != Some(dial) {
                 return Err(format!("S8: the dial to {} is not found by its address", link.address));
             }
-            let group = Group::of(link.address.ip()).filter(|_| link.purpose != Purpose::Kept && !link.doubles);
+            let group = Group::of(link.address.ip()).filter(|_| link.purpose.is_automatic() && !link.doubles);
             if group.is_some_and(|group| !groups.insert(group)) {
                 return Err(format!("S8: {} is the second of its group without need", link.address));
             }

@@ -38,7 +38,12 @@ fn nth(n: u32) -> SocketAddr {
 }
 
 impl World {
+    /// Without feelers: they are not what most of these tests are about.
     fn new(config: PoolConfig) -> Self {
+        World::with_feelers(PoolConfig { feeler_every: None, ..config })
+    }
+
+    fn with_feelers(config: PoolConfig) -> Self {
         World {
             pool: Pool::new(config),
             book: Book::new(BookConfig::default()),
@@ -117,7 +122,9 @@ impl World {
             let (now, online) = (self.now(), self.inbound || !self.ready.is_empty());
             if self.alive.contains(&address) {
                 self.pool.dial_opened(dial);
-                self.pool.ready(dial, now, &mut self.book);
+                if let Some(spent) = self.pool.ready(dial, now, &mut self.book, &mut self.rng) {
+                    self.close(spent, CloseReason::Done);
+                }
                 self.ready.insert(dial, address);
             } else {
                 self.pool.closed(dial, self.failure.0, now, online, &mut self.book, &mut self.rng);
@@ -486,4 +493,53 @@ fn a_network_of_one_group_connects_all_the_same() {
     open.into_iter().for_each(|dial| world.close(dial, CloseReason::PingTimeout));
     world.run(60);
     assert!(world.ready.len() >= 7, "{} of 8", world.ready.len());
+}
+
+/// A network can be in parts of which none knows of the other. Whoever has enough connections never looked further.
+#[test]
+fn one_connection_more_goes_to_everybody_in_turn_and_one_of_them_always_stands() {
+    let mut world = World::with_feelers(PoolConfig { outbound: 3, ..Default::default() });
+    world.alive = (0..20).map(nth).collect();
+    world.hear(0..20);
+    world.run(60);
+    let mut standing = 0;
+    for second in 0..1800 {
+        world.run(1);
+        assert_eq!(world.pool.automatic(), 3);
+        assert!((3..=4).contains(&world.ready.len()), "{} in second {second}", world.ready.len());
+        standing += world.ready.len() - 3;
+        world.pool.audit().unwrap();
+    }
+    assert_eq!(standing, 1800, "one goes when the next one stands");
+    let met: BTreeSet<SocketAddr> = world.dials.iter().map(|(_, to)| *to).collect();
+    assert_eq!(met.len(), 20, "everybody");
+    assert!((50..=70).contains(&world.dials.len()), "{} dials", world.dials.len());
+}
+
+#[test]
+fn a_feeler_that_stands_takes_the_place_of_a_connection_that_is_lost() {
+    let mut world = World::with_feelers(PoolConfig { outbound: 2, ..Default::default() });
+    world.alive = (0..3).map(nth).collect();
+    world.hear(0..3);
+    world.run(120);
+    assert_eq!((world.ready.len(), world.pool.automatic(), world.dials.len()), (3, 2, 3), "nobody is left to feel for");
+    let lost = *world.ready.keys().next().unwrap();
+    world.alive.clear();
+    world.close(lost, CloseReason::Io(ErrorKind::ConnectionReset));
+    world.run(1);
+    assert_eq!((world.ready.len(), world.pool.automatic()), (2, 2));
+    world.pool.audit().unwrap();
+}
+
+#[test]
+fn feelers_that_reach_nobody_are_neither_a_spin_nor_a_flood() {
+    let mut world = World::with_feelers(PoolConfig { outbound: 1, ..Default::default() });
+    world.alive.insert(nth(0));
+    world.hear(0..1);
+    world.run(10);
+    world.hear(1..1000);
+    let before = world.dials.len();
+    world.run(600);
+    let dials = world.dials.len() - before;
+    assert!((80..=150).contains(&dials), "{dials} dials in ten minutes: one each five seconds");
 }

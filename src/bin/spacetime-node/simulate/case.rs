@@ -47,6 +47,9 @@ impl Case {
             FaultLevel::Full => Faults::Full,
         };
         let mut plan = level.plan(self.seed);
+        if let Some(scenario) = self.scenario {
+            scenario.adapt(&mut plan);
+        }
         let left_out = self.without.iter().map(|name| (*name, 0));
         for (name, rate) in self.faults.iter().copied().chain(left_out) {
             // The command line has refused what a plan does not take.

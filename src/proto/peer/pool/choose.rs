@@ -3,8 +3,9 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use super::{Around, Pool, Purpose};
+use super::{Around, FEELER_RETRY, Pool, Purpose, Stage};
 use crate::proto::peer::address::Group;
+use crate::proto::peer::book::Book;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -48,23 +49,16 @@ impl Pool {
             }
             later(retry.at);
         }
-        if self.automatic() >= self.config.outbound {
-            return Err(wake);
-        }
         let unfit =
             |address: &SocketAddr| busy(address) || self.kept.contains_key(address) || (around.banned)(address.ip());
+        if self.automatic() >= self.config.outbound {
+            return self.choose_feeler(now, rng, book, &unfit).map_err(|at| wake.into_iter().chain(at).min());
+        }
         let crowded = |address: &SocketAddr| unfit(address) || self.is_in_used_group(address.ip());
         // A network of few groups connects all the same; who can reach as many groups as it wants connections does not double.
-        let doubling = match self.lacking_since {
-            Some(since) if book.sound_groups() < self.config.outbound => {
-                let doubles_at = since + DOUBLE_AFTER;
-                if doubles_at > now {
-                    later(doubles_at);
-                }
-                doubles_at <= now
-            }
-            _ => false,
-        };
+        let doubles_at = self.doubles_at(book);
+        let doubling = doubles_at.is_some_and(|at| at <= now);
+        doubles_at.filter(|at| *at > now).into_iter().for_each(&mut later);
         let mut seeds = self.seeds.iter().filter(|(address, _)| !unfit(address) && !book.is_never(**address));
         // Those who dial us are no proof that there is a network, and in a book full of lies somebody is always due.
         let stranded = self.connected() == 0 && self.lacking_since.is_some_and(|since| since + STRANDED_AFTER <= now);
@@ -95,6 +89,44 @@ impl Pool {
             seeds.by_ref().for_each(|(_, retry)| later(retry.at));
         }
         Err(wake)
+    }
+
+    /// From when on a group may get a second connection, if it may.
+    pub(super) fn doubles_at(&self, book: &Book) -> Option<Instant> {
+        let since = self.lacking_since.filter(|_| book.sound_groups() < self.config.outbound)?;
+        Some(since + DOUBLE_AFTER)
+    }
+
+    /// Where the next feeler goes, or when to look again. Every second one goes to whoever is known to be there and was left
+    /// alone for longest, for those can lead out of a part of the network; the others try what strangers told, so that there
+    /// are ever more of the former. It may go to any group: it stands for a while only.
+    fn choose_feeler(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        book: &Book,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Result<Choice, Option<Instant>> {
+        let Some(at) = self.feeler_at else { return Err(None) };
+        if self.feelers().any(|(_, link)| !matches!(link.stage, Stage::Ready(_))) {
+            return Err(None);
+        }
+        if at > now {
+            return Err(Some(at));
+        }
+        let verified = |_: &mut Rng| book.pick_urgent(now, exclude);
+        let any = |rng: &mut Rng| book.pick_unproven(now, rng, exclude);
+        let found =
+            if rng.chance(1, 2) { verified(rng).or_else(|| any(rng)) } else { any(rng).or_else(|| verified(rng)) };
+        let choice = |address| Choice { address, purpose: Purpose::Feeler, urgent: false };
+        let wake = || {
+            book.next_attempt(exclude)
+                .into_iter()
+                .chain(book.next_urgent(exclude))
+                .min()
+                .map(|at| at.max(now + FEELER_RETRY))
+        };
+        found.map(choice).ok_or_else(wake)
     }
 
     /// The best of the known peers, else one from the book, be it due or verified.
@@ -137,7 +169,7 @@ impl Pool {
     /// Is there an automatic connection or dial to the group of `ip`?
     pub(super) fn is_in_used_group(&self, ip: IpAddr) -> bool {
         let Some(group) = Group::of(ip) else { return false };
-        let mut automatic = self.links.values().filter(|link| link.purpose != Purpose::Kept);
+        let mut automatic = self.links.values().filter(|link| link.purpose.is_automatic());
         automatic.any(|link| Group::of(link.address.ip()) == Some(group))
     }
 }
