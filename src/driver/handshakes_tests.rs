@@ -1,3 +1,5 @@
+//! What crowds and floods of handshakes do to those who are not part of them.
+
 use super::*;
 
 fn remote(text: &str) -> SocketAddr {
