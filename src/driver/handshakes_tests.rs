@@ -122,8 +122,7 @@ fn when_all_together_come_too_fast_a_subnet_that_is_not_among_them_is_served_fir
 
 #[test]
 fn the_tables_stay_bounded() {
-    let mut config = Config::default();
-    config.tls_rate = Rate::per_second(1_000_000_000, u32::MAX);
+    let config = Config { tls_rate: Rate::per_second(1_000_000_000, u32::MAX), ..Config::default() };
     let mut handshakes = Handshakes::default();
     for n in 0..20_000_u32 {
         let ip = core::net::IpAddr::from((0x1400_0000 + n * 256).to_be_bytes());
