@@ -192,14 +192,20 @@ impl fmt::Display for TlsFault {
             BadSignature => "its certificate is wrongly signed, or it does not hold the certificate's key",
             HandshakeTooLarge => "its TLS handshake is too large",
             NotTls => "it does not speak TLS; switch TLS on there or off here",
-            NothingInCommon => "no TLS version, cipher or key exchange in common; both sides need TLS 1.3",
+            NothingInCommon => {
+                "no TLS version, cipher, key exchange or kind of key in common; nodes need TLS 1.3 and, without an \
+                 authority, an Ed25519 key"
+            }
             WrongService => "it is another service; check the address",
             WrongVersion => "it is a spacetime node of another protocol version; update the older of the two",
-            NoCertificate => "it showed no certificate; it must present its node key",
+            NoCertificate => {
+                "it showed no certificate, or has none of a kind accepted here; it must present its node key"
+            }
             ExpiredCertificate => "its certificate is expired or not valid yet; renew it there, or set the clock here",
             UnfitCertificate => {
-                "its certificate is not of an accepted kind; nodes use Ed25519, and an authority's certificates must \
-                 allow server and client authentication"
+                "its certificate is not of an accepted kind; nodes use Ed25519 and sign it themselves, unless both trust \
+                 an authority, whose certificates must allow server authentication where a node is dialed and client \
+                 authentication where it dials"
             }
             UnknownAuthority => "its certificate is signed by no trusted authority; check the authority's file",
             WrongName => "its certificate is for another name; check the address and the expected name",
@@ -208,10 +214,18 @@ impl fmt::Display for TlsFault {
                 "its address had another identity before; if its operator changed the key, forget the old one"
             }
             // The alerts by which a peer says that it does not accept our certificate, in the order of their numbers.
-            Alert(42..=44 | 46 | 48 | 49) => "it does not trust our identity; have our node id added there",
+            Alert(40 | 71) => {
+                "no cipher, key exchange or kind of key in common; nodes use Ed25519 keys, unless both trust an authority"
+            }
+            Alert(42) => {
+                "it refused our certificate as malformed or for another name; compare its names with our address"
+            }
+            Alert(43 | 51) => "it refused our certificate as of the wrong kind; both sides must trust in the same way",
             Alert(45) => "our certificate is expired or not valid yet; renew it, or set the clock there",
-            Alert(70 | 71 | 40) => "no TLS version, cipher or key exchange in common; both sides need TLS 1.3",
-            Alert(116) => "it wants a certificate and got none",
+            Alert(44 | 46 | 49) => "it does not trust our identity; have our node id added there",
+            Alert(48) => "it trusts no authority that signed our certificate; both sides must trust the same",
+            Alert(70) => "no TLS version in common; both sides need TLS 1.3",
+            Alert(116) => "it wants a certificate, and has got none of a kind that it accepts",
             Alert(120) => "it is another service, or a spacetime node of another protocol version",
             Alert(0) => "it said goodbye before the TLS handshake was done",
             Alert(number) => return write!(f, "it refused with TLS alert {number}"),

@@ -143,7 +143,7 @@ impl Channel {
         }
         if let Some(handshake) = &mut self.handshake {
             if !may_be_tls(handshake.received, input) {
-                return self.fail(TlsFault::NotTls);
+                return self.refuse(TlsFault::NotTls);
             }
             handshake.received = handshake.received.saturating_add(input.len());
         }
@@ -175,7 +175,7 @@ impl Channel {
         let handshaking = self.handshake.is_some() && self.end.is_none();
         // A message that a handshake needs no more, grown over as many records: there are none that large.
         if (handshaking && self.room() == 0) || self.whole > HANDSHAKE_BYTES {
-            self.fail(TlsFault::HandshakeTooLarge);
+            self.refuse(TlsFault::HandshakeTooLarge);
         }
     }
 
@@ -247,7 +247,7 @@ impl Channel {
         }
         handshake.said = handshake.said.saturating_add(said);
         let verdict = if handshake.said > HANDSHAKE_BYTES {
-            Err(TlsFault::HandshakeTooLarge)
+            return self.refuse(TlsFault::HandshakeTooLarge);
         } else if self.session.is_handshaking() {
             return;
         } else {
@@ -261,6 +261,14 @@ impl Channel {
             }
             Err(fault) => self.fail(fault),
         }
+    }
+
+    /// Fails for what the library did not have to find out; before the peer is known, the operator is told.
+    fn refuse(&mut self, fault: TlsFault) {
+        if let Some(handshake) = &self.handshake {
+            handshake.tls.refused(handshake.remote, fault);
+        }
+        self.fail(fault);
     }
 
     fn fail(&mut self, fault: TlsFault) {

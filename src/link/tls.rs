@@ -265,6 +265,11 @@ impl Tls {
         self.refuse(remote, refused.unwrap_or_else(|| fault_of(error).into()))
     }
 
+    /// A connection with `remote` failed before its peer was known, by a fault that no error of rustls stands for.
+    pub(crate) fn refused(&self, remote: SocketAddr, fault: TlsFault) {
+        self.refuse(remote, fault.into());
+    }
+
     /// Keeps a refusal for the operator.
     fn refuse(&self, remote: SocketAddr, refused: Refused) -> TlsFault {
         let Refused { fault, expected, seen } = refused;

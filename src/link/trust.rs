@@ -103,7 +103,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// A private authority: its root certificates, and the names that nodes have in the certificates that it signs.
 ///
-/// A node's certificate needs the extended key usages for servers and for clients, or none, because every node is both.
+/// A certificate that has extended key usages needs the one for servers where its node is dialed, and the one for clients
+/// where it dials: a node that does both needs both.
 /// The node id is the hash of the certificate's own key. Revocation lists are not read: an authority that must shut a node
 /// out signs for short.
 #[derive(Clone)]

@@ -200,7 +200,9 @@ impl Judge {
         let algorithms = self.provider.signature_verification_algorithms.mapping.iter();
         let mut ed25519 = algorithms.filter(|(scheme, _)| *scheme == SignatureScheme::ED25519);
         let algorithm = ed25519.next().and_then(|(_, found)| found.first()).ok_or(TlsFault::Internal)?;
-        algorithm.verify_signature(key, body, signature).map_err(|_| TlsFault::BadSignature)
+        // Whoever brings an authority's certificate to those who want none is not to be blamed for its signature.
+        let wrong = if is_self_issued(body) { TlsFault::BadSignature } else { TlsFault::UnfitCertificate };
+        algorithm.verify_signature(key, body, signature).map_err(|_| wrong)
     }
 
     fn hash(&self, spki: &[u8]) -> Result<VerifiedId, Refused> {
@@ -224,6 +226,22 @@ fn signed_parts<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], &'
     let (_, bits, _) = value(rest)?;
     // The first byte counts the unused bits of the last.
     Some((body, bits.strip_prefix(&[0])?))
+}
+
+/// Whether a certificate names its subject as its issuer (RFC 5280, section 4.1): what cannot be read is taken to.
+fn is_self_issued(body: &[u8]) -> bool {
+    let names = || {
+        let (_, content, _) = value(body)?;
+        // The version is left out where it is 1.
+        let rest = if content.first() == Some(&0xa0) { value(content)?.2 } else { content };
+        let (_, _, rest) = value(rest)?; // serial number
+        let (_, _, rest) = value(rest)?; // signature algorithm
+        let (issuer, _, rest) = value(rest)?;
+        let (_, _, rest) = value(rest)?; // validity
+        let (subject, _, _) = value(rest)?;
+        Some((issuer, subject))
+    };
+    names().is_none_or(|(issuer, subject)| issuer == subject)
 }
 
 /// The first DER value of some bytes, its content, and what follows it.
@@ -355,5 +373,21 @@ mod tests {
         for cut in 0..whole.len() {
             assert_eq!(signed_parts(&whole[..cut].into()), None, "{cut}");
         }
+    }
+
+    #[test]
+    fn an_authoritys_certificate_is_told_from_a_forged_one() {
+        let body = |certificate: &[u8]| signed_parts(&certificate.into()).unwrap().0.to_vec();
+        let own = crate::link::identity::Identity::generate().unwrap();
+        assert!(is_self_issued(&body(own.certificate())));
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+        let issuer = rcgen::Issuer::new(params, rcgen::KeyPair::generate().unwrap());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let signed = rcgen::CertificateParams::new(["node".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let signed = body(signed.der());
+        assert!(!is_self_issued(&signed));
+        // What cannot be read gets no milder name.
+        assert!(is_self_issued(&signed[..30]) && is_self_issued(&[]));
     }
 }

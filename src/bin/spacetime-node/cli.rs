@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Print the node id; makes the key where there is none
     #[command(after_help = "Example:\n  spacetime-node id --data-dir ./one")]
     Id(IdArgs),
+    /// Forget who was met at an address, so that --tls first-use trusts whoever answers there next
+    #[command(after_help = "Example:\n  spacetime-node forget 192.0.2.7:8333 --data-dir ./one")]
+    Forget(ForgetArgs),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  spacetime-node completions bash > /etc/bash_completion.d/spacetime-node")]
     Completions(CompletionsArgs),
@@ -478,6 +481,17 @@ pub(crate) struct KnownPeersArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct IdArgs {
+    #[command(flatten)]
+    pub(crate) data: DataDirArg,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The address as it was dialed: ip:port
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: SocketAddr,
     #[command(flatten)]
     pub(crate) data: DataDirArg,
     #[command(flatten)]

@@ -4,8 +4,13 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
+
+/// How often whoever waits for a directory looks whether it is free.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// A data directory that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,11 @@ impl DataDir {
 
     /// Takes the directory for this process alone, which also shows that it can be written.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
+        self.lock_within(Duration::ZERO)
+    }
+
+    /// The same, for those who hold it for a moment only, and wait as long as this for each other.
+    pub(crate) fn lock_within(&self, patience: Duration) -> Result<Lock, Failure> {
         let tried = || format!("use {}", self.path.display());
         let file = OpenOptions::new()
             .create(true)
@@ -54,18 +64,27 @@ impl DataDir {
             .write(true)
             .open(self.path.join("lock"))
             .map_err(|error| Failure::new(tried(), error, "make it writable or choose another --data-dir"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Failure::new(
-                tried(),
-                "another process is using it",
-                "stop that process or choose another --data-dir",
-            )),
-            Err(TryLockError::Error(error)) => Err(Failure::new(
-                tried(),
-                format!("locking failed: {error}"),
-                "choose a --data-dir on a local file system",
-            )),
+        let end = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { _file: file }),
+                // There is no lock with a timeout to wait for.
+                Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(LOCK_RETRY),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Failure::new(
+                        tried(),
+                        "another process is using it",
+                        "stop that process or choose another --data-dir",
+                    ));
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(Failure::new(
+                        tried(),
+                        format!("locking failed: {error}"),
+                        "choose a --data-dir on a local file system",
+                    ));
+                }
+            }
         }
     }
 

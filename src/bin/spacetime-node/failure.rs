@@ -74,6 +74,18 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "error: {line}");
 }
 
+/// What to do when a file could not be written.
+pub(crate) fn disk_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room on the disk"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "make the file system writable, or choose another --data-dir",
+        io::ErrorKind::PermissionDenied => "make the directory writable for this user, or choose another --data-dir",
+        _ => "look at the directory and at the disk's health",
+    }
+}
+
 /// Joins what other libraries print on several lines, and keeps control characters of remote texts off the terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -96,5 +108,15 @@ mod tests {
         assert_eq!(Failure::from_output(&left), Failure::OutputClosed);
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert!(matches!(Failure::from_output(&full), Failure::Failed(_)));
+    }
+
+    #[test]
+    fn room_is_asked_for_only_where_there_is_none() {
+        let remedy = |kind: io::ErrorKind| disk_remedy(&kind.into());
+        assert_eq!(remedy(io::ErrorKind::StorageFull), "make room on the disk");
+        for kind in [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied] {
+            assert!(remedy(kind).contains("writable"), "{kind}");
+        }
+        assert!(!remedy(io::ErrorKind::IsADirectory).contains("room"));
     }
 }

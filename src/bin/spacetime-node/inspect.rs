@@ -1,4 +1,4 @@
-//! `chain`, `known-peers`, `id`: looking at a data directory.
+//! `chain`, `known-peers`, `id`, `forget`: what is done to a data directory without a node.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -10,11 +10,11 @@ use spacetime_network::chain::audit::{VerifyError, VerifyReport};
 use spacetime_network::chain::{OpenError, Params, ReferenceChain};
 use spacetime_network::proto::sync::chain::Chain;
 
-use crate::cli::{ChainArgs, IdArgs, KnownPeersArgs};
+use crate::cli::{ChainArgs, ForgetArgs, IdArgs, KnownPeersArgs};
 use crate::data_dir::DataDir;
 use crate::failure::{Failure, one_line};
 use crate::output::{self, clean};
-use crate::{key, peers_file};
+use crate::{key, known_identities, peers_file};
 
 /// Time between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -161,4 +161,20 @@ pub(crate) fn id(args: &IdArgs) -> Result<(), Failure> {
     let data = DataDir::create(args.data.data_dir.as_deref())?;
     let report = IdReport { node_id: key::node_id(&data.key())? };
     output::result(args.output.json, &report, |report| vec![report.node_id.clone()])
+}
+
+#[derive(Debug, Serialize)]
+struct ForgetReport {
+    address: String,
+    node_id: String,
+}
+
+/// Takes an address out of what first use remembers.
+pub(crate) fn forget(args: &ForgetArgs) -> Result<(), Failure> {
+    let data = DataDir::existing(args.data.data_dir.as_deref())?;
+    // A running node would write it back.
+    let _lock = data.lock()?;
+    let node_id = known_identities::forget(&data.known_identities(), args.address)?.to_string();
+    let report = ForgetReport { address: args.address.to_string(), node_id };
+    output::result(args.output.json, &report, |report| vec![format!("forgot {} at {}", report.node_id, report.address)])
 }

@@ -50,6 +50,14 @@ fn load(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
         |error: io::Error| Failure::new(format!("read {}", path.display()), error, "make it readable for this user");
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
+        // A key must not be made where one is that cannot be reached at present.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            return Err(Failure::new(
+                format!("read {}", path.display()),
+                "it is a link to a file that is not there",
+                "bring that file back, or remove the link to get a new identity",
+            ));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
@@ -175,6 +183,23 @@ mod tests {
             assert!(why.contains("restore it from a backup"), "{why}");
             assert_eq!(fs::read_to_string(&path).unwrap(), bad);
         }
+    }
+
+    /// Once it was made beside the link, found there, not found behind it, and "removed meanwhile", at every start.
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_is_a_link_to_nothing_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.key");
+        let target = directory.path().join("elsewhere.key");
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let why = node_id(&path).unwrap_err().to_string();
+        assert!(why.contains("it is a link to a file that is not there; bring that file back"), "{why}");
+        assert!(!target.exists());
+        let other = directory.path().join("other.key");
+        let id = node_id(&other).unwrap();
+        fs::rename(other, target).unwrap();
+        assert_eq!(node_id(&path), Ok(id));
     }
 
     #[cfg(unix)]

@@ -6,7 +6,7 @@
 //! client                  questions to a node
 //! simulate                many nodes on a virtual network
 //! inspect                 a data directory     data_dir, key, peers_file
-//! security                whom to trust        known_identities
+//! security                whom to trust        known_identities, explain
 //! failure, panics, output, logging             what is said, and where
 //! ```
 
@@ -18,6 +18,7 @@ mod client;
 mod data_dir;
 mod demo;
 mod event_log;
+mod explain;
 mod failure;
 mod inspect;
 mod key;
@@ -80,6 +81,7 @@ fn obey(command: Command) -> Result<(), Failure> {
         Command::Chain(args) => inspect::chain(&args),
         Command::KnownPeers(args) => inspect::known_peers(&args),
         Command::Id(args) => inspect::id(&args),
+        Command::Forget(args) => inspect::forget(&args),
         Command::Completions(args) => completions(args.shell),
     }
 }

@@ -97,6 +97,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, F
     getrandom::fill(&mut nonce).map_err(random)?;
     let connections = plan.config.admission.connections_max;
     let mut config = plan.config;
+    let named = config.connect.iter().copied().collect();
     if let Some(security) = &plan.security {
         // What every peer compares with the certificate.
         config.node_id = security.id().to_string();
@@ -108,7 +109,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, F
     let mut loop_config = driver::Config::default();
     loop_config.connections = connections;
     loop_config.tls = plan.security.as_ref().map(Security::tls);
-    let security = plan.security.as_ref().map(Security::watch).transpose()?;
+    let security = plan.security.as_ref().map(|security| security.watch(named)).transpose()?;
     let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
         .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
@@ -165,14 +166,17 @@ impl Ready {
         self.signal.stop();
         let protocol = self.driver.protocol_mut();
         protocol.observer_mut().saver.finish();
-        if let Some(security) = &mut self.security {
-            security.finish();
+        let remembered = self.security.as_mut().map_or(Ok(()), SecurityWatch::finish);
+        if let Err(failure) = &remembered {
+            // Also when it is not the first thing that went wrong.
+            tracing::error!("{failure}; whoever was met since is met as if for the first time");
         }
         let saved = peers_file::save(&self.data.peers(), protocol.node().peers());
         let best = protocol.node().chain().best();
         let flushed = protocol.node_mut().chain_mut().flush(FLUSH);
         ran.map_err(|error| Failure::new("wait for events", error, "look at the system's limits and log"))?;
         flushed.map_err(|error| Failure::plain("finish writing the chain", error))?;
+        remembered?;
         saved?;
         Ok(best)
     }

@@ -13,7 +13,7 @@ use spacetime_network::time::{Now, UnixTime};
 
 use crate::client::talk::unix_millis;
 use crate::client::view;
-use crate::failure::Failure;
+use crate::failure::{Failure, disk_remedy};
 use crate::node_thread::LiveNode;
 use crate::output::clean;
 
@@ -56,7 +56,8 @@ impl Saver {
 
 fn write(path: &Path, bytes: &[u8]) {
     if let Err(error) = replace_file(path, bytes) {
-        tracing::warn!(file = %path.display(), %error, "peers were not saved; make room on the disk");
+        let remedy = disk_remedy(&error);
+        tracing::warn!(file = %path.display(), %error, "peers were not saved; {remedy}");
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) {
 /// Saves the peers now.
 pub(crate) fn save(path: &Path, peers: &PeerManager) -> Result<(), Failure> {
     peers::save(path, peers.known_peers())
-        .map_err(|error| Failure::new(format!("save {}", path.display()), error, "make room on the disk"))
+        .map_err(|error| Failure::new(format!("save {}", path.display()), &error, disk_remedy(&error)))
 }
 
 /// The saved peers, for a look from outside: the file stays as it is, whatever it holds. None when there is no file.

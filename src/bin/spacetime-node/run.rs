@@ -34,7 +34,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         None => key::node_id(&data.key())?,
     };
 
-    let mut log = EventLog::new();
+    let mut log = EventLog::new(&config.connect, security.clone());
     let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args), params, security };
     let ready = node_thread::prepare(plan, &data, Box::new(move |now, event, node| log.on_event(now, event, node)))?;
     let (handle, signal) = (ready.handle(), ready.signal());

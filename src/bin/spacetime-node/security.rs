@@ -4,10 +4,12 @@
 //! A node shows the key of its data directory. A question to a running node shows one of its own, in the folder `client`
 //! there, because a node does not talk to itself.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use spacetime_network::close::TlsFault;
@@ -15,14 +17,15 @@ use spacetime_network::driver::Net;
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::identity::Identity;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::{Authority, Refusal, Trust};
+use spacetime_network::link::trust::{Authority, KnownIdentities, Refusal, Trust};
 use spacetime_network::time::Instant;
 
 use crate::cli::{TlsArgs, TlsMode};
 use crate::data_dir::DataDir;
+use crate::explain::Ours;
 use crate::failure::Failure;
 use crate::key;
-use crate::known_identities::{self, Keeper};
+use crate::known_identities::{self, Conflict, Keeper};
 use crate::logging::Ration;
 use crate::value::Endpoint;
 
@@ -31,20 +34,31 @@ const LINES_PER_MINUTE: u32 = 30;
 
 /// Time between two lines about too many handshakes.
 const PRESS_LINE_EVERY: Duration = Duration::from_secs(10);
+/// How long a question waits for another that saves what it has learned.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// TLS in use.
 #[derive(Clone, Debug)]
 pub(crate) struct Security {
     tls: Tls,
+    ours: Ours,
     /// Where first use remembers.
-    known: Option<PathBuf>,
+    memory: Option<Memory>,
+}
+
+/// What first use remembers, on the disk.
+#[derive(Clone, Debug)]
+struct Memory {
+    data: DataDir,
+    /// What was in the file at first, where other processes may add to it meanwhile. A node has its directory to itself.
+    shared: Option<Arc<KnownIdentities>>,
 }
 
 impl Security {
     /// As a node asks for it; `None` without TLS.
     pub(crate) fn of_node(args: &TlsArgs, data: &DataDir) -> Result<Option<Self>, Failure> {
         check(args)?;
-        args.tls.is_on().then(|| Security::new(args, data, &args.tls_name)).transpose()
+        args.tls.is_on().then(|| Security::new(args, data, &args.tls_name, false)).transpose()
     }
 
     /// As a question to `endpoint` asks for it; `None` without TLS. An authority's certificate must be for the name that was
@@ -61,14 +75,14 @@ impl Security {
         let data = DataDir::of_client(directory)?;
         let named: Vec<String> = endpoint.name().map(str::to_owned).into_iter().collect();
         let names = if args.tls_name.is_empty() { &named } else { &args.tls_name };
-        Security::new(args, &data, names).map(Some)
+        Security::new(args, &data, names, true).map(Some)
     }
 
-    fn new(args: &TlsArgs, data: &DataDir, names: &[String]) -> Result<Self, Failure> {
+    fn new(args: &TlsArgs, data: &DataDir, names: &[String], shared: bool) -> Result<Self, Failure> {
         let TlsArgs { tls, pin, ca, tls_cert, tls_key, .. } = args;
         let trust = match (tls, ca) {
             (TlsMode::Pinned, _) => Trust::Pinned(pin.iter().copied().collect()),
-            (TlsMode::FirstUse, _) => return Security::first_use(data),
+            (TlsMode::FirstUse, _) => return Security::remembering(data, shared),
             (TlsMode::Ca, Some(ca)) => Trust::Authority(authority(ca, names)?),
             _ => Trust::Any,
         };
@@ -86,15 +100,21 @@ impl Security {
 
     /// The node of `data` trusts whoever it met first at an address.
     pub(crate) fn first_use(data: &DataDir) -> Result<Self, Failure> {
-        let path = data.known_identities();
-        let known = known_identities::load(&path)?;
-        Security::with(&key::identity(&data.key())?, Trust::FirstUse(known), Some(path))
+        Security::remembering(data, false)
     }
 
-    fn with(identity: &Identity, trust: Trust, known: Option<PathBuf>) -> Result<Self, Failure> {
+    fn remembering(data: &DataDir, shared: bool) -> Result<Self, Failure> {
+        let known = known_identities::load(&data.known_identities())?;
+        let memory = Memory { data: data.clone(), shared: shared.then(|| Arc::new(known.clone())) };
+        Security::with(&key::identity(&data.key())?, Trust::FirstUse(known), Some(memory))
+    }
+
+    fn with(identity: &Identity, trust: Trust, memory: Option<Memory>) -> Result<Self, Failure> {
+        let by_authority = matches!(trust, Trust::Authority(_));
         let tls = Tls::new(identity, trust, TlsOptions::default())
             .map_err(|error| Failure::new("set up TLS", error, "report this"))?;
-        Ok(Security { tls, known })
+        let directory = memory.as_ref().map(|memory| memory.data.path().to_path_buf());
+        Ok(Security { ours: Ours { id: tls.id(), directory, by_authority }, tls, memory })
     }
 
     /// For the loop's settings.
@@ -107,27 +127,42 @@ impl Security {
         self.tls.id()
     }
 
-    /// Saves what a question has taught us.
+    /// Saves what a question has taught us, beside what others have learned meanwhile.
     pub(crate) fn save(&self) -> Result<(), Failure> {
-        match (&self.known, self.tls.take_changes()) {
-            (Some(path), Some(known)) => known_identities::save(path, &known),
-            _ => Ok(()),
-        }
+        let (Some(memory), Some(known)) = (&self.memory, self.tls.take_changes()) else { return Ok(()) };
+        let path = memory.data.known_identities();
+        let Some(loaded) = &memory.shared else { return known_identities::save(&path, &known) };
+        let _lock = memory.data.lock_within(LOCK_PATIENCE)?;
+        known_identities::add(&path, loaded, &known)?.map_err(|Conflict { address, saved, learned }| {
+            let fault = TlsFault::IdentityChanged;
+            let refusal = Refusal { remote: address, fault, expected: Some(saved), seen: Some(learned) };
+            Failure::plain(format!("trust {address}"), self.ours.refusal(&refusal))
+        })
     }
 
     /// What is kept up to date while a node runs.
-    pub(crate) fn watch(&self) -> Result<SecurityWatch, Failure> {
-        let keeper = self.known.as_deref().map(Keeper::start).transpose()?;
+    ///
+    /// Of those in `named` the event log speaks, which knows whether they were reached since.
+    pub(crate) fn watch(&self, named: BTreeSet<SocketAddr>) -> Result<SecurityWatch, Failure> {
+        let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
         let lines = Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
         let press = Ration::new(1, PRESS_LINE_EVERY);
-        Ok(SecurityWatch { tls: self.tls(), known: self.known.clone(), keeper, lines, press, told: (0, 0) })
+        Ok(SecurityWatch { tls: self.tls(), ours: self.ours.clone(), keeper, lines, named, press, told: (0, 0) })
+    }
+
+    /// Whether it was for this that `remote` was refused, by us or by itself, before the connection stood.
+    pub(crate) fn has_refused(&self, remote: SocketAddr, fault: TlsFault) -> bool {
+        self.refusal(remote, fault).is_some()
+    }
+
+    fn refusal(&self, remote: SocketAddr, fault: TlsFault) -> Option<Refusal> {
+        self.tls.refusal(remote).filter(|refusal| refusal.fault == fault)
     }
 
     /// A fault of a connection with `remote`, as a cause and a remedy.
     pub(crate) fn explain(&self, remote: SocketAddr, fault: TlsFault) -> String {
-        let refusal = self.tls.refusal(remote).filter(|refusal| refusal.fault == fault);
-        let refusal = refusal.unwrap_or(Refusal { remote, fault, expected: None, seen: None });
-        explain(&refusal, self.id(), self.known.as_deref())
+        let refusal = self.refusal(remote, fault);
+        self.ours.refusal(&refusal.unwrap_or(Refusal { remote, fault, expected: None, seen: None }))
     }
 }
 
@@ -135,9 +170,10 @@ impl Security {
 #[derive(Debug)]
 pub(crate) struct SecurityWatch {
     tls: Tls,
-    known: Option<PathBuf>,
+    ours: Ours,
     keeper: Option<Keeper>,
     lines: Ration,
+    named: BTreeSet<SocketAddr>,
     press: Ration,
     /// Handshakes that gave way, and that waited, of which the log has told.
     told: (u64, u64),
@@ -150,8 +186,11 @@ impl SecurityWatch {
             keeper.keep(self.tls.take_changes());
         }
         for refusal in self.tls.take_refusals() {
+            if self.named.contains(&refusal.remote) {
+                continue;
+            }
             let Some(withheld) = self.lines.admit(now) else { continue };
-            let (remote, why) = (refusal.remote, explain(&refusal, self.tls.id(), self.known.as_deref()));
+            let (remote, why) = (refusal.remote, self.ours.refusal(&refusal));
             if refusal.fault == TlsFault::IdentityChanged {
                 tracing::warn!(%remote, withheld, "TLS: {why}");
             } else {
@@ -178,32 +217,14 @@ impl SecurityWatch {
     }
 
     /// Saves the last of it.
-    pub(crate) fn finish(&mut self) {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.keep(self.tls.take_changes());
-            keeper.finish();
-        }
-    }
-}
-
-/// A refusal with what the operator needs: both ids, and which flag or file to change.
-fn explain(refusal: &Refusal, ours: VerifiedId, known: Option<&Path>) -> String {
-    let Refusal { remote, fault, expected, seen } = refusal;
-    match (fault, expected, seen) {
-        (TlsFault::IdentityChanged, Some(expected), Some(seen)) => {
-            let file = known.map_or_else(|| "what is remembered".into(), Path::to_string_lossy);
-            format!(
-                "its identity was {expected} and is now {seen}; if its operator changed the key, remove {remote} from \
-                 {file}, else somebody is in its place"
-            )
-        }
-        (TlsFault::UnknownIdentity, _, Some(seen)) => {
-            format!("its identity {seen} is not pinned; if it is the right node, add --pin {seen}")
-        }
-        (TlsFault::Alert(42..=44 | 46 | 48 | 49), ..) => {
-            format!("it does not trust our identity {ours}; have it added there with --pin {ours}")
-        }
-        _ => fault.to_string(),
+    ///
+    /// # Errors
+    ///
+    /// The disk takes nothing.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        keeper.keep(self.tls.take_changes());
+        keeper.finish()
     }
 }
 
@@ -250,27 +271,4 @@ fn bring(certificate: &Path, key: &Path) -> Result<Identity, Failure> {
             "give the node's certificate with its intermediates, and its private key, as PEM",
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(fault: TlsFault, expected: Option<u8>, seen: Option<u8>) -> Refusal {
-        let id = |byte: u8| VerifiedId::from_bytes([byte; 32]);
-        Refusal { remote: "192.0.2.7:8333".parse().unwrap(), fault, expected: expected.map(id), seen: seen.map(id) }
-    }
-
-    #[test]
-    fn an_operator_is_told_both_ids_and_what_to_change() {
-        let ours = VerifiedId::from_bytes([0xaa; 32]);
-        let text = explain(&refusal(TlsFault::IdentityChanged, Some(1), Some(2)), ours, Some(Path::new("known.json")));
-        for part in [&"01".repeat(32), &"02".repeat(32), "remove 192.0.2.7:8333 from known.json"] {
-            assert!(text.contains(part), "{text}");
-        }
-        let text = explain(&refusal(TlsFault::UnknownIdentity, None, Some(2)), ours, None);
-        assert!(text.ends_with(&format!("add --pin {}", "02".repeat(32))), "{text}");
-        let text = explain(&refusal(TlsFault::Alert(46), None, None), ours, None);
-        assert!(text.contains(&format!("--pin {ours}")), "{text}");
-    }
 }

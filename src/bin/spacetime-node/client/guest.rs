@@ -47,6 +47,8 @@ pub(super) struct Guest {
     pub(super) state: State,
     greeting: Vec<u8>,
     pub(super) host: Host,
+    /// Who we are under TLS.
+    identity: Option<VerifiedId>,
     /// Who the node is, as TLS has proven.
     proven: Option<VerifiedId>,
     /// Frames of this turn that nobody has looked at; emptied after every turn, and a turn reads a bounded amount.
@@ -85,6 +87,7 @@ impl Guest {
             state: State::Dialing,
             greeting: greeting(identity)?,
             host: Host::default(),
+            identity,
             proven: None,
             inbox: VecDeque::new(),
             complaint: None,
@@ -152,6 +155,10 @@ impl Protocol for Guest {
         match event {
             driver::Event::Opened { conn, identity, .. } => {
                 self.proven = identity;
+                if identity.is_some() && identity == self.identity {
+                    // A node does not talk to itself, and would leave without a word.
+                    return net.close(conn, CloseReason::SelfConnection, Duration::ZERO);
+                }
                 self.state = State::Greeting(conn);
                 let _ = net.send(conn, Kind::Handshake.priority(), Kind::Handshake as u8, &self.greeting);
             }

@@ -13,6 +13,7 @@ use spacetime_network::wire::Message;
 
 use crate::cli::AskArgs;
 use crate::client::guest::{Guest, Host, State};
+use crate::explain::remedy;
 use crate::failure::Failure;
 use crate::security::Security;
 use crate::value::Endpoint;
@@ -184,22 +185,7 @@ impl Talk {
         if let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) {
             return Failure::plain(tried, security.explain(self.address, fault));
         }
-        let remedy = match reason {
-            CloseReason::Io(io::ErrorKind::ConnectionRefused) => "check the address and that a node is listening there",
-            CloseReason::DialTimeout | CloseReason::Io(_) => "check the address and the network between",
-            CloseReason::RemoteClosed if self.security.is_none() => {
-                "it may be full, stopping, not a spacetime node, or want TLS: try --tls"
-            }
-            CloseReason::RemoteClosed => "it may be full, stopping or not a spacetime node",
-            CloseReason::IdentityMismatch => "it greets under an id that is not its key's; do not trust it",
-            // What TLS answers to a plain greeting reads as an impossible frame.
-            CloseReason::Frame(_) if self.security.is_none() => {
-                "check that it is a spacetime node; if it is one with TLS, give the same --tls"
-            }
-            CloseReason::LocalResource(_) => "free some files and memory, then try again",
-            _ => "check that it is a spacetime node",
-        };
-        Failure::new(tried, reason, remedy)
+        Failure::new(tried, reason, remedy(reason, self.security.is_some()))
     }
 }
 
