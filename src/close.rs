@@ -128,6 +128,8 @@ pub enum TlsFault {
     HandshakeTimeout,
     /// The stream ended without TLS's own goodbye: it may have been cut.
     Cut,
+    /// The stream that we dialed ended before a byte came: whoever is there turns us away, or is no TLS service.
+    Unanswered,
     /// A record is not as the holder of the key sealed it: it was changed on its way, or put in by somebody else.
     Tampered,
 
@@ -143,10 +145,11 @@ impl TlsFault {
         match self {
             Protocol | BadCertificate | BadSignature | HandshakeTooLarge => Blame::Misbehaved,
             NotTls | NothingInCommon | WrongService | WrongVersion | NoCertificate | ExpiredCertificate
-            | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(_) => {
+            | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(1..) => {
                 Blame::Incompatible
             }
-            HandshakeTimeout | Cut | Tampered => Blame::Lost,
+            // Alert 0 is a goodbye.
+            Alert(0) | HandshakeTimeout | Cut | Unanswered | Tampered => Blame::Lost,
             Internal => Blame::Ours,
         }
     }
@@ -173,6 +176,7 @@ impl TlsFault {
             Alert(_) => "tls-alert",
             HandshakeTimeout => "tls-handshake-timeout",
             Cut => "tls-cut",
+            Unanswered => "tls-unanswered",
             Tampered => "tls-tampered",
             Internal => "tls-internal",
         }
@@ -223,9 +227,14 @@ impl fmt::Display for TlsFault {
             Alert(70) => "no TLS version in common; both sides need TLS 1.3",
             Alert(116) => "it wants a certificate, and has got none of a kind that it accepts",
             Alert(120) => "it is another service, or a spacetime node of another protocol version",
+            Alert(0) => "it said goodbye before the TLS handshake was done",
             Alert(number) => return write!(f, "it refused with TLS alert {number}"),
             HandshakeTimeout => "the TLS handshake took too long",
             Cut => "the connection was cut without TLS's goodbye",
+            Unanswered => {
+                "closed before the TLS handshake began; the node turns us away, as when it is full, or does not speak TLS: try \
+                 again later"
+            }
             Tampered => "bytes were changed on their way, or put in by somebody else",
             Internal => "the crypto library failed; look at the clock and the randomness of this machine",
         };

@@ -24,7 +24,8 @@ fn config() -> Config {
     let mut config = Config::default();
     config.tls = Some(Tls::new(&Identity::generate().unwrap(), Trust::Any, TlsOptions::default()).unwrap());
     config.tls_pending = PAIRS;
-    config.tls_rate.burst = PAIRS as u32;
+    config.tls_rate.burst = 2 * PAIRS as u32;
+    (config.tls_rate_per_ip, config.tls_rate_per_subnet) = (None, None);
     config
 }
 

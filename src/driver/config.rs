@@ -55,10 +55,16 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// How long TLS's handshake may take with those who dialed us. Where we dial, it is part of the dial.
     pub tls_timeout: Duration,
-    /// Inbound connections whose TLS handshake is under way. Further ones are closed when they are accepted.
+    /// Inbound connections whose TLS handshake is under way. For a further one the oldest of the most crowded address or
+    /// subnet is closed.
     pub tls_pending: usize,
-    /// How fast others may begin TLS handshakes. Further ones are closed when they are accepted.
+    /// How fast others may begin TLS handshakes. Further ones wait, as long as `tls_timeout` lets them. When half of the burst
+    /// is used up, each /24 (IPv6: /48) gets one a second.
     pub tls_rate: Rate,
+    /// The same from one address (IPv6: /64); `None` lifts the limit.
+    pub tls_rate_per_ip: Option<Rate>,
+    /// The same from one /24, or /48 in IPv6; `None` lifts the limit.
+    pub tls_rate_per_subnet: Option<Rate>,
     /// Look for work without sleeping for up to this long, as long as recent work came that soon: being woken costs more.
     /// A loop with little to do sleeps at once. `None` always sleeps.
     pub spin: Option<Duration>,
@@ -87,6 +93,8 @@ impl Default for Config {
             tls_timeout: limits::TLS_TIMEOUT,
             tls_pending: limits::TLS_PENDING,
             tls_rate: Rate::per_second(limits::TLS_RATE, limits::TLS_BURST),
+            tls_rate_per_ip: Some(Rate::per_second(limits::TLS_RATE_PER_IP, limits::TLS_BURST_PER_IP)),
+            tls_rate_per_subnet: Some(Rate::per_second(limits::TLS_RATE_PER_SUBNET, limits::TLS_BURST_PER_SUBNET)),
             spin: Some(limits::SPIN),
         }
     }
@@ -141,7 +149,10 @@ impl Config {
         check(self.send_budget >= self.outbox.high, "send_budget must not be below outbox.high");
         check(!self.tls_timeout.is_zero(), "tls_timeout must not be zero");
         check(self.tls_pending >= 1, "tls_pending must be at least 1");
-        check(self.tls_rate.burst >= 1, "tls_rate must let one handshake begin");
+        let begins = |rate: Option<Rate>| rate.is_none_or(|rate| rate.burst >= 1);
+        check(begins(Some(self.tls_rate)), "tls_rate must let one handshake begin");
+        check(begins(self.tls_rate_per_ip), "tls_rate_per_ip must let one handshake begin");
+        check(begins(self.tls_rate_per_subnet), "tls_rate_per_subnet must let one handshake begin");
         check(!self.write_stall.is_zero(), "write_stall must not be zero");
         check(!self.frame_stall.is_zero(), "frame_stall must not be zero");
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }

@@ -1,6 +1,7 @@
 //! One connection as the loop sees it.
 
 use core::time::Duration;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::config::Config;
@@ -65,6 +66,8 @@ pub(super) struct Flags {
     pub(super) ready: bool,
     /// In the list of connections to flush.
     pub(super) dirty: bool,
+    /// It had to wait before its handshake could begin.
+    pub(super) waited: bool,
     /// The outbox went above its high mark and the protocol waits to hear that it drained.
     pub(super) high: bool,
 }
@@ -118,6 +121,24 @@ impl Conn {
 
     pub(super) fn is_draining(&self) -> bool {
         matches!(self.life, Life::Draining { .. })
+    }
+
+    /// What the end is called that somebody calls `reason`: an earlier one stands. Nobody who was dialed and left without a
+    /// byte can be said to have been cut off: it never was there.
+    pub(super) fn reason_of(&self, reason: CloseReason) -> CloseReason {
+        match (&self.life, reason) {
+            (Life::Draining { reason, .. } | Life::Lingering { reason, .. }, _) => *reason,
+            (
+                Life::Securing { .. },
+                CloseReason::Tls(TlsFault::Cut)
+                | CloseReason::Io(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe),
+            ) if self.counters.bytes_in == 0
+                && self.unborn.as_ref().is_some_and(|unborn| unborn.direction.is_outbound()) =>
+            {
+                CloseReason::Tls(TlsFault::Unanswered)
+            }
+            _ => reason,
+        }
     }
 
     /// The connection's earliest deadline and what it ends in; `None` when it is idle.

@@ -93,20 +93,27 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn admit(&mut self, stream: Stream, remote: SocketAddr) {
+        // A place is made before the protocol is asked, since it counts those who hold one as well. For a stranger whom it then
+        // refuses one gives way for nothing, but not another before somebody who was admitted has filled the place.
+        if self.net.handshakes.len() >= self.net.config.tls_pending
+            && let Some(oldest) = self.net.handshakes.gives_way(remote)
+        {
+            self.end_handshake(oldest);
+        }
+        let full = self.net.is_full();
+        let mut admitted = !full && self.protocol.admit(self.net.now, remote);
+        if !admitted
+            && let Some(other) = self.protocol.gives_way(self.net.now, remote)
+            && let Some(id) = self.net.handshakes.find(other)
+        {
+            self.end_handshake(id);
+            admitted = self.protocol.admit(self.net.now, remote);
+        }
         let net = &mut self.net;
-        if net.is_full() {
+        if !admitted {
             net.totals.refused += 1;
-            net.totals.refused_limit += 1;
-            return;
-        }
-        if !net.may_secure() {
-            net.totals.refused += 1;
-            net.totals.refused_tls += 1;
-            return;
-        }
-        if !self.protocol.admit(net.now, remote) {
-            net.totals.refused += 1;
-            net.totals.refused_admit += 1;
+            net.totals.refused_limit += u64::from(full);
+            net.totals.refused_admit += u64::from(!full);
             return;
         }
         // The connection may be gone again already; then one of these says so and there is nothing to report.

@@ -21,6 +21,7 @@ mod dial;
 mod errno;
 mod flush;
 mod handle;
+mod handshakes;
 mod listen;
 mod net;
 mod read;
@@ -110,13 +111,20 @@ pub trait Protocol {
     type Command: Send + 'static;
 
     /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once. With TLS,
-    /// others may be asked about before this one is opened.
+    /// others may be asked about before this one is opened. After a no, it is asked again if somebody
+    /// [gave way](Self::gives_way).
     fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
         true
     }
 
-    /// An admitted address became no connection: its socket or its TLS handshake failed. Each admission is followed by this
-    /// or by [`Event::Opened`].
+    /// There is no place for this newcomer, or it was refused: who of those that were admitted and are not opened yet should
+    /// be closed for its sake? Then it is asked about once more.
+    fn gives_way(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
+        None
+    }
+
+    /// An admitted address became no connection: its socket or its TLS handshake failed, or it gave way to another
+    /// (`LimitReached`). Each admission is followed by this or by [`Event::Opened`].
     fn released(&mut self, _now: Now, _remote: SocketAddr, _reason: CloseReason) {}
 
     /// One event.

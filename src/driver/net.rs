@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::config::Config;
-use super::conn::{Conn, Life, Unborn};
+use super::conn::{Conn, Unborn};
+use super::handshakes::Handshakes;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
 use super::timer::{Due, Timers};
@@ -18,7 +19,6 @@ use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction};
 use crate::limits::SEND_RETRY;
 use crate::link::{Full, Pool};
-use crate::proto::rate::Bucket;
 use crate::time::{Instant, Now};
 use crate::wire::{FrameRules, Priority};
 
@@ -90,10 +90,12 @@ pub struct Net {
     pub(super) held: usize,
     /// Connections of which the protocol knows.
     opened: usize,
-    /// Inbound connections whose TLS handshake is under way.
-    pub(super) securing: usize,
-    /// What is left of the rate of such handshakes.
-    pub(super) handshakes: Bucket,
+    /// Inbound connections whose TLS handshake is under way, and the budgets of such.
+    pub(super) handshakes: Handshakes,
+    /// Those that would begin if there were a budget for them, oldest first: by when their time is up.
+    pub(super) waiting: BTreeSet<(Instant, ConnId)>,
+    /// Who gave way or waited last.
+    pub(super) pressing: Option<SocketAddr>,
     /// Something changed that the delivery of frames must look at before the next one.
     pub(super) touched: bool,
     pub(super) stop_asked: bool,
@@ -128,8 +130,9 @@ impl Net {
             totals: Totals::default(),
             held: 0,
             opened: 0,
-            securing: 0,
-            handshakes: Bucket::FULL,
+            handshakes: Handshakes::default(),
+            waiting: BTreeSet::new(),
+            pressing: None,
             touched: false,
             stop_asked: false,
             stopping: false,
@@ -302,6 +305,11 @@ impl Net {
         &self.totals
     }
 
+    /// Whose TLS handshake gave way to a newcomer or had to wait last: among those who come too often, if there are any.
+    pub fn pressing(&self) -> Option<SocketAddr> {
+        self.pressing
+    }
+
     /// The loop's settings.
     #[inline]
     pub fn config(&self) -> &Config {
@@ -356,9 +364,14 @@ impl Net {
 
     /// Takes a connection out of the loop, with its memory, and tells the protocol later. An earlier reason stands.
     pub(super) fn bury(&mut self, id: ConnId, reason: CloseReason) {
-        if self.conn(id).is_none() {
-            return;
+        if let Some(notice) = self.take_out(id, reason) {
+            self.notices.push_back(notice);
         }
+    }
+
+    /// The same, for a caller who tells the protocol.
+    pub(super) fn take_out(&mut self, id: ConnId, reason: CloseReason) -> Option<Notice> {
+        let reason = self.conn(id)?.reason_of(reason);
         self.leave_securing(id);
         let mut conn = self.conns.remove(id.index() as usize);
         if let Some(generation) = self.generations.get_mut(id.index() as usize) {
@@ -368,29 +381,26 @@ impl Net {
         let _ = self.system.deregister(&mut conn.stream);
         self.held = self.held.saturating_sub(conn.link.held());
         conn.link.clear(&mut self.pool);
-        let reason = match conn.life {
-            Life::Connecting | Life::Securing { .. } | Life::Open => reason,
-            Life::Draining { reason, .. } | Life::Lingering { reason, .. } => reason,
-        };
-        match conn.unborn.map(|unborn| *unborn) {
-            None => self.note_closed(id, reason),
-            Some(Unborn { direction: Direction::Outbound(dial), remote, .. }) => self.fail_dial(dial, remote, reason),
+        Some(match conn.unborn.map(|unborn| *unborn) {
+            None => {
+                self.opened -= 1;
+                *self.totals.closes.entry(reason.label()).or_insert(0) += 1;
+                Notice::Closed(id, reason)
+            }
+            Some(Unborn { direction: Direction::Outbound(dial), remote, .. }) => {
+                self.totals.dial_failures += 1;
+                Notice::DialFailed { dial, remote, reason }
+            }
             Some(Unborn { direction: Direction::Inbound, remote, .. }) => {
                 *self.totals.tls_failures.entry(reason.label()).or_insert(0) += 1;
-                self.notices.push_back(Notice::Released(remote, reason));
+                Notice::Released(remote, reason)
             }
-        }
+        })
     }
 
     pub(super) fn fail_dial(&mut self, dial: DialId, remote: SocketAddr, reason: CloseReason) {
         self.totals.dial_failures += 1;
         self.notices.push_back(Notice::DialFailed { dial, remote, reason });
-    }
-
-    fn note_closed(&mut self, id: ConnId, reason: CloseReason) {
-        self.opened -= 1;
-        *self.totals.closes.entry(reason.label()).or_insert(0) += 1;
-        self.notices.push_back(Notice::Closed(id, reason));
     }
 
     /// Tells the connection that waits longest for the send budget that there is room; one at a time, since what it then

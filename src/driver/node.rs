@@ -232,6 +232,10 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.admit(now, remote)
     }
 
+    fn gives_way(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+        self.node.gives_way(now, newcomer)
+    }
+
     fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.node.released(now, remote, reason);
     }

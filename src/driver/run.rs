@@ -277,6 +277,7 @@ impl<P: Protocol> Driver<P> {
                 }
                 Due::Receive => self.net.feed_starved(),
                 Due::Send => self.net.feed_short(),
+                Due::Handshakes => self.net.feed_waiting(),
             }
         }
         if self.protocol.deadline().is_some_and(|at| at <= now) {

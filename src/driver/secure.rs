@@ -1,19 +1,20 @@
 //! Connections with TLS: from a socket that stands to a peer that is known, and from records to frames.
 //!
-//! Budgets come before cryptography. Inbound handshakes are limited in number, in rate and in time, and all of them in
-//! bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for, or the
-//! address that it admitted.
+//! Budgets come before cryptography. Inbound handshakes are limited in number, in rate and in time, see `handshakes`, and all
+//! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for,
+//! or the address that it admitted.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
 
-use super::conn::Life;
-use super::net::{Net, is_over};
+use super::conn::{Life, Unborn};
+use super::net::{Net, Notice, is_over};
 use super::read::{Pause, deliver};
+use super::timer::Due;
 use super::{Driver, Event, Protocol};
 use crate::close::{CloseReason, TlsFault};
 use crate::id::{ConnId, Direction};
-use crate::limits::LINGER;
+use crate::limits::{LINGER, TLS_RETRY};
 use crate::link::{Inbox, Link, Stage};
 
 impl<P: Protocol> Driver<P> {
@@ -43,8 +44,7 @@ impl<P: Protocol> Driver<P> {
             return self.introduce(id, local);
         }
         if !unborn.direction.is_outbound() {
-            net.handshakes.take(net.config.tls_rate, net.now.at);
-            net.securing += 1;
+            net.handshakes.enter(unborn.until, id, unborn.remote);
         }
         conn.life = Life::Securing { local: Box::new(local) };
         match net.config.stage(unborn.remote, unborn.direction) {
@@ -53,6 +53,20 @@ impl<P: Protocol> Driver<P> {
         }
         net.arm(id, unborn.until);
         net.make_dirty_if_queued(id);
+    }
+
+    /// Ends a handshake that gives way to a newcomer, and tells the protocol at once: it is about to be asked whether there is a
+    /// place.
+    pub(super) fn end_handshake(&mut self, id: ConnId) {
+        let net = &mut self.net;
+        match net.take_out(id, CloseReason::LimitReached) {
+            Some(Notice::Released(remote, reason)) => {
+                net.totals.tls_gave_way += 1;
+                net.pressing = Some(remote);
+                self.protocol.released(net.now, remote, reason);
+            }
+            other => net.notices.extend(other),
+        }
     }
 
     /// Tells the protocol that the connection stands.
@@ -93,6 +107,15 @@ impl<P: Protocol> Driver<P> {
                 return None;
             }
             let position = conn.counters.bytes_in;
+            // The first bytes are what the processor works for; until then a stranger costs it nothing.
+            let inbound = |unborn: &Unborn| !unborn.direction.is_outbound();
+            let stranger = conn.unborn.as_deref().copied().filter(|unborn| position == 0 && inbound(unborn));
+            if let Some(stranger) = stranger
+                && !net.handshakes.may_begin(&net.config, stranger.remote, net.now.at)
+            {
+                net.let_wait(id, stranger);
+                return None;
+            }
             let size = buffer.len().min(conn.link.stage.room());
             let count = match conn.stream.read(buffer.room(position, size)) {
                 Ok(0) => return Some(Err(CloseReason::Tls(TlsFault::Cut))),
@@ -104,6 +127,9 @@ impl<P: Protocol> Driver<P> {
                 }
                 Err(error) => return Some(Err(CloseReason::Io(error.kind()))),
             };
+            if let Some(stranger) = stranger {
+                net.handshakes.begin(&net.config, (stranger.until, id), stranger.remote, net.now.at);
+            }
             if count < size && !conn.flags.ended {
                 conn.flags.readable = false;
             }
@@ -210,17 +236,31 @@ impl<P: Protocol> Driver<P> {
 }
 
 impl Net {
-    /// May another inbound handshake begin?
-    pub(super) fn may_secure(&self) -> bool {
-        !self.config.speaks_tls()
-            || (self.securing < self.config.tls_pending && self.handshakes.has(self.config.tls_rate, self.now.at))
+    /// The handshake begins when there is a budget for it; until then nothing of it is read.
+    fn let_wait(&mut self, id: ConnId, stranger: Unborn) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !core::mem::replace(&mut conn.flags.waited, true) {
+            self.totals.tls_waited += 1;
+        }
+        self.pressing = Some(stranger.remote);
+        if self.waiting.is_empty() {
+            self.timers.arm(self.now.at + TLS_RETRY, Due::Handshakes);
+        }
+        self.waiting.insert((stranger.until, id));
+    }
+
+    /// Those that wait look again whether it is their turn.
+    pub(super) fn feed_waiting(&mut self) {
+        for (_, id) in core::mem::take(&mut self.waiting) {
+            self.make_ready(id);
+        }
     }
 
     /// The handshake is over, one way or the other.
     pub(super) fn leave_securing(&mut self, id: ConnId) {
         let Some(conn) = self.conn(id).filter(|conn| conn.is_securing()) else { return };
-        if conn.unborn.as_ref().is_some_and(|unborn| matches!(unborn.direction, Direction::Inbound)) {
-            self.securing = self.securing.saturating_sub(1);
+        if let Some(Unborn { direction: Direction::Inbound, until, .. }) = conn.unborn.as_deref() {
+            self.handshakes.leave(*until, id);
         }
     }
 

@@ -46,10 +46,12 @@ pub struct Totals {
     pub refused_limit: u64,
     /// Of these, because the protocol did not admit the address.
     pub refused_admit: u64,
-    /// Of these, because too many TLS handshakes were under way or begun lately.
-    pub refused_tls: u64,
     /// TLS handshakes that were done, of either side's dials.
     pub tls_handshakes: u64,
+    /// TLS handshakes of others that waited because too many began lately.
+    pub tls_waited: u64,
+    /// TLS handshakes of others that gave their place to a newcomer; they are among the failures too.
+    pub tls_gave_way: u64,
     /// Inbound connections whose TLS handshake failed, by `CloseReason::label`. No protocol saw them.
     pub tls_failures: BTreeMap<&'static str, u64>,
     /// Errors of `accept`.

@@ -20,6 +20,8 @@ pub(super) enum Due {
     Receive,
     /// Connections that met the send budget may queue again.
     Send,
+    /// Handshakes may begin for which there was no budget.
+    Handshakes,
 }
 
 #[derive(Debug, Default)]

@@ -60,6 +60,8 @@ struct Handshake {
     remote: SocketAddr,
     direction: Direction,
     received: usize,
+    /// Of these, opened.
+    used: usize,
     said: usize,
 }
 
@@ -83,7 +85,7 @@ impl Channel {
         };
         let mut channel = Channel {
             session: session.map_err(|error| tls.fault(remote, &error))?,
-            handshake: Some(Box::new(Handshake { tls: tls.clone(), remote, direction, received: 0, said: 0 })),
+            handshake: Some(Box::new(Handshake { tls: tls.clone(), remote, direction, received: 0, used: 0, said: 0 })),
             identity: None,
             tail: Vec::new(),
             whole: 0,
@@ -199,6 +201,11 @@ impl Channel {
 
     /// Opens what is whole; answers how much that was.
     fn step(&mut self, input: &mut [u8], take: &mut dyn FnMut(&[u8]) -> bool) -> usize {
+        if self.handshake.as_ref().is_some_and(|handshake| handshake.used == 0) && begins_with_goodbye(input) {
+            // The library would wait for what comes behind it.
+            self.fail(TlsFault::Alert(0));
+            return 0;
+        }
         let before = self.out.len();
         let mut fruitless = true;
         let Opened { used, end } = self.session.open(input, &mut self.out, &mut |plaintext| {
@@ -220,7 +227,8 @@ impl Channel {
             }
         }
         let said = self.out.len().saturating_sub(before);
-        if self.handshake.is_some() {
+        if let Some(handshake) = &mut self.handshake {
+            handshake.used = handshake.used.saturating_add(used);
             self.shake(said);
         } else {
             self.barren = if fruitless { self.barren.saturating_add(used) } else { 0 };
@@ -424,6 +432,11 @@ fn may_be_tls(position: usize, bytes: &[u8]) -> bool {
         (3, byte) => byte <= (LONGEST >> 8) as u8,
         _ => true,
     })
+}
+
+/// Is the first record an alert that says goodbye, whatever its level?
+fn begins_with_goodbye(bytes: &[u8]) -> bool {
+    matches!(bytes, [21, _, _, 0, 2, _, 0, ..])
 }
 
 /// The longest content of a record that any version allows, in bytes.

@@ -184,6 +184,10 @@ impl Protocol for Watched {
         admitted
     }
 
+    fn gives_way(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+        self.inner.gives_way(now, newcomer)
+    }
+
     fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.books.released(remote);
         self.books.blame(remote, None, reason);

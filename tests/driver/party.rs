@@ -32,6 +32,10 @@ pub(crate) struct Party {
     pub(crate) reaction: Reaction,
     pub(crate) deadline: Option<LoopInstant>,
     pub(crate) admits: bool,
+    /// How many more it has a place for.
+    pub(crate) places: Option<usize>,
+    /// Whom it admitted.
+    pub(crate) admitted: Vec<SocketAddr>,
     pub(crate) farewell: Option<&'static [u8]>,
     /// Who the peers have proven to be, in the order of their opening.
     pub(crate) identities: Vec<Option<VerifiedId>>,
@@ -42,11 +46,21 @@ pub(crate) struct Party {
 impl Protocol for Party {
     type Command = u32;
 
-    fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
-        self.admits
+    fn admit(&mut self, _now: Now, remote: SocketAddr) -> bool {
+        let admits = self.admits && self.places != Some(0);
+        self.places = self.places.map(|places| places - usize::from(admits));
+        if admits {
+            self.admitted.push(remote);
+        }
+        admits
+    }
+
+    fn gives_way(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
+        self.admitted.first().copied().filter(|_| self.admits && self.places == Some(0))
     }
 
     fn released(&mut self, _now: Now, _remote: SocketAddr, reason: CloseReason) {
+        self.places = self.places.map(|places| places + 1);
         self.released.push(reason);
     }
 
@@ -127,9 +141,19 @@ pub(crate) fn party(config: Config) -> Driver<Party> {
 
 pub(crate) fn reacting(config: Config, reaction: impl FnMut(&Seen, &mut Net) + Send + 'static) -> Driver<Party> {
     let reaction = Box::new(reaction);
-    let (identities, released) = (Vec::new(), Vec::new());
+    let (admitted, identities, released) = (Vec::new(), Vec::new(), Vec::new());
     let seen = Vec::new();
-    let party = Party { seen, reaction, deadline: None, admits: true, farewell: None, identities, released };
+    let party = Party {
+        seen,
+        reaction,
+        deadline: None,
+        admits: true,
+        places: None,
+        admitted,
+        farewell: None,
+        identities,
+        released,
+    };
     Driver::new(config, party).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Limits that stand before any cryptography.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -12,56 +12,91 @@ use spacetime_network::proto::rate::Rate;
 use crate::party::{listen, party, turn_both, turn_until};
 use crate::setting::{assert_nothing_left, node, secured};
 
+/// Two addresses that said nothing held all places, reopened them as they were closed, and kept everybody else out.
 #[test]
-fn further_handshakes_are_closed_at_accept_until_one_is_over() {
+fn silent_strangers_keep_nobody_out() {
     let mut config = secured(Trust::Any);
-    config.tls_pending = 3;
+    config.tls_pending = 4;
     let mut two = party(config);
     let address = listen(&mut two);
-    let mut silent: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
-    turn_until(&mut two, |two| two.net().totals().refused_tls == 2);
-    assert_eq!((two.net().totals().accepted, two.net().totals().refused), (3, 2));
-    // One that was taken leaves; its place is free again.
-    silent.clear();
-    turn_until(&mut two, |two| two.protocol().released.len() == 3);
+    let mut silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
+    turn_until(&mut two, |two| two.net().totals().accepted == 4);
     let (mut one, _) = node();
     one.with(|_, _, net| net.dial(DialId(1), address, Duration::from_secs(60)));
     turn_both(&mut one, &mut two, |one, two| {
         !one.protocol().opened().is_empty() && !two.protocol().opened().is_empty()
     });
-    // An open connection takes no place either.
-    let _silent: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-    turn_until(&mut two, |two| two.net().totals().accepted == 7);
-    assert_eq!(two.net().totals().refused_tls, 2);
+    assert_eq!(two.protocol().released, [CloseReason::LimitReached]);
+    assert_eq!((two.net().totals().tls_gave_way, two.net().totals().refused), (1, 0));
+    assert!(two.net().pressing().is_some());
+    // The oldest it was, and it was told nothing.
+    assert_eq!(silent[0].read(&mut [0; 8]).unwrap(), 0);
+    // An open connection takes no place: one more is none too many.
+    silent.push(TcpStream::connect(address).unwrap());
+    turn_until(&mut two, |two| two.net().totals().accepted == 6);
+    assert_eq!(two.net().totals().tls_gave_way, 1);
 }
 
+/// The protocol counts those whom it admitted: when it has no place left, it is asked again once one of them has given way.
 #[test]
-fn handshakes_that_come_too_fast_are_closed_at_accept() {
-    let mut config = secured(Trust::Any);
-    config.tls_rate = Rate::per(1, Duration::from_secs(3600), 2);
-    let mut two = party(config);
+fn a_protocol_without_a_place_gets_one_from_a_handshake_under_way() {
+    let mut two = party(secured(Trust::Any));
+    two.protocol_mut().places = Some(2);
     let address = listen(&mut two);
-    for _ in 0..4 {
-        drop(TcpStream::connect(address).unwrap());
-    }
-    turn_until(&mut two, |two| two.net().totals().refused_tls == 2 && two.protocol().released.len() == 2);
-    assert_nothing_left(&two);
+    let _silent: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    turn_until(&mut two, |two| two.net().totals().accepted == 3);
+    assert_eq!(two.protocol().released, [CloseReason::LimitReached]);
+    // Whom it would not have admitted with a place either costs nobody his.
+    two.protocol_mut().admits = false;
+    two.protocol_mut().places = None;
+    let _fourth = TcpStream::connect(address).unwrap();
+    turn_until(&mut two, |two| two.net().totals().refused_admit == 1);
+    assert_eq!(two.protocol().released.len(), 1);
 }
 
+/// Silence used up the budget of handshakes, at no cost to the one who was silent.
 #[test]
-fn a_refused_handshake_asks_nobody_for_admission() {
+fn only_those_who_say_something_use_up_the_budget() {
     let mut config = secured(Trust::Any);
     config.tls_rate = Rate::per(1, Duration::from_secs(3600), 1);
     let mut two = party(config);
-    two.protocol_mut().admits = false;
     let address = listen(&mut two);
-    // The first is asked about and refused, which takes nothing from the rate of handshakes.
-    for _ in 0..3 {
-        drop(TcpStream::connect(address).unwrap());
-    }
-    turn_until(&mut two, |two| two.net().totals().refused_admit == 3);
-    assert_eq!(two.net().totals().refused_tls, 0);
-    assert!(two.protocol().released.is_empty(), "what was not admitted is not released");
+    let _silent: Vec<TcpStream> = (0..9).map(|_| TcpStream::connect(address).unwrap()).collect();
+    turn_until(&mut two, |two| two.net().totals().accepted == 9);
+    let (mut one, _) = node();
+    one.with(|_, _, net| net.dial(DialId(1), address, Duration::from_secs(60)));
+    turn_both(&mut one, &mut two, |one, two| {
+        !one.protocol().opened().is_empty() && !two.protocol().opened().is_empty()
+    });
+    assert_eq!(two.net().totals().tls_waited, 0);
+}
+
+#[test]
+fn handshakes_that_come_too_fast_wait_for_their_turn_and_all_stand_in_the_end() {
+    let mut config = secured(Trust::Any);
+    config.tls_rate_per_ip = Some(Rate::per(1, Duration::from_millis(50), 2));
+    let mut two = party(config);
+    let (mut one, _) = node();
+    let address = listen(&mut two);
+    one.with(|_, _, net| (0..6).for_each(|n| net.dial(DialId(n), address, Duration::from_secs(60))));
+    turn_both(&mut one, &mut two, |one, two| one.protocol().opened().len() == 6 && two.protocol().opened().len() == 6);
+    assert!(two.net().totals().tls_waited > 0);
+    assert_eq!(two.net().totals().refused, 0);
+}
+
+#[test]
+fn a_handshake_for_which_there_is_never_a_budget_is_not_read_and_ends_with_its_time() {
+    let mut config = secured(Trust::Any);
+    config.tls_rate_per_subnet = Some(Rate::per(1, Duration::from_secs(3600), 1));
+    config.tls_timeout = Duration::from_millis(200);
+    let mut two = party(config);
+    let address = listen(&mut two);
+    let mut strangers: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    strangers.iter_mut().for_each(|stranger| stranger.write_all(&[22, 3, 1]).unwrap());
+    turn_until(&mut two, |two| two.protocol().released.len() == 3);
+    assert_eq!(two.protocol().released, [CloseReason::Tls(TlsFault::HandshakeTimeout); 3]);
+    assert_eq!((two.net().totals().tls_waited, two.net().totals().bytes_in), (2, 3));
+    assert_nothing_left(&two);
 }
 
 #[test]

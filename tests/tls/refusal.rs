@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use spacetime_network::close::{CloseReason, TlsFault};
+use spacetime_network::close::{Blame, CloseReason, TlsFault};
 use spacetime_network::driver::{Config, Driver};
 use spacetime_network::id::DialId;
 use spacetime_network::link::trust::Trust;
@@ -86,7 +86,7 @@ fn a_dial_with_tls_to_a_plain_port_fails_and_the_plain_side_is_told_how_tls_begi
     assert!(matches!(closed, CloseReason::Frame(_)));
     assert!(closed.to_string().contains("TLS"), "{closed}");
     let failure = dial_failures(&one)[0];
-    assert!(matches!(failure, CloseReason::Tls(TlsFault::Cut) | CloseReason::Io(_)), "{failure}");
+    assert_eq!(failure, CloseReason::Tls(TlsFault::Unanswered));
     assert_nothing_left(&one);
 }
 
@@ -113,6 +113,55 @@ fn a_dial_to_a_socket_that_says_nothing_ends_when_the_dial_does() {
     turn_until(&mut one, |one| !dial_failures(one).is_empty());
     assert_eq!(dial_failures(&one), [CloseReason::Tls(TlsFault::HandshakeTimeout)]);
     assert_nothing_left(&one);
+}
+
+/// A dialer that a full node turned away was told of a connection cut without a goodbye, as if somebody stood in between.
+#[test]
+fn a_dial_that_is_turned_away_before_tls_began_says_so() {
+    let (mut one, _) = node();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Closed at once, which resets it if our hello is there; closed after our hello was read; and cut behind the first byte.
+    for (n, (reads, says, fault)) in
+        [(false, &b""[..], TlsFault::Unanswered), (true, b"", TlsFault::Unanswered), (true, &[22], TlsFault::Cut)]
+            .into_iter()
+            .enumerate()
+    {
+        let before = one.net().totals().bytes_out;
+        one.with(|_, _, net| net.dial(DialId(n as u64), address, Duration::from_secs(60)));
+        let (mut stranger, _) = listener.accept().unwrap();
+        if reads {
+            turn_until(&mut one, |one| one.net().totals().bytes_out > before);
+            let hello = (one.net().totals().bytes_out - before) as usize;
+            stranger.read_exact(&mut vec![0; hello]).unwrap();
+            stranger.write_all(says).unwrap();
+        }
+        drop(stranger);
+        turn_until(&mut one, |one| dial_failures(one).len() > n);
+        assert_eq!(dial_failures(&one)[n], CloseReason::Tls(fault));
+    }
+    assert!(TlsFault::Unanswered.to_string().contains("try again later"));
+    assert_nothing_left(&one);
+}
+
+/// Seven bytes kept a connection and its place for ten seconds: TLS's library takes a goodbye before the hello for a warning.
+#[test]
+fn a_goodbye_before_the_hello_ends_the_connection_at_once() {
+    let (mut two, _) = node();
+    let address = listen(&mut two);
+    let goodbye = [21, 3, 3, 0, 2, 1, 0];
+    for (count, at) in [7, 3, 6].into_iter().enumerate() {
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(&goodbye[..at]).unwrap();
+        let read = two.net().totals().bytes_in;
+        turn_until(&mut two, |two| two.net().totals().bytes_in >= read + at as u64);
+        stranger.write_all(&goodbye[at..]).unwrap();
+        turn_until(&mut two, |two| two.protocol().released.len() > count);
+        assert_eq!(two.protocol().released.last(), Some(&CloseReason::Tls(TlsFault::Alert(0))));
+        assert!(matches!(stranger.read(&mut [0; 64]), Ok(0) | Err(_)));
+    }
+    assert_eq!(CloseReason::Tls(TlsFault::Alert(0)).blame(), Blame::Lost);
+    assert_nothing_left(&two);
 }
 
 #[test]

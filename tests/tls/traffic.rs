@@ -118,7 +118,7 @@ fn a_large_frame_passes_through_a_narrow_wire_byte_by_byte_as_it_was() {
 #[test]
 fn many_dials_at_once_all_stand_and_all_end() {
     let mut config = secured(Trust::Any);
-    config.tls_rate.burst = 100;
+    (config.tls_rate_per_ip, config.tls_rate_per_subnet) = (None, None);
     config.tls_pending = 100;
     let mut two = party(config);
     let (mut one, _) = node();

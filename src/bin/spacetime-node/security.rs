@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spacetime_network::close::TlsFault;
+use spacetime_network::driver::Net;
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::identity::Identity;
 use spacetime_network::link::tls::{Tls, TlsOptions};
@@ -31,6 +32,8 @@ use crate::value::Endpoint;
 /// Lines about refusals that a minute may have.
 const LINES_PER_MINUTE: u32 = 30;
 
+/// Time between two lines about too many handshakes.
+const PRESS_LINE_EVERY: Duration = Duration::from_secs(10);
 /// How long a question waits for another that saves what it has learned.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -143,7 +146,8 @@ impl Security {
     pub(crate) fn watch(&self, named: BTreeSet<SocketAddr>) -> Result<SecurityWatch, Failure> {
         let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
         let lines = Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
-        Ok(SecurityWatch { tls: self.tls(), ours: self.ours.clone(), keeper, lines, named })
+        let press = Ration::new(1, PRESS_LINE_EVERY);
+        Ok(SecurityWatch { tls: self.tls(), ours: self.ours.clone(), keeper, lines, named, press, told: (0, 0) })
     }
 
     /// Whether it was for this that `remote` was refused, by us or by itself, before the connection stood.
@@ -170,6 +174,9 @@ pub(crate) struct SecurityWatch {
     keeper: Option<Keeper>,
     lines: Ration,
     named: BTreeSet<SocketAddr>,
+    press: Ration,
+    /// Handshakes that gave way, and that waited, of which the log has told.
+    told: (u64, u64),
 }
 
 impl SecurityWatch {
@@ -190,6 +197,23 @@ impl SecurityWatch {
                 tracing::info!(%remote, withheld, "TLS: {why}");
             }
         }
+    }
+
+    /// Logs that more handshakes come than there is room or time for. Called after every turn of the loop.
+    pub(crate) fn look_at_press(&mut self, now: Instant, net: &Net) {
+        let counted = (net.totals().tls_gave_way, net.totals().tls_waited);
+        if counted == self.told || self.press.admit(now).is_none() {
+            return;
+        }
+        let (gave_way, waited) = (counted.0 - self.told.0, counted.1 - self.told.1);
+        self.told = counted;
+        let remote = net.pressing().map_or_else(String::new, |remote| remote.to_string());
+        tracing::warn!(
+            remote,
+            gave_way,
+            waited,
+            "TLS: more handshakes than there is room for; the oldest of the most crowded network give way, others wait"
+        );
     }
 
     /// Saves the last of it.

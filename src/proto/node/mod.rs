@@ -182,6 +182,12 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// Who of those that were admitted and are not opened yet gives way to an address that found no place, if anybody should.
+    pub fn gives_way(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+        let unwelcome = self.stopping || self.is_banned(now, newcomer, None);
+        if unwelcome { None } else { self.admission.gives_way(now.at, newcomer) }
+    }
+
     /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
     /// [`Input::Opened`].
     pub fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {

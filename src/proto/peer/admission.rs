@@ -6,6 +6,7 @@
 //!
 //! Addresses of the [`Exempt`] ranges pass the gates about addresses and rates, never the totals.
 
+use core::cmp::Reverse;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -118,6 +119,11 @@ impl Refusal {
     }
 }
 
+/// A subnet may have so many times the connections of an address before it is as crowded.
+const ADDRESSES: usize = 4;
+/// Whoever arrives for less time than this gives way to larger crowds only.
+const ARRIVING_SPARED: Duration = Duration::from_secs(1);
+
 /// What an address costs us, the weightier first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Burden {
@@ -167,6 +173,13 @@ struct Visit {
 struct Count {
     inbound: usize,
     pending: usize,
+}
+
+/// The buckets after one more connection: of all, of the address, of the subnet.
+struct Taken {
+    origin: Origin,
+    subnet: Subnet,
+    buckets: [Bucket; 3],
 }
 
 impl Admission {
@@ -332,6 +345,34 @@ impl Admission {
         self.inbound >= self.config.inbound_max
     }
 
+    /// Which of those that arrive gives its place to a newcomer for whom there is none, if nothing else is held against him:
+    /// the oldest of the most crowded address or subnet, open connections counted in, when it is more crowded than the
+    /// newcomer's will be, or as crowded and no longer new.
+    pub fn gives_way(&self, now: Instant, newcomer: SocketAddr) -> Option<SocketAddr> {
+        if self.totals().is_ok() || self.rates(now, newcomer.ip()).is_err() {
+            return None;
+        }
+        let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
+        for (remote, (count, _)) in &self.arriving {
+            *by_ip.entry(Origin::of(remote.ip())).or_insert(0) += count;
+            *by_subnet.entry(Subnet::of(remote.ip())).or_insert(0) += count;
+        }
+        // The tables do not know those who are exempt.
+        let crowd = |remote: &SocketAddr, more: usize| {
+            let (origin, subnet) = (Origin::of(remote.ip()), Subnet::of(remote.ip()));
+            let here = self.by_ip.get(&origin).map_or(0, |count| count.inbound);
+            let around = self.by_subnet.get(&subnet).map_or(0, |count| count.inbound);
+            let here = by_ip.get(&origin).copied().unwrap_or(0).max(here).saturating_add(more);
+            let around = by_subnet.get(&subnet).copied().unwrap_or(0).max(around).saturating_add(more);
+            (here.saturating_mul(ADDRESSES).max(around), here, around)
+        };
+        let arriving = self.arriving.iter().map(|(remote, (_, since))| (crowd(remote, 0), Reverse(*since), remote));
+        let (most, Reverse(since), victim) = arriving.max()?;
+        let own = crowd(&newcomer, 1);
+        let gives_way = most > own || (most == own && now.since(since) >= ARRIVING_SPARED);
+        gives_way.then_some(*victim)
+    }
+
     /// Who is exempt.
     pub fn exempt(&self) -> &Exempt {
         &self.config.exempt
@@ -411,14 +452,28 @@ impl Admission {
         }
     }
 
-    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
+    fn totals(&self) -> Result<(), Refusal> {
         let config = &self.config;
-        let below = |count: usize, max: usize, refusal| if count < max { Ok(()) } else { Err(refusal) };
         below(self.occupied() + self.dialing, config.connections_max, Refusal::Connections)?;
         below(self.inbound, config.inbound_max, Refusal::Inbound)?;
-        below(self.pending, config.pending_max, Refusal::Pending)?;
+        below(self.pending, config.pending_max, Refusal::Pending)
+    }
+
+    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
+        self.totals()?;
+        if let Some(Taken { origin, subnet, buckets: [all, by_ip, by_subnet] }) = self.rates(now, ip)? {
+            self.bucket = all;
+            keep(&mut self.ip_buckets, origin, by_ip, now);
+            keep(&mut self.subnet_buckets, subnet, by_subnet, now);
+        }
+        Ok(())
+    }
+
+    /// The gates about addresses and rates. Answers what is left of the rates afterwards; `None` for the exempt.
+    fn rates(&self, now: Instant, ip: IpAddr) -> Result<Option<Taken>, Refusal> {
+        let config = &self.config;
         if config.exempt.contains(ip) {
-            return Ok(());
+            return Ok(None);
         }
         let within = |count, max: Option<usize>, refusal| below(count, max.unwrap_or(usize::MAX), refusal);
         let (origin, subnet) = (Origin::of(ip), Subnet::of(ip));
@@ -439,11 +494,12 @@ impl Admission {
         take(&mut ip_bucket, config.rate_per_ip, Refusal::RatePerIp)?;
         take(&mut subnet_bucket, config.rate_per_subnet, Refusal::RatePerSubnet)?;
         take(&mut bucket, config.rate, Refusal::Rate)?;
-        self.bucket = bucket;
-        keep(&mut self.ip_buckets, origin, ip_bucket, now);
-        keep(&mut self.subnet_buckets, subnet, subnet_bucket, now);
-        Ok(())
+        Ok(Some(Taken { origin, subnet, buckets: [bucket, ip_bucket, subnet_bucket] }))
     }
+}
+
+fn below(count: usize, max: usize, refusal: Refusal) -> Result<(), Refusal> {
+    if count < max { Ok(()) } else { Err(refusal) }
 }
 
 impl Count {

@@ -193,3 +193,43 @@ proptest! {
         prop_assert!(gate.by_ip.is_empty() && gate.by_subnet.is_empty());
     }
 }
+
+/// A gate of four pending places, of which the crowd holds three that are open, and who arrives.
+fn crowded(arriving: &str) -> Admission {
+    let mut gate = Admission::new(AdmissionConfig { pending_max: 4, ..AdmissionConfig::default() });
+    for index in 0..3 {
+        enter(&mut gate, index, "8.8.8.8", at(0)).unwrap();
+    }
+    gate.admit(at(0), remote(arriving)).unwrap();
+    gate.arriving(at(0), remote(arriving));
+    gate
+}
+
+/// Those who had all places but the last knocked on, and each knock drove out the one stranger who was still in TLS.
+#[test]
+fn who_arrives_gives_way_to_a_smaller_crowd_and_to_none_that_is_larger() {
+    let gate = crowded("20.0.0.1");
+    assert_eq!(gate.gives_way(at(0), remote("8.8.8.8")), None, "the crowd");
+    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), None, "one who is as alone");
+    assert_eq!(gate.gives_way(at(1000), remote("30.0.0.1")), Some(remote("20.0.0.1")), "but not for long");
+    let gate = crowded("8.8.8.8");
+    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), Some(remote("8.8.8.8")));
+    let gate = crowded("8.8.8.7");
+    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), Some(remote("8.8.8.7")), "its subnet is the crowd");
+    // Loopback is in no table of shares, and no exception here.
+    let mut gate = Admission::new(AdmissionConfig { pending_max: 4, ..AdmissionConfig::default() });
+    for from in ["127.0.0.2", "127.0.0.1", "127.0.0.1", "20.0.0.1"] {
+        gate.arriving(at(0), remote(from));
+    }
+    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), Some(remote("127.0.0.1")));
+}
+
+#[test]
+fn nobody_gives_way_for_nothing() {
+    let mut gate = crowded("8.8.8.8");
+    gate.config.rate_per_ip = Some(Rate::per_second(1, 0));
+    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), None, "it would be refused all the same");
+    let mut gate = crowded("8.8.8.8");
+    gate.released(remote("8.8.8.8"));
+    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), None, "there is a place");
+}

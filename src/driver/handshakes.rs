@@ -1,0 +1,135 @@
+//! The TLS handshakes of those who dial us: who holds a place, who gives way, and whose turn at the processor it is.
+//!
+//! A place costs a stranger one connection that says nothing, so a full house must refuse nobody: the newcomer takes its
+//! place, and the oldest one of the most crowded address or subnet, the newcomer counted in, gives way; one that has said
+//! nothing before one that has. Whoever crowds only drives out himself.
+//!
+//! The processor costs a stranger a hello, so the budgets are taken when the first bytes are read, never by silence. Whoever
+//! comes too fast waits in his place, unread. Each address and each subnet has a budget, and what is left of everybody's when
+//! half of it is gone is shared by the subnets: so many of them are needed to starve one that is not among them.
+
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+
+use super::config::Config;
+use crate::id::ConnId;
+use crate::proto::peer::address::{Origin, Subnet};
+use crate::proto::rate::{Bucket, Rate};
+use crate::time::Instant;
+
+/// A subnet may have so many times the places of an address before it is as crowded.
+const ADDRESSES: usize = 4;
+/// What each subnet may begin while half of everybody's burst is used up.
+const SHORT: Rate = Rate::per_second(1, 1);
+/// Buckets kept per table. With the default rates about 800 are ever in use: the rate of all bounds them.
+const BUCKETS_MAX: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    /// Who holds a place, oldest first: by when its time is up.
+    places: BTreeMap<(Instant, ConnId), Place>,
+    all: Bucket,
+    by_ip: Buckets<Origin>,
+    by_subnet: Buckets<Subnet>,
+    /// What each subnet has left where everybody's budget is short.
+    short: Buckets<Subnet>,
+}
+
+#[derive(Debug)]
+struct Place {
+    remote: SocketAddr,
+    /// It has said something, and the budgets were taken.
+    begun: bool,
+}
+
+impl Handshakes {
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The connection has a place until then.
+    pub(super) fn enter(&mut self, until: Instant, id: ConnId, remote: SocketAddr) {
+        self.places.insert((until, id), Place { remote, begun: false });
+    }
+
+    /// The place is free again.
+    pub(super) fn leave(&mut self, until: Instant, id: ConnId) {
+        self.places.remove(&(until, id));
+    }
+
+    /// Whose place it is that the address holds.
+    pub(super) fn find(&self, remote: SocketAddr) -> Option<ConnId> {
+        self.places.iter().find(|(_, place)| place.remote == remote).map(|((_, id), _)| *id)
+    }
+
+    /// Who gives way to a newcomer; `None` when nobody holds a place.
+    pub(super) fn gives_way(&self, newcomer: SocketAddr) -> Option<ConnId> {
+        let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
+        for ip in self.places.values().map(|place| place.remote.ip()).chain([newcomer.ip()]) {
+            *by_ip.entry(Origin::of(ip)).or_insert(0usize) += 1;
+            *by_subnet.entry(Subnet::of(ip)).or_insert(0usize) += 1;
+        }
+        let crowd = |place: &Place| {
+            let here = by_ip.get(&Origin::of(place.remote.ip())).copied().unwrap_or(0);
+            let around = by_subnet.get(&Subnet::of(place.remote.ip())).copied().unwrap_or(0);
+            (here.saturating_mul(ADDRESSES).max(around), here, around, !place.begun)
+        };
+        // Of equals the last one counts, and the oldest are first.
+        let most = self.places.iter().rev().max_by_key(|(_, place)| crowd(place));
+        most.map(|((_, id), _)| *id)
+    }
+
+    /// May a handshake with this address cost us something now?
+    pub(super) fn may_begin(&self, config: &Config, remote: SocketAddr, now: Instant) -> bool {
+        let (origin, subnet) = (Origin::of(remote.ip()), Subnet::of(remote.ip()));
+        let rate = config.tls_rate;
+        let ample = Rate { burst: rate.burst - rate.burst / 2, ..rate };
+        self.by_ip.has(origin, config.tls_rate_per_ip, now)
+            && self.by_subnet.has(subnet, config.tls_rate_per_subnet, now)
+            && (self.all.has(ample, now) || (self.all.has(rate, now) && self.short.has(subnet, Some(SHORT), now)))
+    }
+
+    /// It does. The connection has its place until then.
+    pub(super) fn begin(&mut self, config: &Config, (until, id): (Instant, ConnId), remote: SocketAddr, now: Instant) {
+        if let Some(place) = self.places.get_mut(&(until, id)) {
+            place.begun = true;
+        }
+        let (origin, subnet) = (Origin::of(remote.ip()), Subnet::of(remote.ip()));
+        self.all.take(config.tls_rate, now);
+        self.by_ip.take(origin, config.tls_rate_per_ip, now);
+        self.by_subnet.take(subnet, config.tls_rate_per_subnet, now);
+        self.short.take(subnet, Some(SHORT), now);
+    }
+}
+
+/// What is left of a rate to each of many. Without a rate everybody may.
+#[derive(Debug)]
+struct Buckets<K>(BTreeMap<K, Bucket>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Buckets(BTreeMap::new())
+    }
+}
+
+impl<K: Ord> Buckets<K> {
+    fn has(&self, key: K, rate: Option<Rate>, now: Instant) -> bool {
+        rate.is_none_or(|rate| self.0.get(&key).copied().unwrap_or_default().has(rate, now))
+    }
+
+    fn take(&mut self, key: K, rate: Option<Rate>, now: Instant) {
+        let Some(rate) = rate else { return };
+        if self.0.len() >= BUCKETS_MAX && !self.0.contains_key(&key) {
+            // Those that say nothing; with rates so wide that there are none, an arbitrary one, whose owner gains a burst.
+            self.0.retain(|_, bucket| !bucket.is_full(now));
+            if self.0.len() >= BUCKETS_MAX {
+                self.0.pop_first();
+            }
+        }
+        self.0.entry(key).or_default().take(rate, now);
+    }
+}
+
+#[cfg(test)]
+#[path = "handshakes_tests.rs"]
+mod tests;
