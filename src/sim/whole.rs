@@ -7,7 +7,6 @@ use super::actor::Role;
 use super::check::Invariant;
 use super::host::Host;
 use super::run::{HEARD, QUIET, World};
-use crate::proto::PeerInfo;
 use crate::proto::peer::book::BookEntry;
 use crate::proto::sync::chain::Chain;
 use crate::time::Instant;
@@ -19,7 +18,7 @@ impl World<'_> {
             self.hosts.iter().map(|host| (host.node_id().to_owned(), host.index as usize)).collect();
         let thieves = self.air.injected.contains_key(Role::Thief.name());
         let mut near: Vec<Vec<usize>> = Vec::new();
-        let mut impersonated = BTreeSet::new();
+        let impersonated = self.impersonated(&names);
         for host in &self.hosts {
             let Some(node) = host.node() else {
                 near.push(Vec::new());
@@ -31,16 +30,6 @@ impl World<'_> {
                 .filter_map(|peer| names.get(&peer.node_id).copied())
                 .filter(|other| self.air.ips.get(*other).is_some_and(|ip| peers.iter().any(|p| p.remote.ip() == *ip)))
                 .collect();
-            let is_impostor = |peer: &PeerInfo| {
-                let named = names.get(&peer.node_id).and_then(|other| self.air.ips.get(*other));
-                named.is_some_and(|ip| peer.remote.ip() != *ip)
-            };
-            if peers.iter().any(is_impostor) {
-                impersonated.insert(host.index as usize);
-            }
-            // Who dials a node at which an impostor sits under his name is told that he is there already.
-            let robbed = peers.iter().filter(|peer| is_impostor(peer)).filter_map(|peer| names.get(&peer.node_id));
-            impersonated.extend(robbed.copied());
             // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
             // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
             // connection is dead. Where there are thieves it is not asked for: one may sit there under this one's name.
@@ -67,8 +56,9 @@ impl World<'_> {
                     && !honest.contains(&(other.index as usize))
             };
             let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
-            // Whatever it knows: two, where there are two others.
-            let few = host.outbound().min(self.hosts.len() - 1).min(2);
+            // Whatever it knows: two, where there are two others, and no impostor for one of them.
+            let robbed = impersonated.contains(&(host.index as usize));
+            let few = if robbed { 0 } else { host.outbound().min(self.hosts.len() - 1).min(2) };
             let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0);
             let index = host.index;
             self.air.check.that(Invariant::L1, index, holds, || {
@@ -103,6 +93,21 @@ impl World<'_> {
             self.air.heaviest = works.max().unwrap_or(0);
         }
         self.outside = excused;
+    }
+
+    /// Who has an impostor for a peer, or is not let in because one sits there under its name: whoever dials such a node is told
+    /// that he is there already.
+    fn impersonated(&self, names: &BTreeMap<String, usize>) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for host in &self.hosts {
+            for peer in host.node().into_iter().flat_map(|node| node.connected()) {
+                let Some(named) = names.get(&peer.node_id) else { continue };
+                if self.air.ips.get(*named).is_some_and(|ip| *ip != peer.remote.ip()) {
+                    found.extend([host.index as usize, *named]);
+                }
+            }
+        }
+        found
     }
 
     pub(super) fn check_agreed(&mut self) {
