@@ -19,28 +19,23 @@ use super::timing;
 use super::trace::{What, fnv};
 use super::watched::{CLOCK_OFF, Watched};
 use crate::buggify::Buggify;
-use crate::chain::{Block, Miner, Params, ReferenceChain, Transaction};
+use crate::chain::{Params, ReferenceChain};
 use crate::close::CloseReason;
-use crate::driver::node::NodeCommand;
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
 use crate::proto::sync::chain::Chain;
-use crate::proto::{Command, Config, Node};
-use crate::time::{Instant, Now};
-use crate::wire::{Hash, Kind};
+use crate::proto::{Config, Node};
+use crate::time::Instant;
+use crate::wire::Hash;
 
 /// How long an end may take once it is decided: the queue has two seconds to leave, the socket a quarter of one more,
 /// turns are late, and silence is looked at each second.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// The bytes of a transfer that fills a block, at most, and more than it has besides the name of who is paid.
-const FILLER_MOST: usize = 32 * 1024;
-const FILLER_LEAST: usize = 128;
-
 /// A node and its machine.
 pub(super) struct Host {
     pub(super) index: u32,
     pub(super) address: SocketAddr,
-    config: Config,
+    pub(super) config: Config,
     pub(super) limits: driver::Config,
     seed: u64,
     starts: u64,
@@ -55,7 +50,8 @@ pub(super) struct Host {
     pub(super) security: Option<Arc<Security>>,
     work: u128,
     pub(super) turns: u64,
-    paid: u64,
+    /// Payments that it made.
+    pub(super) paid: u64,
     /// Blacklisted addresses to which it was found connected, and since when.
     pub(super) contacts: BTreeMap<SocketAddr, Instant>,
     /// It is not there yet, and cannot start.
@@ -451,72 +447,6 @@ impl Host {
             }
         }
         books.notes = notes;
-    }
-
-    /// Asks the node for something, as another thread would.
-    fn command(&mut self, air: &mut Air<'_>, command: Command) {
-        let Some(driver) = &self.driver else { return };
-        let sent = driver.handle().send(NodeCommand::Do(command)).is_ok();
-        air.check.that(Invariant::S1, self.index, sent, || "a command is refused".to_owned());
-        air.touch(self.index);
-    }
-
-    /// Mines a block on its tip, with at most so many bytes of what waits, then filled up to `size`. Nothing happens when it
-    /// does not run or its clock is off.
-    pub(super) fn mine(&mut self, air: &mut Air<'_>, most: usize, size: usize) {
-        if self.clock.offset.abs() > CLOCK_OFF {
-            return;
-        }
-        let now = self.clock.read(air.now);
-        let Some(node) = self.node() else { return };
-        let Ok(mut block) = node.chain().template(now.unix, &self.config.node_id, most) else { return };
-        self.fill(&mut block, now, size);
-        let Some(header) = Miner::new(block.header).run(1 << 20) else { return };
-        block.header = header;
-        air.trace.note(air.now, self.index, What::Work, 1, header.height);
-        air.born.insert(header.hash(), air.now);
-        self.command(air, Command::SubmitBlock(block.encode()));
-    }
-
-    /// Adds transfers of long names until a block is about so long.
-    fn fill(&mut self, block: &mut Block, now: Now, size: usize) {
-        let mut room = size.saturating_sub(block.len());
-        while room > FILLER_LEAST {
-            let len = room.min(FILLER_MOST);
-            self.paid += 1;
-            let recipient = "f".repeat(len - FILLER_LEAST);
-            let (sender, nonce) = (&self.config.node_id[..], self.paid);
-            let transfer = Transaction { sender, recipient: &recipient, amount: 1, time: now.unix, nonce };
-            block.transactions.extend(transfer.encode());
-            room -= len;
-        }
-        block.seal();
-    }
-
-    /// Tells everybody something that the chain has no use for.
-    pub(super) fn tell(&mut self, air: &mut Air<'_>, kind: Kind, payload: Bytes) {
-        air.trace.note(air.now, self.index, What::Work, 3, payload.len() as u64);
-        self.command(air, Command::Gossip(kind, payload));
-    }
-
-    /// Pays somebody; the transaction's id when the node runs.
-    pub(super) fn pay(&mut self, air: &mut Air<'_>) -> Option<Hash> {
-        let now = self.clock.read(air.now);
-        self.node()?;
-        self.paid += 1;
-        let transaction = Transaction {
-            sender: &self.config.node_id,
-            recipient: "somebody",
-            amount: 1,
-            time: now.unix,
-            nonce: self.paid,
-        };
-        let bytes = transaction.encode().ok()?;
-        let id = crate::chain::transaction::id(&bytes);
-        air.trace.note(air.now, self.index, What::Work, 2, self.paid);
-        air.timing.paid(id, air.now);
-        self.command(air, Command::SubmitTransaction(bytes));
-        Some(id)
     }
 }
 

@@ -16,7 +16,7 @@
 //! | `actor` | those who do not keep the rules |
 //! | `disk` | a machine's disk, and what is left of it after a crash |
 //! | `data` | what a host keeps on its disk, and the proof that it comes back |
-//! | `load` | what the hosts are used for |
+//! | `load`, `work` | what the hosts are used for, and what that asks of one |
 //! | `fault` | what goes wrong, and how often |
 //! | `scenario` | situations with a name |
 //! | `check` | what must hold |
@@ -24,7 +24,8 @@
 //! | `trace` | what happened, and the hash that proves it |
 //! | `timing` | how long things took to reach everybody |
 //! | `table` | what a few fixed runs took, to compare |
-//! | `run`, `chaos` | one run, from a seed to a report; what goes wrong in it |
+//! | `build` | what a run is built of, from its seed |
+//! | `run`, `chaos` | one run, from its first event to a report; what goes wrong in it |
 //! | `late` | those who come late, and those who were away |
 //! | `whole` | what must hold once the faults have stopped |
 // Indices here are the simulator's own, never a remote's; one that is wrong must stop the run.
@@ -34,6 +35,7 @@ mod actor;
 mod air;
 mod audit;
 mod books;
+mod build;
 mod chaos;
 mod check;
 mod clock;
@@ -57,6 +59,7 @@ mod trace;
 mod waits;
 mod watched;
 mod whole;
+mod work;
 
 pub use check::{Failure, Invariant};
 pub use fault::{Class, Faults, Plan, PlanError};

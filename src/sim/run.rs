@@ -1,4 +1,4 @@
-//! One run: what is built from a seed, the order of its two phases, and what must hold in the second.
+//! One run: the order of its two phases, and what is looked at in the second.
 //!
 //! First chaos: all faults, a workload of blocks and transactions. Then the faults stop, the dead start again, the clocks
 //! are set right, and within fixed times the network must be whole again.
@@ -6,27 +6,15 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-
-use super::actor::{Actor, Role};
+use super::actor::Actor;
 use super::air::{Air, Event};
 use super::check::{Failure, Invariant};
-use super::clock::Clock;
-use super::fault::{Faults, Rates};
+use super::fault::Faults;
 use super::host::Host;
-use super::kernel::{Calls, Machine};
 use super::load::Load;
 use super::scenario::Scenario;
-use super::secure::Security;
-use super::timing;
 use super::trace::{Trace, What};
-use crate::chain::{Params, ReferenceChain};
-use crate::driver;
-use crate::link::OutboxLimits;
-use crate::proto::Config;
 use crate::proto::sync::chain::Chain;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -175,7 +163,7 @@ pub(super) struct World<'w> {
     pub(super) chaos: Duration,
     pub(super) healed: bool,
     /// There is a second phase.
-    heals: bool,
+    pub(super) heals: bool,
     pub(super) scenario: Option<Scenario>,
     pub(super) load: Load,
     /// In which second the outage begins, where there is one.
@@ -196,194 +184,20 @@ pub(super) struct World<'w> {
     pub(super) wakes: u64,
 }
 
-/// Where host number `index` lives: a subnet of its own, and a group of its own among 256. In one group they would all
-/// compete for the places that a group may have.
-fn address(index: u32) -> SocketAddr {
-    let [_, _, high, low] = index.to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, low, high, 7)), 8333)
-}
-
-/// The machine of a host, on the network.
-fn machine(air: &mut Air<'_>, index: u32, honest: bool, seed: u64) -> Arc<Mutex<Machine>> {
-    let calls = if honest { air.rates.calls } else { Calls::QUIET };
-    let rng = Rng::from_seed(seed ^ 0x6b65_726e_656c);
-    let machine = Arc::new(Mutex::new(Machine::new(address(index).ip(), calls, air.rates.buffer, rng)));
-    air.add(address(index), Arc::clone(&machine));
-    machine
-}
-
-/// How fast a clock is, in parts of a million, at most so much too fast or too slow.
-fn drift(rng: &mut Rng, most: u64) -> i64 {
-    let drawn = rng.below(2 * most + 1);
-    i64::try_from(drawn).unwrap_or(0) - i64::try_from(most).unwrap_or(0)
-}
-
-impl<'w> World<'w> {
-    fn new(options: &Options, trace: Trace<'w>) -> Self {
-        let mut rng = Rng::from_seed(options.seed);
-        // An outage comes on top of the chaos.
-        let cut = options.chaos.as_secs() / 3;
-        let outage = match options.scenario {
-            Some(Scenario::Outage) => Duration::from_secs(60 << Rng::from_seed(!options.seed).below(8)),
-            _ => Duration::ZERO,
-        };
-        let chaos = options.chaos + outage;
-        let mut plan = options.faults.plan(options.seed);
-        if let Some(scenario) = options.scenario.filter(|_| !matches!(options.faults, Faults::Plan(_))) {
-            scenario.adapt(&mut plan);
-        }
-        let rates = Rates::of(&plan);
-        let mut air = Air::new(rng.next_u64(), rates, trace);
-        let nodes = options.nodes.max(2);
-        let planned = (u64::from(nodes) * plan.actors / 100) as u32;
-        let actor_count = options.scenario.and_then(|scenario| scenario.actors(nodes)).unwrap_or(planned);
-        let small = plan.small_limits > 0 && options.scenario.is_none();
-        let params = Params::new(1, 50).unwrap_or_default();
-        let genesis = ReferenceChain::memory(params).genesis();
-        // The loop of a small machine: a thousand of them share one.
-        let mut limits = driver::Config {
-            read_buffer: 4096,
-            turn_bytes: 64 * 1024,
-            turn_frames: 64,
-            // A burst of payments and what else a late turn finds.
-            commands: 128,
-            backlog: 128,
-            spin: None,
-            ..driver::Config::default()
-        };
-        let tight = (rng.below(4) as usize, rng.below(64) as usize, rng.below(8) as i32);
-        if small {
-            limits.outbox = OutboxLimits { hard: 300 * 1024, high: 8 * 1024, low: 1024 };
-            limits.read_buffer = 1024 << tight.0;
-            limits.turn_bytes = 1024 << tight.0;
-            limits.turn_frames = 1 + tight.1;
-            limits.turn_accepts = 1 + tight.0;
-            limits.backlog = 1 + tight.2;
-            limits.connections = 24;
-            limits.receive_budget = 512 * 1024;
-            limits.send_budget = 512 * 1024;
-            air.count("small limits");
-        }
-        // The one that comes last among them.
-        let security = Security::of(&plan, options.seed, nodes + 1).map(Arc::new);
-        air.secure = security.is_some();
-        let load = Load::new(&plan, options.seed, nodes, limits.outbox.hard);
-        let mut hosts = Vec::new();
-        let history = options.scenario.map_or(0, Scenario::history).max(plan.history);
-        let mut heirs = Rng::from_seed(options.seed ^ 0x6865_6972);
-        let history: Arc<[Bytes]> = timing::history(params, history, Clock::default().read(air.now).unix).into();
-        // One more comes when the faults are over.
-        let honest = nodes + u32::from(options.scenario.is_none());
-        // Nobody's seed is a node that comes late, for whoever knows it alone would measure nothing but the wait.
-        let there = nodes - u32::from(options.scenario.is_some_and(Scenario::has_latecomer) && nodes > 2);
-        for index in 0..honest {
-            let mut config = Config {
-                node_id: format!("n{index:05}"),
-                listening_port: 8333,
-                outbound: if small { 3 } else { 8 },
-                ..Config::default()
-            };
-            if small {
-                config.serving_rate = 256 * 1024;
-                config.admission.connections_max = 16;
-                config.admission.inbound_max = 12;
-            }
-            // A few others; without any, a node that starts again before it met anybody would be alone for good. Everybody but
-            // the first knows one of those before it: two that knew only each other would never hear of the rest.
-            let mut seeds: BTreeSet<SocketAddr> = (0..3)
-                .map(|nth| if nth == 0 && index > 0 { index.min(there) } else { there })
-                .map(|below| address(rng.below(below.into()) as u32))
-                .collect();
-            seeds.remove(&address(index));
-            if seeds.is_empty() {
-                seeds.insert(address((index + 1) % there));
-            }
-            if index == nodes {
-                seeds = seeds.into_iter().take(1).collect();
-            }
-            if let Some(scenario) = options.scenario {
-                scenario.configure(index, nodes, actor_count, &mut config, &mut seeds, address);
-            }
-            config.seeds = seeds.into_iter().collect();
-            let seed = rng.next_u64();
-            let machine = machine(&mut air, index, true, seed);
-            let mut host = Host::new(index, address(index), config, limits.clone(), params, seed, machine);
-            host.absent = index == nodes;
-            let is_newcomer = options.scenario.is_some_and(Scenario::has_latecomer) && index + 1 == nodes;
-            // Without a scenario every other node, but one at least.
-            let inherits = options.scenario.is_some() || index == 0 || heirs.chance(1, 2);
-            if inherits && !is_newcomer && !host.absent {
-                host.history = Arc::clone(&history);
-            }
-            host.security.clone_from(&security);
-            host.clock.drift = drift(&mut rng, air.rates.drift);
-            hosts.push(host);
-            let start = match options.scenario {
-                Some(Scenario::FlashCrowd) if index > 0 => Duration::from_secs(20),
-                Some(_) if is_newcomer => chaos / 3,
-                _ => Duration::from_millis(u64::from(index.min(300)) * 20 + rng.below(500)),
-            };
-            air.after(start, Event::Start(index));
-        }
-        let targets: Vec<SocketAddr> = (0..nodes).map(address).collect();
-        let mut actors = Vec::new();
-        for number in 0..actor_count {
-            let index = honest + number;
-            let drawn = rng.index(Role::ALL.len()).and_then(|at| Role::ALL.get(at).copied()).unwrap_or(Role::Silent);
-            let role = options.scenario.and_then(|scenario| scenario.role(number)).unwrap_or(drawn);
-            air.count(role.name());
-            let targets = match options.scenario {
-                Some(Scenario::Eclipse | Scenario::OneHonest) => vec![address(nodes - 1)],
-                Some(Scenario::FullHouse) => vec![address(0)],
-                _ => targets.clone(),
-            };
-            let seed = rng.next_u64();
-            let machine = machine(&mut air, index, false, seed);
-            actors.push(Actor::new(index, address(index), role, genesis, targets, seed, machine));
-            let start = air.now + Duration::from_millis(rng.below(3000));
-            air.turn_at(index, start);
-        }
-        air.honest = honest;
-        air.trace.set_honest(honest);
-        let end = Instant::ZERO + chaos;
-        for (number, wait) in [
-            (HEAL, Duration::ZERO),
-            (JOIN, JOINS),
-            (CHECK_CONNECTED, CONNECTED),
-            (MINE_LAST, LAST_BLOCK),
-            (CHECK_AGREED, AGREED),
-            (PAY_LAST, PAID),
-            (CHECK_JOINED, QUIET),
-            (CHECK_HEARD, HEARD),
-            (STOP, QUIET),
-            (END, HEALING),
-        ] {
-            air.at(end + wait, Event::Milestone(number));
-        }
-        air.after(Duration::from_secs(1), Event::Second);
-        air.after(Duration::from_secs(5), Event::Mine);
-        air.after(Duration::from_secs(3), Event::Pay);
-        World {
-            hosts,
-            actors,
-            air,
-            rng,
-            chaos,
-            healed: false,
-            heals: true,
-            scenario: options.scenario,
-            load,
-            cut,
-            calm: options.faults == Faults::None,
-            names: None,
-            housed: false,
-            outside: BTreeSet::new(),
-            paid: None,
-            ended: false,
-            turned: 0,
-            wakes: 0,
-        }
-    }
+impl World<'_> {
+    /// What is looked at or done, and how long after the end of the faults.
+    pub(super) const MILESTONES: [(u8, Duration); 10] = [
+        (HEAL, Duration::ZERO),
+        (JOIN, JOINS),
+        (CHECK_CONNECTED, CONNECTED),
+        (MINE_LAST, LAST_BLOCK),
+        (CHECK_AGREED, AGREED),
+        (PAY_LAST, PAID),
+        (CHECK_JOINED, QUIET),
+        (CHECK_HEARD, HEARD),
+        (STOP, QUIET),
+        (END, HEALING),
+    ];
 
     fn play(&mut self) {
         while !self.ended && self.air.check.failure.is_none() {

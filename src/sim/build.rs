@@ -1,0 +1,272 @@
+//! What a run is built of: the machines, who lives on them and whom they know, all of it from the options and the seed.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::actor::{Actor, Role};
+use super::air::{Air, Event};
+use super::clock::Clock;
+use super::fault::{Faults, Plan, Rates};
+use super::host::Host;
+use super::kernel::{Calls, Machine};
+use super::load::Load;
+use super::run::{Options, World};
+use super::scenario::Scenario;
+use super::secure::Security;
+use super::timing;
+use super::trace::Trace;
+use crate::chain::{Params, ReferenceChain};
+use crate::driver;
+use crate::link::OutboxLimits;
+use crate::proto::Config;
+use crate::proto::sync::chain::Chain;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Where host number `index` lives: a subnet of its own, and a group of its own among 256. In one group they would all
+/// compete for the places that a group may have.
+fn address(index: u32) -> SocketAddr {
+    let [_, _, high, low] = index.to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, low, high, 7)), 8333)
+}
+
+/// The machine of a host, on the network.
+fn machine(air: &mut Air<'_>, index: u32, honest: bool, seed: u64) -> Arc<Mutex<Machine>> {
+    let calls = if honest { air.rates.calls } else { Calls::QUIET };
+    let rng = Rng::from_seed(seed ^ 0x6b65_726e_656c);
+    let machine = Arc::new(Mutex::new(Machine::new(address(index).ip(), calls, air.rates.buffer, rng)));
+    air.add(address(index), Arc::clone(&machine));
+    machine
+}
+
+/// How fast a clock is, in parts of a million, at most so much too fast or too slow.
+fn drift(rng: &mut Rng, most: u64) -> i64 {
+    let drawn = rng.below(2 * most + 1);
+    i64::try_from(drawn).unwrap_or(0) - i64::try_from(most).unwrap_or(0)
+}
+
+/// The loop of a small machine: a thousand of them share one.
+fn usual_limits() -> driver::Config {
+    driver::Config {
+        read_buffer: 4096,
+        turn_bytes: 64 * 1024,
+        turn_frames: 64,
+        // A burst of payments and what else a late turn finds.
+        commands: 128,
+        backlog: 128,
+        spin: None,
+        ..driver::Config::default()
+    }
+}
+
+/// Limits so small that everything is full now and then.
+fn small_limits(rng: &mut Rng) -> driver::Config {
+    let (tight, frames, backlog) = (rng.below(4) as usize, rng.below(64) as usize, rng.below(8) as i32);
+    driver::Config {
+        outbox: OutboxLimits { hard: 300 * 1024, high: 8 * 1024, low: 1024 },
+        read_buffer: 1024 << tight,
+        turn_bytes: 1024 << tight,
+        turn_frames: 1 + frames,
+        turn_accepts: 1 + tight,
+        backlog: 1 + backlog,
+        connections: 24,
+        receive_budget: 512 * 1024,
+        send_budget: 512 * 1024,
+        ..usual_limits()
+    }
+}
+
+/// What follows from the options before anything is drawn.
+struct Blueprint {
+    seed: u64,
+    plan: Plan,
+    scenario: Option<Scenario>,
+    chaos: Duration,
+    /// Nodes besides the one that comes when the faults are over, and with it.
+    nodes: u32,
+    honest: u32,
+    /// Those who are there from the start. Nobody's seed is a node that comes late, for whoever knows it alone would measure
+    /// nothing but the wait.
+    there: u32,
+    actors: u32,
+    small: bool,
+    params: Params,
+}
+
+impl Blueprint {
+    fn new(options: &Options) -> Blueprint {
+        let scenario = options.scenario;
+        // An outage comes on top of the chaos.
+        let outage = match scenario {
+            Some(Scenario::Outage) => Duration::from_secs(60 << Rng::from_seed(!options.seed).below(8)),
+            _ => Duration::ZERO,
+        };
+        let mut plan = options.faults.plan(options.seed);
+        if let Some(scenario) = scenario.filter(|_| !matches!(options.faults, Faults::Plan(_))) {
+            scenario.adapt(&mut plan);
+        }
+        let nodes = options.nodes.max(2);
+        let planned = (u64::from(nodes) * plan.actors / 100) as u32;
+        Blueprint {
+            seed: options.seed,
+            plan,
+            scenario,
+            chaos: options.chaos + outage,
+            nodes,
+            honest: nodes + u32::from(scenario.is_none()),
+            there: nodes - u32::from(scenario.is_some_and(Scenario::has_latecomer) && nodes > 2),
+            actors: scenario.and_then(|scenario| scenario.actors(nodes)).unwrap_or(planned),
+            small: plan.small_limits > 0 && scenario.is_none(),
+            params: Params::new(1, 50).unwrap_or_default(),
+        }
+    }
+
+    /// Does this node come in the middle of the run, without a block?
+    fn is_latecomer(&self, index: u32) -> bool {
+        self.scenario.is_some_and(Scenario::has_latecomer) && index + 1 == self.nodes
+    }
+
+    /// A few others; without any, a node that starts again before it met anybody would be alone for good. Everybody but the first
+    /// knows one of those before it: two that knew only each other would never hear of the rest.
+    fn seeds(&self, index: u32, rng: &mut Rng) -> BTreeSet<SocketAddr> {
+        let mut seeds: BTreeSet<SocketAddr> = (0..3)
+            .map(|nth| if nth == 0 && index > 0 { index.min(self.there) } else { self.there })
+            .map(|below| address(rng.below(below.into()) as u32))
+            .collect();
+        seeds.remove(&address(index));
+        if seeds.is_empty() {
+            seeds.insert(address((index + 1) % self.there));
+        }
+        if index == self.nodes {
+            seeds = seeds.into_iter().take(1).collect();
+        }
+        seeds
+    }
+
+    fn config(&self, index: u32, rng: &mut Rng) -> Config {
+        let mut config = Config {
+            node_id: format!("n{index:05}"),
+            listening_port: 8333,
+            outbound: if self.small { 3 } else { 8 },
+            ..Config::default()
+        };
+        if self.small {
+            config.serving_rate = 256 * 1024;
+            config.admission.connections_max = 16;
+            config.admission.inbound_max = 12;
+        }
+        let mut seeds = self.seeds(index, rng);
+        if let Some(scenario) = self.scenario {
+            scenario.configure(index, self.nodes, self.actors, &mut config, &mut seeds, address);
+        }
+        config.seeds = seeds.into_iter().collect();
+        config
+    }
+
+    /// When a node is switched on.
+    fn start(&self, index: u32, rng: &mut Rng) -> Duration {
+        match self.scenario {
+            Some(Scenario::FlashCrowd) if index > 0 => Duration::from_secs(20),
+            Some(_) if self.is_latecomer(index) => self.chaos / 3,
+            _ => Duration::from_millis(u64::from(index.min(300)) * 20 + rng.below(500)),
+        }
+    }
+
+    /// The nodes, on their machines, each with the time of its start.
+    fn hosts(&self, limits: &driver::Config, air: &mut Air<'_>, rng: &mut Rng) -> Vec<Host> {
+        // The one that comes last among them.
+        let security = Security::of(&self.plan, self.seed, self.nodes + 1).map(Arc::new);
+        air.secure = security.is_some();
+        let blocks = self.scenario.map_or(0, Scenario::history).max(self.plan.history);
+        let history: Arc<[Bytes]> = timing::history(self.params, blocks, Clock::default().read(air.now).unix).into();
+        let mut heirs = Rng::from_seed(self.seed ^ 0x6865_6972);
+        let mut host = |index| {
+            let config = self.config(index, rng);
+            let seed = rng.next_u64();
+            let machine = machine(air, index, true, seed);
+            let mut host = Host::new(index, address(index), config, limits.clone(), self.params, seed, machine);
+            host.absent = index == self.nodes;
+            // Without a scenario every other node, but one at least.
+            let inherits = self.scenario.is_some() || index == 0 || heirs.chance(1, 2);
+            if inherits && !self.is_latecomer(index) && !host.absent {
+                host.history = Arc::clone(&history);
+            }
+            host.security.clone_from(&security);
+            host.clock.drift = drift(rng, air.rates.drift);
+            air.after(self.start(index, rng), Event::Start(index));
+            host
+        };
+        (0..self.honest).map(&mut host).collect()
+    }
+
+    /// Those who do not keep the rules, on their machines.
+    fn attackers(&self, air: &mut Air<'_>, rng: &mut Rng) -> Vec<Actor> {
+        let targets: Vec<SocketAddr> = match self.scenario {
+            Some(Scenario::Eclipse | Scenario::OneHonest) => vec![address(self.nodes - 1)],
+            Some(Scenario::FullHouse) => vec![address(0)],
+            _ => (0..self.nodes).map(address).collect(),
+        };
+        let genesis = ReferenceChain::memory(self.params).genesis();
+        let mut actor = |number| {
+            let index = self.honest + number;
+            let drawn = rng.index(Role::ALL.len()).and_then(|at| Role::ALL.get(at).copied()).unwrap_or(Role::Silent);
+            let role = self.scenario.and_then(|scenario| scenario.role(number)).unwrap_or(drawn);
+            air.count(role.name());
+            let seed = rng.next_u64();
+            let machine = machine(air, index, false, seed);
+            air.turn_at(index, air.now + Duration::from_millis(rng.below(3000)));
+            Actor::new(index, address(index), role, genesis, targets.clone(), seed, machine)
+        };
+        (0..self.actors).map(&mut actor).collect()
+    }
+}
+
+impl<'w> World<'w> {
+    /// Everything that there is when a run begins, and what comes by itself.
+    pub(super) fn new(options: &Options, trace: Trace<'w>) -> Self {
+        let blueprint = Blueprint::new(options);
+        let mut rng = Rng::from_seed(options.seed);
+        let mut air = Air::new(rng.next_u64(), Rates::of(&blueprint.plan), trace);
+        // Drawn in any case, so that small limits change nothing else.
+        let small = small_limits(&mut rng);
+        let limits = if blueprint.small { small } else { usual_limits() };
+        if blueprint.small {
+            air.count("small limits");
+        }
+        let load = Load::new(&blueprint.plan, options.seed, blueprint.nodes, limits.outbox.hard);
+        let hosts = blueprint.hosts(&limits, &mut air, &mut rng);
+        let actors = blueprint.attackers(&mut air, &mut rng);
+        air.honest = blueprint.honest;
+        air.trace.set_honest(blueprint.honest);
+        for (number, wait) in World::MILESTONES {
+            air.at(Instant::ZERO + blueprint.chaos + wait, Event::Milestone(number));
+        }
+        air.after(Duration::from_secs(1), Event::Second);
+        air.after(Duration::from_secs(5), Event::Mine);
+        air.after(Duration::from_secs(3), Event::Pay);
+        World {
+            hosts,
+            actors,
+            air,
+            rng,
+            chaos: blueprint.chaos,
+            healed: false,
+            heals: true,
+            scenario: options.scenario,
+            load,
+            cut: options.chaos.as_secs() / 3,
+            calm: options.faults == Faults::None,
+            names: None,
+            housed: false,
+            outside: BTreeSet::new(),
+            paid: None,
+            ended: false,
+            turned: 0,
+            wakes: 0,
+        }
+    }
+}
