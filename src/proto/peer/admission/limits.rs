@@ -1,0 +1,107 @@
+//! How many strangers may be here, how fast they may come, and the names of what keeps one out.
+
+use crate::proto::peer::address::Exempt;
+use crate::proto::rate::Rate;
+
+/// The numbers of an [`Admission`](super::Admission). `None` lifts a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmissionConfig {
+    /// Connections in all, dialed ones too. Default 128.
+    pub connections_max: usize,
+    /// Connections that others opened. Default 112, which leaves 16 for our own dials.
+    pub inbound_max: usize,
+    /// Of these, kept free for newcomers, though never more than a quarter: when all others are taken, whoever finishes a
+    /// handshake takes the place of another peer, see [`evict`](crate::proto::peer::evict). Default 8.
+    pub newcomers: usize,
+    /// Inbound connections whose handshake is not done. Default 64.
+    pub pending_max: usize,
+    /// Of these, from one address (an IPv6 /64). Default 4.
+    pub pending_per_ip: Option<usize>,
+    /// Of these, from one /24, or /48 in IPv6. Default 16.
+    pub pending_per_subnet: Option<usize>,
+    /// Inbound connections from one address (an IPv6 /64), pending ones too. Default 4.
+    pub inbound_per_ip: Option<usize>,
+    /// Inbound connections from one /24, or /48 in IPv6, pending ones too. Default 16.
+    pub inbound_per_subnet: Option<usize>,
+    /// Accepted connections over time. Default 50 per second, 100 at once.
+    pub rate: Option<Rate>,
+    /// The same from one address. Default 1 per second, 5 at once.
+    pub rate_per_ip: Option<Rate>,
+    /// The same from one subnet. Default 10 per second, 20 at once.
+    pub rate_per_subnet: Option<Rate>,
+    /// Who is only counted in the totals. Default: this machine.
+    pub exempt: Exempt,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        AdmissionConfig {
+            connections_max: 128,
+            inbound_max: 112,
+            newcomers: 8,
+            pending_max: 64,
+            pending_per_ip: Some(4),
+            pending_per_subnet: Some(16),
+            inbound_per_ip: Some(4),
+            inbound_per_subnet: Some(16),
+            rate: Some(Rate::per_second(50, 100)),
+            rate_per_ip: Some(Rate::per_second(1, 5)),
+            rate_per_subnet: Some(Rate::per_second(10, 20)),
+            exempt: Exempt::default(),
+        }
+    }
+}
+
+impl AdmissionConfig {
+    /// How many inbound peers may stay once their handshakes are done.
+    pub fn settled_max(&self) -> usize {
+        self.inbound_max.saturating_sub(self.kept_for_newcomers())
+    }
+
+    pub(super) fn kept_for_newcomers(&self) -> usize {
+        self.newcomers.min(self.inbound_max / 4)
+    }
+}
+
+/// Why a stranger may not connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// There are too many connections.
+    Connections,
+    /// There are too many inbound connections.
+    Inbound,
+    /// There are too many unfinished handshakes.
+    Pending,
+    /// There are too many unfinished handshakes with this address.
+    PendingPerIp,
+    /// There are too many unfinished handshakes with this subnet.
+    PendingPerSubnet,
+    /// There are too many connections from this address.
+    InboundPerIp,
+    /// There are too many connections from this subnet.
+    InboundPerSubnet,
+    /// Connections come too fast.
+    Rate,
+    /// Connections come too fast from this address.
+    RatePerIp,
+    /// Connections come too fast from this subnet.
+    RatePerSubnet,
+}
+
+impl Refusal {
+    /// A word for counters and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Refusal::Connections => "connections",
+            Refusal::Inbound => "inbound",
+            Refusal::Pending => "pending",
+            Refusal::PendingPerIp => "pending-per-ip",
+            Refusal::PendingPerSubnet => "pending-per-subnet",
+            Refusal::InboundPerIp => "inbound-per-ip",
+            Refusal::InboundPerSubnet => "inbound-per-subnet",
+            Refusal::Rate => "rate",
+            Refusal::RatePerIp => "rate-per-ip",
+            Refusal::RatePerSubnet => "rate-per-subnet",
+        }
+    }
+}
