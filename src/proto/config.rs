@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::proto::budget::{MessageRates, SERVING_RATE};
 use crate::proto::peer::admission::AdmissionConfig;
+use crate::proto::peer::pool::FEELER_EVERY;
 use crate::proto::sync::SyncConfig;
 
 /// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs.
@@ -21,6 +22,9 @@ pub struct Config {
     pub listening_port: u16,
     /// Connections to keep by dialing known peers.
     pub outbound: usize,
+    /// A node that has all of these keeps one more, a feeler, and goes on to another node after so long: who looks no further
+    /// than the connections that it has can be left behind in a part of the network. `None` for no feelers.
+    pub feeler_every: Option<Duration>,
     /// Peers to stay connected to, whatever happens.
     pub connect: Vec<SocketAddr>,
     /// Addresses to ask for peers when there are too few.
@@ -60,6 +64,7 @@ impl Default for Config {
             version: 2,
             listening_port: 0,
             outbound: 8,
+            feeler_every: Some(FEELER_EVERY),
             connect: Vec::new(),
             seeds: Vec::new(),
             allow_private: false,
@@ -104,6 +109,9 @@ impl Config {
             if duration.is_zero() {
                 problems.push(format!("{name} must be longer than zero"));
             }
+        }
+        if self.feeler_every.is_some_and(|every| every.is_zero()) {
+            problems.push("feeler_every must be longer than zero, or None for no feelers".to_owned());
         }
         if self.serving_rate == 0 {
             problems.push("serving_rate must be more than zero, or no peer ever gets a block".to_owned());

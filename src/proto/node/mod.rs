@@ -119,7 +119,11 @@ impl<C: Chain> Node<C> {
     /// Dials begin with the first [`Input::Tick`].
     pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Self {
         let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping), (Instant::ZERO, Timer::Save)]);
-        let mut pool = Pool::new(PoolConfig { outbound: config.outbound, ..PoolConfig::default() });
+        let mut pool = Pool::new(PoolConfig {
+            outbound: config.outbound,
+            feeler_every: config.feeler_every,
+            ..PoolConfig::default()
+        });
         for address in &config.connect {
             pool.keep(*address);
         }

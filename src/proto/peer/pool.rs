@@ -39,6 +39,8 @@ use crate::time::{Instant, Now};
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
 /// A kept connection must last this long for its back-off to begin anew: else accept-and-close would be a tight loop.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
+/// How long a feeler stands, unless somebody says otherwise.
+pub const FEELER_EVERY: Duration = Duration::from_secs(35);
 /// Time between two feelers that fail, plus or minus a fifth.
 const FEELER_RETRY: Duration = Duration::from_secs(5);
 
@@ -80,7 +82,7 @@ impl Default for PoolConfig {
             kept_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             seed_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) },
             seed_offline_max: Duration::from_secs(30),
-            feeler_every: Some(Duration::from_secs(35)),
+            feeler_every: Some(FEELER_EVERY),
         }
     }
 }
