@@ -122,3 +122,28 @@ impl Config {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_that_cannot_work_is_named() {
+        assert_eq!(Config::default().problems(), [""; 0]);
+        let zero = Duration::ZERO;
+        let wrong: [(&str, Config); 7] = [
+            ("node_id", Config { node_id: " ".to_owned(), ..Config::default() }),
+            ("user_agent", Config { user_agent: "x".repeat(257), ..Config::default() }),
+            ("version", Config { version: 3, ..Config::default() }),
+            ("heartbeat", Config { heartbeat: zero, ..Config::default() }),
+            ("serving_rate", Config { serving_rate: 0, ..Config::default() }),
+            ("feeler_every", Config { feeler_every: Some(zero), ..Config::default() }),
+            ("idle_timeout", Config { idle_timeout: Duration::from_secs(30), ..Config::default() }),
+        ];
+        for (name, config) in wrong {
+            let problems = config.problems();
+            assert!(problems.len() == 1 && problems[0].starts_with(name), "{name}: {problems:?}");
+        }
+        assert_eq!(Config { feeler_every: None, ..Config::default() }.problems(), [""; 0]);
+    }
+}
