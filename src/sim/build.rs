@@ -179,7 +179,7 @@ impl Blueprint {
     /// The nodes, on their machines, each with the time of its start.
     fn hosts(&self, limits: &driver::Config, air: &mut Air<'_>, rng: &mut Rng) -> Vec<Host> {
         // The one that comes last among them.
-        let security = Security::of(&self.plan, self.seed, self.nodes + 1).map(Arc::new);
+        let security = Security::of(self.plan.tls > 0, self.seed, self.nodes + 1).map(Arc::new);
         air.secure = security.is_some();
         let blocks = self.scenario.map_or(0, Scenario::history).max(self.plan.history);
         let history: Arc<[Bytes]> = timing::history(self.params, blocks, Clock::default().read(air.now).unix).into();

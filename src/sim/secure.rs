@@ -28,7 +28,6 @@ mod played {
     use crate::link::tls::{Tls, TlsOptions};
     use crate::link::trust::Trust;
     use crate::rng::Rng;
-    use crate::sim::fault::Plan;
     use crate::sim::kernel::SharedMachine;
 
     /// What the hosts of a run know of each other under TLS.
@@ -38,9 +37,9 @@ mod played {
     }
 
     impl Security {
-        /// What a plan says: nothing without TLS.
-        pub(in crate::sim) fn of(plan: &Plan, seed: u64, nodes: u32) -> Option<Security> {
-            (plan.tls > 0).then(|| Security::new(seed, nodes))
+        /// What they know, where they speak TLS.
+        pub(in crate::sim) fn of(tls: bool, seed: u64, nodes: u32) -> Option<Security> {
+            tls.then(|| Security::new(seed, nodes))
         }
 
         /// Every host is told all keys, or trusts anybody: the seed says which.
@@ -123,14 +122,13 @@ mod played {
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 mod absent {
     use crate::driver;
-    use crate::sim::fault::Plan;
     use crate::sim::kernel::SharedMachine;
 
     /// A build without TLS has none of these.
     pub(in crate::sim) enum Security {}
 
     impl Security {
-        pub(in crate::sim) fn of(_: &Plan, _: u64, _: u32) -> Option<Security> {
+        pub(in crate::sim) fn of(_: bool, _: u64, _: u32) -> Option<Security> {
             None
         }
 
