@@ -57,10 +57,11 @@ fn more_networks_with_every_fault_and_attackers_keep_every_invariant() {
 /// - 421263, L4: the newcomer was to reach the block of a node that had left for good and had told nobody of it.
 /// - 440020, L1: two nodes knew only each other from the start, and could not hear of anybody else.
 /// - 440911, L6: of a node that impostors had cut off nothing is asked; but it mined the last block, and all had to have that.
+/// - 804951, S6: the alert that a spoiled TLS record calls for was in no books until it was written.
 /// - 460160, L1: whoever knows one node, and has an impostor for it, was to have two connections.
 #[test]
 fn seeds_that_failed_keep_every_invariant() {
-    for seed in [300_043, 421_263, 440_020, 440_911, 460_160] {
+    for seed in [300_043, 421_263, 440_020, 440_911, 460_160, 804_951] {
         play(&options(seed, Faults::Full));
     }
 }

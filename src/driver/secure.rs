@@ -142,6 +142,7 @@ impl<P: Protocol> Driver<P> {
                 inbox.stash(&mut plaintext, &mut net.pool);
                 true
             });
+            stage.account(&mut net.pool);
             net.held = (net.held + conn.link.held()).saturating_sub(held);
             if let Some(Err(fault)) = conn.link.stage.end() {
                 return Some(Err(CloseReason::Tls(fault)));
@@ -225,6 +226,7 @@ impl<P: Protocol> Driver<P> {
                 }
                 !matches!(pause, Some(Pause::Violation(_))) && net.conn(id).is_some_and(|conn| conn.is_open())
             });
+            stage.account(&mut net.pool);
             if let Some(pause) = pause {
                 return pause;
             }

@@ -379,7 +379,7 @@ impl Channel {
     }
 
     /// Brings the pool's account up to date.
-    fn account(&mut self, pool: &mut Pool) {
+    pub(super) fn account(&mut self, pool: &mut Pool) {
         let unsent = self.unsent();
         pool.charge(unsent);
         pool.release(core::mem::replace(&mut self.charged, unsent));

@@ -108,6 +108,18 @@ impl Stage {
         );
     }
 
+    /// Brings the pool's account up to date after [`open`](Stage::open): what was opened may have called for an answer.
+    #[inline]
+    pub fn account(&mut self, pool: &mut Pool) {
+        either!(
+            self,
+            {
+                let _ = pool;
+            },
+            channel => channel.account(pool)
+        );
+    }
+
     /// Bytes of memory held for what came and can not be opened yet.
     #[inline]
     pub fn held(&self) -> usize {

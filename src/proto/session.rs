@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub(super) round_trip: Option<Duration>,
     /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
     pub(super) doubted: Option<Instant>,
+    /// When it may be in doubt again.
+    pub(super) next_doubt: Instant,
     /// We asked for addresses and have no answer yet.
     pub(super) asked_peers: bool,
     /// When we asked it for addresses last.

@@ -98,6 +98,11 @@ impl Data {
         self.disk.set_rates(Rates { stale: 0, ..air.rates.disk });
     }
 
+    /// Did the disk flip bits of the chain on their way?
+    pub(super) fn has_misread(&self) -> bool {
+        self.chain.flipped
+    }
+
     /// Looks at what the disk has done; true when it flipped bits, or gave an old file.
     fn note(&mut self) -> (bool, bool) {
         let news = self.disk.take_injected();

@@ -369,6 +369,11 @@ impl Host {
         }
     }
 
+    /// Did its disk give it other bits of the chain than it had been given?
+    pub(super) fn has_misread(&self) -> bool {
+        self.data.has_misread()
+    }
+
     /// When its next turn is.
     fn schedule(&mut self, air: &mut Air<'_>) {
         let Some(driver) = &self.driver else { return };

@@ -278,6 +278,10 @@ impl World<'_> {
             host.clock.offset = 0;
             self.air.thaw(host.index);
             host.count_disk(&mut self.air);
+            if host.has_misread() {
+                // Its memory may hold what came wrong from the disk, of blocks that nobody else has. That goes with the process.
+                host.kill(&mut self.air, false);
+            }
             host.start(&mut self.air);
         }
         if self.air.lost {

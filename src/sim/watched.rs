@@ -21,6 +21,9 @@ use crate::wire::{Frame, FrameError, Kind};
 /// How far behind a clock may be before its node cannot tell which block it is that comes from the future.
 pub(super) const CLOCK_OFF: i64 = 3_600_000;
 
+/// Transactions that a peer may be sent at once, by its burst.
+const TRANSACTIONS_AT_ONCE: usize = 200;
+
 /// What the node told its embedder since the last look.
 #[derive(Default)]
 struct Log {
@@ -166,7 +169,8 @@ impl Watched {
             self.books.tally.that(Invariant::S10, !banned, || format!("{remote} is {what}, and is blacklisted"));
         }
         let outputs = core::mem::take(&mut self.books.outputs);
-        let bound = 10 * (self.books.entries.len() + self.books.dials.len()) + 1200;
+        // What waited for the pace of a peer may all go at once.
+        let bound = (10 + TRANSACTIONS_AT_ONCE) * self.books.entries.len() + 10 * self.books.dials.len() + 1200;
         self.books
             .tally
             .that(Invariant::S1, outputs <= bound, || format!("{outputs} outputs where {bound} are allowed"));

@@ -56,8 +56,10 @@ impl World<'_> {
                     && !honest.contains(&(other.index as usize))
             };
             let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
-            // Whatever it knows: two, where there are two others, and no impostor for one of them.
-            let robbed = impersonated.contains(&(host.index as usize));
+            // Whatever it knows: two, where there are two others, no impostor for one of them, and none that was blamed for bytes
+            // which were changed on their way.
+            let blames = |other: &Host| node.is_blacklisted(host.clock.read(now), other.address);
+            let robbed = impersonated.contains(&(host.index as usize)) || self.hosts.iter().any(blames);
             let few = if robbed { 0 } else { host.outbound().min(self.hosts.len() - 1).min(2) };
             let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0);
             let index = host.index;
@@ -146,8 +148,9 @@ impl World<'_> {
         let seconds = QUIET.saturating_sub(HEARD).as_secs().max(1);
         let (wakes, turned) = (self.air.wakes - self.wakes, self.air.turned - self.turned);
         let connections: usize = self.hosts.iter().filter_map(Host::driver).map(|driver| driver.sockets()).sum();
-        // A heartbeat, a ping and housekeeping for each connection and node come to less than this.
-        let most = seconds * (connections as u64 + 4 * self.hosts.len() as u64);
+        // A heartbeat, a ping and housekeeping for each connection and node come to less than this, and so do the places that
+        // attackers try to get.
+        let most = seconds * (connections as u64 + 4 * self.hosts.len() as u64 + 4 * self.actors.len() as u64);
         self.air.check.that(Invariant::L8, 0, wakes <= most, || format!("{wakes} wake-ups where {most} are enough"));
         if self.actors.is_empty() {
             let most = 4 * most;

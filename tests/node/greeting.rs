@@ -239,3 +239,29 @@ fn whoever_claims_the_id_of_a_peer_that_answers_gets_nothing() {
     world.advance(Duration::from_secs(12));
     assert!(!world.is_closed(carol));
 }
+
+/// Each claim had us ask the peer at once whether it still stands. Thieves at three addresses, one claim a second each, made us
+/// break the peer's budget for heartbeats.
+#[test]
+fn thieves_do_not_make_us_ask_a_peer_more_often_than_it_allows() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let carol = world.peer(alice, "10.9.0.1:5000", "carol", 2);
+    while world.hear(carol).is_some() {}
+    let mut asked = 0;
+    for second in 0..20u16 {
+        for thief in 0..3 {
+            let thief = world.stranger(alice, &format!("10.{}.0.1:{}", 20 + thief, 6000 + second)).unwrap();
+            world.say(thief, &introduction("carol", 2, 0));
+            assert!(world.is_closed(thief));
+            while let Some((kind, payload)) = world.hear(carol) {
+                asked += u32::from(kind == Kind::Heartbeat);
+                if let Ok(Message::Ping(ping)) = Message::decode(kind, &payload) {
+                    world.say(carol, &Message::Pong(ping));
+                }
+            }
+        }
+        world.advance(Duration::from_secs(1));
+    }
+    assert!((2..=5).contains(&asked), "{asked} in 20 s");
+}

@@ -137,6 +137,7 @@ impl<C: Chain> Node<C> {
             ping: None,
             round_trip: None,
             doubted: None,
+            next_doubt: now.at,
             asked_peers: false,
             asked_peers_at: None,
             asked_transactions: 0,

@@ -23,6 +23,8 @@ use crate::wire::message::{Heartbeat, Ping};
 const ADDRESSES_WANTED: usize = 64;
 /// How long a connection in doubt may stay silent.
 const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two doubts about one connection.
+const DOUBT_AGAIN: Duration = Duration::from_secs(5);
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -122,7 +124,11 @@ impl<C: Chain> Node<C> {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let timer = session.timer;
         let Some(peer) = session.peer_mut().filter(|peer| peer.version >= 2 && peer.doubted.is_none()) else { return };
-        peer.doubted = Some(now.at);
+        // Who claims the id again and again must not make us use up our budget at the peer.
+        if peer.next_doubt > now.at {
+            return;
+        }
+        (peer.doubted, peer.next_doubt) = (Some(now.at), now.at + DOUBT_AGAIN);
         peer.next_heartbeat = now.at;
         self.timers.remove(&(timer, Timer::Session(conn)));
         self.on_session_timer(now, conn);
