@@ -31,6 +31,8 @@ const ALL_BLOCKS: u64 = 30;
 const MEMORY: u64 = 256 << 20;
 /// Payments of a burst, at most: fewer than a loop takes commands in a turn.
 const BURST: u64 = 100;
+/// Payments of a run, at most: what waited through an outage of hours must be passed on in the time that healing has.
+const ALL_PAYMENTS: u64 = 1000;
 /// Bytes of a challenge or a proof, at most.
 const OPAQUE: u64 = 1024;
 
@@ -41,8 +43,9 @@ pub(super) struct Load {
     /// The most that waiting transactions may fill, and that a block may be filled up to.
     pool_most: usize,
     block_most: usize,
-    /// Bytes that may still be filled.
+    /// Bytes that may still be filled, and payments that may still be made.
     left: u64,
+    payments_left: u64,
 }
 
 impl Load {
@@ -61,6 +64,7 @@ impl Load {
             pool_most: suits.clamp(POOL_LEAST, POOL_MOST),
             block_most: asked.min(suits),
             left: (speed * ALL_BLOCKS).min(MEMORY / u64::from(nodes.max(1))),
+            payments_left: ALL_PAYMENTS,
         }
     }
 
@@ -132,7 +136,10 @@ impl World<'_> {
         let payments = if self.load.plan.payments == 0 { PAYMENTS } else { self.load.plan.payments };
         let wait = self.load.wait(Duration::from_secs(1000) / u32::try_from(payments).unwrap_or(u32::MAX));
         self.air.after(wait, Event::Pay);
-        if let Some(payer) = self.somebody().and_then(|at| self.hosts.get_mut(at)) {
+        if self.load.payments_left > 0
+            && let Some(payer) = self.somebody().and_then(|at| self.hosts.get_mut(at))
+        {
+            self.load.payments_left -= 1;
             payer.pay(&mut self.air);
         }
     }
@@ -143,7 +150,9 @@ impl World<'_> {
         if self.load.rng.chance(plan.bursts, 1000)
             && let Some(payer) = self.somebody().and_then(|at| self.hosts.get_mut(at))
         {
-            for _ in 0..=self.load.rng.below(BURST) {
+            let count = (1 + self.load.rng.below(BURST)).min(self.load.payments_left);
+            self.load.payments_left -= count;
+            for _ in 0..count {
                 payer.pay(&mut self.air);
             }
             self.air.count("burst of payments");
