@@ -325,7 +325,7 @@ fn the_demo_ends_with_one_chain_on_every_node() {
 }
 
 #[test]
-fn a_simulation_takes_its_seed_from_the_command_line_alone() {
+fn a_simulation_leaves_the_addresses_that_run_calls_seeds_alone() {
     let file = tempfile::tempdir().unwrap();
     let config = file.path().join("node.toml");
     std::fs::write(&config, "seed = [\"192.0.2.1:8333\"]\n").unwrap();

@@ -306,30 +306,31 @@ pub(crate) struct DemoArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// Decides everything that happens [default: one that the clock gives]
-    // Not from the environment or a file: there the name means the addresses that `run` asks for peers.
-    #[arg(long, value_name = "N", hide_env = true)]
+    // In the environment and in a file, addresses under this name are those that `run` asks for peers.
+    #[arg(long, value_name = "N", value_parser = simulation_seed, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// Runs this many seeds, from --seed upwards, and keeps those that fail in a file
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = how_many_seeds, allow_negative_numbers = true)]
     pub(crate) seeds: u64,
     /// File that seeds which fail are added to
     #[arg(long, default_value = "failed-seeds.txt", value_name = "FILE")]
     pub(crate) failures: PathBuf,
     /// Honest nodes
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000))]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000),
+          allow_negative_numbers = true)]
     pub(crate) nodes: u32,
     /// Simulated minutes with faults; three more follow without
-    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000),
+          allow_negative_numbers = true)]
     pub(crate) minutes: u32,
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = FaultLevel::Light, value_name = "LEVEL")]
     pub(crate) faults: FaultLevel,
     /// A class of faults at this rate, whatever the seed draws for it; `--faults list` names them
-    // Not from the environment or a file, as the next: what is replayed stands on one line.
-    #[arg(long, value_name = "NAME=RATE", value_parser = value::fault, hide_env = true)]
+    #[arg(long, value_name = "NAME=RATE", value_parser = value::fault, value_delimiter = ',')]
     pub(crate) fault: Vec<(&'static str, u64)>,
     /// Leaves a class of faults out
-    #[arg(long, value_name = "NAME", value_parser = value::fault_class, hide_env = true)]
+    #[arg(long, value_name = "NAME", value_parser = value::fault_class, value_delimiter = ',')]
     pub(crate) without: Vec<&'static str>,
     /// A situation with a name, on top of the faults
     #[arg(long, value_name = "NAME", value_parser = value::scenario)]
@@ -344,8 +345,22 @@ pub(crate) struct SimulateArgs {
     #[arg(long, conflicts_with_all = ["trace", "plot", "seeds"])]
     pub(crate) shrink: bool,
     /// Prints how fast blocks and payments spread in networks of several kinds, from fixed seeds
-    #[arg(long)]
+    // The table is the same for everybody, so it takes nothing that would change a run.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "failures", "nodes", "minutes", "faults", "fault", "without",
+                                      "scenario", "trace", "plot", "shrink"])]
     pub(crate) table: bool,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+}
+
+/// How many runs a campaign has.
+fn how_many_seeds(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|seeds| *seeds > 0).ok_or_else(|| "expected a whole number from 1".to_owned())
+}
+
+/// What decides a simulated run.
+fn simulation_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
 }
 
 /// How much goes wrong in a simulation.

@@ -15,6 +15,7 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use crate::value::Endpoint;
 
 /// Flags that have no environment variable and no key in the file.
 const ONLY_ON_THE_COMMAND_LINE: [&str; 2] = ["help", "version"];
@@ -51,11 +52,15 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Aske
 /// The command line with an environment variable for every flag.
 pub(crate) fn definition() -> clap::Command {
     let with_environment = |command: clap::Command| {
+        let chosen = command.get_name().to_owned();
         command.mut_args(|arg| match flag_name(&arg) {
             Some(name) => {
                 // Names live as long as the process, which makes them once or twice.
                 let variable: &'static str =
                     format!("SPACETIME_NODE_{}", name.to_ascii_uppercase().replace('-', "_")).leak();
+                if std::env::var(variable).is_ok_and(|text| is_of_another(&chosen, name, &[text])) {
+                    return arg;
+                }
                 let arg = arg.env(variable).hide_env_values(true);
                 if is_switch(&arg) { arg.value_parser(clap::builder::BoolishValueParser::new()) } else { arg }
             }
@@ -68,6 +73,16 @@ pub(crate) fn definition() -> clap::Command {
 /// The flag's name in the environment and in a file. A flag that hides its environment variable has neither.
 fn flag_name(arg: &Arg) -> Option<&str> {
     arg.get_long().filter(|_| !arg.is_hide_env_set()).filter(|name| !ONLY_ON_THE_COMMAND_LINE.contains(name))
+}
+
+/// Whether the values are meant for another command: a seed of `run` is an address, one of `simulate` a number.
+fn is_of_another(command: &str, flag: &str, texts: &[String]) -> bool {
+    let mut parts = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+    match (command, flag) {
+        ("simulate", "seed") => parts.any(|part| part.parse::<Endpoint>().is_ok()),
+        ("run", "seed") => parts.all(|part| part.parse::<u64>().is_ok()),
+        _ => false,
+    }
 }
 
 fn is_switch(arg: &Arg) -> bool {
@@ -177,7 +192,8 @@ impl File {
         definition = definition.mut_subcommand(chosen, |command| {
             command.mut_args(|arg| {
                 let Some(texts) = flag_name(&arg).and_then(|name| self.values.get(name)) else { return arg };
-                if arg.is_required_set() {
+                let other = flag_name(&arg).is_some_and(|name| is_of_another(chosen, name, texts));
+                if arg.is_required_set() || other {
                     return arg;
                 }
                 let several = matches!(arg.get_action(), ArgAction::Append);

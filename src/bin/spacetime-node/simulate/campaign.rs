@@ -1,13 +1,15 @@
 //! Many seeds on all processors. The seeds that fail are kept in a file, each as the command that replays it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::cli::SimulateArgs;
 use crate::failure::Failure;
@@ -17,12 +19,32 @@ use crate::simulate::case::Case;
 
 /// What the workers and the signal say to whoever keeps the books.
 enum News {
-    /// A seed was played: nothing was broken, or this line is to be kept.
-    Done(Option<String>),
+    /// A seed was played: nothing was broken, or this.
+    Done(Option<Failed>),
     /// Every seed was played.
     Out,
     /// The operator wants to stop.
     Stop,
+}
+
+/// A seed that fails.
+#[derive(Debug, Serialize)]
+struct Failed {
+    seed: u64,
+    invariant: &'static str,
+    found: String,
+    command: String,
+}
+
+/// What a campaign found, for scripts.
+#[derive(Debug, Serialize)]
+struct Campaign {
+    first: u64,
+    seeds: u64,
+    played: u64,
+    stopped: bool,
+    took_seconds: f64,
+    failed: Vec<Failed>,
 }
 
 /// Runs many seeds, from that of `first` upwards.
@@ -31,6 +53,7 @@ enum News {
 /// the middle of is left undone.
 pub(super) fn campaign(args: &SimulateArgs, first: &Case) -> Result<(), Failure> {
     let begun = Instant::now();
+    probe(&args.failures)?;
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {msg} failed, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(args.seeds).with_style(style).with_message("0");
@@ -38,14 +61,22 @@ pub(super) fn campaign(args: &SimulateArgs, first: &Case) -> Result<(), Failure>
     let stop = say.clone();
     signals::watch(move || drop(stop.send(News::Stop)), || {})?;
     let workers = start(first, args.seeds, &say);
-    let (done, failed, stopped) = count(args, workers, &bar, &news)?;
+    let (done, mut list, stopped) = count(args, workers, &bar, &news)?;
     bar.finish_and_clear();
-    let left = if stopped { format!(" of {}, stopped by a signal", args.seeds) } else { String::new() };
-    output::line(format!(
-        "{done} seeds{left}, from {} in {:.1} s, {failed} failed",
-        first.seed,
-        begun.elapsed().as_secs_f64()
-    ))?;
+    list.sort_by_key(|failed| failed.seed);
+    let failed = list.len();
+    let found = Campaign {
+        first: first.seed,
+        seeds: args.seeds,
+        played: done,
+        stopped,
+        took_seconds: begun.elapsed().as_secs_f64(),
+        failed: list,
+    };
+    output::result(args.output.json, &found, |found| {
+        let left = if stopped { format!(" of {}, stopped by a signal", args.seeds) } else { String::new() };
+        vec![format!("{done} seeds{left}, from {} in {:.1} s, {failed} failed", found.first, found.took_seconds)]
+    })?;
     if failed == 0 {
         return Ok(());
     }
@@ -65,9 +96,14 @@ fn start(first: &Case, seeds: u64, say: &Sender<News>) -> usize {
         thread::spawn(move || {
             loop {
                 let Some(number) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-                let case = first.with_seed(first.seed.wrapping_add(number));
-                let line = case.broken().map(|broken| format!("{} # {}", case.command(), broken.found));
-                if say.send(News::Done(line)).is_err() {
+                let case = first.with_seed(first.seed.saturating_add(number));
+                let failed = case.broken().map(|broken| Failed {
+                    seed: case.seed,
+                    invariant: broken.rule,
+                    found: broken.found,
+                    command: case.command(),
+                });
+                if say.send(News::Done(failed)).is_err() {
                     break;
                 }
             }
@@ -78,24 +114,25 @@ fn start(first: &Case, seeds: u64, say: &Sender<News>) -> usize {
     workers
 }
 
-/// Keeps the books until every worker is out, or a signal comes. Answers how many seeds were played, how many of them failed,
+/// Keeps the books until every worker is out, or a signal comes. Answers how many seeds were played, which of them failed,
 /// and whether it was stopped.
 fn count(
     args: &SimulateArgs,
     workers: usize,
     bar: &ProgressBar,
     news: &Receiver<News>,
-) -> Result<(u64, u64, bool), Failure> {
-    let (mut done, mut failed, mut out) = (0, 0, 0);
+) -> Result<(u64, Vec<Failed>, bool), Failure> {
+    let (mut done, mut failed, mut out) = (0, Vec::new(), 0);
     while out < workers {
         match news.recv() {
-            Ok(News::Done(line)) => {
+            Ok(News::Done(broken)) => {
                 done += 1;
-                if let Some(line) = line {
-                    failed += 1;
-                    bar.set_message(failed.to_string());
+                if let Some(broken) = broken {
+                    let line = format!("{} # {}", broken.command, broken.found);
+                    failed.push(broken);
+                    bar.set_message(failed.len().to_string());
                     bar.suspend(|| output::note(&line));
-                    keep(args, &line)?;
+                    keep(&args.failures, &line)?;
                 }
                 bar.inc(1);
             }
@@ -107,13 +144,29 @@ fn count(
     Ok((done, failed, false))
 }
 
+/// Finds out now whether the file can be written, not at the first failure, which may be hours away.
+///
+/// A file that was not there is gone again before the first seed, so that however the campaign ends there is none without a
+/// failure in it.
+fn probe(path: &Path) -> Result<(), Failure> {
+    let made = OpenOptions::new().append(true).create_new(true).open(path).is_ok();
+    if made {
+        return std::fs::remove_file(path).map_err(|error| cannot_write(path, &error));
+    }
+    open(path).map(drop).map_err(|error| cannot_write(path, &error))
+}
+
 /// Adds a line to the file of seeds that fail, in one write.
-fn keep(args: &SimulateArgs, line: &str) -> Result<(), Failure> {
-    let path = &args.failures;
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .and_then(|mut file: File| file.write_all(format!("{line}\n").as_bytes()))
-        .map_err(|error| Failure::new(format!("write {}", path.display()), error, "give another file with --failures"))
+fn keep(path: &Path, line: &str) -> Result<(), Failure> {
+    open(path)
+        .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+        .map_err(|error| cannot_write(path, &error))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("write {}", path.display()), error, "give another file with --failures")
 }

@@ -9,7 +9,8 @@ mod table;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use spacetime_network::sim::Plan;
+use serde::Serialize;
+use spacetime_network::sim::{self, Plan};
 
 use crate::cli::{FaultLevel, SimulateArgs};
 use crate::failure::Failure;
@@ -18,19 +19,33 @@ use crate::simulate::case::Case;
 
 /// Does what was asked for.
 pub(crate) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
+    let json = args.output.json;
     if args.faults == FaultLevel::List {
-        return output::lines(classes());
+        if args.trace.is_some() || args.plot.is_some() || args.shrink || args.seeds != 1 {
+            return Err(Failure::usage(
+                "--faults list runs nothing: leave out --trace, --plot, --shrink and --seeds, or choose another level",
+            ));
+        }
+        let classes: Vec<Class> = Plan::CLASSES.iter().map(Class::of).collect();
+        return output::result(json, &classes, |_| lines());
     }
     if args.table {
-        return table::print();
+        return table::print(json);
     }
     let seed = args.seed.unwrap_or_else(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_micros() % 1_000_000_000).unwrap_or(1)
     });
+    if seed.checked_add(args.seeds.saturating_sub(1)).is_none() {
+        return Err(Failure::usage(format!(
+            "--seeds {} from --seed {seed} goes past {}, the last one: give a smaller --seed or fewer --seeds",
+            args.seeds,
+            u64::MAX
+        )));
+    }
     let case = Case::of(args, seed);
     if args.shrink {
-        return shrink::shrink(&case);
+        return shrink::shrink(&case, json);
     }
     if args.seeds == 1 {
         return one::one(args, &case);
@@ -41,8 +56,26 @@ pub(crate) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     campaign::campaign(args, &case)
 }
 
+/// A class of faults, for scripts.
+#[derive(Debug, Serialize)]
+struct Class {
+    name: &'static str,
+    light: u64,
+    full: u64,
+    most: u64,
+    unit: &'static str,
+    text: &'static str,
+}
+
+impl Class {
+    fn of(class: &sim::Class) -> Class {
+        let sim::Class { name, light, full, most, unit, text, .. } = *class;
+        Class { name, light, full, most, unit, text }
+    }
+}
+
 /// The classes of faults, a line each.
-fn classes() -> Vec<String> {
+fn lines() -> Vec<String> {
     let mut lines = vec![format!("{:<14} {:>8} {:>8} {:>8}  {:<38} what", "name", "light", "full", "most", "unit")];
     lines.extend(Plan::CLASSES.iter().map(|class| {
         let (name, light, full, most) = (class.name, class.light, class.full, class.most);

@@ -1,10 +1,13 @@
 //! One run, with a report for people, and its trace and plot as files.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use spacetime_network::sim::{Report, run};
 
 use crate::cli::SimulateArgs;
@@ -13,13 +16,22 @@ use crate::output;
 use crate::simulate::case::Case;
 use crate::simulate::plot;
 
+/// Time between two signs of life on a terminal.
+const TICK: Duration = Duration::from_millis(200);
+
 /// Plays one run and prints what it found.
 pub(super) fn one(args: &SimulateArgs, case: &Case) -> Result<(), Failure> {
     let begun = Instant::now();
     let failed = |path: &Path, error| {
         Failure::new(format!("write {}", path.display()), error, "check the directory and the room on the disk")
     };
-    let report = match &args.trace {
+    let style = ProgressStyle::with_template("{spinner} seed {msg}, {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let watch = ProgressBar::new_spinner()
+        .with_style(style)
+        .with_message(format!("{}: {} nodes, {} minutes", case.seed, case.nodes, case.minutes));
+    watch.enable_steady_tick(TICK);
+    let played = match &args.trace {
         Some(path) => File::create(path)
             .and_then(|file| {
                 let mut file = BufWriter::new(file);
@@ -27,14 +39,16 @@ pub(super) fn one(args: &SimulateArgs, case: &Case) -> Result<(), Failure> {
                 file.flush()?;
                 Ok(report)
             })
-            .map_err(|error| failed(path, error))?,
-        None => case.play()?,
+            .map_err(|error| failed(path, error)),
+        None => case.play(),
     };
+    watch.finish_and_clear();
+    let report = played?;
     let took = begun.elapsed();
     if let Some(path) = &args.plot {
         std::fs::write(path, plot::spread(&report)).map_err(|error| failed(path, error))?;
     }
-    output::lines(lines(case, &report, took))?;
+    output::result(args.output.json, &Run::of(case, &report, took), |_| lines(case, &report, took))?;
     match &report.failure {
         None => Ok(()),
         Some(failure) => Err(Failure::new(
@@ -42,6 +56,67 @@ pub(super) fn one(args: &SimulateArgs, case: &Case) -> Result<(), Failure> {
             failure,
             format!("replay with: {} --trace run.txt; narrow it down with --shrink", case.command()),
         )),
+    }
+}
+
+/// What a run found, for scripts. Apart from `took_seconds`, the same for the same seed and options.
+#[derive(Debug, Serialize)]
+struct Run {
+    seed: u64,
+    /// Hexadecimal: numbers of 64 bits are not safe in every reader of JSON.
+    hash: String,
+    lines: u64,
+    events: u64,
+    simulated_seconds: f64,
+    took_seconds: f64,
+    nodes: u32,
+    actors: u32,
+    bytes: u64,
+    height: u64,
+    plan: BTreeMap<&'static str, u64>,
+    injected: BTreeMap<&'static str, u64>,
+    checks: BTreeMap<&'static str, u64>,
+    failure: Option<Broke>,
+    command: String,
+}
+
+/// The invariant that did not hold.
+#[derive(Debug, Serialize)]
+struct Broke {
+    invariant: &'static str,
+    rule: &'static str,
+    node: u32,
+    event: u64,
+    seconds: f64,
+    found: String,
+}
+
+impl Run {
+    fn of(case: &Case, report: &Report, took: Duration) -> Run {
+        Run {
+            seed: report.seed,
+            hash: format!("{:016x}", report.hash),
+            lines: report.lines,
+            events: report.events,
+            simulated_seconds: report.simulated.as_secs_f64(),
+            took_seconds: took.as_secs_f64(),
+            nodes: report.nodes,
+            actors: report.actors,
+            bytes: report.bytes,
+            height: report.height,
+            plan: case.plan().active().map(|(class, rate)| (class.name, rate)).collect(),
+            injected: report.injected.clone(),
+            checks: report.checks.iter().map(|(invariant, count)| (invariant.name(), *count)).collect(),
+            failure: report.failure.as_ref().map(|failure| Broke {
+                invariant: failure.invariant.name(),
+                rule: failure.invariant.text(),
+                node: failure.node,
+                event: failure.event,
+                seconds: failure.at.as_nanos() as f64 / 1e9,
+                found: failure.found.clone(),
+            }),
+            command: case.command(),
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! From a run that fails to the smallest that fails in the same way: fewer classes of faults, fewer nodes, less time.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use spacetime_network::sim::Plan;
 
 use crate::failure::Failure;
@@ -7,7 +10,7 @@ use crate::output;
 use crate::simulate::case::Case;
 
 /// Looks for the smallest run that breaks the same invariant, and prints its command.
-pub(super) fn shrink(case: &Case) -> Result<(), Failure> {
+pub(super) fn shrink(case: &Case, json: bool) -> Result<(), Failure> {
     let Some(broken) = case.broken() else {
         return Err(Failure::new(
             format!("shrink seed {}", case.seed),
@@ -25,13 +28,31 @@ pub(super) fn shrink(case: &Case) -> Result<(), Failure> {
         }
         fails
     });
-    let left: Vec<String> = smallest.plan().active().map(|(class, rate)| format!("{}={rate}", class.name)).collect();
-    output::lines([
-        format!("breaks    {}", broken.rule),
-        format!("plan      {}", left.join(" ")),
-        format!("runs      {runs}"),
-        smallest.command(),
-    ])
+    let plan = smallest.plan();
+    let found = Smallest {
+        breaks: broken.rule,
+        plan: plan.active().map(|(class, rate)| (class.name, rate)).collect(),
+        runs,
+        command: smallest.command(),
+    };
+    output::result(json, &found, |found| {
+        let left: Vec<String> = plan.active().map(|(class, rate)| format!("{}={rate}", class.name)).collect();
+        vec![
+            format!("breaks    {}", found.breaks),
+            format!("plan      {}", left.join(" ")),
+            format!("runs      {}", found.runs),
+            found.command.clone(),
+        ]
+    })
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Smallest {
+    breaks: &'static str,
+    plan: BTreeMap<&'static str, u64>,
+    runs: u32,
+    command: String,
 }
 
 /// Drops what is not needed for `fails` to stay true.
@@ -46,7 +67,8 @@ fn smaller(case: &Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
             }
             let mut candidate = best.clone();
             candidate.faults.retain(|(name, _)| *name != class.name);
-            if candidate.plan().get(class.name) != Some(0) {
+            // Said even where the plan is without it already: the environment may ask for the rate again.
+            if candidate.faults.len() < best.faults.len() || candidate.plan().get(class.name) != Some(0) {
                 candidate.without.push(class.name);
             }
             if fails(&candidate) {
