@@ -264,7 +264,7 @@ fn a_running_node_answers_questions() {
 fn a_chain_is_downloaded_shown_and_its_blocks_fetched() {
     let directory = tempfile::tempdir().unwrap();
     let arguments =
-        ["--listen", "127.0.0.1:0", "--mine", "--block-interval", "0", "--difficulty", "3", "--reward", "7"];
+        ["--listen", "127.0.0.1:0", "--mine", "--block-interval", "0", "--difficulty", "4", "--reward", "7"];
     let node = RunningNode::start(&directory.path().join("one"), &arguments);
     let address = node.listening()[0].clone();
     let headers = || program(&["headers", &address, "--max", "5", "--json"]).run().json();
@@ -275,7 +275,7 @@ fn a_chain_is_downloaded_shown_and_its_blocks_fetched() {
     let synced = program(&["sync", &address, "--json", "--data-dir"]).path(&copy).run().json();
     assert!(synced["height"].as_u64().unwrap() >= 5, "{synced}");
     let chain = program(&["chain", "--json", "--data-dir"]).path(&copy).run().json();
-    assert_eq!((&chain["tip"], &chain["reward"], &chain["difficulty"]), (&synced["tip"], &7.into(), &3.into()));
+    assert_eq!((&chain["tip"], &chain["reward"], &chain["difficulty"]), (&synced["tip"], &7.into(), &4.into()));
 
     let fifth = headers()[4].clone();
     let hash = fifth["hash"].as_str().unwrap();

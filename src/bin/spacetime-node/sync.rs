@@ -135,12 +135,37 @@ fn ask_network(endpoint: &Endpoint, timeout: Duration, security: Option<&Securit
     })
 }
 
+/// How often the best height that peers claim must be reached before a chain that grows all the while is said to be there.
+const ROUNDS: u32 = 3;
+
+/// The end of a download that cannot catch up: a chain may grow as fast as it is downloaded, and who follows its tip never stops.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// What is to be reached in this one.
+    goal: Option<u64>,
+    done: u32,
+}
+
+impl Rounds {
+    /// True when what was claimed at the beginning of each round was reached in all of them.
+    fn are_over(&mut self, height: u64, target: u64) -> bool {
+        if self.goal.is_some_and(|goal| height >= goal) {
+            (self.goal, self.done) = (None, self.done + 1);
+        }
+        if target > height {
+            self.goal.get_or_insert(target);
+        }
+        self.done >= ROUNDS
+    }
+}
+
 /// Waits until nothing more is missing. Answers the first look.
 fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Result<Look, Failure> {
     let tried = "download the chain";
     let mut progress = Progress::start();
     let first = look(handle)?;
     let (mut last, mut moved, mut settled) = (first, Instant::now(), None);
+    let mut rounds = Rounds::default();
     loop {
         thread::sleep(LOOK_EVERY);
         if interrupted.load(Ordering::Relaxed) {
@@ -150,6 +175,10 @@ fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Re
         progress.show(&now);
         if now != last {
             (last, moved) = (now, Instant::now());
+        }
+        if rounds.are_over(now.best.height, now.target) {
+            progress.finish();
+            return Ok(first);
         }
         if now.peers > 0 && !now.is_syncing && now.best.height >= now.target {
             if settled.get_or_insert_with(Instant::now).elapsed() >= SETTLED_FOR {
@@ -218,5 +247,26 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that mined a thousand blocks a second was followed for ever.
+    #[test]
+    fn a_chain_that_grows_as_fast_as_it_comes_is_there_when_its_height_was_reached_three_times() {
+        let mut rounds = Rounds::default();
+        assert!(!(0..10).any(|_| rounds.are_over(0, 0)), "nobody has said how long the chain is");
+        let (mut height, mut looks) = (0, 0);
+        while !rounds.are_over(height, height + 100) {
+            (height, looks) = (height + 10, looks + 1);
+            assert!(looks < 100);
+        }
+        assert_eq!(looks, 30);
+        // Somebody comes late with a long chain: all of it is waited for.
+        let mut rounds = Rounds::default();
+        assert!(!rounds.are_over(0, 5) && !rounds.are_over(5, 9000) && !rounds.are_over(8999, 9000));
     }
 }
