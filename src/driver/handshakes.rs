@@ -13,12 +13,10 @@ use std::collections::BTreeMap;
 
 use super::config::Config;
 use crate::id::ConnId;
-use crate::proto::peer::address::{Origin, Subnet};
+use crate::proto::peer::address::{Origin, Subnet, crowding};
 use crate::proto::rate::{Bucket, Rate};
 use crate::time::Instant;
 
-/// A subnet may have so many times the places of an address before it is as crowded.
-const ADDRESSES: usize = 4;
 /// What each subnet may begin while half of everybody's burst is used up.
 const SHORT: Rate = Rate::per_second(1, 1);
 /// Buckets kept per table. With the default rates about 800 are ever in use: the rate of all bounds them.
@@ -72,7 +70,7 @@ impl Handshakes {
         let crowd = |place: &Place| {
             let here = by_ip.get(&Origin::of(place.remote.ip())).copied().unwrap_or(0);
             let around = by_subnet.get(&Subnet::of(place.remote.ip())).copied().unwrap_or(0);
-            (here.saturating_mul(ADDRESSES).max(around), here, around, !place.begun)
+            (crowding(here, around), !place.begun)
         };
         // Of equals the last one counts, and the oldest are first.
         let most = self.places.iter().rev().max_by_key(|(_, place)| crowd(place));

@@ -1,7 +1,7 @@
 //! Who gives way when all places for inbound connections are taken.
 //!
-//! Unfinished handshakes compete for their places by subnet, age and what their address has already, peers for theirs by [`evict`]. Dialed and exempt peers, and
-//! those that the operator named, give way to nobody.
+//! Unfinished handshakes compete for their places by subnet, age and what their address has already, peers for theirs by
+//! [`evict`]. Dialed and exempt peers, and those that the operator named, give way to nobody.
 
 use core::cmp::Reverse;
 use core::net::SocketAddr;

@@ -73,6 +73,12 @@ impl Subnet {
     }
 }
 
+/// How crowded it is where so many connections come from an address and so many from its subnet; more is more crowded. A subnet
+/// may have four times what an address may have before it is as crowded.
+pub(crate) fn crowding(from_address: usize, from_subnet: usize) -> (usize, usize, usize) {
+    (from_address.saturating_mul(4).max(from_subnet), from_address, from_subnet)
+}
+
 /// Who is likely to command an address: its /16, or its /32 in IPv6, the size in which networks are handed out.
 ///
 /// Outbound connections go to different groups, so that one network does not hold them all.

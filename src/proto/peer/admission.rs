@@ -14,13 +14,11 @@ use std::collections::BTreeMap;
 mod limits;
 
 pub use self::limits::{AdmissionConfig, Refusal};
-use super::address::{Exempt, Origin, Subnet};
+use super::address::{Exempt, Origin, Subnet, crowding};
 use crate::id::ConnId;
 use crate::proto::rate::{Bucket, Rate};
 use crate::time::Instant;
 
-/// A subnet may have so many times the connections of an address before it is as crowded.
-const ADDRESSES: usize = 4;
 /// Whoever arrives for less time than this gives way to larger crowds only.
 const ARRIVING_SPARED: Duration = Duration::from_secs(1);
 
@@ -264,7 +262,7 @@ impl Admission {
             let around = self.by_subnet.get(&subnet).map_or(0, |count| count.inbound);
             let here = by_ip.get(&origin).copied().unwrap_or(0).max(here).saturating_add(more);
             let around = by_subnet.get(&subnet).copied().unwrap_or(0).max(around).saturating_add(more);
-            (here.saturating_mul(ADDRESSES).max(around), here, around)
+            crowding(here, around)
         };
         let arriving = self.arriving.iter().map(|(remote, (_, since))| (crowd(remote, 0), Reverse(*since), remote));
         let (most, Reverse(since), victim) = arriving.max()?;
