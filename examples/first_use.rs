@@ -9,9 +9,9 @@ use std::time::Duration;
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::driver::{Config, Driver, Event, Net, Protocol};
 use spacetime_network::id::DialId;
-use spacetime_network::link::identity::Identity;
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::{KnownIdentities, Trust};
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::{KnownIdentities, Trust};
 use spacetime_network::time::Now;
 
 /// Remembers how its dial ended.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::driver::{Config, Driver, Event, Net, Protocol};
 use spacetime_network::id::{DialId, VerifiedId};
-use spacetime_network::link::identity::Identity;
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::Trust;
 use spacetime_network::time::Now;
 
 /// Reports who came, and who did not get in.
@@ -23,7 +23,7 @@ struct Door(Sender<Result<Option<VerifiedId>, CloseReason>>);
 impl Protocol for Door {
     type Command = SocketAddr;
 
-    fn released(&mut self, _: Now, _: SocketAddr, reason: CloseReason) {
+    fn admission_released(&mut self, _: Now, _: SocketAddr, reason: CloseReason) {
         let _ = self.0.send(Err(reason));
     }
 

@@ -1,7 +1,7 @@
 //! Why a connection ends, as a value, and the one place that says what follows from it.
 //!
 //! Assertions are about ourselves; these are about peers, networks and operators. [`CloseReason::blame`] sorts them,
-//! [`CloseReason::consequence`] turns them into a score, a farewell and whether to dial again.
+//! [`CloseReason::consequence`] turns them into a score, a last_error and whether to dial again.
 
 use core::fmt;
 use std::io;
@@ -126,7 +126,7 @@ pub enum TlsFault {
     // The network, or its silence, ended it.
     /// The handshake took too long.
     HandshakeTimeout,
-    /// The stream ended without TLS's own goodbye: it may have been cut.
+    /// The stream ended without TLS's close_notify: it may have been cut.
     Cut,
     /// The stream that we dialed ended before a byte came: whoever is there turns us away, or is no TLS service.
     Unanswered,
@@ -148,7 +148,7 @@ impl TlsFault {
             | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(1..) => {
                 Blame::Incompatible
             }
-            // Alert 0 is a goodbye.
+            // Alert 0 is close_notify.
             Alert(0) | HandshakeTimeout | Cut | Unanswered | Tampered => Blame::Lost,
             Internal => Blame::Ours,
         }
@@ -270,7 +270,7 @@ pub struct Consequence {
     /// Counts as one consecutive failure and costs 2 points of reputation.
     pub counts_as_failure: bool,
     /// The text of the Error frame to send first, if any; at most 1024 bytes.
-    pub farewell: Option<&'static str>,
+    pub last_error: Option<&'static str>,
     /// Whether to dial the address again.
     pub redial: Redial,
 }
@@ -299,7 +299,7 @@ impl CloseReason {
             // A clean close is no failure: peers may leave.
             Blame::Lost => !matches!(self, RemoteClosed),
         };
-        let farewell = match self {
+        let last_error = match self {
             Frame(FrameError::Length(_)) => Some("bad frame length"),
             Frame(FrameError::UnknownType(_)) => Some("unknown message type"),
             Frame(FrameError::Oversize { .. }) => Some("frame too large for its type"),
@@ -325,7 +325,7 @@ impl CloseReason {
             SelfConnection | WrongNetwork => Redial::Never,
             _ => Redial::Later,
         };
-        Consequence { counts_as_failure, farewell, redial }
+        Consequence { counts_as_failure, last_error, redial }
     }
 
     /// A word for counters and logs; one for each variant.
@@ -407,7 +407,7 @@ mod tests {
         assert!(CloseReason::Frame(FrameError::Length(0)).consequence().counts_as_failure);
         assert!(CloseReason::TruncatedFrame.consequence().counts_as_failure);
         assert!(!CloseReason::RemoteClosed.consequence().counts_as_failure);
-        assert_eq!(CloseReason::WrongNetwork.consequence().farewell, Some("wrong network"));
+        assert_eq!(CloseReason::WrongNetwork.consequence().last_error, Some("wrong network"));
         assert_eq!(CloseReason::SelfConnection.consequence().redial, Redial::Never);
     }
 }

@@ -39,8 +39,10 @@
 //!
 //! # Features
 //!
-//! `node` (default) is the program and everything below; `tls-aws-lc` and `tls-ring` are TLS with node identities, on either
-//! crypto library; `chain` the reference chain and its store; `sim` the simulator; `json` the file `peers.json`. Without any of them the engine builds on mio, slab, bytes, socket2, getrandom and ipnet.
+//! None by default: the engine alone builds on mio, slab, bytes, socket2, getrandom and ipnet, and needs no C compiler.
+//! `tls-aws-lc` and `tls-ring` are TLS with node identities, on either crypto library; `json` is the file `peers.json`;
+//! `chain` the reference chain and its store; `sim` the simulator, with the two before it. The program `spacetime-node` is a
+//! package of its own.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
@@ -56,6 +58,11 @@ macro_rules! buggify {
         hit
     }};
 }
+
+#[cfg(all(feature = "tls", not(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
+compile_error!(
+    "the feature `tls` is internal: enable `tls-aws-lc` or `tls-ring`, which bring a crypto library with it"
+);
 
 #[cfg(feature = "sim")]
 pub mod buggify;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use spacetime_network::driver::store::peers::{FILE_LEN_MAX, LoadProblem, decode, encode, load, save};
-use spacetime_network::proto::peer::manager::{PeerManager, PeerRecord};
+use spacetime_network::proto::peer::peer_table::{PeerRecord, PeerTable};
 use spacetime_network::rng::Rng;
 use spacetime_network::time::{Instant, Now, UnixTime};
 
@@ -181,7 +181,7 @@ fn names_that_escape_to_six_times_their_length_still_make_a_file_that_loads() {
 fn a_managers_table_comes_back_from_its_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("peers.json");
-    let mut manager = PeerManager::default();
+    let mut manager = PeerTable::default();
     for id in ["a", "b", "ü"] {
         manager.add(PeerRecord { address: "1.2.3.4:5".parse().ok(), ..peer(id) });
         manager.record_failure(id);

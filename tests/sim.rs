@@ -77,7 +77,7 @@ fn with(seed: u64, faults: Faults, rates: &[(&str, u64)]) -> Options {
 
 /// Seed 9 is one in which a peer was closed for its slow handshake two seconds after it had come out of TLS: ten after its
 /// connection, as it should be, but the check did not count the time of TLS.
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn nodes_that_speak_tls_keep_every_invariant() {
     for seed in [9, 10, 11, 12, 13, 48] {
@@ -86,7 +86,7 @@ fn nodes_that_speak_tls_keep_every_invariant() {
 }
 
 /// Every run has other keys in its key exchange, so other bytes, but as many of them.
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn the_randomness_of_tls_does_not_move_a_run() {
     let plain = play(&with(7, Faults::Full, &[("tls", 0)]));

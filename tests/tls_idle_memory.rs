@@ -4,7 +4,7 @@
 //! burst in both directions: no buffer is kept, and nothing of the handshake. Sessions that may be resumed are counted too.
 //!
 //! A crypto library in C takes memory past the counter. So the process's own size is looked at as well, in pages.
-#![cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#![cfg(feature = "tls")]
 
 mod memory_support;
 
@@ -14,9 +14,9 @@ use memory_support::counting::live;
 use memory_support::{PAIRS, driver, turn_until, weigh_after_a_burst};
 use spacetime_network::driver::Config;
 use spacetime_network::id::DialId;
-use spacetime_network::link::identity::Identity;
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::Trust;
 
 const LIMIT: usize = 6 * 1024;
 

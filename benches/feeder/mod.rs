@@ -2,7 +2,7 @@
 //!
 //! Measured, tested and fuzzed in this shape: what comes in is a slice, what comes out is a call for each frame.
 
-use spacetime_network::link::{Inbox, Pool};
+use spacetime_network::link::{BufferPool, Inbox};
 use spacetime_network::time::Instant;
 use spacetime_network::wire::{FrameError, FrameRules, Payload};
 
@@ -10,12 +10,12 @@ use spacetime_network::wire::{FrameError, FrameRules, Payload};
 #[derive(Debug)]
 pub(crate) struct Feeder {
     inbox: Inbox,
-    pool: Pool,
+    pool: BufferPool,
 }
 
 impl Default for Feeder {
     fn default() -> Self {
-        Feeder { inbox: Inbox::default(), pool: Pool::new() }
+        Feeder { inbox: Inbox::default(), pool: BufferPool::new() }
     }
 }
 

@@ -4,7 +4,7 @@ pub(crate) mod bare;
 #[path = "../../tests/memory_support/counting.rs"]
 pub(crate) mod memory;
 pub(crate) mod ours;
-#[path = "../../src/link/provider.rs"]
+#[path = "../../src/link/tls/provider.rs"]
 #[allow(
     dead_code,
     unused_imports,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use spacetime_network::id::{DialId, Direction};
-use spacetime_network::link::identity::Identity;
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::Trust;
-use spacetime_network::link::{Link, OutboxLimits, Pool, Stage};
+use spacetime_network::link::{BufferPool, Link, OutboxLimits, Transport};
 use spacetime_network::time::Instant;
 use spacetime_network::wire::frame::MAX_PAYLOAD;
 use spacetime_network::wire::{FrameRules, Payload, Priority};
@@ -31,7 +31,8 @@ fn remote() -> SocketAddr {
 
 /// Two links that have shaken hands, and the bytes that went there and back.
 pub(crate) fn stand(parties: &[Tls; 2]) -> ([Link; 2], [usize; 2]) {
-    let link = |tls, direction| Link { stage: Stage::tls(tls, remote(), direction).unwrap(), ..Link::default() };
+    let link =
+        |tls, direction| Link { transport: Transport::tls(tls, remote(), direction).unwrap(), ..Link::default() };
     let [mut one, mut two] = [link(&parties[0], OUTBOUND), link(&parties[1], Direction::Inbound)];
     let mut said = [0; 2];
     loop {
@@ -42,7 +43,7 @@ pub(crate) fn stand(parties: &[Tls; 2]) -> ([Link; 2], [usize; 2]) {
             break;
         }
     }
-    assert!(one.stage.identity() == Some(parties[1].id()) && two.stage.identity() == Some(parties[0].id()));
+    assert!(one.transport.identity() == Some(parties[1].id()) && two.transport.identity() == Some(parties[0].id()));
     ([one, two], said)
 }
 
@@ -53,11 +54,11 @@ pub(crate) fn shake(parties: &[Tls; 2]) -> [usize; 2] {
 
 fn say(from: &mut Link, to: &mut Link) -> usize {
     let mut wire = Vec::new();
-    from.flush(&mut Pool::new(), usize::MAX, false, |slices| {
+    from.flush(&mut BufferPool::new(), usize::MAX, false, |slices| {
         slices.iter().for_each(|slice| wire.extend_from_slice(slice));
         Ok(slices.iter().map(|slice| slice.len()).sum())
     });
-    to.stage.open(&mut wire, Instant::ZERO, &mut |_| panic!("nobody sent a frame"));
+    to.transport.open(&mut wire, Instant::ZERO, &mut |_| panic!("nobody sent a frame"));
     wire.len()
 }
 
@@ -66,7 +67,7 @@ pub(crate) struct Ours {
     from: Link,
     to: Link,
     /// Each end's loop has its own.
-    pools: [Pool; 2],
+    pools: [BufferPool; 2],
     wire: Wire,
     payload: Bytes,
     frames: usize,
@@ -87,7 +88,7 @@ impl Ours {
         Ours {
             from,
             to,
-            pools: [Pool::new(), Pool::new()],
+            pools: [BufferPool::new(), BufferPool::new()],
             wire: Wire::new(),
             payload: Bytes::from((0..size).map(|index| (index * 31 + 7) as u8).collect::<Vec<u8>>()),
             frames,
@@ -115,8 +116,8 @@ impl Carry for Ours {
                 }
                 if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
             });
-            let Link { stage, inbox, .. } = &mut *to;
-            stage.open(wire.read(), Instant::ZERO, &mut |mut plaintext| {
+            let Link { transport, inbox, .. } = &mut *to;
+            transport.open(wire.read(), Instant::ZERO, &mut |mut plaintext| {
                 while let Some(frame) = inbox.next(&mut plaintext, &RULES, Instant::ZERO, receiving).unwrap() {
                     assert!(frame.payload.len() == payload.len() && frame.payload.last() == payload.last());
                     left -= 1;

@@ -15,10 +15,10 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use spacetime_network::id::{DialId, Direction};
 use spacetime_network::limits::HANDSHAKE_BYTES;
-use spacetime_network::link::identity::Identity;
+use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::Trust;
-use spacetime_network::link::{Link, OutboxLimits, Pool, Stage};
+use spacetime_network::link::tls::trust::Trust;
+use spacetime_network::link::{Link, OutboxLimits, BufferPool, Transport};
 use spacetime_network::time::Instant;
 use spacetime_network::wire::frame::MAX_PAYLOAD;
 use spacetime_network::wire::{FrameRules, Priority};
@@ -60,7 +60,7 @@ fuzz_target!(|input: &[u8]| {
 
 struct End {
     link: Link,
-    pool: Pool,
+    pool: BufferPool,
     frames: Vec<Vec<u8>>,
     sent: Vec<Vec<u8>>,
     goodbye: bool,
@@ -69,9 +69,9 @@ struct End {
 impl End {
     fn new(party: &Tls, direction: Direction) -> Self {
         let remote: SocketAddr = "192.0.2.1:9333".parse().unwrap();
-        let stage = Stage::tls(party, remote, direction).unwrap();
-        let link = Link { stage, ..Link::default() };
-        End { link, pool: Pool::new(), frames: Vec::new(), sent: Vec::new(), goodbye: false }
+        let transport = Transport::tls(party, remote, direction).unwrap();
+        let link = Link { transport, ..Link::default() };
+        End { link, pool: BufferPool::new(), frames: Vec::new(), sent: Vec::new(), goodbye: false }
     }
 
     fn send(&mut self, len: usize) {
@@ -100,26 +100,26 @@ impl End {
             credit -= count;
             Ok(count)
         });
-        assert!(self.link.stage.unsent() <= UNSENT_MAX);
+        assert!(self.link.transport.unsent() <= UNSENT_MAX);
         wire
     }
 
     fn receive(&mut self, mut bytes: &mut [u8]) {
-        let End { link: Link { stage, inbox, .. }, pool, frames, .. } = self;
+        let End { link: Link { transport, inbox, .. }, pool, frames, .. } = self;
         // As the loop does: no more is read at once than may be, and nothing once it is over.
-        while !bytes.is_empty() && stage.end().is_none() {
-            let (now, later) = bytes.split_at_mut(stage.room().min(bytes.len()));
+        while !bytes.is_empty() && transport.end().is_none() {
+            let (now, later) = bytes.split_at_mut(transport.room().min(bytes.len()));
             bytes = later;
-            stage.open(now, Instant::ZERO, &mut |mut plaintext| {
+            transport.open(now, Instant::ZERO, &mut |mut plaintext| {
                 while let Some(frame) = inbox.next(&mut plaintext, &RULES, Instant::ZERO, pool).unwrap() {
                     frames.push(frame.payload.to_vec());
                 }
                 true
             });
         }
-        assert!(stage.held() <= HELD_MAX, "{} bytes are held", stage.held());
-        assert!(stage.end().is_none() || stage.held() == 0, "nothing is kept for nothing");
-        assert!(stage.identity().is_none() || !stage.is_securing());
+        assert!(transport.held() <= HELD_MAX, "{} bytes are held", transport.held());
+        assert!(transport.end().is_none() || transport.held() == 0, "nothing is kept for nothing");
+        assert!(transport.identity().is_none() || !transport.is_securing());
     }
 }
 
@@ -151,7 +151,7 @@ impl Play {
             let mut back = self.met.flush(usize::MAX);
             self.peer.receive(&mut back);
         }
-        assert!(!self.met.link.stage.is_securing() && !self.peer.link.stage.is_securing());
+        assert!(!self.met.link.transport.is_securing() && !self.peer.link.transport.is_securing());
     }
 
     fn step(&mut self, step: u8, rest: &mut impl Iterator<Item = u8>) {
@@ -194,8 +194,8 @@ impl Play {
                 self.peer.receive(&mut wire);
             }
             _ => {
-                self.met.goodbye |= byte() == 0 && !self.met.link.stage.is_securing();
-                self.peer.goodbye |= byte() == 0 && !self.peer.link.stage.is_securing();
+                self.met.goodbye |= byte() == 0 && !self.met.link.transport.is_securing();
+                self.peer.goodbye |= byte() == 0 && !self.peer.link.transport.is_securing();
             }
         }
     }
@@ -212,7 +212,7 @@ impl Play {
         let (got, sent) = (&self.met.frames, &self.peer.sent);
         assert!(got.len() <= sent.len() && got.iter().zip(sent).all(|(got, sent)| got == sent));
         if self.honest {
-            assert!(!matches!(self.met.link.stage.end(), Some(Err(_))), "{:?}", self.met.link.stage);
+            assert!(!matches!(self.met.link.transport.end(), Some(Err(_))), "{:?}", self.met.link.transport);
         }
     }
 }

@@ -18,37 +18,37 @@
 //! | `store`       | the blocks on disk; `writer` is its helper thread, `open` opens the file,  |
 //! |               | `storage` is where the file lies                                           |
 //! | `ledger`      | [`ReferenceChain`]: all of these behind the engine's trait                 |
-//! | `audit`       | looking at a chain: iteration, balances, full verification                 |
+//! | `verify`      | looking at a chain: iteration, balances, full verification                 |
 
-pub mod audit;
 pub mod block;
 pub mod genesis;
 mod gossip;
 mod index;
-pub mod ledger;
 pub mod mempool;
 pub mod merkle;
 mod open;
 pub mod pow;
 mod read;
+pub mod reference;
 mod rules;
 mod storage;
 pub mod store;
 pub mod transaction;
+pub mod verify;
 mod writer;
 
-pub use audit::{VerifyError, VerifyReport};
 pub use block::{Block, Header};
 pub use genesis::{Params, ParamsError};
-pub use ledger::ReferenceChain;
 pub use mempool::Mempool;
 pub use open::OpenError;
 pub use open::is_store_guarded;
 pub use pow::Miner;
+pub use reference::ReferenceChain;
 #[cfg(feature = "sim")]
 pub(crate) use storage::Storage;
 pub use store::{Health, Store, StoreError};
 pub use transaction::Transaction;
+pub use verify::{VerifyError, VerifyReport};
 
 use sha2::{Digest, Sha256};
 

@@ -31,8 +31,8 @@ impl<P: Protocol> Driver<P> {
         for (_, conn) in &self.net.conns {
             let queued = conn.link.queued_bytes();
             audit.connections += 1;
-            audit.opened += usize::from(conn.unborn.is_none());
-            let inbound = conn.unborn.as_ref().is_some_and(|unborn| unborn.direction == Direction::Inbound);
+            audit.opened += usize::from(conn.pending.is_none());
+            let inbound = conn.pending.as_ref().is_some_and(|pending| pending.direction == Direction::Inbound);
             audit.securing += usize::from(inbound);
             audit.held += conn.link.held();
             let holds = queued + conn.link.outbox.begun_bytes();

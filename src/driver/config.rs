@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use crate::close::TlsFault;
 use crate::id::Direction;
 use crate::limits;
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 use crate::link::tls::Tls;
-use crate::link::{OutboxLimits, Stage};
+use crate::link::{OutboxLimits, Transport};
 use crate::proto::rate::Rate;
 use crate::wire::FrameRules;
 
@@ -51,7 +51,7 @@ pub struct Config {
     /// How long connections may flush when the loop stops.
     pub stop_drain: Duration,
     /// Speak TLS on every connection; `None` speaks plain.
-    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
     /// How long TLS's handshake may take with those who dialed us. Where we dial, it is part of the dial.
     pub tls_timeout: Duration,
@@ -88,7 +88,7 @@ impl Default for Config {
             write_stall: limits::WRITE_STALL,
             frame_stall: limits::FRAME_STALL,
             stop_drain: limits::STOP_DRAIN,
-            #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+            #[cfg(feature = "tls")]
             tls: None,
             tls_timeout: limits::TLS_TIMEOUT,
             tls_pending: limits::TLS_PENDING,
@@ -103,23 +103,23 @@ impl Default for Config {
 impl Config {
     /// Does every connection begin with TLS?
     pub(super) fn speaks_tls(&self) -> bool {
-        #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+        #[cfg(feature = "tls")]
         return self.tls.is_some();
-        #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
+        #[cfg(not(feature = "tls"))]
         false
     }
 
     /// The security layer of a connection with `remote`.
     #[cfg_attr(
-        not(any(feature = "tls-aws-lc", feature = "tls-ring")),
+        not(feature = "tls"),
         allow(unused_variables, clippy::unused_self, reason = "without TLS there is one answer")
     )]
-    pub(super) fn stage(&self, remote: SocketAddr, direction: Direction) -> Result<Stage, TlsFault> {
-        #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub(super) fn transport(&self, remote: SocketAddr, direction: Direction) -> Result<Transport, TlsFault> {
+        #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return Stage::tls(tls, remote, direction);
+            return Transport::tls(tls, remote, direction);
         }
-        Ok(Stage::Plain)
+        Ok(Transport::Plain)
     }
 
     /// Checks every setting and every relation between them.

@@ -29,7 +29,7 @@ pub(super) enum Life {
 
 /// What a connection is before the protocol knows it. The protocol knows the dial, or the address it admitted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unborn {
+pub(super) struct PendingConn {
     pub(super) direction: Direction,
     pub(super) remote: SocketAddr,
     pub(super) until: Instant,
@@ -41,7 +41,7 @@ pub(super) struct Conn {
     pub(super) generation: u32,
     pub(super) life: Life,
     /// Set until the protocol knows the connection, and for good if it never will.
-    pub(super) unborn: Option<Box<Unborn>>,
+    pub(super) pending: Option<Box<PendingConn>>,
     pub(super) flags: Flags,
     pub(super) link: Link,
     pub(super) rules: &'static FrameRules,
@@ -88,7 +88,7 @@ impl Conn {
             stream,
             generation: 0,
             life,
-            unborn: None,
+            pending: None,
             flags: Flags::default(),
             link: Link::default(),
             rules,
@@ -113,10 +113,10 @@ impl Conn {
         matches!(self.life, Life::Securing { .. })
     }
 
-    /// True when there is something to write. Behind the last frame of a connection that drains comes TLS's goodbye.
+    /// True when there is something to write. Behind the last frame of a connection that drains comes TLS's close_notify.
     #[inline]
     pub(super) fn has_output(&self) -> bool {
-        !self.link.is_flushed() || (self.is_draining() && self.link.stage.owes_goodbye())
+        !self.link.is_flushed() || (self.is_draining() && self.link.transport.owes_close_notify())
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -133,7 +133,7 @@ impl Conn {
                 CloseReason::Tls(TlsFault::Cut)
                 | CloseReason::Io(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe),
             ) if self.counters.bytes_in == 0
-                && self.unborn.as_ref().is_some_and(|unborn| unborn.direction.is_outbound()) =>
+                && self.pending.as_ref().is_some_and(|pending| pending.direction.is_outbound()) =>
             {
                 CloseReason::Tls(TlsFault::Unanswered)
             }
@@ -144,9 +144,9 @@ impl Conn {
     /// The connection's earliest deadline and what it ends in; `None` when it is idle.
     pub(super) fn deadline(&self, config: &Config) -> Option<(Instant, CloseReason)> {
         match &self.life {
-            Life::Connecting => self.unborn.as_ref().map(|unborn| (unborn.until, CloseReason::DialTimeout)),
+            Life::Connecting => self.pending.as_ref().map(|pending| (pending.until, CloseReason::DialTimeout)),
             Life::Securing { .. } => {
-                self.unborn.as_ref().map(|unborn| (unborn.until, CloseReason::Tls(TlsFault::HandshakeTimeout)))
+                self.pending.as_ref().map(|pending| (pending.until, CloseReason::Tls(TlsFault::HandshakeTimeout)))
             }
             Life::Draining { until, reason, .. } | Life::Lingering { until, reason } => Some((*until, *reason)),
             Life::Open => {

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use super::conn::{Conn, Life, Unborn};
+use super::conn::{Conn, Life, PendingConn};
 use super::errno::dial_reason;
 use super::net::Net;
 use super::system::Stream;
@@ -28,7 +28,7 @@ impl Net {
         let until = self.now.at + timeout;
         let started = self.system.connect(remote).and_then(|stream| {
             let mut conn = Conn::new(stream, Life::Connecting, self.config.rules);
-            conn.unborn = Some(Box::new(Unborn { direction: Direction::Outbound(dial), remote, until }));
+            conn.pending = Some(Box::new(PendingConn { direction: Direction::Outbound(dial), remote, until }));
             self.insert(conn)
         });
         match started {
@@ -52,7 +52,7 @@ impl Net {
             Ok(None) => return None,
             Err(error) => dial_reason(&error),
         };
-        self.bury(id, reason);
+        self.remove(id, reason);
         None
     }
 }

@@ -46,7 +46,7 @@ impl Net {
             if flush.bytes > 0 {
                 conn.progressed = now;
             }
-            if matches!(conn.link.stage.end(), Some(Err(_))) && !conn.flags.ready {
+            if matches!(conn.link.transport.end(), Some(Err(_))) && !conn.flags.ready {
                 // Sealing failed; the next read of the connection, which reads nothing, says so.
                 conn.flags.ready = true;
                 self.ready.push_back(id);
@@ -61,7 +61,7 @@ impl Net {
                     }
                 }
                 Progress::Failed(error) => {
-                    return self.bury(id, CloseReason::Io(error.kind()));
+                    return self.remove(id, CloseReason::Io(error.kind()));
                 }
             }
             if conn.flags.high && conn.link.outbox.queued_bytes() <= low {
@@ -83,10 +83,10 @@ impl Net {
                 let at = conn.progressed + stall;
                 self.arm(id, at);
             }
-            Life::Draining { reason, linger: false, .. } => self.bury(id, reason),
+            Life::Draining { reason, linger: false, .. } => self.remove(id, reason),
             Life::Draining { reason, .. } if is_empty => {
                 if conn.stream.shutdown_write().is_err() {
-                    return self.bury(id, reason);
+                    return self.remove(id, reason);
                 }
                 let until = now + LINGER;
                 conn.life = Life::Lingering { reason, until };

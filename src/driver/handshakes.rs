@@ -25,7 +25,7 @@ const BUCKETS_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
     /// Who holds a place, oldest first: by when its time is up.
-    places: BTreeMap<(Instant, ConnId), Place>,
+    places: BTreeMap<(Instant, ConnId), Pending>,
     all: Bucket,
     by_ip: Buckets<Origin>,
     by_subnet: Buckets<Subnet>,
@@ -34,7 +34,7 @@ pub(super) struct Handshakes {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Pending {
     remote: SocketAddr,
     /// It has said something, and the budgets were taken.
     begun: bool,
@@ -47,7 +47,7 @@ impl Handshakes {
 
     /// The connection has a place until then.
     pub(super) fn enter(&mut self, until: Instant, id: ConnId, remote: SocketAddr) {
-        self.places.insert((until, id), Place { remote, begun: false });
+        self.places.insert((until, id), Pending { remote, begun: false });
     }
 
     /// The place is free again.
@@ -61,13 +61,13 @@ impl Handshakes {
     }
 
     /// Who gives way to a newcomer; `None` when nobody holds a place.
-    pub(super) fn gives_way(&self, newcomer: SocketAddr) -> Option<ConnId> {
+    pub(super) fn eviction_candidate(&self, newcomer: SocketAddr) -> Option<ConnId> {
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
         for ip in self.places.values().map(|place| place.remote.ip()).chain([newcomer.ip()]) {
             *by_ip.entry(Origin::of(ip)).or_insert(0usize) += 1;
             *by_subnet.entry(Subnet::of(ip)).or_insert(0usize) += 1;
         }
-        let crowd = |place: &Place| {
+        let crowd = |place: &Pending| {
             let here = by_ip.get(&Origin::of(place.remote.ip())).copied().unwrap_or(0);
             let around = by_subnet.get(&Subnet::of(place.remote.ip())).copied().unwrap_or(0);
             (crowding(here, around), !place.begun)

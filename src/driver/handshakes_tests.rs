@@ -26,14 +26,14 @@ fn under_way<S: AsRef<str>>(addresses: impl IntoIterator<Item = S>) -> Handshake
 #[test]
 fn the_oldest_of_the_most_crowded_address_gives_way() {
     let held = ["20.0.0.1", "30.0.0.1", "40.0.0.1", "30.0.0.1", "50.0.0.1"];
-    assert_eq!(under_way(held).gives_way(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
     // The same address, dressed up as IPv6.
     let held = ["20.0.0.1", "30.0.0.1", "::ffff:30.0.0.1", "40.0.0.1"];
-    assert_eq!(under_way(held).gives_way(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
     // One host's /64.
     let held = ["2001:db8:1:1::1", "2001:db8:2:1::1", "2001:db8:2:1::2"];
-    assert_eq!(under_way(held).gives_way(remote("60.0.0.1")), Some(conn(1)));
-    assert_eq!(under_way([""; 0]).gives_way(remote("60.0.0.1")), None);
+    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(under_way([""; 0]).eviction_candidate(remote("60.0.0.1")), None);
 }
 
 /// An address with two handshakes is a small crowd beside a /48 that has sixty, with no address twice.
@@ -41,7 +41,7 @@ fn the_oldest_of_the_most_crowded_address_gives_way() {
 fn a_subnet_of_many_addresses_is_a_crowd_too() {
     let crowd = (0..60).map(|n| format!("2001:db8:7:{n:x}::1"));
     let handshakes = under_way(["20.0.0.1", "20.0.0.1"].map(str::to_owned).into_iter().chain(crowd));
-    assert_eq!(handshakes.gives_way(remote("60.0.0.1")), Some(conn(2)));
+    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")), Some(conn(2)));
 }
 
 #[test]
@@ -49,16 +49,16 @@ fn whoever_crowds_drives_out_only_himself() {
     let crowd = || (0..40).map(|_| "30.0.0.1".to_owned());
     let others = || (0..24).map(|n| format!("20.{n}.0.1"));
     let handshakes = under_way(others().chain(crowd()));
-    assert_eq!(handshakes.gives_way(remote("30.0.0.1")), Some(conn(24)));
+    assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")), Some(conn(24)));
     // Also when he is not yet the largest crowd, and becomes it by coming.
     let handshakes = under_way(others().chain(["30.0.0.1".to_owned()]));
-    assert_eq!(handshakes.gives_way(remote("30.0.0.1")), Some(conn(24)));
+    assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")), Some(conn(24)));
 }
 
 #[test]
 fn among_strangers_who_are_all_alone_the_oldest_gives_way() {
     let handshakes = under_way((0..64).map(|n| format!("20.{n}.0.1")));
-    assert_eq!(handshakes.gives_way(remote("60.0.0.1")), Some(conn(0)));
+    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")), Some(conn(0)));
 }
 
 /// Behind one address, somebody opened thousands of silent connections a second and drove out whoever shook hands.
@@ -69,14 +69,14 @@ fn of_one_crowd_the_silent_give_way_before_those_who_have_begun() {
         handshakes.begin(&Config::default(), (at(n), conn(n as u32)), remote("30.0.0.1"), at(9));
     }
     for silent in [2, 4, 5, 0] {
-        assert_eq!(handshakes.gives_way(remote("30.0.0.1")), Some(conn(silent)));
+        assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")), Some(conn(silent)));
         handshakes.leave(at(silent.into()), conn(silent));
     }
     // But a smaller crowd is not driven out by a larger one for its silence.
     let mut handshakes = under_way(["20.0.0.1", "30.0.0.1", "30.0.0.1"]);
     handshakes.begin(&Config::default(), (at(1), conn(1)), remote("30.0.0.1"), at(9));
     handshakes.begin(&Config::default(), (at(2), conn(2)), remote("30.0.0.1"), at(9));
-    assert_eq!(handshakes.gives_way(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
 }
 
 #[test]

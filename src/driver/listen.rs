@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use super::conn::{Conn, Life, Unborn};
+use super::conn::{Conn, Life, PendingConn};
 use super::errno::is_resource;
 use super::run::listener_token;
 use super::system::{Acceptor, Stream};
@@ -96,14 +96,14 @@ impl<P: Protocol> Driver<P> {
         // A place is made before the protocol is asked, since it counts those who hold one as well. For a stranger whom it then
         // refuses one gives way for nothing, but not another before somebody who was admitted has filled the place.
         if self.net.handshakes.len() >= self.net.config.tls_pending
-            && let Some(oldest) = self.net.handshakes.gives_way(remote)
+            && let Some(oldest) = self.net.handshakes.eviction_candidate(remote)
         {
             self.end_handshake(oldest);
         }
         let full = self.net.is_full();
         let mut admitted = !full && self.protocol.admit(self.net.now, remote);
         if !admitted
-            && let Some(other) = self.protocol.gives_way(self.net.now, remote)
+            && let Some(other) = self.protocol.eviction_candidate(self.net.now, remote)
             && let Some(id) = self.net.handshakes.find(other)
         {
             self.end_handshake(id);
@@ -120,17 +120,17 @@ impl<P: Protocol> Driver<P> {
         let until = net.now.at + net.config.tls_timeout;
         let inserted = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
             let mut conn = Conn::new(stream, Life::Connecting, net.config.rules);
-            conn.unborn = Some(Box::new(Unborn { direction: Direction::Inbound, remote, until }));
+            conn.pending = Some(Box::new(PendingConn { direction: Direction::Inbound, remote, until }));
             Ok((net.insert(conn)?, local))
         });
         match inserted {
             Ok((id, local)) => {
                 net.totals.accepted += 1;
-                self.stand(id, local);
+                self.on_connected(id, local);
             }
             Err(error) => {
                 net.totals.refused += 1;
-                self.protocol.released(net.now, remote, CloseReason::Io(error.kind()));
+                self.protocol.admission_released(net.now, remote, CloseReason::Io(error.kind()));
             }
         }
     }

@@ -26,10 +26,10 @@ mod listen;
 mod net;
 mod read;
 mod run;
-mod secure;
 mod stats;
 mod system;
 mod timer;
+mod tls;
 
 pub mod node;
 pub mod store;
@@ -112,20 +112,20 @@ pub trait Protocol {
 
     /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once. With TLS,
     /// others may be asked about before this one is opened. After a no, it is asked again if somebody
-    /// [gave way](Self::gives_way).
+    /// [gave way](Self::eviction_candidate).
     fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
         true
     }
 
     /// There is no place for this newcomer, or it was refused: who of those that were admitted and are not opened yet should
     /// be closed for its sake? Then it is asked about once more.
-    fn gives_way(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
+    fn eviction_candidate(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
         None
     }
 
     /// An admitted address became no connection: its socket or its TLS handshake failed, or it gave way to another
     /// (`LimitReached`). Each admission is followed by this or by [`Event::Opened`].
-    fn released(&mut self, _now: Now, _remote: SocketAddr, _reason: CloseReason) {}
+    fn admission_released(&mut self, _now: Now, _remote: SocketAddr, _reason: CloseReason) {}
 
     /// One event.
     fn handle(&mut self, now: Now, event: Event<'_, Self::Command>, net: &mut Net);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::config::Config;
-use super::conn::{Conn, Unborn};
+use super::conn::{Conn, PendingConn};
 use super::handshakes::Handshakes;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
@@ -18,7 +18,7 @@ use super::timer::{Due, Timers};
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction};
 use crate::limits::SEND_RETRY;
-use crate::link::{Full, Pool};
+use crate::link::{BufferPool, Full};
 use crate::time::{Instant, Now};
 use crate::wire::{FrameRules, Priority};
 
@@ -77,14 +77,14 @@ pub struct Net {
     /// Connections to flush at the end of the turn, each at most once.
     pub(super) dirty: Vec<ConnId>,
     /// Connections that met the receive budget.
-    pub(super) starved: Vec<ConnId>,
+    pub(super) receive_waiters: Vec<ConnId>,
     /// The one connection that may exceed the receive budget until its large frame is complete.
-    pub(super) favoured: Option<ConnId>,
+    pub(super) receive_exempt: Option<ConnId>,
     /// Connections that met the send budget with a queue too short to tell them when there is room, each at most once.
-    short: VecDeque<ConnId>,
+    send_waiters: VecDeque<ConnId>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) timers: Timers,
-    pub(super) pool: Pool,
+    pub(super) pool: BufferPool,
     pub(super) totals: Totals,
     /// Bytes that all inboxes hold.
     pub(super) held: usize,
@@ -93,7 +93,7 @@ pub struct Net {
     /// Inbound connections whose TLS handshake is under way, and the budgets of such.
     pub(super) handshakes: Handshakes,
     /// Those that would begin if there were a budget for them, oldest first: by when their time is up.
-    pub(super) waiting: BTreeSet<(Instant, ConnId)>,
+    pub(super) handshake_waiters: BTreeSet<(Instant, ConnId)>,
     /// Who gave way or waited last.
     pub(super) pressing: Option<SocketAddr>,
     /// Something changed that the delivery of frames must look at before the next one.
@@ -121,17 +121,17 @@ impl Net {
             generations: Vec::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
-            starved: Vec::new(),
-            favoured: None,
-            short: VecDeque::new(),
+            receive_waiters: Vec::new(),
+            receive_exempt: None,
+            send_waiters: VecDeque::new(),
             notices: VecDeque::new(),
             timers: Timers::default(),
-            pool: Pool::new(),
+            pool: BufferPool::new(),
             totals: Totals::default(),
             held: 0,
             opened: 0,
             handshakes: Handshakes::default(),
-            waiting: BTreeSet::new(),
+            handshake_waiters: BTreeSet::new(),
             pressing: None,
             touched: false,
             stop_asked: false,
@@ -163,7 +163,7 @@ impl Net {
         id: ConnId,
         priority: Priority,
         len: usize,
-        push: impl FnOnce(&mut crate::link::Link, &Config, &mut Pool) -> Result<u32, Full>,
+        push: impl FnOnce(&mut crate::link::Link, &Config, &mut BufferPool) -> Result<u32, Full>,
     ) -> SendOutcome {
         let Some(conn) = self.conns.get_mut(id.index() as usize) else { return SendOutcome::Closed };
         if conn.generation != id.generation() || !conn.is_open() {
@@ -178,12 +178,12 @@ impl Net {
         let Ok(dropped) = pushed else {
             if !over || conn.link.outbox.queued_bytes() > self.config.outbox.low {
                 conn.flags.high = true;
-            } else if !self.short.contains(&id) {
+            } else if !self.send_waiters.contains(&id) {
                 // Nothing of its own will drain that could bring the word that there is room again.
-                if self.short.is_empty() {
+                if self.send_waiters.is_empty() {
                     self.timers.arm(self.now.at + SEND_RETRY, Due::Send);
                 }
-                self.short.push_back(id);
+                self.send_waiters.push_back(id);
             }
             let Some(conn) = self.conns.get_mut(id.index() as usize) else { return SendOutcome::Closed };
             conn.counters.refused = conn.counters.refused.saturating_add(1);
@@ -286,7 +286,7 @@ impl Net {
 
     /// One connection's counters.
     pub fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
-        let conn = self.conn(conn).filter(|conn| conn.unborn.is_none())?;
+        let conn = self.conn(conn).filter(|conn| conn.pending.is_none())?;
         Some(ConnStats {
             bytes_in: conn.counters.bytes_in,
             bytes_out: conn.counters.bytes_out,
@@ -350,7 +350,7 @@ impl Net {
         }
         conn.generation = self.generations.get(entry.key()).copied().unwrap_or_default();
         let id = ConnId::new(index, conn.generation);
-        if conn.unborn.is_none() {
+        if conn.pending.is_none() {
             self.opened += 1;
         }
         entry.insert(conn);
@@ -363,7 +363,7 @@ impl Net {
     }
 
     /// Takes a connection out of the loop, with its memory, and tells the protocol later. An earlier reason stands.
-    pub(super) fn bury(&mut self, id: ConnId, reason: CloseReason) {
+    pub(super) fn remove(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(notice) = self.take_out(id, reason) {
             self.notices.push_back(notice);
         }
@@ -381,17 +381,17 @@ impl Net {
         let _ = self.system.deregister(&mut conn.stream);
         self.held = self.held.saturating_sub(conn.link.held());
         conn.link.clear(&mut self.pool);
-        Some(match conn.unborn.map(|unborn| *unborn) {
+        Some(match conn.pending.map(|pending| *pending) {
             None => {
                 self.opened -= 1;
                 *self.totals.closes.entry(reason.label()).or_insert(0) += 1;
                 Notice::Closed(id, reason)
             }
-            Some(Unborn { direction: Direction::Outbound(dial), remote, .. }) => {
+            Some(PendingConn { direction: Direction::Outbound(dial), remote, .. }) => {
                 self.totals.dial_failures += 1;
                 Notice::DialFailed { dial, remote, reason }
             }
-            Some(Unborn { direction: Direction::Inbound, remote, .. }) => {
+            Some(PendingConn { direction: Direction::Inbound, remote, .. }) => {
                 *self.totals.tls_failures.entry(reason.label()).or_insert(0) += 1;
                 Notice::Released(remote, reason)
             }
@@ -405,15 +405,15 @@ impl Net {
 
     /// Tells the connection that waits longest for the send budget that there is room; one at a time, since what it then
     /// queues may use the room up.
-    pub(super) fn feed_short(&mut self) {
+    pub(super) fn wake_send_waiters(&mut self) {
         if self.pool.queued_bytes() < self.config.send_budget / 2
-            && let Some(id) = self.short.pop_front()
+            && let Some(id) = self.send_waiters.pop_front()
         {
             self.notices.push_back(Notice::Writable(id));
         }
-        let short = core::mem::take(&mut self.short);
-        self.short = short.into_iter().filter(|id| self.conn(*id).is_some()).collect();
-        if !self.short.is_empty() {
+        let waiters = core::mem::take(&mut self.send_waiters);
+        self.send_waiters = waiters.into_iter().filter(|id| self.conn(*id).is_some()).collect();
+        if !self.send_waiters.is_empty() {
             self.timers.arm(self.now.at + SEND_RETRY, Due::Send);
         }
     }
@@ -467,7 +467,7 @@ impl Net {
         }
         conn.armed = Instant::NEVER;
         match conn.deadline(&self.config) {
-            Some((at, reason)) if at <= now => self.bury(id, reason),
+            Some((at, reason)) if at <= now => self.remove(id, reason),
             Some((at, _)) => self.arm(id, at),
             None => {}
         }

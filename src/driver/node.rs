@@ -14,7 +14,7 @@ use crate::driver::{self, ConnStats, Driver, Net, Protocol, SendOutcome};
 use crate::id::{ConnId, DialId};
 use crate::proto::Node;
 use crate::proto::event::{Command, Event, Input, Output};
-use crate::proto::peer::manager::PeerManager;
+use crate::proto::peer::peer_table::PeerTable;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::{FrameError, FrameRules, Kind, Message, Priority};
@@ -30,7 +30,7 @@ pub type NodeDriver<C, O> = Driver<NodeProtocol<C, O>>;
 pub type NodeHandle<C> = driver::Handle<NodeCommand<C>>;
 
 /// Something to do with a running node, on the loop's thread.
-pub type Look<C> = Box<dyn FnOnce(&mut Node<C>, Now) + Send>;
+pub type NodeTask<C> = Box<dyn FnOnce(&mut Node<C>, Now) + Send>;
 
 /// What other threads may ask of a running node.
 pub enum NodeCommand<C> {
@@ -38,7 +38,7 @@ pub enum NodeCommand<C> {
     Do(Command),
     /// Runs on the loop's thread with the node at hand: to read its state, or to make a block template from its chain.
     /// It must return soon, since nothing else happens meanwhile.
-    With(Look<C>),
+    With(NodeTask<C>),
 }
 
 impl<C> fmt::Debug for NodeCommand<C> {
@@ -56,7 +56,7 @@ pub trait Observer<C> {
     fn on_event(&mut self, now: Now, event: &Event, node: &Node<C>);
 
     /// The table of known peers is due to be saved.
-    fn save_peers(&mut self, _now: Now, _peers: &PeerManager) {}
+    fn save_peers(&mut self, _now: Now, _peers: &PeerTable) {}
 }
 
 impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
@@ -66,7 +66,7 @@ impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
 }
 
 /// Who carries a node's bytes: the loop's [`Net`], or somebody in front of it. The calls are those of [`Net`].
-pub trait Carrier {
+pub trait NetApi {
     /// See [`Net::dial`].
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration);
     /// See [`Net::send_shared`].
@@ -79,7 +79,7 @@ pub trait Carrier {
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
 }
 
-impl Carrier for Net {
+impl NetApi for Net {
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
         Net::dial(self, dial, remote, timeout);
     }
@@ -137,7 +137,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     }
 
     /// One event, over any carrier.
-    pub fn take(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl Carrier) {
+    pub fn take(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
         let input = match event {
             driver::Event::Opened { conn, remote, direction, identity, .. } => {
                 Input::Opened { conn, remote, direction, identity }
@@ -164,16 +164,16 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     }
 
     /// Bytes that can never be a frame, over any carrier.
-    pub fn take_violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut impl Carrier) {
+    pub fn take_violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut impl NetApi) {
         self.feed(now, Input::BadFrame { conn, error }, net);
     }
 
-    fn feed(&mut self, now: Now, input: Input<'_>, net: &mut impl Carrier) {
+    fn feed(&mut self, now: Now, input: Input<'_>, net: &mut impl NetApi) {
         self.node.handle(now, input);
         self.drain(now, net);
     }
 
-    fn drain(&mut self, now: Now, net: &mut impl Carrier) {
+    fn drain(&mut self, now: Now, net: &mut impl NetApi) {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Dial { dial, address, timeout } => net.dial(dial, address, timeout),
@@ -197,9 +197,9 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     }
 
     /// An Error frame goes first when nothing else waits; then the connection has a moment to take what is queued.
-    fn close(net: &mut impl Carrier, conn: ConnId, reason: CloseReason) {
+    fn close(net: &mut impl NetApi, conn: ConnId, reason: CloseReason) {
         let is_empty = net.conn_stats(conn).is_some_and(|stats| stats.queued_bytes == 0);
-        if let Some(text) = reason.consequence().farewell.filter(|_| is_empty)
+        if let Some(text) = reason.consequence().last_error.filter(|_| is_empty)
             && let Ok(payload) = Message::Error(text).to_payload()
         {
             // A refusal changes nothing: the connection ends either way.
@@ -213,7 +213,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     }
 
     /// Tells slow peers from silent ones: bytes came since the last look, but no whole frame.
-    fn note_progress(&mut self, now: Now, net: &impl Carrier) {
+    fn note_progress(&mut self, now: Now, net: &impl NetApi) {
         for conn in self.node.due_sessions(now) {
             let Some(stats) = net.conn_stats(conn) else { continue };
             let seen = (stats.bytes_in, stats.frames_in);
@@ -232,12 +232,12 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
         self.node.admit(now, remote)
     }
 
-    fn gives_way(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
-        self.node.gives_way(now, newcomer)
+    fn eviction_candidate(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+        self.node.eviction_candidate(now, newcomer)
     }
 
-    fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
-        self.node.released(now, remote, reason);
+    fn admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.node.admission_released(now, remote, reason);
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {

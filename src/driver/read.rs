@@ -21,7 +21,7 @@ pub(super) enum Pause {
     /// The protocol asked for it, or closed the connection.
     Protocol,
     /// The loop holds too much already.
-    Starved,
+    OverReceiveBudget,
     /// The bytes can never be a frame.
     Violation(FrameError),
     /// The stream ended or failed.
@@ -33,10 +33,10 @@ impl<P: Protocol> Driver<P> {
     pub(super) fn read(&mut self, id: ConnId) {
         let net = &mut self.net;
         let Some(conn) = net.conn_mut(id).filter(|conn| conn.is_open() && !conn.flags.paused) else { return };
-        if !conn.flags.readable && !conn.link.inbox.has_stash() && conn.link.stage.end().is_none() {
+        if !conn.flags.readable && !conn.link.inbox.has_stash() && conn.link.transport.end().is_none() {
             return;
         }
-        let is_plain = conn.link.stage.is_plain();
+        let is_plain = conn.link.transport.is_plain();
         let held = conn.link.held();
         // Taken out while frames are lent from it, so that the protocol may do anything to the connection meanwhile.
         let mut inbox = core::mem::take(&mut conn.link.inbox);
@@ -48,7 +48,7 @@ impl<P: Protocol> Driver<P> {
         let stall = net.config.frame_stall;
         match net.conn_mut(id) {
             Some(conn) if conn.is_open() => {
-                if matches!(pause, Pause::Starved) {
+                if matches!(pause, Pause::OverReceiveBudget) {
                     inbox.excuse(now);
                 }
                 conn.link.inbox = inbox;
@@ -67,8 +67,8 @@ impl<P: Protocol> Driver<P> {
         match pause {
             Pause::Drained | Pause::Protocol => {}
             Pause::Budget => net.make_ready(id),
-            Pause::Starved => net.starve(id),
-            Pause::Ended(reason) if is_plain => net.bury(id, reason),
+            Pause::OverReceiveBudget => net.starve(id),
+            Pause::Ended(reason) if is_plain => net.remove(id, reason),
             Pause::Ended(reason) => net.end_sealed(id, reason),
             Pause::Violation(error) => {
                 self.protocol.violation(net.now, id, error, net);
@@ -91,8 +91,8 @@ impl<P: Protocol> Driver<P> {
             }
             if inbox.is_large() {
                 let (own, budget) = (inbox.held(), net.config.receive_budget);
-                if is_over(net.held + own, budget, own, net.config.connections) && !net.favours(id) {
-                    return Pause::Starved;
+                if is_over(net.held + own, budget, own, net.config.connections) && !net.may_exceed_receive_budget(id) {
+                    return Pause::OverReceiveBudget;
                 }
             }
             let now = net.now.at;
@@ -151,11 +151,11 @@ impl<P: Protocol> Driver<P> {
             return;
         }
         match conn.stream.read(buffer.room(0, usize::MAX)) {
-            Ok(0) => net.bury(id, reason),
+            Ok(0) => net.remove(id, reason),
             Ok(_) => net.make_ready(id),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => net.make_ready(id),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.flags.readable = false,
-            Err(_) => net.bury(id, reason),
+            Err(_) => net.remove(id, reason),
         }
     }
 }
@@ -247,31 +247,31 @@ impl Net {
 
     /// True for the one connection that may finish its large frame above the receive budget. Without it, frames that
     /// together fill the budget would wait for each other until all of them time out.
-    pub(super) fn favours(&mut self, id: ConnId) -> bool {
-        let other = self.favoured.filter(|other| *other != id);
+    pub(super) fn may_exceed_receive_budget(&mut self, id: ConnId) -> bool {
+        let other = self.receive_exempt.filter(|other| *other != id);
         let stands = |other: ConnId| {
             self.conn(other).is_some_and(|conn| conn.is_open() && !conn.flags.paused && conn.link.inbox.is_large())
         };
         if other.is_some_and(stands) {
             return false;
         }
-        self.favoured = Some(id);
+        self.receive_exempt = Some(id);
         true
     }
 
     /// Lets a connection wait until memory may have become free.
     fn starve(&mut self, id: ConnId) {
-        if self.starved.is_empty() {
+        if self.receive_waiters.is_empty() {
             self.timers.arm(self.now.at + RECEIVE_RETRY, Due::Receive);
         }
-        if !self.starved.contains(&id) {
-            self.starved.push(id);
+        if !self.receive_waiters.contains(&id) {
+            self.receive_waiters.push(id);
         }
     }
 
     /// Lets the connections that wait for memory try again.
-    pub(super) fn feed_starved(&mut self) {
-        for id in core::mem::take(&mut self.starved) {
+    pub(super) fn wake_receive_waiters(&mut self) {
+        for id in core::mem::take(&mut self.receive_waiters) {
             self.make_ready(id);
         }
     }

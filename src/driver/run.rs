@@ -252,7 +252,7 @@ impl<P: Protocol> Driver<P> {
             let Some(id) = self.net.ready.pop_front() else { return };
             let Some(conn) = self.net.conn_mut(id) else { continue };
             conn.flags.ready = false;
-            if conn.unborn.is_some() {
+            if conn.pending.is_some() {
                 self.bring_up(id);
             }
             self.net.make_dirty_if_queued(id);
@@ -275,9 +275,9 @@ impl<P: Protocol> Driver<P> {
                         listener.wake();
                     }
                 }
-                Due::Receive => self.net.feed_starved(),
-                Due::Send => self.net.feed_short(),
-                Due::Handshakes => self.net.feed_waiting(),
+                Due::Receive => self.net.wake_receive_waiters(),
+                Due::Send => self.net.wake_send_waiters(),
+                Due::Handshakes => self.net.wake_handshake_waiters(),
             }
         }
         if self.protocol.deadline().is_some_and(|at| at <= now) {
@@ -294,7 +294,7 @@ impl<P: Protocol> Driver<P> {
                 Some(Notice::Writable(conn)) => Event::Writable { conn },
                 Some(Notice::Closed(conn, reason)) => Event::Closed { conn, reason },
                 Some(Notice::Released(remote, reason)) => {
-                    self.protocol.released(self.net.now, remote, reason);
+                    self.protocol.admission_released(self.net.now, remote, reason);
                     continue;
                 }
                 None => return,
@@ -314,12 +314,12 @@ impl<P: Protocol> Driver<P> {
             .conns
             .iter()
             .filter_map(|(key, conn)| {
-                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.unborn.is_some()))
+                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.pending.is_some()))
             })
             .collect();
-        for (id, unborn) in ids {
-            if unborn {
-                self.net.bury(id, CloseReason::Shutdown);
+        for (id, pending) in ids {
+            if pending {
+                self.net.remove(id, CloseReason::Shutdown);
             } else {
                 self.net.close(id, CloseReason::Shutdown, drain);
             }

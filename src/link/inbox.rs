@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use core::time::Duration;
 
 use crate::limits::{COPY_STEP, FRAME_RATE, LARGE_FRAME, LARGE_FRAME_STEP};
-use crate::link::pool::Pool;
+use crate::link::buffer_pool::BufferPool;
 use crate::time::Instant;
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, parse};
 use crate::wire::{Frame, FrameError, FrameRules, Parse, Payload};
@@ -65,7 +65,7 @@ impl Inbox {
         input: &mut &'i [u8],
         rules: &FrameRules,
         now: Instant,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
     ) -> Result<Option<Frame<'a>>, FrameError> {
         if self.held.is_some() {
             return self.next_held(input, rules, now, pool);
@@ -92,7 +92,7 @@ impl Inbox {
     }
 
     /// Keeps all of `input` unparsed, behind what is held: the frame budget is used up, or delivery is paused.
-    pub fn stash(&mut self, input: &mut &[u8], pool: &mut Pool) {
+    pub fn stash(&mut self, input: &mut &[u8], pool: &mut BufferPool) {
         if input.is_empty() {
             // The frame before may have been the last of what was held.
             if self.held.as_ref().is_some_and(|held| held.large.is_none() && held.unparsed().is_empty()) {
@@ -147,7 +147,7 @@ impl Inbox {
     }
 
     /// Gives all memory back.
-    pub fn clear(&mut self, pool: &mut Pool) {
+    pub fn clear(&mut self, pool: &mut BufferPool) {
         if let Some(held) = self.held.take() {
             pool.give_held(held);
         }
@@ -197,7 +197,7 @@ impl Inbox {
         input: &mut &'i [u8],
         rules: &FrameRules,
         now: Instant,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
     ) -> Result<Option<Frame<'a>>, FrameError> {
         match parse(input, rules) {
             Parse::Complete { kind, payload, rest } => {
@@ -213,7 +213,7 @@ impl Inbox {
         }
     }
 
-    fn keep_tail(&mut self, tail: &[u8], total: Option<usize>, now: Instant, pool: &mut Pool) {
+    fn keep_tail(&mut self, tail: &[u8], total: Option<usize>, now: Instant, pool: &mut BufferPool) {
         if tail.is_empty() {
             return;
         }
@@ -233,7 +233,7 @@ impl Inbox {
         input: &mut &'i [u8],
         rules: &FrameRules,
         now: Instant,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
     ) -> Result<Option<Frame<'a>>, FrameError> {
         loop {
             let Some(held) = self.held.as_mut() else {
@@ -286,7 +286,7 @@ impl Held {
     }
 
     /// Adds to the unfinished frame what it misses, or as much of that as there is. False when there was nothing.
-    fn extend(&mut self, total: Option<usize>, input: &mut &[u8], now: Instant, pool: &mut Pool) -> bool {
+    fn extend(&mut self, total: Option<usize>, input: &mut &[u8], now: Instant, pool: &mut BufferPool) -> bool {
         if !self.unfinished {
             (self.began, self.progressed, self.unfinished) = (now, now, true);
             self.compact();
@@ -326,7 +326,7 @@ impl Held {
 }
 
 impl Large {
-    fn start(header: &[u8; HEADER_LEN], total: usize, body: &[u8], pool: &mut Pool) -> Large {
+    fn start(header: &[u8; HEADER_LEN], total: usize, body: &[u8], pool: &mut BufferPool) -> Large {
         let mut large =
             Large { kind: header[HEADER_LEN - 1], len: total - HEADER_LEN, filled: 0, buffer: pool.large() };
         let mut body = body;

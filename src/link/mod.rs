@@ -2,42 +2,27 @@
 //!
 //! An [`Inbox`] turns a stream of bytes into frames and keeps what is unfinished; an [`Outbox`] keeps frames by priority
 //! and turns them into vectored writes. Both hold no memory while they have nothing to hold, so a connection that is
-//! idle costs two empty pointers. The [`Pool`] belongs to the loop and lends them memory that is already warm.
+//! idle costs two empty pointers. The [`BufferPool`] belongs to the loop and lends them memory that is already warm.
 //!
 //! Nothing here knows a socket, a clock or what a frame means. The caller lends the bytes it read, says what time it is
 //! and passes a closure that writes.
 
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-pub mod identity;
+pub mod buffer_pool;
 pub mod inbox;
 pub mod outbox;
-pub mod pool;
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-mod provider;
-pub mod secure;
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 pub mod tls;
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-pub mod trust;
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-mod verify;
-
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-mod channel;
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-mod sealing;
-#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-mod session;
+pub mod transport;
 
 use core::time::Duration;
 use std::io::{self, IoSlice};
 
 use crate::time::Instant;
 
+pub use buffer_pool::BufferPool;
 pub use inbox::Inbox;
 pub use outbox::{Flush, Full, Outbox, OutboxLimits, Progress};
-pub use pool::Pool;
-pub use secure::Stage;
+pub use transport::Transport;
 
 /// One connection's two directions and what lies between them and the socket.
 #[derive(Debug, Default)]
@@ -47,63 +32,63 @@ pub struct Link {
     /// Frames in, bytes out.
     pub outbox: Outbox,
     /// The security layer.
-    pub stage: Stage,
+    pub transport: Transport,
 }
 
 impl Link {
     /// Writes until nothing is queued, `write` takes no more, or about `budget` bytes of frames are written; see
-    /// [`Outbox::flush`]. With `last`, nothing comes behind what is queued, and the security layer's goodbye follows it.
+    /// [`Outbox::flush`]. With `last`, nothing comes behind what is queued, and the transport's close_notify follows it.
     ///
     /// The answer's bytes are the socket's.
     #[inline]
     pub fn flush(
         &mut self,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
         budget: usize,
         last: bool,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
-        match &mut self.stage {
-            Stage::Plain => {
+        match &mut self.transport {
+            Transport::Plain => {
                 let _ = last;
                 self.outbox.flush(pool, budget, write)
             }
-            #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
-            Stage::Tls(channel) => channel.flush(&mut self.outbox, pool, budget, last, write),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => stream.flush(&mut self.outbox, pool, budget, last, write),
         }
     }
 
     /// True when nothing waits to be written.
     #[inline]
     pub fn is_flushed(&self) -> bool {
-        self.outbox.is_empty() && self.stage.unsent() == 0
+        self.outbox.is_empty() && self.transport.unsent() == 0
     }
 
     /// Bytes that wait to be written.
     #[inline]
     pub fn queued_bytes(&self) -> usize {
-        self.outbox.queued_bytes() + self.stage.unsent()
+        self.outbox.queued_bytes() + self.transport.unsent()
     }
 
     /// Bytes of memory held for what came and is not delivered.
     #[inline]
     pub fn held(&self) -> usize {
-        self.inbox.held() + self.stage.held()
+        self.inbox.held() + self.transport.held()
     }
 
     /// Until when what is unfinished must have made progress; see [`Inbox::deadline`].
     #[inline]
     pub fn deadline(&self, stall: Duration) -> Option<Instant> {
-        match (self.inbox.deadline(stall), self.stage.deadline(stall)) {
-            (Some(inbox), Some(stage)) => Some(inbox.min(stage)),
-            (inbox, stage) => inbox.or(stage),
+        match (self.inbox.deadline(stall), self.transport.deadline(stall)) {
+            (Some(inbox), Some(transport)) => Some(inbox.min(transport)),
+            (inbox, transport) => inbox.or(transport),
         }
     }
 
     /// Gives everything back to `pool`: the connection is gone.
-    pub fn clear(&mut self, pool: &mut Pool) {
+    pub fn clear(&mut self, pool: &mut BufferPool) {
         self.inbox.clear(pool);
         self.outbox.clear(pool);
-        self.stage.clear(pool);
+        self.transport.clear(pool);
     }
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::proto::budget::{MessageRates, SERVING_RATE};
 use crate::proto::peer::admission::AdmissionConfig;
-use crate::proto::peer::pool::FEELER_EVERY;
+use crate::proto::peer::outbound::FEELER_EVERY;
 use crate::proto::sync::SyncConfig;
 
 /// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs.

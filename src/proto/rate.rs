@@ -34,7 +34,7 @@ impl Rate {
         Rate { interval: shorten(self.interval, factor), burst }
     }
 
-    /// Three quarters of this rate, for our own sending: the network may bunch up what we send evenly, and the other
+    /// Three groups of this rate, for our own sending: the network may bunch up what we send evenly, and the other
     /// side's bucket must not overflow then.
     pub const fn for_sending(self) -> Rate {
         let third = shorten(self.interval, 3).saturating_add(Duration::from_nanos(1));

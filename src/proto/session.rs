@@ -26,7 +26,7 @@ pub(super) struct Session {
     pub(super) direction: Direction,
     /// Who it is, as TLS has proven.
     pub(super) identity: Option<VerifiedId>,
-    pub(super) stage: Stage,
+    pub(super) state: SessionState,
     /// When the next thing about this session is due; mirrors the node's timer table.
     pub(super) timer: Instant,
     /// When the last frame, or the last part of a large one, came.
@@ -38,7 +38,7 @@ pub(super) struct Session {
 
 /// How far a session has come.
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(super) enum SessionState {
     /// Waits for the other side's introduction until the deadline.
     Greeting {
         /// Then the session is closed.
@@ -99,16 +99,16 @@ pub(super) struct Peer {
 impl Session {
     /// The peer, once both sides know each other and neither is leaving.
     pub(super) fn peer(&self) -> Option<&Peer> {
-        match &self.stage {
-            Stage::Ready(peer) => Some(peer),
+        match &self.state {
+            SessionState::Ready(peer) => Some(peer),
             _ => None,
         }
     }
 
     /// The same, to change it.
     pub(super) fn peer_mut(&mut self) -> Option<&mut Peer> {
-        match &mut self.stage {
-            Stage::Ready(peer) => Some(peer),
+        match &mut self.state {
+            SessionState::Ready(peer) => Some(peer),
             _ => None,
         }
     }
@@ -123,7 +123,7 @@ impl Session {
 
     /// True once we asked for its close.
     pub(super) fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing { .. })
+        matches!(self.state, SessionState::Closing { .. })
     }
 }
 

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::actor::{Actor, Role};
-use super::air::{Air, Event};
+use super::adversary::{Actor, Role};
 use super::clock::Clock;
 use super::fault::{Faults, Plan, Rates};
 use super::host::Host;
 use super::kernel::{Calls, Machine};
-use super::load::Load;
 use super::run::{Options, World};
 use super::scenario::Scenario;
-use super::secure::Security;
+use super::simulation::{Event, SimState};
 use super::timing;
+use super::tls::Security;
 use super::trace::Trace;
+use super::workload::Workload;
 use crate::chain::{Params, ReferenceChain};
 use crate::driver;
 use crate::link::OutboxLimits;
@@ -35,11 +35,11 @@ fn address(index: u32) -> SocketAddr {
 }
 
 /// The machine of a host, on the network.
-fn machine(air: &mut Air<'_>, index: u32, honest: bool, seed: u64) -> Arc<Mutex<Machine>> {
-    let calls = if honest { air.rates.calls } else { Calls::QUIET };
+fn machine(sim: &mut SimState<'_>, index: u32, honest: bool, seed: u64) -> Arc<Mutex<Machine>> {
+    let calls = if honest { sim.rates.calls } else { Calls::QUIET };
     let rng = Rng::from_seed(seed ^ 0x6b65_726e_656c);
-    let machine = Arc::new(Mutex::new(Machine::new(address(index).ip(), calls, air.rates.buffer, rng)));
-    air.add(address(index), Arc::clone(&machine));
+    let machine = Arc::new(Mutex::new(Machine::new(address(index).ip(), calls, sim.rates.buffer, rng)));
+    sim.add(address(index), Arc::clone(&machine));
     machine
 }
 
@@ -177,17 +177,17 @@ impl Blueprint {
     }
 
     /// The nodes, on their machines, each with the time of its start.
-    fn hosts(&self, limits: &driver::Config, air: &mut Air<'_>, rng: &mut Rng) -> Vec<Host> {
+    fn hosts(&self, limits: &driver::Config, sim: &mut SimState<'_>, rng: &mut Rng) -> Vec<Host> {
         // The one that comes last among them.
         let security = Security::of(self.plan.tls > 0, self.seed, self.nodes + 1).map(Arc::new);
-        air.secure = security.is_some();
+        sim.secure = security.is_some();
         let blocks = self.scenario.map_or(0, Scenario::history).max(self.plan.history);
-        let history: Arc<[Bytes]> = timing::history(self.params, blocks, Clock::default().read(air.now).unix).into();
+        let history: Arc<[Bytes]> = timing::history(self.params, blocks, Clock::default().read(sim.now).unix).into();
         let mut heirs = Rng::from_seed(self.seed ^ 0x6865_6972);
         let mut host = |index| {
             let config = self.config(index, rng);
             let seed = rng.next_u64();
-            let machine = machine(air, index, true, seed);
+            let machine = machine(sim, index, true, seed);
             let mut host = Host::new(index, address(index), config, limits.clone(), self.params, seed, machine);
             host.absent = index == self.nodes;
             // Without a scenario every other node, but one at least.
@@ -196,15 +196,15 @@ impl Blueprint {
                 host.history = Arc::clone(&history);
             }
             host.security.clone_from(&security);
-            host.clock.drift = drift(rng, air.rates.drift);
-            air.after(self.start(index, rng), Event::Start(index));
+            host.clock.drift = drift(rng, sim.rates.drift);
+            sim.after(self.start(index, rng), Event::Start(index));
             host
         };
         (0..self.honest).map(&mut host).collect()
     }
 
     /// Those who do not keep the rules, on their machines.
-    fn attackers(&self, air: &mut Air<'_>, rng: &mut Rng) -> Vec<Actor> {
+    fn attackers(&self, sim: &mut SimState<'_>, rng: &mut Rng) -> Vec<Actor> {
         let targets: Vec<SocketAddr> = match self.scenario {
             Some(Scenario::Eclipse | Scenario::OneHonest) => vec![address(self.nodes - 1)],
             Some(Scenario::FullHouse) => vec![address(0)],
@@ -215,10 +215,10 @@ impl Blueprint {
             let index = self.honest + number;
             let drawn = rng.index(Role::ALL.len()).and_then(|at| Role::ALL.get(at).copied()).unwrap_or(Role::Silent);
             let role = self.scenario.and_then(|scenario| scenario.role(number)).unwrap_or(drawn);
-            air.count(role.name());
+            sim.count(role.name());
             let seed = rng.next_u64();
-            let machine = machine(air, index, false, seed);
-            air.turn_at(index, air.now + Duration::from_millis(rng.below(3000)));
+            let machine = machine(sim, index, false, seed);
+            sim.turn_at(index, sim.now + Duration::from_millis(rng.below(3000)));
             Actor::new(index, address(index), role, genesis, targets.clone(), seed, machine)
         };
         (0..self.actors).map(&mut actor).collect()
@@ -230,28 +230,28 @@ impl<'w> World<'w> {
     pub(super) fn new(options: &Options, trace: Trace<'w>) -> Self {
         let blueprint = Blueprint::new(options);
         let mut rng = Rng::from_seed(options.seed);
-        let mut air = Air::new(rng.next_u64(), Rates::of(&blueprint.plan), trace);
+        let mut sim = SimState::new(rng.next_u64(), Rates::of(&blueprint.plan), trace);
         // Drawn in any case, so that small limits change nothing else.
         let small = small_limits(&mut rng);
         let limits = if blueprint.small { small } else { usual_limits() };
         if blueprint.small {
-            air.count("small limits");
+            sim.count("small limits");
         }
-        let load = Load::new(&blueprint.plan, options.seed, blueprint.nodes, limits.outbox.hard);
-        let hosts = blueprint.hosts(&limits, &mut air, &mut rng);
-        let actors = blueprint.attackers(&mut air, &mut rng);
-        air.honest = blueprint.honest;
-        air.trace.set_honest(blueprint.honest);
+        let load = Workload::new(&blueprint.plan, options.seed, blueprint.nodes, limits.outbox.hard);
+        let hosts = blueprint.hosts(&limits, &mut sim, &mut rng);
+        let actors = blueprint.attackers(&mut sim, &mut rng);
+        sim.honest = blueprint.honest;
+        sim.trace.set_honest(blueprint.honest);
         for (number, wait) in World::MILESTONES {
-            air.at(Instant::ZERO + blueprint.chaos + wait, Event::Milestone(number));
+            sim.at(Instant::ZERO + blueprint.chaos + wait, Event::Milestone(number));
         }
-        air.after(Duration::from_secs(1), Event::Second);
-        air.after(Duration::from_secs(5), Event::Mine);
-        air.after(Duration::from_secs(3), Event::Pay);
+        sim.after(Duration::from_secs(1), Event::Second);
+        sim.after(Duration::from_secs(5), Event::Mine);
+        sim.after(Duration::from_secs(3), Event::Pay);
         World {
             hosts,
             actors,
-            air,
+            sim,
             rng,
             chaos: blueprint.chaos,
             healed: false,

@@ -42,7 +42,7 @@ invariants! {
     S3 = "every connection opens once and closes once, and every dial ends once";
     S4 = "open descriptors are the connections, dials and listeners; none is left after a stop";
     S5 = "connections and queues stay within their limits, and memory within its budgets";
-    S6 = "the memory in the books is the memory that the connections hold";
+    S6 = "the memory in the auditor is the memory that the connections hold";
     S7 = "at most one connection to one node id";
     S8 = "inbound peers keep to their places, and no two dials go to one group without need";
     S9 = "reputation moves by the rules and for whoever caused it; no honest node is blamed for more than a cut stream, or blacklisted, while no byte is corrupted";

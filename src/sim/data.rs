@@ -1,19 +1,19 @@
 //! A host's data directory: its chain and its peers on a virtual disk, by the code that keeps them in the world.
 //!
-//! Beside the disk stand the books of what was given to it, and with them S18: what is loaded is what was stored. After a
+//! Beside the disk stand the auditor of what was given to it, and with them S18: what is loaded is what was stored. After a
 //! crash it may be some earlier state, but none from before the last one that was reported durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::air::Air;
 use super::check::Invariant;
+use super::delivery_checker::digest;
 use super::disk::{Rates, VirtualDisk, VirtualPath};
-use super::owed::digest;
+use super::simulation::SimState;
 use crate::chain::{OpenError, Params, ReferenceChain};
 use crate::driver::store::disk::Disk;
 use crate::driver::store::peers::{LoadProblem, decode, encode, load_on, save_on};
-use crate::proto::peer::manager::PeerRecord;
+use crate::proto::peer::peer_table::PeerRecord;
 use crate::proto::sync::chain::Chain;
 use crate::rng::Rng;
 use crate::time::Now;
@@ -94,8 +94,8 @@ impl Data {
 
     /// From now on the disk fails as often as the run says. Files of an earlier time are found only by a process that
     /// starts: under one that runs nobody exchanges them.
-    pub(super) fn set_rates(&self, air: &Air<'_>) {
-        self.disk.set_rates(Rates { stale: 0, ..air.rates.disk });
+    pub(super) fn set_rates(&self, sim: &SimState<'_>) {
+        self.disk.set_rates(Rates { stale: 0, ..sim.rates.disk });
     }
 
     /// Did the disk flip bits of the chain on their way?
@@ -116,21 +116,21 @@ impl Data {
 
     /// Opens the chain, as a node does when it starts; `None` when the disk does not let it, for this time. A store that is
     /// damaged is moved away, as its operator is told to do.
-    pub(super) fn open_chain(&mut self, air: &mut Air<'_>, host: u32) -> Option<ReferenceChain> {
-        self.disk.set_rates(air.rates.disk);
+    pub(super) fn open_chain(&mut self, sim: &mut SimState<'_>, host: u32) -> Option<ReferenceChain> {
+        self.disk.set_rates(sim.rates.disk);
         self.note();
         let mut opened = self.try_open();
         let (_, stale) = self.note();
         self.chain.stale |= stale;
         if let Err(error) = &opened {
             if let OpenError::Io { .. } = error {
-                air.count("chain not opened");
+                sim.count("chain not opened");
                 return None;
             }
             let flipped = self.chain.flipped;
-            air.check.that(Invariant::S18, host, flipped, || format!("no bit was flipped, and {error}"));
-            air.count("chain set aside");
-            air.lost = true;
+            sim.check.that(Invariant::S18, host, flipped, || format!("no bit was flipped, and {error}"));
+            sim.count("chain set aside");
+            sim.lost = true;
             let path = chain_path();
             let moved = self.disk.rename(&path, &path.with_extension("damaged"));
             if moved.and_then(|()| self.disk.sync_directory(directory())).is_err() {
@@ -141,7 +141,7 @@ impl Data {
             self.note();
         }
         let chain = opened.ok()?;
-        self.check_chain(air, host, &chain);
+        self.check_chain(sim, host, &chain);
         Some(chain)
     }
 
@@ -150,15 +150,15 @@ impl Data {
         ReferenceChain::open_on(self.params, storage, &chain_path())
     }
 
-    fn check_chain(&mut self, air: &mut Air<'_>, host: u32, chain: &ReferenceChain) {
+    fn check_chain(&mut self, sim: &mut SimState<'_>, host: u32, chain: &ReferenceChain) {
         let Some(former) = self.chain.former.take() else { return };
         let (best, before) = (chain.best(), former.best());
-        air.lost |= best.work < before.work;
+        sim.lost |= best.work < before.work;
         if self.chain.flipped {
             return;
         }
         let known = former.position(&best.hash).is_some() && chain.block_count() <= former.block_count();
-        air.check.that(Invariant::S18, host, known, || {
+        sim.check.that(Invariant::S18, host, known, || {
             let (found, held) = (chain.block_count(), former.block_count());
             format!("the store holds {found} blocks up to {}, and {held} others were stored", best.hash)
         });
@@ -168,7 +168,7 @@ impl Data {
         }
         let durable = self.chain.durable;
         let there = durable.is_none_or(|tip| chain.position(&tip).is_some());
-        air.check
+        sim.check
             .that(Invariant::S18, host, there, || format!("the store has lost block {durable:?}, which was durable"));
     }
 
@@ -181,65 +181,65 @@ impl Data {
     }
 
     /// Loads the peers, as a node does when it starts.
-    pub(super) fn load_peers(&mut self, air: &mut Air<'_>, host: u32, now: Now) -> Vec<PeerRecord> {
+    pub(super) fn load_peers(&mut self, sim: &mut SimState<'_>, host: u32, now: Now) -> Vec<PeerRecord> {
         self.note();
         let chain_flipped = self.chain.flipped;
         let loaded = load_on(&self.disk, &peers_path(), now);
         let (flipped, stale) = self.note();
         self.chain.flipped = chain_flipped;
-        self.set_rates(air);
+        self.set_rates(sim);
         let bytes = self.disk.peek(&peers_path());
         let held = bytes.as_ref().map(|bytes| digest(0, bytes));
-        let books = &mut self.peers;
-        let settled = core::mem::take(&mut books.settled) && loaded.problem.is_none();
+        let auditor = &mut self.peers;
+        let settled = core::mem::take(&mut auditor.settled) && loaded.problem.is_none();
         match loaded.problem {
             // It stays where it is.
-            Some(LoadProblem::Unreadable(_)) => air.count("peers not read"),
+            Some(LoadProblem::Unreadable(_)) => sim.count("peers not read"),
             Some(problem) => {
-                air.count("peers set aside");
-                air.check
+                sim.count("peers set aside");
+                sim.check
                     .that(Invariant::S18, host, flipped, || format!("no bit was flipped, and peers.json is {problem}"));
             }
             None => {
                 let known = match held {
-                    None => books.absent,
-                    Some(held) => books.allowed.contains(&held) || stale && books.former.contains(&held),
+                    None => auditor.absent,
+                    Some(held) => auditor.allowed.contains(&held) || stale && auditor.former.contains(&held),
                 };
-                air.check.that(Invariant::S18, host, known, || {
+                sim.check.that(Invariant::S18, host, known, || {
                     format!("peers.json holds {} peers, which nobody has saved", loaded.peers.len())
                 });
                 let whole = bytes.map_or(Some(Vec::new()), |bytes| decode(&bytes, now).ok());
                 let same = flipped || whole.as_ref() == Some(&loaded.peers);
-                air.check.that(Invariant::S18, host, same, || "peers.json is not what was loaded from it".to_owned());
+                sim.check.that(Invariant::S18, host, same, || "peers.json is not what was loaded from it".to_owned());
             }
         }
         if settled {
-            books.absent = held.is_none();
-            books.allowed = held.into_iter().collect();
+            auditor.absent = held.is_none();
+            auditor.allowed = held.into_iter().collect();
         } else {
-            books.absent |= held.is_none();
-            books.allowed.extend(held);
+            auditor.absent |= held.is_none();
+            auditor.allowed.extend(held);
         }
         loaded.peers
     }
 
     /// Saves the peers as the program does. True when the process, or the machine, died meanwhile.
-    pub(super) fn save_peers(&mut self, air: &mut Air<'_>, peers: &[PeerRecord]) -> bool {
+    pub(super) fn save_peers(&mut self, sim: &mut SimState<'_>, peers: &[PeerRecord]) -> bool {
         let Ok(bytes) = encode(peers) else { return false };
-        let dies = air.rates.save_kill > 0 && self.rng.chance(air.rates.save_kill, 1000);
+        let dies = sim.rates.save_kill > 0 && self.rng.chance(sim.rates.save_kill, 1000);
         if dies {
-            air.count("kill during save");
+            sim.count("kill during save");
             self.disk.end_after(self.rng.below(SAVE_CALLS + 1));
         }
         let saved = save_on(&self.disk, &peers_path(), peers);
-        let books = &mut self.peers;
+        let auditor = &mut self.peers;
         let held = digest(0, &bytes);
         if saved.is_ok() {
-            books.allowed.clear();
-            books.absent = false;
+            auditor.allowed.clear();
+            auditor.absent = false;
         }
-        books.allowed.insert(held);
-        books.former.insert(held);
+        auditor.allowed.insert(held);
+        auditor.former.insert(held);
         dies
     }
 

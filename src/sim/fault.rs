@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::disk;
 use super::kernel::Calls;
-use super::secure;
+use super::tls;
 use super::trace::fnv;
 use crate::rng::Rng;
 
@@ -277,7 +277,7 @@ plan! {
 
 /// The classes that this build can play.
 const fn offered(all: &'static [Class]) -> &'static [Class] {
-    all.split_at(all.len() - !secure::OFFERED as usize).0
+    all.split_at(all.len() - !tls::OFFERED as usize).0
 }
 
 /// A rate for one class: none in a third of the runs.
@@ -338,7 +338,7 @@ impl Plan {
             bandwidth: 64 << bandwidth,
             ..Plan::default()
         };
-        let tls = secure::OFFERED && class_rng(seed, "tls").chance(1, 4);
+        let tls = tls::OFFERED && class_rng(seed, "tls").chance(1, 4);
         let Some(full) = full else {
             plan.tls = tls.into();
             plan.latency_mean = plan.latency_mean.min(100);

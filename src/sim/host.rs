@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::air::{Air, Event};
-use super::books::{Books, Note};
+use super::audited_node::{AuditedNode, CLOCK_OFF};
+use super::auditor::{Auditor, Note};
 use super::check::Invariant;
 use super::clock::Clock;
 use super::data::Data;
 use super::kernel::SharedMachine;
 use super::pipe::{PipeId, Side};
-use super::secure::Security;
+use super::simulation::{Event, SimState};
 use super::timing;
+use super::tls::Security;
 use super::trace::{What, fnv};
-use super::watched::{CLOCK_OFF, Watched};
 use crate::buggify::Buggify;
 use crate::chain::{Params, ReferenceChain};
 use crate::close::CloseReason;
@@ -39,7 +39,7 @@ pub(super) struct Host {
     pub(super) limits: driver::Config,
     seed: u64,
     starts: u64,
-    pub(super) driver: Option<Driver<Watched>>,
+    pub(super) driver: Option<Driver<AuditedNode>>,
     machine: SharedMachine,
     /// What outlives a kill.
     data: Data,
@@ -113,7 +113,7 @@ impl Host {
     }
 
     /// The loop, while it runs.
-    pub(super) fn driver(&self) -> Option<&Driver<Watched>> {
+    pub(super) fn driver(&self) -> Option<&Driver<AuditedNode>> {
         self.driver.as_ref()
     }
 
@@ -133,13 +133,13 @@ impl Host {
     /// How long nothing has come on each connection, and how long that may be.
     pub(super) fn silences(&mut self, now: Instant) -> Vec<(ConnId, Duration, Duration)> {
         let Some(driver) = &mut self.driver else { return Vec::new() };
-        let conns: Vec<ConnId> = driver.protocol().books.entries.keys().copied().collect();
+        let conns: Vec<ConnId> = driver.protocol().auditor.entries.keys().copied().collect();
         let bytes: Vec<u64> =
             conns.iter().map(|conn| driver.net().conn_stats(*conn).map_or(0, |stats| stats.bytes_in)).collect();
         let config = &self.config;
         let mut silences = Vec::new();
         for (conn, bytes) in conns.into_iter().zip(bytes) {
-            let Some(entry) = driver.protocol_mut().books.entries.get_mut(&conn) else { continue };
+            let Some(entry) = driver.protocol_mut().auditor.entries.get_mut(&conn) else { continue };
             if entry.moved.is_none_or(|(_, before)| before != bytes) {
                 entry.moved = Some((now, bytes));
             }
@@ -156,31 +156,31 @@ impl Host {
     }
 
     /// Starts the process, with what it had stored.
-    pub(super) fn start(&mut self, air: &mut Air<'_>) {
+    pub(super) fn start(&mut self, sim: &mut SimState<'_>) {
         if self.gone {
             return;
         }
         if self.stopping {
             // The last one is not gone yet.
-            return air.after(Duration::from_secs(1), Event::Start(self.index));
+            return sim.after(Duration::from_secs(1), Event::Start(self.index));
         }
         if self.driver.is_some() || self.absent {
             return;
         }
-        let Some(mut chain) = self.data.open_chain(air, self.index) else {
+        let Some(mut chain) = self.data.open_chain(sim, self.index) else {
             // Whoever looks after the machine tries again.
-            return air.after(Duration::from_secs(2), Event::Start(self.index));
+            return sim.after(Duration::from_secs(2), Event::Start(self.index));
         };
         // A clock that was stopped before may stand still for longer.
-        self.excused = self.excused.max(air.now);
-        let now = self.clock.read(air.now);
+        self.excused = self.excused.max(sim.now);
+        let now = self.clock.read(sim.now);
         if self.starts == 0 {
             timing::load(&mut chain, now.unix, &self.history);
-            self.joined = air.now;
-            air.heaviest = air.heaviest.max(chain.best().work);
+            self.joined = sim.now;
+            sim.heaviest = sim.heaviest.max(chain.best().work);
         }
         self.starts += 1;
-        air.trace.note(air.now, self.index, What::Start, chain.best().height, 0);
+        sim.trace.note(sim.now, self.index, What::Start, chain.best().height, 0);
         self.work = chain.best().work;
         if let Some(security) = &self.security
             && let Some(id) = security.equip(self.index, self.lives, &self.machine, &mut self.limits)
@@ -189,18 +189,18 @@ impl Host {
         }
         let seed = fnv(self.seed, &[self.starts]);
         let mut node = Node::new(self.config.clone(), chain, seed, seed ^ 0x5eed);
-        let mut clumsy = air.clumsy();
+        let mut clumsy = sim.clumsy();
         if let Some(clumsy) = &mut clumsy {
             node.set_buggify(clumsy.fork());
         }
-        node.restore_peers(now, self.data.load_peers(air, self.index, now));
+        node.restore_peers(now, self.data.load_peers(sim, self.index, now));
         {
-            let mut machine = air.machine(self.index);
+            let mut machine = sim.machine(self.index);
             machine.off = false;
             machine.now = now;
         }
-        let books = Books::new(&self.config);
-        let watched = Watched::new(node, books, self.machine.clone(), self.config.node_id.clone());
+        let auditor = Auditor::new(&self.config);
+        let watched = AuditedNode::new(node, auditor, self.machine.clone(), self.config.node_id.clone());
         let kernel: SharedKernel = self.machine.clone();
         let driver = Driver::on_kernel(self.limits.clone(), watched, &kernel)
             .and_then(|mut driver| driver.listen(self.address).map(|_| driver));
@@ -210,27 +210,27 @@ impl Host {
                 self.driver = Some(driver);
             }
             Err(error) => {
-                air.check.that(Invariant::S4, self.index, false, || format!("a node cannot start: {error}"));
+                sim.check.that(Invariant::S4, self.index, false, || format!("a node cannot start: {error}"));
             }
         }
-        air.thaw(self.index);
+        sim.thaw(self.index);
     }
 
     /// Ends the process where it stands; its kernel closes everything. Silently, the whole machine is gone, and its peers
     /// learn nothing.
-    pub(super) fn kill(&mut self, air: &mut Air<'_>, silently: bool) {
+    pub(super) fn kill(&mut self, sim: &mut SimState<'_>, silently: bool) {
         let Some(driver) = &self.driver else { return };
         let connections = driver.sockets() as u64;
-        air.trace.note(air.now, self.index, What::Kill, connections, u64::from(silently));
+        sim.trace.note(sim.now, self.index, What::Kill, connections, u64::from(silently));
         if silently {
-            air.cut_power(self.index);
+            sim.cut_power(self.index);
         }
-        self.exit(air, !silently);
+        self.exit(sim, !silently);
     }
 
     /// The process is gone; with the power, or without.
-    fn exit(&mut self, air: &mut Air<'_>, power: bool) {
-        self.count_clumsy(air);
+    fn exit(&mut self, sim: &mut SimState<'_>, power: bool) {
+        self.count_clumsy(sim);
         let Some(mut driver) = self.driver.take() else { return };
         self.contacts.clear();
         let chain = driver.protocol_mut().node_mut().chain_mut();
@@ -238,16 +238,16 @@ impl Host {
         self.data.end(core::mem::replace(chain, memory), power);
         self.stopping = false;
         drop(driver);
-        air.pump(self.index);
-        let open = air.machine(self.index).open();
-        air.check.that(Invariant::S4, self.index, open == 0, || format!("{open} descriptors outlive their process"));
+        sim.pump(self.index);
+        let open = sim.machine(self.index).open();
+        sim.check.that(Invariant::S4, self.index, open == 0, || format!("{open} descriptors outlive their process"));
     }
 
     /// It is switched off and does not come back.
-    pub(super) fn leave(&mut self, air: &mut Air<'_>, gently: bool) {
-        air.trace.note(air.now, self.index, What::Work, 4, 0);
-        if !gently || !self.stop(air) {
-            self.kill(air, false);
+    pub(super) fn leave(&mut self, sim: &mut SimState<'_>, gently: bool) {
+        sim.trace.note(sim.now, self.index, What::Work, 4, 0);
+        if !gently || !self.stop(sim) {
+            self.kill(sim, false);
         }
         self.gone = true;
     }
@@ -262,11 +262,11 @@ impl Host {
     }
 
     /// Another node takes the place of one that has left: the same address, an empty disk. False while that one still stops.
-    pub(super) fn replace(&mut self, air: &mut Air<'_>, seeds: Vec<SocketAddr>, seed: u64) -> bool {
+    pub(super) fn replace(&mut self, sim: &mut SimState<'_>, seeds: Vec<SocketAddr>, seed: u64) -> bool {
         if self.driver.is_some() {
             return false;
         }
-        self.count_disk(air);
+        self.count_disk(sim);
         (self.gone, self.seed) = (false, seed);
         (self.starts, self.turns, self.paid) = (0, 0, 0);
         self.lives += 1;
@@ -274,8 +274,8 @@ impl Host {
         self.data = Data::new(self.data.params(), seed);
         self.config.node_id = format!("n{:05}-{}", self.index, self.lives);
         self.config.seeds = seeds;
-        air.trace.note(air.now, self.index, What::Work, 5, u64::from(self.lives()));
-        air.after(Duration::from_millis(1), Event::Start(self.index));
+        sim.trace.note(sim.now, self.index, What::Work, 5, u64::from(self.lives()));
+        sim.after(Duration::from_millis(1), Event::Start(self.index));
         true
     }
 
@@ -287,85 +287,85 @@ impl Host {
     }
 
     /// Asks the process to stop, as SIGTERM does. False when it does not run.
-    pub(super) fn stop(&mut self, air: &mut Air<'_>) -> bool {
+    pub(super) fn stop(&mut self, sim: &mut SimState<'_>) -> bool {
         let Some(driver) = &self.driver else { return false };
         driver.handle().stop();
         self.stopping = true;
-        air.touch(self.index);
+        sim.touch(self.index);
         true
     }
 
     /// One turn of the loop.
-    pub(super) fn turn(&mut self, air: &mut Air<'_>) {
+    pub(super) fn turn(&mut self, sim: &mut SimState<'_>) {
         let Some(driver) = &mut self.driver else { return };
-        let now = self.clock.read(air.now);
+        let now = self.clock.read(sim.now);
         let news = {
-            let mut machine = air.machine(self.index);
+            let mut machine = sim.machine(self.index);
             machine.now = now;
             machine.has_news()
         };
-        air.turned += 1;
-        air.wakes += u64::from(!news);
+        sim.turned += 1;
+        sim.wakes += u64::from(!news);
         self.turns += 1;
         driver.protocol_mut().knows_its_time = self.clock.offset >= -CLOCK_OFF;
         let outcome = driver.turn(Some(Duration::ZERO));
-        self.settle(air);
-        let dies = self.store(air);
-        air.pump(self.index);
-        self.audit(air);
+        self.settle(sim);
+        let dies = self.store(sim);
+        sim.pump(self.index);
+        self.audit(sim);
         if dies {
-            let (silently, wait) = (air.rng.chance(1, 2), Duration::from_secs(1 + air.rng.below(40)));
-            self.kill(air, silently);
-            return air.after(wait, Event::Start(self.index));
+            let (silently, wait) = (sim.rng.chance(1, 2), Duration::from_secs(1 + sim.rng.below(40)));
+            self.kill(sim, silently);
+            return sim.after(wait, Event::Start(self.index));
         }
         match outcome {
-            Ok(true) => self.schedule(air),
+            Ok(true) => self.schedule(sim),
             Ok(false) => {
-                let open = air.machine(self.index).open();
-                air.check.that(Invariant::S4, self.index, open == 0, || format!("{open} descriptors after a stop"));
-                self.finish(air);
+                let open = sim.machine(self.index).open();
+                sim.check.that(Invariant::S4, self.index, open == 0, || format!("{open} descriptors after a stop"));
+                self.finish(sim);
             }
-            Err(error) => air.check.that(Invariant::S1, self.index, false, || format!("the loop fails: {error}")),
+            Err(error) => sim.check.that(Invariant::S1, self.index, false, || format!("the loop fails: {error}")),
         }
     }
 
     /// Has saved what the node asked to be saved. True when that was the end of the process.
-    fn store(&mut self, air: &mut Air<'_>) -> bool {
+    fn store(&mut self, sim: &mut SimState<'_>) -> bool {
         let Some(driver) = &mut self.driver else { return false };
         let watched = driver.protocol_mut();
         self.data.look(watched.node().chain());
-        watched.take_saved().is_some_and(|peers| self.data.save_peers(air, &peers))
+        watched.take_saved().is_some_and(|peers| self.data.save_peers(sim, &peers))
     }
 
     /// The process ends in order: as the program does, it waits for its blocks to be durable.
-    fn finish(&mut self, air: &mut Air<'_>) {
+    fn finish(&mut self, sim: &mut SimState<'_>) {
         if let Some(driver) = &mut self.driver {
             let chain = driver.protocol_mut().node_mut().chain_mut();
             if chain.flush(Duration::ZERO).is_err() {
-                air.count("stop with blocks not stored");
+                sim.count("stop with blocks not stored");
             }
             self.data.look(chain);
         }
-        self.exit(air, true);
+        self.exit(sim, true);
     }
 
-    /// Where its engine misbehaved, into the books of the run; from now on it does not.
-    pub(super) fn count_clumsy(&mut self, air: &mut Air<'_>) {
+    /// Where its engine misbehaved, into the auditor of the run; from now on it does not.
+    pub(super) fn count_clumsy(&mut self, sim: &mut SimState<'_>) {
         let Some(driver) = &mut self.driver else { return };
         let loops = driver.set_buggify(None).map(|clumsy| clumsy.hits().clone()).unwrap_or_default();
         let node = driver.protocol_mut().node_mut();
         let nodes = node.buggify_hits();
         node.set_buggify(Buggify::only(0, &[]));
         for (point, count) in loops.into_iter().chain(nodes) {
-            *air.injected.entry(point.label()).or_default() += count;
+            *sim.injected.entry(point.label()).or_default() += count;
         }
     }
 
-    /// What its disk has done, into the books of the run; from now on it fails as often as the run says.
-    pub(super) fn count_disk(&mut self, air: &mut Air<'_>) {
-        self.data.set_rates(air);
+    /// What its disk has done, into the auditor of the run; from now on it fails as often as the run says.
+    pub(super) fn count_disk(&mut self, sim: &mut SimState<'_>) {
+        self.data.set_rates(sim);
         for (fault, count) in self.data.take_injected() {
-            *air.injected.entry(fault).or_default() += count;
+            *sim.injected.entry(fault).or_default() += count;
         }
     }
 
@@ -375,97 +375,97 @@ impl Host {
     }
 
     /// When its next turn is.
-    fn schedule(&mut self, air: &mut Air<'_>) {
+    fn schedule(&mut self, sim: &mut SimState<'_>) {
         let Some(driver) = &self.driver else { return };
-        if air.rng.chance(air.rates.calls.late_turn, 1000) {
-            let late = Duration::from_millis(10 + air.rng.below(490));
-            air.count("late turn");
-            air.freeze(self.index, air.now + late);
+        if sim.rng.chance(sim.rates.calls.late_turn, 1000) {
+            let late = Duration::from_millis(10 + sim.rng.below(490));
+            sim.count("late turn");
+            sim.freeze(self.index, sim.now + late);
         }
-        if air.machine(self.index).has_news() {
-            air.touch(self.index);
+        if sim.machine(self.index).has_news() {
+            sim.touch(self.index);
         }
         if let Some(wait) = driver.next_timeout() {
-            let shown = self.clock.read(air.now).at + wait;
-            air.turn_at(self.index, self.clock.when(shown));
+            let shown = self.clock.read(sim.now).at + wait;
+            sim.turn_at(self.index, self.clock.when(shown));
         }
     }
 
-    /// Enters what happened in the turn into the books of the run.
-    fn settle(&mut self, air: &mut Air<'_>) {
+    /// Enters what happened in the turn into the auditor of the run.
+    fn settle(&mut self, sim: &mut SimState<'_>) {
         let Some(driver) = &mut self.driver else { return };
-        let books = &mut driver.protocol_mut().books;
+        let auditor = &mut driver.protocol_mut().auditor;
         let index = self.index;
-        air.check.take(index, &mut books.tally);
-        let mut notes = core::mem::take(&mut books.notes);
+        sim.check.take(index, &mut auditor.tally);
+        let mut notes = core::mem::take(&mut auditor.notes);
         for note in notes.drain(..) {
             match note {
-                Note::Line(what, a, b) => air.trace.note(air.now, index, what, a, b),
+                Note::Line(what, a, b) => sim.trace.note(sim.now, index, what, a, b),
                 Note::Opened(pipe, side, conn) => {
-                    let other = air.pipe(pipe).map_or(u32::MAX, |pipe| pipe.ends[1 - side as usize].host);
-                    air.trace.note(air.now, index, What::Open, u64::from(conn.index()), u64::from(other));
+                    let other = sim.pipe(pipe).map_or(u32::MAX, |pipe| pipe.ends[1 - side as usize].host);
+                    sim.trace.note(sim.now, index, What::Open, u64::from(conn.index()), u64::from(other));
                 }
-                Note::Owed(pipe, side, rank, hash, len) => {
-                    if let Some(pipe) = air.pipe_mut(pipe) {
+                Note::DeliveryChecker(pipe, side, rank, hash, len) => {
+                    if let Some(pipe) = sim.pipe_mut(pipe) {
                         let way = &mut pipe.ways[1 - side as usize];
-                        way.owed.enter(rank, hash);
-                        way.waits.enter(rank, hash, len);
+                        way.delivery.enter(rank, hash);
+                        way.fairness.enter(rank, hash, len);
                     }
                 }
                 Note::Lossy(pipe, side) => {
-                    if let Some(pipe) = air.pipe_mut(pipe) {
+                    if let Some(pipe) = sim.pipe_mut(pipe) {
                         let way = &mut pipe.ways[1 - side as usize];
-                        way.owed.lossy = true;
-                        way.waits.give_up();
+                        way.delivery.lossy = true;
+                        way.fairness.give_up();
                     }
                 }
-                Note::Paid(pipe, side, hash) => delivered(air, pipe, side, index, hash),
-                Note::Closed(conn, reason) => air.trace.close(air.now, index, conn.index(), reason),
-                Note::Payment(id) => air.timing.heard(index, self.joined, &id, air.now),
+                Note::Paid(pipe, side, hash) => delivered(sim, pipe, side, index, hash),
+                Note::Closed(conn, reason) => sim.trace.close(sim.now, index, conn.index(), reason),
+                Note::Payment(id) => sim.timing.heard(index, self.joined, &id, sim.now),
                 Note::Tip(work, height, hash) => {
-                    air.timing.tip(index, height, air.now);
-                    air.trace.note(air.now, index, What::Tip, height, first_bytes(&hash));
+                    sim.timing.tip(index, height, sim.now);
+                    sim.trace.note(sim.now, index, What::Tip, height, first_bytes(&hash));
                     let before = core::mem::replace(&mut self.work, work);
-                    air.check
+                    sim.check
                         .that(Invariant::S12, index, work >= before, || format!("work fell from {before} to {work}"));
-                    air.heaviest = air.heaviest.max(work);
+                    sim.heaviest = sim.heaviest.max(work);
                 }
                 Note::Block(hash) => {
                     if let Some(born) =
-                        air.born.get(&hash).filter(|born| !air.timing.is_newcomer(index) && **born >= self.joined)
+                        sim.born.get(&hash).filter(|born| !sim.timing.is_newcomer(index) && **born >= self.joined)
                     {
-                        air.spread.push(air.now.since(*born));
+                        sim.spread.push(sim.now.since(*born));
                     }
                 }
                 Note::Judged(ip, reason) => {
                     // A stream that the network cut in the middle of a frame looks like a peer that did.
                     let fair = reason.is_none_or(|reason| reason == CloseReason::TruncatedFrame);
-                    let fair = fair || air.corrupted || !air.is_honest(ip);
-                    air.check.that(Invariant::S9, index, fair, || format!("honest {ip} is blamed: {reason:?}"));
+                    let fair = fair || sim.corrupted || !sim.is_honest(ip);
+                    sim.check.that(Invariant::S9, index, fair, || format!("honest {ip} is blamed: {reason:?}"));
                 }
                 Note::Banned(remote) => {
-                    let who = air.ips.iter().position(|ip| *ip == remote.ip()).map_or(u64::MAX, |who| who as u64);
-                    air.trace.note(air.now, index, What::Banned, who, 0);
-                    let fair = who >= u64::from(air.honest) || air.corrupted;
-                    air.check.that(Invariant::S9, index, fair, || format!("honest node {who} is blacklisted"));
+                    let who = sim.ips.iter().position(|ip| *ip == remote.ip()).map_or(u64::MAX, |who| who as u64);
+                    sim.trace.note(sim.now, index, What::Banned, who, 0);
+                    let fair = who >= u64::from(sim.honest) || sim.corrupted;
+                    sim.check.that(Invariant::S9, index, fair, || format!("honest node {who} is blacklisted"));
                 }
             }
         }
-        books.notes = notes;
+        auditor.notes = notes;
     }
 }
 
 /// A frame came out of a connection: it must be the oldest of its priority that is owed.
-fn delivered(air: &mut Air<'_>, id: PipeId, side: Side, host: u32, hash: u64) {
-    let (honest, secure) = (air.honest, air.secure);
-    let Some(pipe) = air.pipe_mut(id) else { return };
+fn delivered(sim: &mut SimState<'_>, id: PipeId, side: Side, host: u32, hash: u64) {
+    let (honest, secure) = (sim.honest, sim.secure);
+    let Some(pipe) = sim.pipe_mut(id) else { return };
     // Under TLS a stream that was changed ends there: it never yields another frame.
     let spoiled = pipe.ways[side as usize].spoiled && !secure;
     if pipe.ends[1 - side as usize].host >= honest || spoiled {
         return;
     }
     let way = &mut pipe.ways[side as usize];
-    let (paid, starved) = (way.owed.pay(hash), way.waits.pay(hash));
-    air.check.that(Invariant::S2, host, paid, || "a frame that was not sent, or not in this order".to_owned());
-    air.check.that(Invariant::S15, host, starved.is_none(), || format!("more passed a frame than may: {starved:?}"));
+    let (paid, starved) = (way.delivery.pay(hash), way.fairness.pay(hash));
+    sim.check.that(Invariant::S2, host, paid, || "a frame that was not sent, or not in this order".to_owned());
+    sim.check.that(Invariant::S15, host, starved.is_none(), || format!("more passed a frame than may: {starved:?}"));
 }

@@ -9,9 +9,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::air::{Air, Event, Partition};
 use super::kernel::{Fate, Knock, Machine, Signal};
 use super::pipe::{End, Pipe, PipeId, Side, Way};
+use super::simulation::{Event, Partition, SimState};
 use super::trace::What;
 use crate::driver::SocketId;
 use crate::time::Instant;
@@ -23,7 +23,7 @@ const SYN_TRIES: u8 = 5;
 /// The bytes with which TLS begins, at most. What a changed one of them leads to depends on randomness that no seed decides.
 const TLS_BEGINNING: u64 = 4096;
 
-impl Air<'_> {
+impl SimState<'_> {
     /// A machine's kernel, with its clock set.
     pub(super) fn machine(&self, host: u32) -> MutexGuard<'_, Machine> {
         let mut machine = self.machines[host as usize].lock().unwrap_or_else(PoisonError::into_inner);
@@ -362,7 +362,7 @@ impl Air<'_> {
         })
     }
 
-    /// What the kernels injected, into the books of the run.
+    /// What the kernels injected, into the auditor of the run.
     pub(super) fn collect_injected(&mut self) -> BTreeMap<&'static str, u64> {
         let mut all = core::mem::take(&mut self.injected);
         for machine in &self.machines {

@@ -55,9 +55,9 @@ pub(super) struct Way {
     /// Bytes were changed or cut off on the way: what arrives is not what was sent.
     pub(super) spoiled: bool,
     /// Frames that were queued and not yet delivered.
-    pub(super) owed: super::owed::Owed,
+    pub(super) delivery: super::delivery_checker::DeliveryChecker,
     /// How long they waited for others.
-    pub(super) waits: super::waits::Waits,
+    pub(super) fairness: super::fairness_checker::FairnessChecker,
 }
 
 impl Way {
@@ -73,8 +73,8 @@ impl Way {
             starved: false,
             ended: false,
             spoiled: false,
-            owed: Default::default(),
-            waits: Default::default(),
+            delivery: Default::default(),
+            fairness: Default::default(),
         }
     }
 

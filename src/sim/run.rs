@@ -7,14 +7,14 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use super::actor::Actor;
-use super::air::{Air, Event};
+use super::adversary::Actor;
 use super::check::{Failure, Invariant};
 use super::fault::Faults;
 use super::host::Host;
-use super::load::Load;
 use super::scenario::Scenario;
+use super::simulation::{Event, SimState};
 use super::trace::{Trace, What};
+use super::workload::Workload;
 use crate::proto::sync::chain::Chain;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -124,48 +124,48 @@ pub(super) fn chaos_only(options: &Options) -> io::Result<Report> {
 
 fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
     world.play();
-    if let Some(failure) = &world.air.check.failure {
-        world.air.trace.broken(failure);
+    if let Some(failure) = &world.sim.check.failure {
+        world.sim.trace.broken(failure);
     }
     for host in &mut world.hosts {
-        host.count_clumsy(&mut world.air);
-        host.count_disk(&mut world.air);
+        host.count_clumsy(&mut world.sim);
+        host.count_disk(&mut world.sim);
     }
-    let air = &mut world.air;
-    if let Some(error) = air.trace.take_error() {
+    let sim = &mut world.sim;
+    if let Some(error) = sim.trace.take_error() {
         return Err(error);
     }
     let height = world.hosts.iter().filter_map(Host::height).max().unwrap_or(0);
     Ok(Report {
         seed: options.seed,
-        hash: air.trace.hash(),
-        lines: air.trace.lines(),
-        events: air.check.event,
-        simulated: air.now.since(Instant::ZERO),
+        hash: sim.trace.hash(),
+        lines: sim.trace.lines(),
+        events: sim.check.event,
+        simulated: sim.now.since(Instant::ZERO),
         nodes: options.nodes,
         actors: world.actors.len() as u32,
-        bytes: air.bytes,
+        bytes: sim.bytes,
         height,
-        injected: air.collect_injected(),
-        checks: air.check.counts(),
-        spread: core::mem::take(&mut air.spread),
-        payments: core::mem::take(&mut air.timing.payments),
-        caught_up: air.timing.caught_up(),
-        failure: air.check.failure.take(),
+        injected: sim.collect_injected(),
+        checks: sim.check.counts(),
+        spread: core::mem::take(&mut sim.spread),
+        payments: core::mem::take(&mut sim.timing.payments),
+        caught_up: sim.timing.caught_up(),
+        failure: sim.check.failure.take(),
     })
 }
 
 pub(super) struct World<'w> {
     pub(super) hosts: Vec<Host>,
     pub(super) actors: Vec<Actor>,
-    pub(super) air: Air<'w>,
+    pub(super) sim: SimState<'w>,
     pub(super) rng: Rng,
     pub(super) chaos: Duration,
     pub(super) healed: bool,
     /// There is a second phase.
     pub(super) heals: bool,
     pub(super) scenario: Option<Scenario>,
-    pub(super) load: Load,
+    pub(super) load: Workload,
     /// In which second the outage begins, where there is one.
     pub(super) cut: u64,
     /// Nothing goes wrong but what the scenario says.
@@ -200,8 +200,8 @@ impl World<'_> {
     ];
 
     fn play(&mut self) {
-        while !self.ended && self.air.check.failure.is_none() {
-            let Some(event) = self.air.next() else { return };
+        while !self.ended && self.sim.check.failure.is_none() {
+            let Some(event) = self.sim.next() else { return };
             self.step(event);
         }
     }
@@ -209,27 +209,27 @@ impl World<'_> {
     fn step(&mut self, event: Event) {
         match event {
             Event::Turn(host) => {
-                if self.air.takes_turn(host) {
+                if self.sim.takes_turn(host) {
                     self.turn(host);
                 }
             }
             Event::Start(host) => {
                 if self.scenario.is_some_and(Scenario::has_latecomer) && host as usize + 1 == self.hosts.len() {
                     if self.waits_for_full_house() {
-                        return self.air.after(KNOCKS, Event::Start(host));
+                        return self.sim.after(KNOCKS, Event::Start(host));
                     }
                     self.note_newcomer(host);
                 }
                 if let Some(host) = self.hosts.get_mut(host as usize) {
-                    host.start(&mut self.air);
+                    host.start(&mut self.sim);
                 }
             }
-            Event::Syn(id, tries) => self.air.on_syn(id, tries),
-            Event::Connected(id) => self.air.on_answer(id, false),
-            Event::Refused(id) => self.air.on_answer(id, true),
-            Event::Arrive(id, side) => self.air.land(id, side),
-            Event::Window(id, side) => self.air.send(id, side),
-            Event::Reset(id, side) => self.air.on_reset(id, side),
+            Event::Syn(id, tries) => self.sim.on_syn(id, tries),
+            Event::Connected(id) => self.sim.on_answer(id, false),
+            Event::Refused(id) => self.sim.on_answer(id, true),
+            Event::Arrive(id, side) => self.sim.land(id, side),
+            Event::Window(id, side) => self.sim.send(id, side),
+            Event::Reset(id, side) => self.sim.on_reset(id, side),
             Event::Second => self.second(),
             Event::Mine if !self.healed => self.mine(),
             Event::Pay if !self.healed => self.pay(),
@@ -241,14 +241,14 @@ impl World<'_> {
     fn turn(&mut self, index: u32) {
         match self.hosts.get_mut(index as usize) {
             Some(host) => {
-                host.turn(&mut self.air);
+                host.turn(&mut self.sim);
                 if index == 0 {
                     self.look_who_is_housed();
                 }
             }
             None => {
                 if let Some(actor) = self.actors.get_mut(index as usize - self.hosts.len()) {
-                    actor.turn(&mut self.air);
+                    actor.turn(&mut self.sim);
                 }
             }
         }
@@ -257,43 +257,43 @@ impl World<'_> {
     /// Everybody's kernel and the network do what they should from now on.
     fn heal(&mut self) {
         self.healed = true;
-        let air = &mut self.air;
-        air.trace.note(air.now, 0, What::Heal, 0, 0);
-        air.rates.heal();
-        for host in 0..air.machines.len() as u32 {
-            let buffer = air.rates.buffer;
-            air.machine(host).heal(buffer);
-            air.touch(host);
+        let sim = &mut self.sim;
+        sim.trace.note(sim.now, 0, What::Heal, 0, 0);
+        sim.rates.heal();
+        for host in 0..sim.machines.len() as u32 {
+            let buffer = sim.rates.buffer;
+            sim.machine(host).heal(buffer);
+            sim.touch(host);
         }
-        air.parted = None;
-        air.unpark();
-        let all: Vec<_> = air.all_pipes().map(|(id, _)| id).collect();
+        sim.parted = None;
+        sim.unpark();
+        let all: Vec<_> = sim.all_pipes().map(|(id, _)| id).collect();
         for id in all {
             // Whoever waited for room in a buffer that has grown.
-            air.send(id, 0);
-            air.send(id, 1);
+            sim.send(id, 0);
+            sim.send(id, 1);
         }
         for host in &mut self.hosts {
-            host.count_clumsy(&mut self.air);
+            host.count_clumsy(&mut self.sim);
             host.clock.offset = 0;
-            self.air.thaw(host.index);
-            host.count_disk(&mut self.air);
+            self.sim.thaw(host.index);
+            host.count_disk(&mut self.sim);
             if host.has_misread() {
                 // Its memory may hold what came wrong from the disk, of blocks that nobody else has. That goes with the process.
-                host.kill(&mut self.air, false);
+                host.kill(&mut self.sim, false);
             }
-            host.start(&mut self.air);
+            host.start(&mut self.sim);
         }
-        if self.air.lost {
+        if self.sim.lost {
             // What one disk alone had is gone; the heaviest is what is left.
             let works = self.hosts.iter().filter_map(Host::node).map(|node| node.chain().best().work);
-            self.air.heaviest = works.max().unwrap_or(0);
+            self.sim.heaviest = works.max().unwrap_or(0);
         }
     }
 
     fn milestone(&mut self, number: u8) {
         for host in &mut self.hosts {
-            host.audit_node(&mut self.air);
+            host.audit_node(&mut self.sim);
         }
         match number {
             HEAL if !self.heals => self.ended = true,
@@ -309,7 +309,7 @@ impl World<'_> {
                 let weight = |host: &Host| host.node().map_or(0, |node| node.chain().best().work);
                 let core = self.hosts.iter_mut().enumerate().filter(|(at, _)| !self.outside.contains(at));
                 if let Some((_, best)) = core.max_by_key(|(_, host)| weight(host)) {
-                    best.mine(&mut self.air, LAST_MOST, 0);
+                    best.mine(&mut self.sim, LAST_MOST, 0);
                 }
             }
             CHECK_AGREED => self.check_agreed(),
@@ -317,16 +317,16 @@ impl World<'_> {
                 let here = |(at, host): &(usize, &mut Host)| !host.is_gone() && !self.outside.contains(at);
                 let mut there: Vec<_> = self.hosts.iter_mut().enumerate().filter(here).collect();
                 let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at)).map(|(_, host)| host);
-                self.paid = payer.and_then(|payer| payer.pay(&mut self.air));
+                self.paid = payer.and_then(|payer| payer.pay(&mut self.sim));
             }
             CHECK_HEARD => {
                 self.check_heard();
-                (self.turned, self.wakes) = (self.air.turned, self.air.wakes);
+                (self.turned, self.wakes) = (self.sim.turned, self.sim.wakes);
             }
             STOP => {
                 self.check_quiet();
                 for host in &mut self.hosts {
-                    host.stop(&mut self.air);
+                    host.stop(&mut self.sim);
                 }
             }
             _ => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::actor::Role;
+use super::adversary::Role;
 use super::fault::Plan;
 use crate::proto::Config;
 

@@ -141,7 +141,7 @@ pub struct Table(
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# What the policies of the node give on networks of several kinds, in simulated milliseconds.")?;
-        writeln!(f, "# Renew: cargo run --release -- simulate --table > tests/snapshots/network.txt")?;
+        writeln!(f, "# Renew: cargo run --release -- simulate --table > node/tests/snapshots/network.txt")?;
         writeln!(f, "#")?;
         for network in Network::ALL {
             writeln!(f, "# {:<8} {}", network.name(), network.text())?;

@@ -55,11 +55,11 @@ impl Protocol for Party {
         admits
     }
 
-    fn gives_way(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
+    fn eviction_candidate(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
         self.admitted.first().copied().filter(|_| self.admits && self.places == Some(0))
     }
 
-    fn released(&mut self, _now: Now, _remote: SocketAddr, reason: CloseReason) {
+    fn admission_released(&mut self, _now: Now, _remote: SocketAddr, reason: CloseReason) {
         self.places = self.places.map(|places| places + 1);
         self.released.push(reason);
     }

@@ -182,7 +182,7 @@ fn whoever_breaks_tls_answers_for_it_and_whoever_speaks_something_else_does_not(
             door.now.at = Instant::from_millis(10_000 * (n + 1));
             let remote = format!("10.1.0.1:{}", n + 1).parse().unwrap();
             assert!(door.node.admit(door.now, remote));
-            door.node.released(door.now, remote, reason);
+            door.node.admission_released(door.now, remote, reason);
             let event = core::iter::from_fn(|| door.node.poll_output()).find_map(|output| match output {
                 Output::Event(event @ Event::HandshakeFailed { .. }) => Some(event),
                 _ => None,

@@ -376,7 +376,7 @@ impl World {
                     {
                         self.quarrels.push((index, *other, reason));
                     }
-                    if let Some(text) = reason.consequence().farewell
+                    if let Some(text) = reason.consequence().last_error
                         && let Some(end) = self.links.get(&(index, conn))
                     {
                         let text = Bytes::from_static(text.as_bytes());

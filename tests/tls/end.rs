@@ -5,7 +5,7 @@ use std::time::Duration;
 use spacetime_network::close::{Blame, CloseReason, TlsFault};
 use spacetime_network::driver::{Driver, SendOutcome};
 use spacetime_network::id::{ConnId, DialId};
-use spacetime_network::link::trust::Trust;
+use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::wire::{FrameError, FrameRules, Priority};
 
 use crate::party::{Party, connect, listen, party, payload, turn_both, turn_until};

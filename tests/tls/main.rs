@@ -1,5 +1,5 @@
 //! TLS on real sockets: two drivers, or a driver and a plain socket that lies, cuts, stalls or speaks something else.
-#![cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#![cfg(feature = "tls")]
 
 mod budget;
 mod end;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use spacetime_network::close::{Blame, CloseReason, TlsFault};
 use spacetime_network::driver::{Config, Driver};
 use spacetime_network::id::DialId;
-use spacetime_network::link::trust::Trust;
+use spacetime_network::link::tls::trust::Trust;
 
 use crate::party::{Party, Seen, config, frame, listen, party, turn_both, turn_until};
 use crate::setting::{assert_nothing_left, node, secured, tls};

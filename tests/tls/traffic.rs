@@ -5,7 +5,7 @@ use std::time::Duration;
 use spacetime_network::close::CloseReason;
 use spacetime_network::driver::SendOutcome;
 use spacetime_network::id::DialId;
-use spacetime_network::link::trust::Trust;
+use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::wire::Priority;
 use spacetime_network::wire::frame::MAX_PAYLOAD;
 

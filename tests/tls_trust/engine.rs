@@ -8,9 +8,9 @@ use std::time::Duration;
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::driver::{Config, Driver, Event, Handle, Net, Protocol};
 use spacetime_network::id::{ConnId, DialId, VerifiedId};
-use spacetime_network::link::identity::Identity;
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::trust::Trust;
 use spacetime_network::time::Now;
 use spacetime_network::wire::{FrameRules, Priority};
 
@@ -41,7 +41,7 @@ struct Echo {
 impl Protocol for Echo {
     type Command = Do;
 
-    fn released(&mut self, _: Now, _: SocketAddr, reason: CloseReason) {
+    fn admission_released(&mut self, _: Now, _: SocketAddr, reason: CloseReason) {
         self.tell(Seen::Failed(reason));
     }
 

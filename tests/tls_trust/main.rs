@@ -1,5 +1,5 @@
 //! Engines that meet over TLS on real sockets: every way to trust, every refusal, and OpenSSL as a foreign peer.
-#![cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+#![cfg(feature = "tls")]
 
 mod engine;
 mod meetings;

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::VerifiedId;
-use spacetime_network::link::identity::Identity;
-use spacetime_network::link::trust::{KnownIdentities, Trust};
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::{KnownIdentities, Trust};
 
 use crate::engine::{Do, Engine, Seen};
 

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use spacetime_network::close::TlsFault;
 use spacetime_network::id::VerifiedId;
-use spacetime_network::link::identity::Identity;
-use spacetime_network::link::trust::Trust;
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::Trust;
 
 use crate::engine::{Do, Engine, Seen};
 

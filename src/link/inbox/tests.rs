@@ -31,7 +31,7 @@ fn naive(mut stream: &[u8]) -> (Frames, Option<FrameError>, usize) {
 /// `budget` frames before it stashes the rest.
 struct Reader {
     inbox: Inbox,
-    pool: Pool,
+    pool: BufferPool,
     frames: Frames,
     received: usize,
     /// Payloads that the protocol keeps, so that their buffers can not be used again.
@@ -40,7 +40,7 @@ struct Reader {
 
 impl Reader {
     fn new() -> Self {
-        Reader { inbox: Inbox::default(), pool: Pool::new(), frames: Vec::new(), received: 0, kept: Vec::new() }
+        Reader { inbox: Inbox::default(), pool: BufferPool::new(), frames: Vec::new(), received: 0, kept: Vec::new() }
     }
 
     fn deliver(&mut self, mut input: &[u8], mut budget: usize) -> Result<bool, FrameError> {
@@ -145,7 +145,7 @@ proptest! {
 #[test]
 fn a_whole_frame_is_lent_and_leaves_nothing_behind() {
     assert_eq!(size_of::<Inbox>(), size_of::<usize>());
-    let (mut inbox, mut pool) = (Inbox::default(), Pool::new());
+    let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
     let bytes = [3, 0, 0, 0, 1, 7, 8];
     let mut input = &bytes[..];
     let frame = inbox.next(&mut input, &RULES, Instant::ZERO, &mut pool).unwrap().unwrap();
@@ -156,7 +156,7 @@ fn a_whole_frame_is_lent_and_leaves_nothing_behind() {
 
 #[test]
 fn a_large_claim_reserves_only_what_arrives() {
-    let (mut inbox, mut pool) = (Inbox::default(), Pool::new());
+    let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
     static LARGEST: FrameRules = FrameRules::any(MAX_PAYLOAD);
     let bytes = header(1, MAX_PAYLOAD as usize).unwrap();
     let mut input = &bytes[..];
@@ -177,7 +177,7 @@ fn a_large_claim_reserves_only_what_arrives() {
 fn rules_change_between_two_frames_of_one_read() {
     static FIRST: FrameRules = FrameRules::none().with(1, 4);
     static SECOND: FrameRules = FrameRules::none().with(2, 4);
-    let (mut inbox, mut pool) = (Inbox::default(), Pool::new());
+    let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
     let bytes = [1, 0, 0, 0, 1, 1, 0, 0, 0, 2, 1, 0, 0, 0, 1];
     let mut input = &bytes[..];
     let now = Instant::ZERO;
@@ -189,7 +189,7 @@ fn rules_change_between_two_frames_of_one_read() {
 
 #[test]
 fn the_deadline_follows_the_last_byte_but_not_for_ever() {
-    let (mut inbox, mut pool) = (Inbox::default(), Pool::new());
+    let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
     let stall = Duration::from_secs(30);
     let second = |n: u64| Instant::from_millis(n * 1000);
     assert_eq!(inbox.deadline(stall), None);
@@ -212,7 +212,7 @@ fn the_deadline_follows_the_last_byte_but_not_for_ever() {
 
 #[test]
 fn a_stash_is_our_doing_and_has_no_deadline() {
-    let (mut inbox, mut pool) = (Inbox::default(), Pool::new());
+    let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
     inbox.stash(&mut &[1, 0, 0, 0, 1, 9][..], &mut pool);
     assert!(inbox.has_stash());
     assert_eq!(inbox.deadline(Duration::from_secs(30)), None);

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::Begun;
 use crate::limits::CHUNK;
+use crate::link::buffer_pool::BufferPool;
 use crate::link::inbox::append;
-use crate::link::pool::Pool;
 use crate::wire::frame::HEADER_LEN;
 
 /// A piece of a line that leaves as one or two slices.
@@ -56,7 +56,7 @@ impl Segment {
     }
 
     /// Gives its memory back and takes what remains of it out of the account.
-    pub(super) fn release(self, pool: &mut Pool) {
+    pub(super) fn release(self, pool: &mut BufferPool) {
         match self {
             Segment::Packed { bytes, at, .. } => {
                 pool.release(bytes.len() - at);
@@ -104,7 +104,7 @@ impl Line {
     }
 
     #[inline]
-    pub(super) fn push_copied(&mut self, header: &[u8; HEADER_LEN], payload: &[u8], pool: &mut Pool) {
+    pub(super) fn push_copied(&mut self, header: &[u8; HEADER_LEN], payload: &[u8], pool: &mut BufferPool) {
         let total = HEADER_LEN + payload.len();
         self.bytes += total;
         pool.charge(total);
@@ -123,7 +123,7 @@ impl Line {
         self.segments.push_back(Segment::Packed { bytes, at: 0, frames: 1 });
     }
 
-    pub(super) fn push_shared(&mut self, header: [u8; HEADER_LEN], body: Bytes, pool: &mut Pool) {
+    pub(super) fn push_shared(&mut self, header: [u8; HEADER_LEN], body: Bytes, pool: &mut BufferPool) {
         self.bytes += HEADER_LEN + body.len();
         pool.charge(HEADER_LEN);
         pool.charge_shared(&body);
@@ -131,7 +131,7 @@ impl Line {
     }
 
     /// Drops the oldest frame; answers its bytes.
-    pub(super) fn drop_oldest(&mut self, pool: &mut Pool) -> Option<usize> {
+    pub(super) fn drop_oldest(&mut self, pool: &mut BufferPool) -> Option<usize> {
         let dropped = match self.segments.front_mut()? {
             Segment::Packed { bytes, at, frames } if *frames > 1 => {
                 let len = frame_len(bytes.get(*at..).unwrap_or_default());
@@ -152,7 +152,7 @@ impl Line {
     }
 
     /// The first `count` bytes are written.
-    pub(super) fn take(&mut self, count: usize, pool: &mut Pool) -> Done {
+    pub(super) fn take(&mut self, count: usize, pool: &mut BufferPool) -> Done {
         let mut left = count;
         let mut frames = 0;
         self.bytes -= count;
@@ -186,7 +186,7 @@ impl Line {
         Done { frames, begun: None, beyond: 0 }
     }
 
-    pub(super) fn clear(&mut self, pool: &mut Pool) {
+    pub(super) fn clear(&mut self, pool: &mut BufferPool) {
         for segment in self.segments.drain(..) {
             segment.release(pool);
         }
@@ -197,7 +197,7 @@ impl Line {
 impl Segment {
     /// Splits off the first `count` bytes, fewer than there are: how many whole frames they were, and the frame that
     /// they cut, moved out with its account. Afterwards the segment is without that frame, and spent when it has no other.
-    fn split(&mut self, count: usize, pool: &mut Pool) -> (usize, Option<Begun>) {
+    fn split(&mut self, count: usize, pool: &mut BufferPool) -> (usize, Option<Begun>) {
         match self {
             Segment::Shared { header, body } => {
                 let (header, body) = (*header, core::mem::take(body));

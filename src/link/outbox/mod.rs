@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::io::{self, IoSlice};
 
 use crate::limits::{OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, SHARE_FROM};
-use crate::link::pool::Pool;
+use crate::link::buffer_pool::BufferPool;
 use crate::wire::Priority;
 use crate::wire::frame::{HEADER_LEN, header};
 use line::{Done, Line, Segment};
@@ -104,7 +104,7 @@ impl Outbox {
         kind: u8,
         payload: &[u8],
         limits: &OutboxLimits,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
     ) -> Result<u32, Full> {
         let header = header(kind, payload.len()).map_err(|_| Full)?;
         let total = HEADER_LEN + payload.len();
@@ -127,7 +127,7 @@ impl Outbox {
         kind: u8,
         payload: &Bytes,
         limits: &OutboxLimits,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
     ) -> Result<u32, Full> {
         if payload.len() < SHARE_FROM {
             return self.push(priority, kind, payload, limits, pool);
@@ -148,7 +148,7 @@ impl Outbox {
     /// offered means that it would block. `Interrupted` is tried again; writing zero bytes is an error.
     pub fn flush(
         &mut self,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
         budget: usize,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
@@ -190,7 +190,7 @@ impl Outbox {
     }
 
     /// Forgets everything and gives the memory back.
-    pub fn clear(&mut self, pool: &mut Pool) {
+    pub fn clear(&mut self, pool: &mut BufferPool) {
         if let Some(mut queues) = self.queues.take() {
             queues.clear(pool);
             pool.give_queues(queues);
@@ -226,7 +226,7 @@ impl Outbox {
         priority: Priority,
         total: usize,
         limits: &OutboxLimits,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
     ) -> Result<u32, Full> {
         let excess = (self.queued_bytes() + total).saturating_sub(limits.hard);
         if excess == 0 {
@@ -254,7 +254,7 @@ impl Queues {
     }
 
     /// Drops frames of lower priority than `priority` until `excess` bytes are free, or none at all.
-    fn drop_below(&mut self, priority: Priority, excess: usize, pool: &mut Pool) -> Result<u32, Full> {
+    fn drop_below(&mut self, priority: Priority, excess: usize, pool: &mut BufferPool) -> Result<u32, Full> {
         let lower = self.lines.iter_mut().skip(priority.rank() + 1);
         if lower.map(|line| line.bytes()).sum::<usize>() < excess {
             return Err(Full);
@@ -274,7 +274,7 @@ impl Queues {
     }
 
     /// Takes the first `count` bytes of what `plan` offered out of the lines; answers how many frames are complete.
-    fn written(&mut self, plan: &Plan, count: usize, pool: &mut Pool) -> usize {
+    fn written(&mut self, plan: &Plan, count: usize, pool: &mut BufferPool) -> usize {
         let count = count.min(plan.bytes());
         self.bytes -= count;
         let mut left = count;
@@ -308,7 +308,7 @@ impl Queues {
         frames
     }
 
-    fn clear(&mut self, pool: &mut Pool) {
+    fn clear(&mut self, pool: &mut BufferPool) {
         if let Some(begun) = self.begun.take() {
             begun.segment.release(pool);
         }

@@ -103,7 +103,7 @@ proptest! {
     #[test]
     fn agrees_with_the_naive_outbox(moves in moves(), hard in prop_oneof![2_000..20_000usize, 100_000..600_000usize]) {
         let limits = OutboxLimits { hard, high: hard, low: 0 };
-        let (mut outbox, mut pool, mut naive) = (Outbox::default(), Pool::new(), Naive::default());
+        let (mut outbox, mut pool, mut naive) = (Outbox::default(), BufferPool::new(), Naive::default());
         let mut step = 0u8;
         for step_move in moves {
             match step_move {
@@ -151,7 +151,7 @@ proptest! {
 /// Queues `count` frames of `len` bytes in each of the given lines and answers the kinds in the order they leave when
 /// each write takes `step` bytes.
 fn order(ranks: &[usize], count: usize, len: usize, step: usize) -> Vec<u8> {
-    let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new());
     for rank in ranks {
         for _ in 0..count {
             let priority = Priority::ALL[*rank];
@@ -206,7 +206,7 @@ fn critical_frames_go_before_everything_that_has_not_begun() {
 
 #[test]
 fn a_small_frame_takes_little_memory_and_an_empty_outbox_none() {
-    let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new());
     assert_eq!(size_of::<Outbox>(), size_of::<usize>());
     outbox.push(Priority::Critical, 3, &[0; 20], &OutboxLimits::default(), &mut pool).unwrap();
     let Some(Segment::Packed { bytes, .. }) = outbox.queues.as_ref().unwrap().lines[0].segment(0) else { panic!() };
@@ -217,7 +217,7 @@ fn a_small_frame_takes_little_memory_and_an_empty_outbox_none() {
 
 #[test]
 fn a_payload_that_many_share_is_charged_once_until_the_last_lets_go() {
-    let mut pool = Pool::new();
+    let mut pool = BufferPool::new();
     let block = Bytes::from(vec![1; LEDGER_FROM]);
     let mut outboxes: Vec<Outbox> = (0..10).map(|_| Outbox::default()).collect();
     for outbox in &mut outboxes {
@@ -236,7 +236,7 @@ fn a_payload_that_many_share_is_charged_once_until_the_last_lets_go() {
 
 #[test]
 fn writing_nothing_is_a_failure_and_interruption_is_not() {
-    let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new());
     outbox.push(Priority::Low, 1, &[0; CHUNK], &OutboxLimits::default(), &mut pool).unwrap();
     let mut interrupted = false;
     let flush = outbox.flush(&mut pool, usize::MAX, |_| {

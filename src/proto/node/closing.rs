@@ -6,8 +6,8 @@ use crate::close::{Blame, CloseReason};
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer, origins};
-use crate::proto::peer::manager::PeerRecord;
-use crate::proto::session::{Peer, Stage};
+use crate::proto::peer::peer_table::PeerRecord;
+use crate::proto::session::{Peer, SessionState};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 
@@ -20,10 +20,10 @@ impl<C: Chain> Node<C> {
         }
         let from = (session.remote, session.identity);
         self.timers.remove(&(session.timer, Timer::Session(conn)));
-        let stage = core::mem::replace(&mut session.stage, Stage::Closing { reason, node_id: None });
-        let node_id = self.settle(now, conn, from, stage, reason);
+        let state = core::mem::replace(&mut session.state, SessionState::Closing { reason, node_id: None });
+        let node_id = self.settle(now, conn, from, state, reason);
         if let Some(session) = self.sessions.get_mut(&conn) {
-            session.stage = Stage::Closing { reason, node_id };
+            session.state = SessionState::Closing { reason, node_id };
         }
         self.outputs.push_back(Output::Close { conn, reason });
     }
@@ -32,15 +32,15 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_closed(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
         let Some(session) = self.sessions.remove(&conn) else { return };
         self.timers.remove(&(session.timer, Timer::Session(conn)));
-        let (remote, identity, stage) = (session.remote, session.identity, session.stage);
+        let (remote, identity, state) = (session.remote, session.identity, session.state);
         self.admission.closed(conn);
-        let (reason, node_id) = match stage {
-            Stage::Closing { reason, node_id } => (reason, node_id),
-            stage => (reason, self.settle(now, conn, (remote, identity), stage, reason)),
+        let (reason, node_id) = match state {
+            SessionState::Closing { reason, node_id } => (reason, node_id),
+            state => (reason, self.settle(now, conn, (remote, identity), state, reason)),
         };
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         if let Direction::Outbound(dial) = session.direction {
-            self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+            self.outbound.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
         }
         self.emit(match node_id {
             Some(node_id) => Event::PeerDisconnected { conn, node_id, reason },
@@ -54,11 +54,11 @@ impl<C: Chain> Node<C> {
         now: Now,
         conn: ConnId,
         from: (SocketAddr, Option<VerifiedId>),
-        stage: Stage,
+        state: SessionState,
         reason: CloseReason,
     ) -> Option<String> {
-        let peer = match stage {
-            Stage::Ready(peer) => Some(peer),
+        let peer = match state {
+            SessionState::Ready(peer) => Some(peer),
             _ => None,
         };
         if let Some(peer) = &peer {
@@ -68,7 +68,7 @@ impl<C: Chain> Node<C> {
             }
             if let Some(address) = peer.address.filter(|_| reason != CloseReason::DuplicateConnection) {
                 // Of the connections that it dialed itself, the pool knows nothing, and did not wait for their end.
-                self.pool.left(address, peer.since, reason, now, &mut self.book, &mut self.rng);
+                self.outbound.left(address, peer.since, reason, now, &mut self.book, &mut self.rng);
             }
             self.relay.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
@@ -98,7 +98,7 @@ impl<C: Chain> Node<C> {
             }
             let mut banned = false;
             for origin in origins(remote, identity) {
-                banned |= self.standing.record_violation(origin, now.at);
+                banned |= self.reputation.record_violation(origin, now.at);
             }
             if banned {
                 self.ban(now, remote);
@@ -126,7 +126,7 @@ impl<C: Chain> Node<C> {
         let Some(peer) = session.peer() else { return };
         self.peers.record_success(&peer.node_id);
         for origin in origins(session.remote, session.identity) {
-            self.standing.record_success(origin, now.at);
+            self.reputation.record_success(origin, now.at);
         }
     }
 
@@ -138,7 +138,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// An inbound connection that ended before anything of the protocol was said: its TLS handshake failed.
-    pub(super) fn on_stillborn(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+    pub(super) fn on_handshake_failed(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::HandshakeFailed { remote, reason });
@@ -147,7 +147,7 @@ impl<C: Chain> Node<C> {
     /// A dial that ended without a connection.
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, reason: CloseReason) {
         let Some((remote, _)) = self.dials.remove(&dial) else { return };
-        self.pool.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+        self.outbound.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
         self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::DialFailed { remote, reason });
     }

@@ -5,7 +5,7 @@ use crate::id::ConnId;
 use crate::proto::budget::Charge;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
-use crate::proto::session::Stage;
+use crate::proto::session::SessionState;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 use crate::wire::message::Heartbeat;
@@ -30,7 +30,7 @@ impl<C: Chain> Node<C> {
                 return;
             }
         };
-        if matches!(session.stage, Stage::Greeting { .. }) {
+        if matches!(session.state, SessionState::Greeting { .. }) {
             self.on_greeting(now, conn, &message);
             return;
         }

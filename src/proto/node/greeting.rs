@@ -14,7 +14,7 @@ use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::{Node, Timer};
 use crate::proto::rate::Pace;
-use crate::proto::session::{Peer, Stage};
+use crate::proto::session::{Peer, SessionState};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 use crate::wire::message::{Extension, Handshake, TxPoolRequest};
@@ -25,7 +25,7 @@ const POOL_REQUEST_MAX: u32 = 1000;
 
 impl<C: Chain> Node<C> {
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
-    pub(super) fn introduce(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
+    pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
         let best = self.chain.best();
         let extension = (version >= 2).then(|| Extension {
             network: self.chain.genesis(),
@@ -63,7 +63,7 @@ impl<C: Chain> Node<C> {
                 Err(reason) => {
                     if reason == CloseReason::SelfConnection {
                         // Our own dialing side learns it from our nonce, and never dials that address again.
-                        self.introduce(now, conn, Kind::HandshakeAck, self.config.version);
+                        self.send_handshake(now, conn, Kind::HandshakeAck, self.config.version);
                     }
                     self.close(now, conn, reason);
                 }
@@ -118,7 +118,7 @@ impl<C: Chain> Node<C> {
             return;
         }
         if !outbound {
-            self.introduce(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version));
+            self.send_handshake(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version));
         }
         let address = match (outbound, introduction.listening_port) {
             (true, _) => Some(remote),
@@ -153,7 +153,7 @@ impl<C: Chain> Node<C> {
         self.remember_peer(now, remote, &peer);
         if let Some(session) = self.sessions.get_mut(&conn) {
             self.timers.remove(&(session.timer, Timer::Session(conn)));
-            session.stage = Stage::Ready(Box::new(peer));
+            session.state = SessionState::Ready(Box::new(peer));
             session.timer = next_heartbeat;
             self.timers.insert((next_heartbeat, Timer::Session(conn)));
         }
@@ -162,7 +162,7 @@ impl<C: Chain> Node<C> {
         self.relay.peer_ready(conn);
         if outbound {
             if let Some(Direction::Outbound(dial)) = self.sessions.get(&conn).map(|s| s.direction) {
-                let spent = self.pool.ready(dial, now, &mut self.book, &mut self.rng);
+                let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng);
                 let spent = spent.map(Direction::Outbound);
                 let spent = self.sessions.values().find(|s| Some(s.direction) == spent).map(|s| s.conn);
                 if let Some(spent) = spent {
@@ -171,7 +171,7 @@ impl<C: Chain> Node<C> {
             }
         } else if let Some(address) = address {
             self.book.announced(address, now);
-            self.pool.nudge();
+            self.outbound.nudge();
             self.spread(now, conn, &[address]);
         }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });

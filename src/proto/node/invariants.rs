@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 
 use crate::proto::node::objects::{PENDING_BYTES_MAX, PENDING_MAX};
 use crate::proto::node::{Node, Timer};
-use crate::proto::session::{DEFERRED_BLOCKS_MAX, Session, Stage, WAITING_TRANSACTIONS_MAX};
+use crate::proto::session::{DEFERRED_BLOCKS_MAX, Session, SessionState, WAITING_TRANSACTIONS_MAX};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 
@@ -27,10 +27,10 @@ impl<C: Chain> Node<C> {
     pub fn audit(&self) -> Result<(), String> {
         self.audit_sessions()?;
         self.admission.audit()?;
-        self.pool.audit()?;
+        self.outbound.audit()?;
         self.book.audit()?;
         self.peers.audit()?;
-        self.standing.audit()?;
+        self.reputation.audit()?;
         self.seen.audit()?;
         self.relay.audit()?;
         self.sync.audit()?;
@@ -89,7 +89,7 @@ impl<C: Chain> Node<C> {
             let timed = self.timers.contains(&(session.timer, Timer::Session(conn)));
             live += usize::from(!session.is_closing());
             rule(timed != session.is_closing(), || format!("S16: {conn} is live and has no timer, or the reverse"))?;
-            if let Stage::Ready(peer) = &session.stage {
+            if let SessionState::Ready(peer) = &session.state {
                 ready += 1;
                 let found = self.by_id.get(&peer.node_id);
                 rule(found == Some(&conn), || format!("S7: {conn} is {:?}, and so is {found:?}", peer.node_id))?;
@@ -108,7 +108,7 @@ impl<C: Chain> Node<C> {
         rule(self.pending_bytes == bytes, || {
             format!("S6: {bytes} bytes wait for a verdict, {} by the counter", self.pending_bytes)
         })?;
-        let (connections, dialing) = (self.admission.connections(), self.pool.dialing());
+        let (connections, dialing) = (self.admission.connections(), self.outbound.dialing());
         rule(connections == self.sessions.len(), || {
             format!("S4: {connections} connections are counted, {} are open", self.sessions.len())
         })?;

@@ -33,13 +33,13 @@ use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
 use crate::proto::event::{Command, Event, Input, Output};
 use crate::proto::gossip::{Relay, Seen};
-use crate::proto::peer::admission::{Admission, Refusal};
-use crate::proto::peer::book::{Book, BookConfig};
-use crate::proto::peer::manager::{ManagerConfig, PeerManager, PeerRecord};
-use crate::proto::peer::pool::{Pool, PoolConfig};
+use crate::proto::peer::address_book::{AddressBook, AddressBookConfig};
+use crate::proto::peer::admission::{Admission, AdmissionRefusal};
+use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
+use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
+use crate::proto::peer::reputation::{Origin, Reputation, ReputationConfig};
 use crate::proto::peer::share::Intake;
-use crate::proto::peer::standing::{Origin, Standing, StandingConfig};
-use crate::proto::session::{PeerInfo, Session, Stage};
+use crate::proto::session::{PeerInfo, Session, SessionState};
 use crate::proto::sync::chain::Chain;
 use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::rng::Rng;
@@ -61,11 +61,11 @@ pub struct Node<C> {
     by_id: BTreeMap<String, ConnId>,
     /// When each session and the housekeeping are due; a session's entry equals its `timer`.
     timers: BTreeSet<(Instant, Timer)>,
-    peers: PeerManager,
-    standing: Standing,
+    peers: PeerTable,
+    reputation: Reputation,
     admission: Admission,
-    book: Book,
-    pool: Pool,
+    book: AddressBook,
+    outbound: OutboundManager,
     /// Dials under way: where to, and since when.
     dials: BTreeMap<DialId, (SocketAddr, Instant)>,
     sync: SyncManager,
@@ -119,16 +119,16 @@ impl<C: Chain> Node<C> {
     /// Dials begin with the first [`Input::Tick`].
     pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Self {
         let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping), (Instant::ZERO, Timer::Save)]);
-        let mut pool = Pool::new(PoolConfig {
+        let mut outbound = OutboundManager::new(OutboundConfig {
             outbound: config.outbound,
             feeler_every: config.feeler_every,
-            ..PoolConfig::default()
+            ..OutboundConfig::default()
         });
         for address in &config.connect {
-            pool.keep(*address);
+            outbound.keep(*address);
         }
         for address in &config.seeds {
-            pool.add_seed(*address);
+            outbound.add_seed(*address);
         }
         Node {
             chain,
@@ -138,11 +138,14 @@ impl<C: Chain> Node<C> {
             sessions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             timers,
-            peers: PeerManager::new(ManagerConfig { stale_after: config.stale_after, ..ManagerConfig::default() }),
-            standing: Standing::new(StandingConfig::default()),
+            peers: PeerTable::new(PeerTableConfig { stale_after: config.stale_after, ..PeerTableConfig::default() }),
+            reputation: Reputation::new(ReputationConfig::default()),
             admission: Admission::new(config.admission.clone()),
-            book: Book::new(BookConfig { allow_private: config.allow_private, ..BookConfig::default() }),
-            pool,
+            book: AddressBook::new(AddressBookConfig {
+                allow_private: config.allow_private,
+                ..AddressBookConfig::default()
+            }),
+            outbound,
             dials: BTreeMap::new(),
             sync: SyncManager::new(config.sync.clone()),
             seen: Seen::default(),
@@ -167,8 +170,8 @@ impl<C: Chain> Node<C> {
         self.admission.keep_for_dials(self.dials.len());
         let mut answer = self.admission.admit(now.at, remote);
         let gives_way = match answer {
-            Err(Refusal::Pending) => self.evict_pending(now, remote),
-            Err(Refusal::Inbound) => self.make_way(now, remote),
+            Err(AdmissionRefusal::Pending) => self.evict_pending(now, remote),
+            Err(AdmissionRefusal::Inbound) => self.make_way(now, remote),
             _ => false,
         };
         if gives_way {
@@ -187,16 +190,16 @@ impl<C: Chain> Node<C> {
     }
 
     /// Who of those that were admitted and are not opened yet gives way to an address that found no place, if anybody should.
-    pub fn gives_way(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+    pub fn eviction_candidate(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
         let unwelcome = self.stopping || self.is_banned(now, newcomer, None);
-        if unwelcome { None } else { self.admission.gives_way(now.at, newcomer) }
+        if unwelcome { None } else { self.admission.eviction_candidate(now.at, newcomer) }
     }
 
     /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
     /// [`Input::Opened`].
-    pub fn released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+    pub fn admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.admission.released(remote);
-        self.on_stillborn(now, remote, reason);
+        self.on_handshake_failed(now, remote, reason);
     }
 
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
@@ -228,7 +231,7 @@ impl<C: Chain> Node<C> {
     /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let pool = if self.stopping { None } else { self.pool.deadline() };
+        let pool = if self.stopping { None } else { self.outbound.deadline() };
         [timer, pool, self.sync.deadline()].into_iter().flatten().min()
     }
 
@@ -247,10 +250,10 @@ impl<C: Chain> Node<C> {
     fn on_command(&mut self, now: Now, command: Command) {
         match command {
             Command::Connect(address) => {
-                self.pool.keep(address);
+                self.outbound.keep(address);
             }
             Command::Disconnect(address) => {
-                self.pool.unkeep(address);
+                self.outbound.unkeep(address);
                 let conns: Vec<ConnId> = self
                     .sessions
                     .values()
@@ -262,7 +265,7 @@ impl<C: Chain> Node<C> {
                 }
             }
             Command::AddSeed(address) => {
-                self.pool.add_seed(address);
+                self.outbound.add_seed(address);
             }
             Command::SubmitTransaction(bytes) => self.submit_transaction(now, None, bytes),
             Command::SubmitBlock(bytes) => self.submit_block(now, None, bytes),
@@ -283,20 +286,20 @@ impl<C: Chain> Node<C> {
         let arrived = self.admission.opened(conn, remote, !direction.is_outbound());
         let started = match direction {
             Direction::Outbound(dial) => {
-                self.pool.dial_opened(dial);
+                self.outbound.dial_opened(dial);
                 self.dials.remove(&dial).map_or(now.at, |(_, since)| since)
             }
             Direction::Inbound => arrived.unwrap_or(now.at),
         };
         let deadline = started + self.config.handshake_timeout;
         let budgets = PeerBudgets::new(&self.config.rates, self.is_exempt(remote));
-        let stage = Stage::Greeting { deadline };
+        let state = SessionState::Greeting { deadline };
         let session = Session {
             conn,
             remote,
             direction,
             identity,
-            stage,
+            state,
             timer: deadline,
             last_received: now.at,
             budgets,
@@ -314,7 +317,7 @@ impl<C: Chain> Node<C> {
             // Whom an identity is banned for is known only now, wherever it comes from.
             self.close(now, conn, CloseReason::Blacklisted);
         } else if direction.is_outbound() {
-            self.introduce(now, conn, Kind::Handshake, self.config.version);
+            self.send_handshake(now, conn, Kind::Handshake, self.config.version);
         }
     }
 
@@ -392,7 +395,7 @@ impl<C> Node<C> {
     }
 
     /// The known peers.
-    pub fn peers(&self) -> &PeerManager {
+    pub fn peers(&self) -> &PeerTable {
         &self.peers
     }
 
@@ -405,7 +408,7 @@ impl<C> Node<C> {
             // A full table keeps the better ones; that is what it is for.
             let _ = self.peers.add(PeerRecord { connected: false, seen_at: now.at, ..record });
         }
-        self.pool.nudge();
+        self.outbound.nudge();
     }
 
     /// From now on, misbehaves now and then in ways that are legal.
@@ -418,7 +421,7 @@ impl<C> Node<C> {
     /// What it held against whom, and for whom, since the last call; nothing at the first one.
     #[cfg(feature = "sim")]
     pub fn take_reputation_moves(&mut self) -> Vec<(Origin, i32)> {
-        self.standing.take_moves()
+        self.reputation.take_moves()
     }
 
     /// How often it misbehaved at each point.
@@ -432,7 +435,7 @@ impl<C> Node<C> {
     }
 
     /// The addresses that it may dial.
-    pub fn book(&self) -> &Book {
+    pub fn book(&self) -> &AddressBook {
         &self.book
     }
 
@@ -473,12 +476,13 @@ impl<C> Node<C> {
 
     /// Banned by its address, or by who it has proven to be.
     fn is_banned(&self, now: Now, remote: SocketAddr, identity: Option<VerifiedId>) -> bool {
-        !self.is_exempt(remote) && origins(remote, identity).any(|origin| self.standing.is_blacklisted(origin, now.at))
+        !self.is_exempt(remote)
+            && origins(remote, identity).any(|origin| self.reputation.is_blacklisted(origin, now.at))
     }
 
     /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.
     fn is_exempt(&self, remote: SocketAddr) -> bool {
-        self.admission.exempt().contains(remote.ip()) || self.pool.is_kept(remote)
+        self.admission.exempt().contains(remote.ip()) || self.outbound.is_kept(remote)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::id::ConnId;
 use crate::proto::node::Node;
 use crate::proto::peer::address::Subnet;
 use crate::proto::peer::evict::{self, Candidate};
-use crate::proto::session::Stage;
+use crate::proto::session::SessionState;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::Kind;
@@ -30,7 +30,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
         let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
         for session in self.sessions.values().filter(|s| !s.direction.is_outbound()) {
-            let Stage::Greeting { deadline } = session.stage else { continue };
+            let SessionState::Greeting { deadline } = session.state else { continue };
             let this = Reverse((deadline, session.conn));
             let crowd = crowds.entry(Subnet::of(session.remote.ip())).or_insert((0, this));
             *crowd = (crowd.0 + 1, crowd.1.max(this));
@@ -50,17 +50,17 @@ impl<C: Chain> Node<C> {
     /// than the newcomer will. Those who have a place, and come again and again for a second one, would take each that gets
     /// free, and whoever comes for his first would find none.
     pub(super) fn make_way(&mut self, now: Now, newcomer: SocketAddr) -> bool {
-        let Some(own) = self.admission.burden(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
+        let Some(own) = self.admission.load(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
         let own = self.admission.with_one_more(own);
         let inbound = || self.sessions.values().filter(|s| !s.direction.is_outbound());
         let closing: Vec<ConnId> = inbound().filter(|s| s.is_closing()).map(|s| s.conn).collect();
-        let pending = inbound().filter_map(|session| match session.stage {
-            Stage::Greeting { deadline } => {
-                Some((self.admission.burden(now.at, session.remote)?, Reverse(deadline), session.conn))
+        let pending = inbound().filter_map(|session| match session.state {
+            SessionState::Greeting { deadline } => {
+                Some((self.admission.load(now.at, session.remote)?, Reverse(deadline), session.conn))
             }
             _ => None,
         });
-        let pushy = pending.max().filter(|(burden, ..)| *burden > own).map(|(.., conn)| conn);
+        let pushy = pending.max().filter(|(load, ..)| *load > own).map(|(.., conn)| conn);
         if closing.into_iter().any(|conn| self.admission.leave(conn)) {
             return true;
         }
@@ -72,8 +72,8 @@ impl<C: Chain> Node<C> {
     /// The last place was taken by an unfinished handshake: one that stalls makes it free again for the next stranger.
     pub(super) fn evict_stalled(&mut self, now: Now) {
         let spared = now.at + self.config.handshake_timeout.saturating_sub(GREETING_SPARED);
-        let stalled = self.sessions.values().filter(|s| !s.direction.is_outbound()).filter_map(|s| match s.stage {
-            Stage::Greeting { deadline } if deadline <= spared => Some((deadline, s.conn)),
+        let stalled = self.sessions.values().filter(|s| !s.direction.is_outbound()).filter_map(|s| match s.state {
+            SessionState::Greeting { deadline } if deadline <= spared => Some((deadline, s.conn)),
             _ => None,
         });
         if let Some((_, oldest)) = stalled.min() {
@@ -99,7 +99,7 @@ impl<C: Chain> Node<C> {
         let inbound = self.sessions.values().filter(|s| !s.direction.is_outbound() && !self.is_exempt(s.remote));
         let candidates = inbound.filter_map(|session| {
             let peer = session.peer()?;
-            let kept = peer.address.is_some_and(|address| self.pool.is_kept(address));
+            let kept = peer.address.is_some_and(|address| self.outbound.is_kept(address));
             (!kept).then_some(Candidate {
                 conn: session.conn,
                 ip: session.remote.ip(),

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use crate::id::ConnId;
 use crate::proto::node::{Node, Timer};
 use crate::proto::peer::address::may_pass;
-use crate::proto::peer::book::Heard;
+use crate::proto::peer::address_book::Heard;
+use crate::proto::peer::reputation::Origin;
 use crate::proto::peer::share;
-use crate::proto::peer::standing::Origin;
 use crate::proto::session::DEFERRED_BLOCKS_MAX;
 use crate::proto::sync::answer_get_headers;
 use crate::proto::sync::chain::Chain;
@@ -41,7 +41,7 @@ impl<C: Chain> Node<C> {
         };
         let listening_port = own.map(|address| address.port());
         let asker = share::Asker { remote, listening_port, max: max as usize, excluded: &excluded };
-        let banned = |ip| self.standing.is_blacklisted(Origin::of(ip), now.at);
+        let banned = |ip| self.reputation.is_blacklisted(Origin::of(ip), now.at);
         let answer = share::answer(&self.book, asker, banned, &mut self.rng);
         self.send(conn, &Message::Peers(answer));
     }
@@ -63,7 +63,7 @@ impl<C: Chain> Node<C> {
             }
         }
         if !news.is_empty() {
-            self.pool.nudge();
+            self.outbound.nudge();
         }
         if !asked && news.len() <= SPREAD_ADDRESSES_MAX {
             self.spread(now, conn, &news);

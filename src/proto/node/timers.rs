@@ -11,9 +11,9 @@ use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::event::Output;
 use crate::proto::node::{Node, Timer, moment};
-use crate::proto::peer::pool::Around;
-use crate::proto::peer::standing::Origin;
-use crate::proto::session::Stage;
+use crate::proto::peer::outbound::DialContext;
+use crate::proto::peer::reputation::Origin;
+use crate::proto::session::SessionState;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::Message;
@@ -63,15 +63,15 @@ impl<C: Chain> Node<C> {
         let idle_at = session.last_received + idle_timeout;
         let mut beat = false;
         let mut expired = None;
-        let next = match &mut session.stage {
-            Stage::Closing { .. } => Instant::NEVER,
-            Stage::Greeting { deadline } => {
+        let next = match &mut session.state {
+            SessionState::Closing { .. } => Instant::NEVER,
+            SessionState::Greeting { deadline } => {
                 if *deadline <= now.at {
                     expired = Some(CloseReason::HandshakeTimeout);
                 }
                 *deadline
             }
-            Stage::Ready(peer) => {
+            SessionState::Ready(peer) => {
                 let ping_at = peer.ping.map_or(Instant::NEVER, |(_, sent)| sent + ping_timeout);
                 let ping_at = peer.doubted.map_or(ping_at, |since| ping_at.min(since + DOUBT_TIMEOUT));
                 if idle_at <= now.at {
@@ -160,7 +160,7 @@ impl<C: Chain> Node<C> {
         }
         self.peers.drop_stale(now);
         // A blacklisting that is over says nothing, and makes an address fit to be dialed.
-        self.pool.nudge();
+        self.outbound.nudge();
         if !self.stopping && self.book.len() < ADDRESSES_WANTED {
             self.ask_someone_for_peers(now);
         }
@@ -181,7 +181,7 @@ impl<C: Chain> Node<C> {
 
     /// Starts the dials that are due, as long as there is room for them.
     pub(super) fn dial_more(&mut self, now: Now) {
-        if self.stopping || self.pool.deadline().is_none_or(|at| at > now.at) {
+        if self.stopping || self.outbound.deadline().is_none_or(|at| at > now.at) {
             return;
         }
         // Nobody connects or leaves in the loop, so that one look at the sessions is enough.
@@ -190,9 +190,9 @@ impl<C: Chain> Node<C> {
         let taken: BTreeSet<SocketAddr> = dialed.chain(announced).collect();
         loop {
             let connected = |address: &SocketAddr| taken.contains(address);
-            let (standing, exempt) = (&self.standing, self.admission.exempt());
+            let (standing, exempt) = (&self.reputation, self.admission.exempt());
             let banned = |ip: IpAddr| !exempt.contains(ip) && standing.is_blacklisted(Origin::of(ip), now.at);
-            let around = Around {
+            let context = DialContext {
                 book: &mut self.book,
                 peers: &self.peers,
                 connected,
@@ -200,7 +200,7 @@ impl<C: Chain> Node<C> {
                 online: !self.by_id.is_empty(),
                 room: self.admission.room_to_dial(self.dials.len()),
             };
-            let Some((dial, address)) = self.pool.next_dial(now, &mut self.rng, around) else { break };
+            let Some((dial, address)) = self.outbound.next_dial(now, &mut self.rng, context) else { break };
             self.dials.insert(dial, (address, now.at));
             let timeout = self.config.dial_timeout.min(self.config.handshake_timeout);
             self.outputs.push_back(Output::Dial { dial, address, timeout });

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 mod limits;
 
-pub use self::limits::{AdmissionConfig, Refusal};
+pub use self::limits::{AdmissionConfig, AdmissionRefusal};
 use super::address::{Exempt, Origin, Subnet, crowding};
 use crate::id::ConnId;
 use crate::proto::rate::{Bucket, Rate};
@@ -24,7 +24,7 @@ const ARRIVING_SPARED: Duration = Duration::from_secs(1);
 
 /// What an address costs us, the weightier first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Burden {
+pub struct InboundLoad {
     /// Inbound connections from there.
     pub by_ip: usize,
     /// And from its subnet.
@@ -54,7 +54,7 @@ pub struct Admission {
     bucket: Bucket,
     ip_buckets: BTreeMap<Origin, Bucket>,
     subnet_buckets: BTreeMap<Subnet, Bucket>,
-    refusals: BTreeMap<Refusal, u64>,
+    refusals: BTreeMap<AdmissionRefusal, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl Admission {
     /// # Errors
     ///
     /// The first gate that it did not pass; also counted.
-    pub fn admit(&mut self, now: Instant, remote: SocketAddr) -> Result<(), Refusal> {
+    pub fn admit(&mut self, now: Instant, remote: SocketAddr) -> Result<(), AdmissionRefusal> {
         let answer = self.judge(now, remote.ip());
         if let Err(refusal) = answer {
             let count = self.refusals.entry(refusal).or_default();
@@ -202,24 +202,24 @@ impl Admission {
     }
 
     /// What an address costs us at present; `None` for those who are exempt.
-    pub fn burden(&self, now: Instant, remote: SocketAddr) -> Option<Burden> {
+    pub fn load(&self, now: Instant, remote: SocketAddr) -> Option<InboundLoad> {
         let (origin, subnet) = self.shares(remote, true)?;
         let buckets = [self.ip_buckets.get(&origin), self.subnet_buckets.get(&subnet)];
-        Some(Burden {
+        Some(InboundLoad {
             by_ip: self.by_ip.get(&origin).map_or(0, |count| count.inbound),
             by_subnet: self.by_subnet.get(&subnet).map_or(0, |count| count.inbound),
             owed: buckets.into_iter().flatten().map(|bucket| bucket.owed(now)).max().unwrap_or_default(),
         })
     }
 
-    /// The burden of an address from which one more connection comes.
-    pub fn with_one_more(&self, burden: Burden) -> Burden {
+    /// The load of an address from which one more connection comes.
+    pub fn with_one_more(&self, load: InboundLoad) -> InboundLoad {
         let rates = [self.config.rate_per_ip, self.config.rate_per_subnet];
         let knock = rates.into_iter().flatten().map(|rate| rate.interval).max().unwrap_or_default();
-        Burden {
-            by_ip: burden.by_ip.saturating_add(1),
-            by_subnet: burden.by_subnet.saturating_add(1),
-            owed: burden.owed.saturating_add(knock),
+        InboundLoad {
+            by_ip: load.by_ip.saturating_add(1),
+            by_subnet: load.by_subnet.saturating_add(1),
+            owed: load.owed.saturating_add(knock),
         }
     }
 
@@ -246,7 +246,7 @@ impl Admission {
     /// Which of those that arrive gives its place to a newcomer for whom there is none, if nothing else is held against him:
     /// the oldest of the most crowded address or subnet, open connections counted in, when it is more crowded than the
     /// newcomer's will be, or as crowded and no longer new.
-    pub fn gives_way(&self, now: Instant, newcomer: SocketAddr) -> Option<SocketAddr> {
+    pub fn eviction_candidate(&self, now: Instant, newcomer: SocketAddr) -> Option<SocketAddr> {
         if self.totals().is_ok() || self.rates(now, newcomer.ip()).is_err() {
             return None;
         }
@@ -297,7 +297,7 @@ impl Admission {
     }
 
     /// Refused strangers by reason.
-    pub fn refusals(&self) -> &BTreeMap<Refusal, u64> {
+    pub fn refusals(&self) -> &BTreeMap<AdmissionRefusal, u64> {
         &self.refusals
     }
 
@@ -350,14 +350,14 @@ impl Admission {
         }
     }
 
-    fn totals(&self) -> Result<(), Refusal> {
+    fn totals(&self) -> Result<(), AdmissionRefusal> {
         let config = &self.config;
-        below(self.occupied() + self.dialing, config.connections_max, Refusal::Connections)?;
-        below(self.inbound, config.inbound_max, Refusal::Inbound)?;
-        below(self.pending, config.pending_max, Refusal::Pending)
+        below(self.occupied() + self.dialing, config.connections_max, AdmissionRefusal::Connections)?;
+        below(self.inbound, config.inbound_max, AdmissionRefusal::Inbound)?;
+        below(self.pending, config.pending_max, AdmissionRefusal::Pending)
     }
 
-    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), Refusal> {
+    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), AdmissionRefusal> {
         self.totals()?;
         if let Some(Taken { origin, subnet, buckets: [all, by_ip, by_subnet] }) = self.rates(now, ip)? {
             self.bucket = all;
@@ -368,7 +368,7 @@ impl Admission {
     }
 
     /// The gates about addresses and rates. Answers what is left of the rates afterwards; `None` for the exempt.
-    fn rates(&self, now: Instant, ip: IpAddr) -> Result<Option<Taken>, Refusal> {
+    fn rates(&self, now: Instant, ip: IpAddr) -> Result<Option<Taken>, AdmissionRefusal> {
         let config = &self.config;
         if config.exempt.contains(ip) {
             return Ok(None);
@@ -377,10 +377,10 @@ impl Admission {
         let (origin, subnet) = (Origin::of(ip), Subnet::of(ip));
         let here = self.by_ip.get(&origin).copied().unwrap_or_default();
         let around = self.by_subnet.get(&subnet).copied().unwrap_or_default();
-        within(here.pending, config.pending_per_ip, Refusal::PendingPerIp)?;
-        within(around.pending, config.pending_per_subnet, Refusal::PendingPerSubnet)?;
-        within(here.inbound, config.inbound_per_ip, Refusal::InboundPerIp)?;
-        within(around.inbound, config.inbound_per_subnet, Refusal::InboundPerSubnet)?;
+        within(here.pending, config.pending_per_ip, AdmissionRefusal::PendingPerIp)?;
+        within(around.pending, config.pending_per_subnet, AdmissionRefusal::PendingPerSubnet)?;
+        within(here.inbound, config.inbound_per_ip, AdmissionRefusal::InboundPerIp)?;
+        within(around.inbound, config.inbound_per_subnet, AdmissionRefusal::InboundPerSubnet)?;
 
         let mut bucket = self.bucket;
         let mut ip_bucket = self.ip_buckets.get(&origin).copied().unwrap_or_default();
@@ -389,14 +389,14 @@ impl Admission {
             Some(rate) if !bucket.take(rate, now) => Err(refusal),
             _ => Ok(()),
         };
-        take(&mut ip_bucket, config.rate_per_ip, Refusal::RatePerIp)?;
-        take(&mut subnet_bucket, config.rate_per_subnet, Refusal::RatePerSubnet)?;
-        take(&mut bucket, config.rate, Refusal::Rate)?;
+        take(&mut ip_bucket, config.rate_per_ip, AdmissionRefusal::RatePerIp)?;
+        take(&mut subnet_bucket, config.rate_per_subnet, AdmissionRefusal::RatePerSubnet)?;
+        take(&mut bucket, config.rate, AdmissionRefusal::Rate)?;
         Ok(Some(Taken { origin, subnet, buckets: [bucket, ip_bucket, subnet_bucket] }))
     }
 }
 
-fn below(count: usize, max: usize, refusal: Refusal) -> Result<(), Refusal> {
+fn below(count: usize, max: usize, refusal: AdmissionRefusal) -> Result<(), AdmissionRefusal> {
     if count < max { Ok(()) } else { Err(refusal) }
 }
 

@@ -17,7 +17,7 @@ fn unrated() -> AdmissionConfig {
 }
 
 /// Admits and opens; answers what the gate said.
-fn enter(gate: &mut Admission, index: u32, from: &str, now: Instant) -> Result<(), Refusal> {
+fn enter(gate: &mut Admission, index: u32, from: &str, now: Instant) -> Result<(), AdmissionRefusal> {
     gate.admit(now, remote(from))?;
     gate.opened(ConnId::new(index, 0), remote(from), true);
     Ok(())
@@ -29,9 +29,9 @@ fn the_fifth_connection_from_one_address_waits_for_the_first_to_leave() {
     for n in 0..4 {
         enter(&mut gate, n, "8.8.8.8", at(0)).unwrap();
     }
-    assert_eq!(enter(&mut gate, 4, "::ffff:8.8.8.8", at(0)), Err(Refusal::PendingPerIp));
+    assert_eq!(enter(&mut gate, 4, "::ffff:8.8.8.8", at(0)), Err(AdmissionRefusal::PendingPerIp));
     (0..4).for_each(|n| gate.ready(ConnId::new(n, 0)));
-    assert_eq!(enter(&mut gate, 4, "8.8.8.8", at(0)), Err(Refusal::InboundPerIp));
+    assert_eq!(enter(&mut gate, 4, "8.8.8.8", at(0)), Err(AdmissionRefusal::InboundPerIp));
     enter(&mut gate, 5, "8.8.8.9", at(0)).unwrap();
     gate.closed(ConnId::new(0, 0));
     enter(&mut gate, 6, "8.8.8.8", at(0)).unwrap();
@@ -46,7 +46,7 @@ fn who_arrives_counts_as_pending_and_leaves_no_trace_when_it_never_opens() {
         gate.admit(at(7), from(n)).unwrap();
         gate.arriving(at(7), from(n));
     }
-    assert_eq!(gate.admit(at(8), from(9)), Err(Refusal::PendingPerIp));
+    assert_eq!(gate.admit(at(8), from(9)), Err(AdmissionRefusal::PendingPerIp));
     assert_eq!((gate.connections(), gate.inbound(), gate.pending(), gate.room_to_dial(0)), (0, 4, 4, 124));
     assert_eq!(gate.opened(ConnId::new(0, 0), from(0), true), Some(at(7)));
     assert_eq!((gate.connections(), gate.inbound(), gate.pending(), gate.room_to_dial(0)), (1, 4, 4, 124));
@@ -67,9 +67,9 @@ fn a_subnet_gets_sixteen_and_another_subnet_its_own() {
     for n in 0..16 {
         enter(&mut gate, n, &format!("8.8.8.{n}"), at(0)).unwrap();
     }
-    assert_eq!(enter(&mut gate, 99, "8.8.8.200", at(0)), Err(Refusal::PendingPerSubnet));
+    assert_eq!(enter(&mut gate, 99, "8.8.8.200", at(0)), Err(AdmissionRefusal::PendingPerSubnet));
     (0..16).for_each(|n| gate.ready(ConnId::new(n, 0)));
-    assert_eq!(enter(&mut gate, 99, "8.8.8.200", at(0)), Err(Refusal::InboundPerSubnet));
+    assert_eq!(enter(&mut gate, 99, "8.8.8.200", at(0)), Err(AdmissionRefusal::InboundPerSubnet));
     enter(&mut gate, 99, "8.8.9.200", at(0)).unwrap();
 }
 
@@ -79,19 +79,19 @@ fn the_totals_bind_the_exempt_too_and_leave_room_for_our_dials() {
     for n in 0..64 {
         enter(&mut gate, n, "127.0.0.1", at(0)).unwrap();
     }
-    assert_eq!(enter(&mut gate, 99, "127.0.0.1", at(0)), Err(Refusal::Pending));
+    assert_eq!(enter(&mut gate, 99, "127.0.0.1", at(0)), Err(AdmissionRefusal::Pending));
     for n in 64..112 {
         gate.ready(ConnId::new(n - 64, 0));
         enter(&mut gate, n, "127.0.0.1", at(0)).unwrap();
     }
     gate.ready(ConnId::new(100, 0));
-    assert_eq!(enter(&mut gate, 112, "127.0.0.1", at(0)), Err(Refusal::Inbound));
+    assert_eq!(enter(&mut gate, 112, "127.0.0.1", at(0)), Err(AdmissionRefusal::Inbound));
     assert_eq!(gate.room_to_dial(10), 6);
     for n in 200..216 {
         gate.opened(ConnId::new(n, 0), remote("8.8.8.8"), false);
     }
     assert_eq!(gate.room_to_dial(0), 0);
-    assert_eq!(enter(&mut gate, 113, "9.9.9.9", at(0)), Err(Refusal::Connections));
+    assert_eq!(enter(&mut gate, 113, "9.9.9.9", at(0)), Err(AdmissionRefusal::Connections));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn rates_refuse_a_flood_per_address_and_subnet_before_it_costs_the_others() {
     let others: usize = (0..200).map(|n| admitted(&mut gate, &format!("9.9.{n}.1"), 1)).sum();
     assert_eq!(others, 80, "a hundred at once in all");
     assert_eq!(admitted(&mut gate, "127.0.0.1", 50), 50);
-    assert_eq!(gate.admit(at(1000), remote("7.7.7.7")), Err(Refusal::Rate));
+    assert_eq!(gate.admit(at(1000), remote("7.7.7.7")), Err(AdmissionRefusal::Rate));
     assert_eq!(gate.admit(at(1020), remote("7.7.7.7")), Ok(()));
 }
 
@@ -209,27 +209,27 @@ fn crowded(arriving: &str) -> Admission {
 #[test]
 fn who_arrives_gives_way_to_a_smaller_crowd_and_to_none_that_is_larger() {
     let gate = crowded("20.0.0.1");
-    assert_eq!(gate.gives_way(at(0), remote("8.8.8.8")), None, "the crowd");
-    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), None, "one who is as alone");
-    assert_eq!(gate.gives_way(at(1000), remote("30.0.0.1")), Some(remote("20.0.0.1")), "but not for long");
+    assert_eq!(gate.eviction_candidate(at(0), remote("8.8.8.8")), None, "the crowd");
+    assert_eq!(gate.eviction_candidate(at(0), remote("30.0.0.1")), None, "one who is as alone");
+    assert_eq!(gate.eviction_candidate(at(1000), remote("30.0.0.1")), Some(remote("20.0.0.1")), "but not for long");
     let gate = crowded("8.8.8.8");
-    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), Some(remote("8.8.8.8")));
+    assert_eq!(gate.eviction_candidate(at(0), remote("30.0.0.1")), Some(remote("8.8.8.8")));
     let gate = crowded("8.8.8.7");
-    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), Some(remote("8.8.8.7")), "its subnet is the crowd");
+    assert_eq!(gate.eviction_candidate(at(0), remote("30.0.0.1")), Some(remote("8.8.8.7")), "its subnet is the crowd");
     // Loopback is in no table of shares, and no exception here.
     let mut gate = Admission::new(AdmissionConfig { pending_max: 4, ..AdmissionConfig::default() });
     for from in ["127.0.0.2", "127.0.0.1", "127.0.0.1", "20.0.0.1"] {
         gate.arriving(at(0), remote(from));
     }
-    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), Some(remote("127.0.0.1")));
+    assert_eq!(gate.eviction_candidate(at(0), remote("30.0.0.1")), Some(remote("127.0.0.1")));
 }
 
 #[test]
 fn nobody_gives_way_for_nothing() {
     let mut gate = crowded("8.8.8.8");
     gate.config.rate_per_ip = Some(Rate::per_second(1, 0));
-    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), None, "it would be refused all the same");
+    assert_eq!(gate.eviction_candidate(at(0), remote("30.0.0.1")), None, "it would be refused all the same");
     let mut gate = crowded("8.8.8.8");
     gate.released(remote("8.8.8.8"));
-    assert_eq!(gate.gives_way(at(0), remote("30.0.0.1")), None, "there is a place");
+    assert_eq!(gate.eviction_candidate(at(0), remote("30.0.0.1")), None, "there is a place");
 }

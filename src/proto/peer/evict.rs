@@ -25,13 +25,13 @@ const BY_DEEDS: usize = 4;
 
 /// The neighbourhood that counts as one owner: the group, or the subnet where there is no group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Quarter(Option<Group>, Option<Subnet>);
+pub struct EvictionGroup(Option<Group>, Option<Subnet>);
 
-impl Quarter {
+impl EvictionGroup {
     /// The neighbourhood of `ip`.
     pub fn of(ip: IpAddr) -> Self {
         let group = Group::of(ip);
-        Quarter(group, if group.is_none() { Some(Subnet::of(ip)) } else { None })
+        EvictionGroup(group, if group.is_none() { Some(Subnet::of(ip)) } else { None })
     }
 }
 
@@ -57,8 +57,8 @@ pub struct Candidate {
 pub fn choose(mut candidates: Vec<Candidate>, newcomer: IpAddr, key: u64) -> Option<ConnId> {
     let all = candidates.len();
     let share = |full: usize| full.min(full.saturating_mul(all) / FULL);
-    let home = Quarter::of(newcomer);
-    let own = candidates.iter().filter(|peer| Quarter::of(peer.ip) == home).count();
+    let home = EvictionGroup::of(newcomer);
+    let own = candidates.iter().filter(|peer| EvictionGroup::of(peer.ip) == home).count();
 
     protect(&mut candidates, share(BY_NETWORK), |peer| (true, hash(key, peer.ip)));
     protect(&mut candidates, share(BY_ROUND_TRIP), |peer| (peer.round_trip.is_some(), peer.round_trip));
@@ -69,12 +69,12 @@ pub fn choose(mut candidates: Vec<Candidate>, newcomer: IpAddr, key: u64) -> Opt
     let oldest = candidates.len() / 2;
     protect(&mut candidates, oldest, |peer| (true, peer.since));
 
-    let mut quarters: BTreeMap<Quarter, usize> = BTreeMap::new();
+    let mut groups: BTreeMap<EvictionGroup, usize> = BTreeMap::new();
     for peer in &candidates {
-        *quarters.entry(Quarter::of(peer.ip)).or_default() += 1;
+        *groups.entry(EvictionGroup::of(peer.ip)).or_default() += 1;
     }
     // Of two networks alike, the one that no one can foresee: if it were the youngest, each newcomer would drive out the last.
-    let crowd = |peer: &Candidate| quarters.get(&Quarter::of(peer.ip)).copied().unwrap_or(0);
+    let crowd = |peer: &Candidate| groups.get(&EvictionGroup::of(peer.ip)).copied().unwrap_or(0);
     let victim = candidates.iter().max_by_key(|peer| (crowd(peer), hash(key, peer.ip), peer.since, peer.conn))?;
     (own <= crowd(victim)).then_some(victim.conn)
 }

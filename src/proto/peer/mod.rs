@@ -10,24 +10,24 @@
 //! | [`pool`] | whom do we dial next, and when do we look again? |
 //! | [`share`] | which addresses do we tell, and how many do we listen to? |
 //!
-//! The manager's table is keyed by node ids, which anyone may claim in plaintext; it orders dials. Standing is keyed by
+//! The manager's table is keyed by node ids, which anyone may claim in plaintext; it orders dials. Reputation is keyed by
 //! addresses, which an attacker has to own; it bans. None of these reads a clock or draws a random number by itself.
 
 pub mod address;
+pub mod address_book;
 pub mod admission;
-pub mod book;
 pub mod evict;
-pub mod manager;
-pub mod pool;
+pub mod outbound;
+pub mod peer_table;
+pub mod reputation;
 pub mod retry;
 pub mod share;
-pub mod standing;
 
 mod decay;
 
 pub use address::{Exempt, Origin};
-pub use admission::{Admission, AdmissionConfig, Refusal};
-pub use book::{Book, BookConfig};
-pub use manager::{ManagerConfig, PeerManager, PeerRecord};
-pub use pool::{Pool, PoolConfig};
-pub use standing::{Standing, StandingConfig};
+pub use address_book::{AddressBook, AddressBookConfig};
+pub use admission::{Admission, AdmissionConfig, AdmissionRefusal};
+pub use outbound::{OutboundConfig, OutboundManager};
+pub use peer_table::{PeerRecord, PeerTable, PeerTableConfig};
+pub use reputation::{Reputation, ReputationConfig};

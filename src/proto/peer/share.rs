@@ -1,6 +1,6 @@
 //! Telling and hearing addresses: what a GetPeers is answered with, and how much of a Peers is believed.
 //!
-//! Told are only addresses that somebody is known to listen at ([`Book::verified`]), so that a stranger cannot make us
+//! Told are only addresses that somebody is known to listen at ([`AddressBook::verified`]), so that a stranger cannot make us
 //! spread a victim's address; never blacklisted ones, never the asker's own, and local ones only to those they mean the same
 //! machine to. Heard are so many per minute, whoever talks: a flood of addresses costs its sender the flood.
 
@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use super::address::{canonical, may_pass};
-use super::book::Book;
+use super::address_book::AddressBook;
 use crate::proto::rate::{Pace, Rate};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -33,7 +33,7 @@ pub struct Asker<'a> {
 /// A random sample of what may be told to `asker`, in random order: at most its `max` and [`ANSWER_MAX`]. `banned` says who is
 /// blacklisted. O(addresses in the book), so a request has a price: see
 /// [`budget`](crate::proto::budget).
-pub fn answer(book: &Book, asker: Asker<'_>, banned: impl Fn(IpAddr) -> bool, rng: &mut Rng) -> Vec<SocketAddr> {
+pub fn answer(book: &AddressBook, asker: Asker<'_>, banned: impl Fn(IpAddr) -> bool, rng: &mut Rng) -> Vec<SocketAddr> {
     let remote = canonical(asker.remote);
     let itself = |address: &SocketAddr| {
         *address == remote || (address.ip() == remote.ip() && Some(address.port()) == asker.listening_port)
@@ -87,7 +87,7 @@ impl Default for Intake {
 
 #[cfg(test)]
 mod tests {
-    use super::super::book::BookConfig;
+    use super::super::address_book::AddressBookConfig;
     use super::*;
     use crate::time::Now;
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn only_verified_addresses_are_told_and_only_to_whom_they_mean_something() {
-        let mut book = Book::default();
+        let mut book = AddressBook::default();
         let mut rng = Rng::from_seed(1);
         for reached in ["127.0.0.1:7", "10.0.0.1:7", "8.8.8.8:7"] {
             book.reached(socket(reached), Now::default());
@@ -114,18 +114,19 @@ mod tests {
         book.hear(socket("6.6.6.6:7"), Some(socket("5.5.5.5:1").ip()), Now::default());
         book.announced(socket("4.4.4.4:7"), Now::default());
         let none = BTreeSet::new();
-        let mut ask = |remote: &str, book: &Book| sorted(answer(book, asker(remote, &none), |_| false, &mut rng));
+        let mut ask =
+            |remote: &str, book: &AddressBook| sorted(answer(book, asker(remote, &none), |_| false, &mut rng));
         assert_eq!(ask("127.0.0.1:50000", &book), ["4.4.4.4:7", "8.8.8.8:7", "10.0.0.1:7", "127.0.0.1:7"]);
         assert_eq!(ask("192.168.0.9:50000", &book), ["4.4.4.4:7", "8.8.8.8:7", "10.0.0.1:7"]);
         assert_eq!(ask("9.9.9.9:50000", &book), ["4.4.4.4:7", "8.8.8.8:7"]);
-        let mut open = Book::new(BookConfig { allow_private: true, ..Default::default() });
+        let mut open = AddressBook::new(AddressBookConfig { allow_private: true, ..Default::default() });
         open.reached(socket("127.0.0.1:7"), Now::default());
         assert_eq!(ask("9.9.9.9:50000", &open), ["127.0.0.1:7"]);
     }
 
     #[test]
     fn neither_the_asker_nor_the_excluded_nor_the_blacklisted_are_told() {
-        let mut book = Book::default();
+        let mut book = AddressBook::default();
         let mut rng = Rng::from_seed(1);
         for reached in ["1.1.1.1:8333", "1.1.1.1:9", "2.2.2.2:7", "3.3.3.3:7", "4.4.4.4:7"] {
             book.reached(socket(reached), Now::default());
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_sample_of_the_size_asked_for() {
-        let mut book = Book::default();
+        let mut book = AddressBook::default();
         let mut rng = Rng::from_seed(1);
         for n in 0..1500u32 {
             let ip = core::net::Ipv4Addr::from_bits(0x0b00_0001 + n * 256);

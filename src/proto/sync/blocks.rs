@@ -47,7 +47,7 @@ impl SyncManager {
         }
         peer.late_blocks = 0;
         peer.extend(deadline);
-        self.landed(&info.hash, conn);
+        self.block_received(&info.hash, conn);
         let average = self.block_bytes.unwrap_or(block.len());
         self.block_bytes = Some((average.saturating_mul(7).saturating_add(block.len())) / 8);
         if self.path.is_near(&info.hash, info.height, self.config.window_blocks.max(1)) {
@@ -81,7 +81,7 @@ impl SyncManager {
         if !peer.answered(&hash) {
             return Err(CloseReason::BadAnswer(Kind::NotFound));
         }
-        self.landed(&hash, conn);
+        self.block_received(&hash, conn);
         if self.tree.get(&hash).is_some() {
             self.avoid(conn, hash, now.at + self.config.avoid);
         }
@@ -112,7 +112,7 @@ impl SyncManager {
     /// Submits what is next on the path, as far as it is here.
     pub(super) fn advance<C: Chain>(&mut self, now: Now, chain: &mut C) {
         for _ in 0..SUBMITS_MAX {
-            self.settle_front(chain);
+            self.stored_front(chain);
             if !self.can_submit() || self.retry_at.is_some_and(|at| at > now.at) {
                 return;
             }
@@ -138,14 +138,14 @@ impl SyncManager {
         let Pending { hash, from, .. } = block;
         match verdict {
             Verdict::Accepted { best_changed } => {
-                self.settle(&hash);
+                self.block_stored(&hash);
                 self.relax();
                 self.outputs.push_back(SyncOutput::Accepted { hash, from, best_changed });
                 if self.peers.contains_key(&from) {
                     self.outputs.push_back(SyncOutput::Useful { conn: from });
                 }
             }
-            Verdict::Known => self.settle(&hash),
+            Verdict::Known => self.block_stored(&hash),
             Verdict::Pending(ticket) => {
                 self.pending.insert(ticket, block);
             }
@@ -163,7 +163,7 @@ impl SyncManager {
                     .iter_mut()
                     .filter_map(|(c, p)| cut.iter().any(|tip| p.drop_tip(tip)).then_some(*c))
                     .collect();
-                tellers.into_iter().for_each(|conn| self.wonder(conn, None));
+                tellers.into_iter().for_each(|conn| self.plan_header_request(conn, None));
             }
             Verdict::Invalid(rejection) if rejection.mutated => self.close(from, CloseReason::Invalid(Kind::Block)),
             Verdict::Invalid(_) => {
@@ -185,7 +185,7 @@ impl SyncManager {
         }
     }
 
-    fn landed(&mut self, hash: &Hash, conn: ConnId) {
+    fn block_received(&mut self, hash: &Hash, conn: ConnId) {
         if self.in_flight.get(hash) == Some(&conn) {
             self.in_flight.remove(hash);
         }

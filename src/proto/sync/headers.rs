@@ -41,7 +41,7 @@ impl SyncManager {
         self.peers.entry(conn).or_insert_with(|| Peer::new(version, &self.config));
         let claim = best.map(|(_, hash)| hash);
         if claim.is_none_or(|hash| !self.believe(conn, hash, chain)) {
-            self.wonder(conn, claim);
+            self.plan_header_request(conn, claim);
         }
         self.update(now, chain);
     }
@@ -76,7 +76,7 @@ impl SyncManager {
             }
         };
         if worth_asking {
-            self.wonder(conn, hash);
+            self.plan_header_request(conn, hash);
         }
         self.update(now, chain);
     }
@@ -115,7 +115,7 @@ impl SyncManager {
                     // What we asked from was forgotten meanwhile, so the answer is right and of no use.
                     self.answered(conn);
                 }
-                self.wonder(conn, Some(first.hash));
+                self.plan_header_request(conn, Some(first.hash));
             }
             Run::Nothing => {
                 self.answered(conn);
@@ -244,7 +244,7 @@ impl SyncManager {
     }
 
     /// Plans to ask a peer where its chain leaves ours.
-    pub(super) fn wonder(&mut self, conn: ConnId, claim: Option<Hash>) {
+    pub(super) fn plan_header_request(&mut self, conn: ConnId, claim: Option<Hash>) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.claim = claim.or(peer.claim);
         if peer.next.is_none() {
@@ -365,7 +365,7 @@ impl SyncManager {
             self.close(conn, CloseReason::RequestTimeout);
         } else {
             self.end_walk(conn);
-            self.wonder(conn, None);
+            self.plan_header_request(conn, None);
         }
     }
 }

@@ -170,7 +170,7 @@ impl SyncManager {
 
     /// A block was accepted outside of the sync: by gossip, or our own.
     pub fn block_arrived<C: Chain>(&mut self, now: Now, hash: Hash, chain: &C) {
-        self.settle(&hash);
+        self.block_stored(&hash);
         self.update(now, chain);
     }
 

@@ -11,7 +11,7 @@ const CANDIDATES_MAX: usize = 8;
 impl SyncManager {
     pub(super) fn retarget<C: Chain>(&mut self, now: Instant, chain: &C) {
         let best = chain.best();
-        self.settle_front(chain);
+        self.stored_front(chain);
         self.drop_light_tips(best);
         let mut candidates = self.candidates(best);
         let known: Vec<Hash> = candidates.iter().map(|tip| tip.hash).collect();
@@ -96,12 +96,12 @@ impl SyncManager {
     }
 
     /// The chain holds this block now: nothing here is about it any more.
-    pub(super) fn settle(&mut self, hash: &Hash) {
+    pub(super) fn block_stored(&mut self, hash: &Hash) {
         if self.path.front().as_ref() == Some(hash) {
             self.path.pop_front();
             self.retry_at = None;
         }
-        self.tree.settle(hash);
+        self.tree.block_stored(hash);
         self.unready(hash);
         self.in_flight.remove(hash);
         for peer in self.peers.values_mut() {
@@ -112,11 +112,11 @@ impl SyncManager {
     }
 
     /// The chain may have got blocks by itself.
-    pub(super) fn settle_front<C: Chain>(&mut self, chain: &C) {
+    pub(super) fn stored_front<C: Chain>(&mut self, chain: &C) {
         while let Some(front) = self.path.front()
             && chain.position(&front).is_some()
         {
-            self.settle(&front);
+            self.block_stored(&front);
         }
     }
 

@@ -114,7 +114,7 @@ impl HeaderTree {
     }
 
     /// The block of this header is held now: the header's children hang from the chain.
-    pub(super) fn settle(&mut self, hash: &Hash) -> bool {
+    pub(super) fn block_stored(&mut self, hash: &Hash) -> bool {
         self.remove(hash).is_some()
     }
 
@@ -216,7 +216,7 @@ mod tests {
         tree.hold(&hash(3));
         tree.release(&hash(3));
         assert_eq!(tree.len(), 2);
-        assert!(tree.settle(&hash(1)));
+        assert!(tree.block_stored(&hash(1)));
         tree.release(&hash(2));
         assert_eq!(tree.len(), 0);
     }

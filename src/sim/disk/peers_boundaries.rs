@@ -6,7 +6,7 @@ use std::path::Path;
 use super::support::Every;
 use super::{Rates, VirtualDisk};
 use crate::driver::store::peers::{FILE_LEN_MAX, LoadProblem, decode, encode, load_on, save_on};
-use crate::proto::peer::manager::PeerRecord;
+use crate::proto::peer::peer_table::PeerRecord;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
 

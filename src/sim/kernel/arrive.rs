@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::socket::Stage;
+use super::socket::SocketState;
 use super::{Calls, Machine, SocketId};
 use crate::sim::pipe::{PipeId, Side};
 
@@ -24,21 +24,21 @@ impl Machine {
         if self.off {
             return Knock::Ignored;
         }
-        let listening = |stage: &Stage| matches!(stage, Stage::Listening { .. });
-        let Some(listener) = self.sockets.iter().find(|(_, socket)| listening(&socket.stage)).map(|(key, _)| key)
+        let listening = |state: &SocketState| matches!(state, SocketState::Listening { .. });
+        let Some(listener) = self.sockets.iter().find(|(_, socket)| listening(&socket.state)).map(|(key, _)| key)
         else {
             return Knock::Refused;
         };
         let local = self.sockets[listener].local;
-        if let Stage::Listening { waiting, most } = &self.sockets[listener].stage
+        if let SocketState::Listening { waiting, most } = &self.sockets[listener].state
             && waiting.len() >= *most
         {
             self.count("full backlog");
             return Knock::Ignored;
         }
-        let id = self.add(Stage::Connected, local, remote);
+        let id = self.add(SocketState::Connected, local, remote);
         self.sockets[id as usize].pipe = Some((pipe, 1));
-        if let Stage::Listening { waiting, .. } = &mut self.sockets[listener].stage {
+        if let SocketState::Listening { waiting, .. } = &mut self.sockets[listener].state {
             waiting.push_back(id);
         }
         self.waiting += 1;
@@ -59,7 +59,7 @@ impl Machine {
     /// A dial has succeeded.
     pub(in crate::sim) fn connected(&mut self, id: SocketId) {
         if let Some(socket) = self.sockets.get_mut(id as usize) {
-            socket.stage = Stage::Connected;
+            socket.state = SocketState::Connected;
             self.note(id);
         }
     }
@@ -67,7 +67,7 @@ impl Machine {
     /// A dial, or a connection, has failed. What arrived before can still be read.
     pub(in crate::sim) fn fail(&mut self, id: SocketId, kind: io::ErrorKind) {
         if let Some(socket) = self.sockets.get_mut(id as usize) {
-            socket.stage = Stage::Dead;
+            socket.state = SocketState::Dead;
             socket.error = Some(kind);
             socket.unsent.take(usize::MAX);
             self.note(id);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 
-use super::socket::{Socket, Stage};
+use super::socket::{Socket, SocketState};
 use super::{Fate, Machine, Signal};
 use crate::driver::{Kernel, Readiness, SocketId};
 use crate::time::Now;
@@ -39,7 +39,7 @@ impl Kernel for Machine {
             }
         }
         let port = 32_768 + (self.serial % 28_000) as u16;
-        let id = self.add(Stage::Connecting, SocketAddr::new(self.ip, port), remote);
+        let id = self.add(SocketState::Connecting, SocketAddr::new(self.ip, port), remote);
         let socket = self.socket_mut(id)?;
         socket.held = true;
         let serial = socket.serial;
@@ -52,7 +52,7 @@ impl Kernel for Machine {
     fn listen(&mut self, address: SocketAddr, backlog: i32) -> io::Result<SocketId> {
         self.out_of_descriptors()?;
         let most = usize::try_from(backlog).unwrap_or(1);
-        let id = self.add(Stage::Listening { waiting: VecDeque::new(), most }, address, address);
+        let id = self.add(SocketState::Listening { waiting: VecDeque::new(), most }, address, address);
         self.socket_mut(id)?.held = true;
         self.open += 1;
         Ok(id)
@@ -62,7 +62,7 @@ impl Kernel for Machine {
         // As Linux: first the descriptor, then a look at who waits.
         self.out_of_descriptors()?;
         self.accept_fault(listener)?;
-        let Stage::Listening { waiting, .. } = &mut self.socket_mut(listener)?.stage else {
+        let SocketState::Listening { waiting, .. } = &mut self.socket_mut(listener)?.state else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let id = waiting.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
@@ -92,7 +92,7 @@ impl Kernel for Machine {
 
     fn read(&mut self, id: SocketId, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let socket = self.socket(id)?;
-        if matches!(socket.stage, Stage::Connecting | Stage::Listening { .. }) {
+        if matches!(socket.state, SocketState::Connecting | SocketState::Listening { .. }) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         if self.draw(self.calls.read_error) {
@@ -112,7 +112,7 @@ impl Kernel for Machine {
         if socket.received.len() == 0 {
             return match socket.error.take() {
                 Some(kind) => Err(kind.into()),
-                None if socket.eof || matches!(socket.stage, Stage::Dead) => Ok(0),
+                None if socket.eof || matches!(socket.state, SocketState::Dead) => Ok(0),
                 None => Err(io::ErrorKind::WouldBlock.into()),
             };
         }
@@ -133,12 +133,12 @@ impl Kernel for Machine {
     fn write(&mut self, id: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let buffer = self.buffer;
         let socket = self.socket_mut(id)?;
-        match socket.stage {
-            Stage::Connected if !socket.shut => {}
-            Stage::Connected | Stage::Dead => {
+        match socket.state {
+            SocketState::Connected if !socket.shut => {}
+            SocketState::Connected | SocketState::Dead => {
                 return Err(socket.error.take().unwrap_or(io::ErrorKind::BrokenPipe).into());
             }
-            Stage::Connecting | Stage::Listening { .. } => return Err(io::ErrorKind::NotConnected.into()),
+            SocketState::Connecting | SocketState::Listening { .. } => return Err(io::ErrorKind::NotConnected.into()),
         }
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut count = socket.room(buffer).min(total);
@@ -168,7 +168,7 @@ impl Kernel for Machine {
 
     fn shutdown(&mut self, id: SocketId) -> io::Result<()> {
         let socket = self.socket_mut(id)?;
-        if !matches!(socket.stage, Stage::Connected) {
+        if !matches!(socket.state, SocketState::Connected) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         socket.shut = true;
@@ -182,8 +182,8 @@ impl Kernel for Machine {
 
     fn peer_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
         let socket = self.socket(id)?;
-        match socket.stage {
-            Stage::Connected => Ok(socket.remote),
+        match socket.state {
+            SocketState::Connected => Ok(socket.remote),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }

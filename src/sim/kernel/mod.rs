@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 
 use slab::Slab;
 
-use self::socket::{Socket, Stage};
+use self::socket::{Socket, SocketState};
 use super::pipe::{PipeId, Side};
 use crate::driver::{EMFILE, ENOBUFS, SocketId};
 use crate::rng::Rng;
@@ -160,9 +160,9 @@ impl Machine {
         self.sockets.get_mut(id as usize).ok_or_else(|| io::Error::from_raw_os_error(EBADF))
     }
 
-    fn add(&mut self, stage: Stage, local: SocketAddr, remote: SocketAddr) -> SocketId {
+    fn add(&mut self, state: SocketState, local: SocketAddr, remote: SocketAddr) -> SocketId {
         self.serial += 1;
-        let key = self.sockets.insert(Socket::new(self.serial, stage, local, remote));
+        let key = self.sockets.insert(Socket::new(self.serial, state, local, remote));
         u32::try_from(key).unwrap_or(u32::MAX)
     }
 
@@ -197,14 +197,14 @@ impl Machine {
     /// Takes a socket out of the kernel; the network hears of it.
     fn remove(&mut self, id: SocketId) {
         let Some(mut socket) = self.sockets.try_remove(id as usize) else { return };
-        if let Stage::Listening { waiting, .. } = &socket.stage {
+        if let SocketState::Listening { waiting, .. } = &socket.state {
             self.waiting -= waiting.len();
             for id in waiting.clone() {
                 self.remove(id);
             }
         }
         if let Some((pipe, side)) = socket.pipe {
-            let connecting = matches!(socket.stage, Stage::Connecting);
+            let connecting = matches!(socket.state, SocketState::Connecting);
             let abort = !socket.held || connecting || socket.received.len() > 0;
             let rest = socket.unsent.take(usize::MAX);
             self.signals.push(Signal::Gone { pipe, side, rest, ended: socket.shut, abort });
@@ -235,7 +235,9 @@ impl Machine {
             }
             6 => Err(io::ErrorKind::Interrupted.into()),
             _ => {
-                let Stage::Listening { waiting, .. } = &mut self.socket_mut(listener)?.stage else { return Ok(()) };
+                let SocketState::Listening { waiting, .. } = &mut self.socket_mut(listener)?.state else {
+                    return Ok(());
+                };
                 // The connection that was waiting is gone already.
                 let Some(gone) = waiting.pop_front() else { return Ok(()) };
                 self.waiting -= 1;

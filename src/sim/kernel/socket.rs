@@ -68,7 +68,7 @@ impl Buffer {
 
 /// A socket's life.
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(super) enum SocketState {
     Listening {
         waiting: VecDeque<SocketId>,
         most: usize,
@@ -83,7 +83,7 @@ pub(super) enum Stage {
 pub(super) struct Socket {
     /// No two sockets of a machine have the same, while descriptors are used again.
     pub(super) serial: u64,
-    pub(super) stage: Stage,
+    pub(super) state: SocketState,
     pub(super) token: Option<usize>,
     /// Among those with news.
     pub(super) noted: bool,
@@ -107,10 +107,10 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(serial: u64, stage: Stage, local: SocketAddr, remote: SocketAddr) -> Self {
+    pub(super) fn new(serial: u64, state: SocketState, local: SocketAddr, remote: SocketAddr) -> Self {
         Socket {
             serial,
-            stage,
+            state,
             token: None,
             noted: false,
             held: false,
@@ -134,13 +134,13 @@ impl Socket {
 
     /// What epoll would say of it: its whole state, whatever the news was.
     pub(super) fn readiness(&self, token: usize, buffer: usize) -> Readiness {
-        match &self.stage {
-            Stage::Listening { waiting, .. } => {
+        match &self.state {
+            SocketState::Listening { waiting, .. } => {
                 Readiness { token, readable: !waiting.is_empty(), ..Readiness::default() }
             }
-            Stage::Connecting => Readiness { token, ..Readiness::default() },
-            Stage::Dead => Readiness { token, readable: true, writable: true, ended: true },
-            Stage::Connected => Readiness {
+            SocketState::Connecting => Readiness { token, ..Readiness::default() },
+            SocketState::Dead => Readiness { token, readable: true, writable: true, ended: true },
+            SocketState::Connected => Readiness {
                 token,
                 readable: self.received.len() > 0 || self.eof,
                 // As Linux: not for the first few bytes.

@@ -65,7 +65,7 @@ impl AdmissionConfig {
 
 /// Why a stranger may not connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Refusal {
+pub enum AdmissionRefusal {
     /// There are too many connections.
     Connections,
     /// There are too many inbound connections.
@@ -88,20 +88,20 @@ pub enum Refusal {
     RatePerSubnet,
 }
 
-impl Refusal {
+impl AdmissionRefusal {
     /// A word for counters and logs.
     pub const fn label(self) -> &'static str {
         match self {
-            Refusal::Connections => "connections",
-            Refusal::Inbound => "inbound",
-            Refusal::Pending => "pending",
-            Refusal::PendingPerIp => "pending-per-ip",
-            Refusal::PendingPerSubnet => "pending-per-subnet",
-            Refusal::InboundPerIp => "inbound-per-ip",
-            Refusal::InboundPerSubnet => "inbound-per-subnet",
-            Refusal::Rate => "rate",
-            Refusal::RatePerIp => "rate-per-ip",
-            Refusal::RatePerSubnet => "rate-per-subnet",
+            AdmissionRefusal::Connections => "connections",
+            AdmissionRefusal::Inbound => "inbound",
+            AdmissionRefusal::Pending => "pending",
+            AdmissionRefusal::PendingPerIp => "pending-per-ip",
+            AdmissionRefusal::PendingPerSubnet => "pending-per-subnet",
+            AdmissionRefusal::InboundPerIp => "inbound-per-ip",
+            AdmissionRefusal::InboundPerSubnet => "inbound-per-subnet",
+            AdmissionRefusal::Rate => "rate",
+            AdmissionRefusal::RatePerIp => "rate-per-ip",
+            AdmissionRefusal::RatePerSubnet => "rate-per-subnet",
         }
     }
 }

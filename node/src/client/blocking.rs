@@ -1,0 +1,196 @@
+//! One conversation with a running node, on a loop of our own: dial, greet, ask, leave.
+//!
+//! [`Client`] turns the loop of a [`ClientProtocol`] until what was waited for has come or the time is up.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use spacetime_network::close::CloseReason;
+use spacetime_network::driver::{self, Driver, SendOutcome};
+use spacetime_network::id::DialId;
+use spacetime_network::wire::Message;
+
+use crate::cli::AskArgs;
+use crate::client::protocol::{ClientProtocol, Host, State};
+use crate::explain::remedy;
+use crate::failure::Failure;
+use crate::security::Security;
+use crate::value::Endpoint;
+
+/// How long leaving may take: what is queued is flushed, then the connection is dropped.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A conversation that has begun: both sides have greeted.
+#[derive(Debug)]
+pub(crate) struct Client {
+    driver: Driver<ClientProtocol>,
+    endpoint: String,
+    address: SocketAddr,
+    timeout: Duration,
+    security: Option<Security>,
+}
+
+impl Client {
+    /// Connects and greets as a question asks for it.
+    pub(crate) fn open(ask: &AskArgs) -> Result<Self, Failure> {
+        let security = Security::of_client(&ask.tls, ask.data.data_dir.as_deref(), &ask.address)?;
+        Client::open_as(&ask.address, ask.timeout, security.as_ref())
+    }
+
+    /// Connects and greets within `timeout`, which is also the longest wait for each answer.
+    pub(crate) fn open_as(
+        endpoint: &Endpoint,
+        timeout: Duration,
+        security: Option<&Security>,
+    ) -> Result<Self, Failure> {
+        let address = endpoint.resolve()?;
+        let tried = format!("talk to {endpoint}");
+        let local = |error: io::Error| Failure::new(&tried, error, "free some files and memory, then try again");
+        let guest = ClientProtocol::new(security.map(Security::id)).map_err(local)?;
+        let mut config = driver::Config::default();
+        config.tls = security.map(Security::tls);
+        let driver = Driver::new(config, guest).map_err(local)?;
+        let security = security.cloned();
+        let mut talk = Client { driver, endpoint: endpoint.to_string(), address, timeout, security };
+        talk.driver.with(|_, _, net| net.dial(DialId(0), address, timeout));
+        let end = Instant::now() + timeout;
+        while !matches!(talk.driver.protocol().state, State::Open(_)) {
+            if let State::Gone(reason) = talk.driver.protocol().state {
+                return Err(talk.over(&tried, reason));
+            }
+            if Instant::now() >= end {
+                let late = "it does not answer; check the address and that a node is listening there";
+                return Err(Failure::plain(tried, late));
+            }
+            talk.turn(&tried, end)?;
+        }
+        if let Some(security) = &talk.security {
+            security.save()?;
+        }
+        Ok(talk)
+    }
+
+    /// What the node said of itself.
+    pub(crate) fn host(&self) -> &Host {
+        &self.driver.protocol().host
+    }
+
+    /// Sends `request` and gives each frame that comes to `accept` until it answers `Some`. `what` completes "ask for".
+    pub(crate) fn ask<T>(
+        &mut self,
+        what: &str,
+        request: &Message<'_>,
+        accept: impl FnMut(&Message<'_>) -> Option<T>,
+    ) -> Result<T, Failure> {
+        let tried = format!("ask {} for {what}", self.endpoint);
+        self.say(&tried, request)?;
+        let answer = self.listen(&tried, self.timeout, accept)?;
+        answer.ok_or_else(|| Failure::plain(tried, "no answer came in time; try a longer --timeout"))
+    }
+
+    /// Gives each frame that comes to `accept` until it answers `Some`; `None` when `patience` is at its end before.
+    pub(crate) fn listen<T>(
+        &mut self,
+        tried: &str,
+        patience: Duration,
+        mut accept: impl FnMut(&Message<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let end = Instant::now() + patience;
+        loop {
+            while let Some((kind, payload)) = self.driver.protocol_mut().inbox.pop_front() {
+                // The guest has decoded it before: an error cannot come back here.
+                if let Some(answer) = Message::decode(kind, &payload).ok().as_ref().and_then(&mut accept) {
+                    return Ok(Some(answer));
+                }
+            }
+            if let State::Gone(reason) = self.driver.protocol().state {
+                return Err(self.over(tried, reason));
+            }
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            self.turn(tried, end)?;
+        }
+    }
+
+    /// Waits until everything that was said has left, so that nothing more urgent can overtake it.
+    pub(crate) fn flush(&mut self, tried: &str) -> Result<(), Failure> {
+        let end = Instant::now() + self.timeout;
+        loop {
+            if let State::Gone(reason) = self.driver.protocol().state {
+                return Err(self.over(tried, reason));
+            }
+            let queued = self.driver.with(|guest, _, net| match guest.state {
+                State::Open(conn) => net.conn_stats(conn).map_or(0, |stats| stats.queued_bytes),
+                _ => 0,
+            });
+            if queued == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(Failure::plain(tried, "the node does not read; try a longer --timeout"));
+            }
+            self.turn(tried, end)?;
+        }
+    }
+
+    /// Sends a frame; it leaves with the next turn of the loop.
+    pub(crate) fn say(&mut self, tried: &str, message: &Message<'_>) -> Result<(), Failure> {
+        let payload = message.to_payload().map_err(|error| Failure::new(tried, error, "ask for less"))?;
+        let outcome = self.driver.with(|guest, _, net| match guest.state {
+            State::Open(conn) => Some(net.send_shared(conn, message.kind().priority(), message.kind() as u8, &payload)),
+            _ => None,
+        });
+        match (outcome, &self.driver.protocol().state) {
+            (Some(SendOutcome::Accepted { .. }), _) => Ok(()),
+            (None, State::Gone(reason)) => Err(self.over(tried, *reason)),
+            _ => Err(Failure::new(tried, "the frame could not be queued", "send less at a time")),
+        }
+    }
+
+    /// Keeps the conversation alive for `duration`, looking at nothing.
+    pub(crate) fn idle(&mut self, tried: &str, duration: Duration) -> Result<(), Failure> {
+        self.listen(tried, duration, |_| None::<()>).map(drop)
+    }
+
+    /// Flushes what is queued and closes the connection.
+    pub(crate) fn leave(mut self) {
+        self.driver.with(|guest, _, net| {
+            if let State::Open(conn) | State::Greeting(conn) = guest.state {
+                net.close(conn, CloseReason::Done, FAREWELL);
+            }
+        });
+        let end = Instant::now() + FAREWELL;
+        while !matches!(self.driver.protocol().state, State::Gone(_)) && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.driver.turn(Some(left)).is_err() {
+                return;
+            }
+            self.driver.protocol_mut().inbox.clear();
+        }
+    }
+
+    /// One turn of the loop, which waits no longer than until `end`.
+    fn turn(&mut self, tried: &str, end: Instant) -> Result<(), Failure> {
+        let left = end.saturating_duration_since(Instant::now());
+        self.driver.turn(Some(left)).map(drop).map_err(|error| Failure::plain(tried, error))
+    }
+
+    /// The conversation ended before its purpose was fulfilled.
+    fn over(&self, tried: &str, reason: CloseReason) -> Failure {
+        if let Some(text) = &self.driver.protocol().complaint {
+            return Failure::new(tried, format!("the node left, saying \"{text}\""), "look into the node's log");
+        }
+        if let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) {
+            return Failure::plain(tried, security.explain(self.address, fault));
+        }
+        Failure::new(tried, reason, remedy(reason, self.security.is_some()))
+    }
+}
+
+/// The wall clock, for messages.
+pub(crate) fn unix_millis() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,96 @@
+//! `send-tx`: give a node a transaction, and find out whether it took it.
+
+use serde::Serialize;
+use spacetime_network::chain::{Block, Header, Transaction, transaction};
+use spacetime_network::time::UnixTime;
+use spacetime_network::wire::message::{GetHeaders, TxPoolRequest};
+use spacetime_network::wire::{Hash, Message};
+
+use crate::cli::SendTxArgs;
+use crate::client::block::fetch;
+use crate::client::blocking::{Client, unix_millis};
+use crate::failure::Failure;
+use crate::output;
+
+/// The most ids that a TxPool holds (protocol, section 3).
+const POOL_MAX: u32 = 50_000;
+/// Blocks that may have come between the greeting and the question: more than a few means we asked far too late.
+const NEW_BLOCKS_MAX: u32 = 16;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    id: String,
+    /// "pool", "chain", or "unknown" for a node that cannot be asked.
+    accepted: &'static str,
+}
+
+/// Sends a transaction and says where it ended up.
+pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
+    let tried = format!("send a transaction to {}", args.ask.address);
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| Failure::new(&tried, error, "try again"))?;
+    let transfer = Transaction {
+        sender: &args.from,
+        recipient: &args.to,
+        amount: args.amount,
+        time: UnixTime::from_millis(unix_millis()),
+        nonce: u64::from_le_bytes(random),
+    };
+    let bytes = transfer.encode().map_err(|error| Failure::new(&tried, error, "choose other names"))?;
+    let id = transaction::id(&bytes);
+
+    let mut talk = Client::open(&args.ask)?;
+    let before = talk.host().extension.map(|extension| extension.best_hash);
+    talk.say(&tried, &Message::Transaction(&bytes))?;
+    // Transactions are the least urgent of all frames: a question asked now would overtake it.
+    talk.flush(&tried)?;
+    let accepted = match before {
+        // Version 1 has no question about the pool, but frames are read in order: an answer to a later question shows
+        // that the transaction was read.
+        None => {
+            new_headers(&mut talk, Hash::ZERO, 1)?;
+            "unknown"
+        }
+        Some(_) if is_in_pool(&mut talk, id)? => "pool",
+        Some(tip) if is_in_new_block(&mut talk, id, tip)? => "chain",
+        Some(_) => {
+            talk.leave();
+            return Err(Failure::new(
+                tried,
+                "it was delivered, but the node did not take it up",
+                "look into the node's log for the reason",
+            ));
+        }
+    };
+    talk.leave();
+    let report = Report { id: id.to_string(), accepted };
+    output::result(args.ask.output.json, &report, |report| vec![report.id.clone()])
+}
+
+fn is_in_pool(talk: &mut Client, id: Hash) -> Result<bool, Failure> {
+    let request = Message::TxPoolRequest(TxPoolRequest { max: POOL_MAX, include_data: false });
+    talk.ask("its pool", &request, |message| match message {
+        Message::TxPool(ids) => Some(ids.contains(&id)),
+        _ => None,
+    })
+}
+
+/// A block may have taken the transaction before the pool was asked for.
+fn is_in_new_block(talk: &mut Client, id: Hash, tip: Hash) -> Result<bool, Failure> {
+    for header in new_headers(talk, tip, NEW_BLOCKS_MAX)? {
+        let block = fetch(talk, header.hash())?.as_ref().and_then(Block::decode);
+        if block.is_some_and(|block| block.ids().contains(&id)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn new_headers(talk: &mut Client, after: Hash, max: u32) -> Result<Vec<Header>, Failure> {
+    let more = (talk.host().version >= 2).then(Vec::new);
+    let request = GetHeaders { locator: after, stop: None, max, more };
+    talk.ask("headers", &Message::GetHeaders(request), |message| match message {
+        Message::Headers(headers) => Some(headers.iter().filter_map(|bytes| Header::decode(bytes)).collect()),
+        _ => None,
+    })
+}

@@ -1,0 +1,147 @@
+//! `demo`: the main job in one command. Several full nodes find each other, take in transactions, mine, lose one and get
+//! it back, gain one that starts from nothing, and end with the same chain.
+//!
+//! | file        | why it is there                                   |
+//! |-------------|---------------------------------------------------|
+//! | `stage`     | the stage manager, who makes it all happen        |
+//! | `cluster`   | the nodes, started and stopped                    |
+//! | `script`    | what happens at which height                      |
+//! | `agreement` | whether all chains are the same and hold it all   |
+//! | `spread`    | how fast things reach everyone                    |
+//! | `transfers` | the transactions                                  |
+//! | `screen`    | what is shown meanwhile                           |
+
+mod agreement;
+mod cluster;
+mod screen;
+mod script;
+mod spread;
+mod stage;
+mod transfers;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+use spacetime_network::time::UnixTime;
+
+use crate::cli::DemoArgs;
+use crate::client::blocking::unix_millis;
+use crate::failure::Failure;
+use crate::{output, signals};
+use agreement::NodeView;
+use cluster::NodeSlot;
+use spread::Percentiles;
+use stage::Stage;
+
+/// What happened, in numbers.
+#[derive(Debug, Serialize)]
+struct Report {
+    nodes: usize,
+    height: u64,
+    tip: String,
+    transactions: usize,
+    seconds: f64,
+    messages: u64,
+    bytes: u64,
+    block_spread: Percentiles,
+    transaction_spread: Percentiles,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<PathBuf>,
+}
+
+/// Runs the demo.
+pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    let transfers = transfers::load(args.transactions.as_deref(), UnixTime::from_millis(unix_millis()))?;
+    let directory = Directory::new(args.keep.as_deref())?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let litter = directory.is_temporary.then(|| directory.path.clone());
+    let tidy = move || {
+        if let Some(path) = &litter {
+            // Nodes may write into it until the end, and there is nobody left to tell.
+            let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_dir_all(path));
+        }
+    };
+    signals::watch(move || flag.store(true, Ordering::Relaxed), tidy)?;
+
+    let mut stage = Stage::new(args, &directory.path, transfers, interrupted)?;
+    let agreed = stage.play();
+    // The nodes are stopped whatever happened, so that their files are whole when they are kept.
+    let stopped = stage.places.iter_mut().map(NodeSlot::stop).fold(Ok(()), Result::and);
+    let agreed = agreed?;
+    stopped?;
+    let report = report(&stage, &agreed, args.keep.clone());
+    output::result(args.output.json, &report, lines)
+}
+
+fn report(stage: &Stage, agreed: &NodeView, kept: Option<PathBuf>) -> Report {
+    let (bytes, messages) =
+        stage.places.iter().map(NodeSlot::sent).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    Report {
+        nodes: stage.places.len(),
+        height: agreed.tip.height,
+        tip: agreed.tip.hash.to_string(),
+        transactions: stage.transfers.len().saturating_sub(agreed.missing.len()),
+        seconds: stage.started.elapsed().as_secs_f64(),
+        messages,
+        bytes,
+        block_spread: stage.blocks.percentiles(),
+        transaction_spread: stage.objects.percentiles(),
+        kept,
+    }
+}
+
+fn lines(report: &Report) -> Vec<String> {
+    let spread = |name: &str, of: &Percentiles| {
+        format!("{name:<13} p50 {:.1} ms, p99 {:.1} ms over {} deliveries", of.p50_ms, of.p99_ms, of.deliveries)
+    };
+    let mut lines = vec![
+        format!("{} nodes agree on block {} {}", report.nodes, report.height, report.tip),
+        format!("{} transactions are in the chain of every node", report.transactions),
+        format!("time          {:.1} s", report.seconds),
+        format!("messages      {}", report.messages),
+        format!("bytes         {}", report.bytes),
+        spread("blocks", &report.block_spread),
+        spread("transactions", &report.transaction_spread),
+    ];
+    lines.extend(report.kept.as_ref().map(|path| format!("kept in       {}", path.display())));
+    lines
+}
+
+/// Where the data directories are: kept, or removed at the end.
+struct Directory {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl Directory {
+    fn new(keep: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(path) = keep {
+            if path.join("node-0").exists() {
+                return Err(Failure::new(
+                    format!("keep the demo in {}", path.display()),
+                    "it holds an earlier one",
+                    "choose a new directory for --keep",
+                ));
+            }
+            std::fs::create_dir_all(path).map_err(|error| {
+                Failure::new(format!("create {}", path.display()), error, "choose another directory for --keep")
+            })?;
+            return Ok(Directory { path: path.to_path_buf(), is_temporary: false });
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| Failure::new("start the demo", error, "try again"))?;
+        let path = std::env::temp_dir().join(format!("spacetime-demo-{:016x}", u64::from_le_bytes(random)));
+        Ok(Directory { path, is_temporary: true })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.is_temporary && std::fs::remove_dir_all(&self.path).is_err() && self.path.exists() {
+            output::note(format_args!("note: {} was not removed", self.path.display()));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A node's events as log lines. What strangers can cause is rationed: a line per event, but few of each sort per minute.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use spacetime_network::close::{Blame, CloseReason};
+use spacetime_network::proto::Event;
+use spacetime_network::time::{Instant, Now};
+use tracing::{debug, info, warn};
+
+use crate::explain::remedy;
+use crate::full_node::LiveNode;
+use crate::logging::Ration;
+use crate::security::Security;
+
+/// Lines of one sort that a minute may have.
+const LINES_PER_MINUTE: u32 = 30;
+/// Time between two lines about a catch-up.
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+
+/// Writes events to the log.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    peers: Ration,
+    failures: Ration,
+    /// Failures that are not the operator's concern must not use up the lines of those that are.
+    weather: Ration,
+    texts: Ration,
+    blocks: Ration,
+    sync_logged: Option<Instant>,
+    security: Option<Security>,
+    /// The nodes of --connect, and why they are not reached at present.
+    named: BTreeMap<SocketAddr, Option<String>>,
+    /// Why blocks are not stored at present.
+    store_problem: Option<String>,
+}
+
+impl EventLog {
+    /// A log of a node that is to keep connections to `named`.
+    pub(crate) fn new(named: &[SocketAddr], security: Option<Security>) -> Self {
+        let ration = || Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
+        EventLog {
+            peers: ration(),
+            failures: ration(),
+            weather: ration(),
+            texts: ration(),
+            blocks: ration(),
+            sync_logged: None,
+            security,
+            named: named.iter().map(|address| (*address, None)).collect(),
+            store_problem: None,
+        }
+    }
+
+    /// One event.
+    pub(crate) fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode) {
+        let at = now.at;
+        match event {
+            Event::PeerConnected { node_id, remote, outbound, version, .. } => {
+                let peers = node.connected().count();
+                if let Some(reason) = self.named.get_mut(remote).filter(|_| *outbound) {
+                    *reason = None;
+                }
+                if let Some(withheld) = self.peers.admit(at) {
+                    info!(%remote, id = node_id, outbound, version, peers, withheld, "peer connected");
+                }
+            }
+            Event::PeerDisconnected { node_id, reason, .. } => {
+                if let Some(withheld) = self.peers.admit(at) {
+                    info!(id = node_id, %reason, withheld, "peer disconnected");
+                }
+            }
+            Event::HandshakeFailed { remote, reason } => self.failure(at, "handshake failed", remote, *reason),
+            Event::DialFailed { remote, reason } => self.failure(at, "dial failed", remote, *reason),
+            Event::Blacklisted { remote } => {
+                if let Some(withheld) = self.failures.admit(at) {
+                    warn!(%remote, withheld, "address banned");
+                }
+            }
+            Event::RemoteError { conn, text } => {
+                if let Some(withheld) = self.texts.admit(at) {
+                    info!(%conn, text, withheld, "peer reports an error");
+                }
+            }
+            Event::NewTip(tip) => {
+                self.store(node.chain().health().error);
+                if let Some(withheld) = self.blocks.admit(at) {
+                    info!(height = tip.height, hash = %tip.hash, withheld, "new tip");
+                }
+            }
+            Event::BlockAccepted { hash, .. } => debug!(%hash, "block accepted"),
+            Event::TransactionAccepted { id, .. } => debug!(%id, "transaction accepted"),
+            Event::SubmissionRefused { kind, why } => warn!(kind = kind.name(), why, "our own submission was refused"),
+            Event::Sync { height, target } => {
+                if height >= target {
+                    // Said once, and only by a node that was behind.
+                    if self.sync_logged.take().is_some() {
+                        info!(height, "caught up");
+                    }
+                } else if self.sync_logged.is_none_or(|last| at.since(last) >= SYNC_EVERY) {
+                    self.sync_logged = Some(at);
+                    info!(height, target, "catching up");
+                }
+            }
+            other => debug!(event = ?other, "event"),
+        }
+    }
+
+    /// Blocks are stored beside the loop: a disk that takes no more must be told before the node stops.
+    fn store(&mut self, problem: Option<String>) {
+        match (&self.store_problem, &problem) {
+            (None, Some(error)) => {
+                warn!(error, "blocks are not stored, or not as they were given; a write that failed is tried again")
+            }
+            (Some(_), None) => info!("blocks are stored again"),
+            _ => {}
+        }
+        self.store_problem = problem;
+    }
+
+    fn failure(&mut self, at: Instant, what: &str, remote: &SocketAddr, reason: CloseReason) {
+        use CloseReason::{Done, DuplicateConnection, Requested, SelfConnection, Shutdown, Tls, WrongNetwork};
+        if let Some(last) = self.named.get_mut(remote)
+            && !matches!(reason, Done | DuplicateConnection | Requested | Shutdown)
+        {
+            let why = match (reason, &self.security) {
+                (Tls(fault), Some(security)) => format!("TLS: {}", security.explain(*remote, fault)),
+                (_, security) => format!("{reason}; {}", remedy(reason, security.is_some())),
+            };
+            // It is dialed again and again: said once, until something changes.
+            if last.as_ref() == Some(&why) {
+                debug!(%remote, %reason, "still not reached");
+            } else {
+                warn!(%remote, "a node that --connect names is not reached: {why}");
+                *last = Some(why);
+            }
+            return;
+        }
+        // What runs out on our side is for the operator to mend. A node of another network is a sign that --difficulty or
+        // --reward are not what they are elsewhere. The rest is the weather.
+        let is_tls = self.security.is_some();
+        if matches!(reason, CloseReason::LocalResource(_)) {
+            if let Some(withheld) = self.failures.admit(at) {
+                warn!(%remote, %reason, withheld, "{what}");
+            }
+        } else if let Some(why) = self.tls_failure(remote, reason) {
+            if let Some(withheld) = self.failures.admit(at) {
+                info!(%remote, withheld, "TLS: {why}");
+            }
+        } else if matches!(reason, WrongNetwork) || (is_tls && reason == SelfConnection) {
+            if let Some(withheld) = self.failures.admit(at) {
+                info!(%remote, %reason, withheld, "{what}; {}", remedy(reason, is_tls));
+            }
+        } else if reason.blame() == Blame::Misbehaved && !matches!(reason, Tls(_)) {
+            if let Some(withheld) = self.failures.admit(at) {
+                info!(%remote, %reason, withheld, "{what}");
+            }
+        } else if let Some(withheld) = self.weather.admit(at) {
+            debug!(%remote, %reason, withheld, "{what}");
+        }
+    }
+
+    /// What TLS refuses has lines of its own, which name the identities; but for a refusal that we hear of only when the
+    /// handshake is done on our side.
+    fn tls_failure(&self, remote: &SocketAddr, reason: CloseReason) -> Option<String> {
+        let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) else { return None };
+        let is_new = fault.blame() != Blame::Lost && !security.has_refused(*remote, fault);
+        is_new.then(|| security.explain(*remote, fault))
+    }
+}

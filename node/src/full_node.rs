@@ -1,0 +1,220 @@
+//! A full node of the reference chain, put together: chain, protocol, loop, observer and the files they use.
+//!
+//! `run`, `demo` and `sync` differ in what they plan and in what they watch; what is built is the same.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use spacetime_network::chain::{Params, ReferenceChain};
+use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeProtocol, Observer};
+use spacetime_network::driver::{self, Handle};
+use spacetime_network::proto::peer::peer_table::PeerTable;
+use spacetime_network::proto::sync::chain::{Chain, Tip};
+use spacetime_network::proto::{self, Command, Event, Node};
+use spacetime_network::time::Now;
+
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+use crate::peers_file::{self, Saver};
+use crate::security::{Security, SecurityWatch};
+use crate::tip_signal::TipSignal;
+
+/// A node of the reference chain.
+pub(crate) type LiveNode = Node<ReferenceChain>;
+/// A way into a running node.
+pub(crate) type NodeHandle = Handle<NodeCommand<ReferenceChain>>;
+/// Who else is told what happens, on the loop's thread.
+pub(crate) type Sink = Box<dyn FnMut(Now, &Event, &LiveNode) + Send>;
+
+/// How long the store may take to finish when a node stops; the whole stop has five seconds.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// What a node is to be.
+pub(crate) struct Plan {
+    pub(crate) config: proto::Config,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) params: Params,
+    /// TLS, and who we are under it.
+    pub(crate) security: Option<Security>,
+}
+
+/// A node that listens and is ready to run.
+pub(crate) struct Ready {
+    driver: NodeDriver<ReferenceChain, Watch>,
+    data: DataDir,
+    listening: Vec<SocketAddr>,
+    signal: Arc<TipSignal>,
+    traffic: Arc<Traffic>,
+    security: Option<SecurityWatch>,
+}
+
+/// What a node has sent so far, for other threads to read at any time.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    bytes: AtomicU64,
+    frames: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes and frames.
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.frames.load(Ordering::Relaxed))
+    }
+}
+
+/// The observer: rings the miner's bell, hands peers to the saver, tells the sink.
+pub(crate) struct Watch {
+    signal: Arc<TipSignal>,
+    saver: Saver,
+    sink: Sink,
+}
+
+impl Observer<ReferenceChain> for Watch {
+    fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode) {
+        if matches!(event, Event::NewTip(_)) {
+            self.signal.ring();
+        }
+        (self.sink)(now, event, node);
+    }
+
+    fn save_peers(&mut self, _: Now, peers: &PeerTable) {
+        self.saver.save(peers);
+    }
+}
+
+/// Opens the chain, restores the peers, binds the listeners. Nothing is dialed before [`Ready::run`].
+pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, Failure> {
+    let chain = open_chain(plan.params, data)?;
+    if let Some(problem) = plan.config.problems().first() {
+        return Err(Failure::usage(problem));
+    }
+    let random = |error: getrandom::Error| Failure::new("start a node", error, "try again");
+    let (mut seed, mut nonce) = ([0; 8], [0; 8]);
+    getrandom::fill(&mut seed).map_err(random)?;
+    getrandom::fill(&mut nonce).map_err(random)?;
+    let connections = plan.config.admission.connections_max;
+    let mut config = plan.config;
+    let named = config.connect.iter().copied().collect();
+    if let Some(security) = &plan.security {
+        // What every peer compares with the certificate.
+        config.node_id = security.id().to_string();
+    }
+    let node = Node::new(config, chain, u64::from_le_bytes(seed), u64::from_le_bytes(nonce));
+
+    let signal = Arc::new(TipSignal::default());
+    let watch = Watch { signal: Arc::clone(&signal), saver: Saver::start(&data.peers())?, sink };
+    let mut loop_config = driver::Config::default();
+    loop_config.connections = connections;
+    loop_config.tls = plan.security.as_ref().map(Security::tls);
+    let security = plan.security.as_ref().map(|security| security.watch(named)).transpose()?;
+    let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
+        .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;
+    let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(first) = listening.first() {
+        driver.protocol_mut().node_mut().set_listening_port(first.port());
+    }
+    driver.with(|protocol, now, _| peers_file::restore(&data.peers(), protocol.node_mut(), now));
+    Ok(Ready { driver, data: data.clone(), listening, signal, traffic: Arc::default(), security })
+}
+
+fn open_chain(params: Params, data: &DataDir) -> Result<ReferenceChain, Failure> {
+    // The chain's own errors say what was tried and what to do.
+    ReferenceChain::open(params, &data.chain())
+        .map_err(|error| Failure::Failed(crate::failure::one_line(&error.to_string())))
+}
+
+fn listen(driver: &mut NodeDriver<ReferenceChain, Watch>, address: SocketAddr) -> Result<SocketAddr, Failure> {
+    driver.listen(address).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => "stop the program that uses it or choose another --listen",
+            io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0 for all",
+            io::ErrorKind::PermissionDenied => "choose a port above 1023, or run with the right to use it",
+            _ => "choose another --listen",
+        };
+        Failure::new(format!("listen on {address}"), error, remedy)
+    })
+}
+
+impl Ready {
+    /// The real addresses of the listeners, in the order they were asked for.
+    pub(crate) fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// A way into the node once it runs.
+    pub(crate) fn handle(&self) -> NodeHandle {
+        self.driver.handle()
+    }
+
+    /// Rings when there is something new to mine on.
+    pub(crate) fn signal(&self) -> Arc<TipSignal> {
+        Arc::clone(&self.signal)
+    }
+
+    /// What it sends, counted while it runs.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
+    }
+
+    /// Runs the loop until it is stopped, then saves everything. Answers where the saved chain ends.
+    pub(crate) fn run(mut self) -> Result<Tip, Failure> {
+        let ran = self.turns();
+        tracing::info!("stopping");
+        self.signal.stop();
+        let protocol = self.driver.protocol_mut();
+        protocol.observer_mut().saver.finish();
+        let remembered = self.security.as_mut().map_or(Ok(()), SecurityWatch::finish);
+        if let Err(failure) = &remembered {
+            // Also when it is not the first thing that went wrong.
+            tracing::error!("{failure}; whoever was met since is met as if for the first time");
+        }
+        let saved = peers_file::save(&self.data.peers(), protocol.node().peers());
+        let best = protocol.node().chain().best();
+        let flushed = protocol.node_mut().chain_mut().flush(FLUSH);
+        ran.map_err(|error| Failure::new("wait for events", error, "look at the system's limits and log"))?;
+        flushed.map_err(|error| Failure::plain("finish writing the chain", error))?;
+        remembered?;
+        saved?;
+        Ok(best)
+    }
+
+    fn turns(&mut self) -> io::Result<()> {
+        loop {
+            let goes_on = self.driver.turn(None)?;
+            let (now, bytes, frames) =
+                self.driver.with(|_, now, net| (now.at, net.totals().bytes_out, net.totals().frames_out));
+            if let Some(security) = &mut self.security {
+                security.look(now);
+                security.look_at_press(now, self.driver.net());
+            }
+            self.traffic.bytes.store(bytes, Ordering::Relaxed);
+            self.traffic.frames.store(frames, Ordering::Relaxed);
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Runs `look` on the node's own thread and brings back its answer; `None` when the node is gone or too busy.
+pub(crate) fn look<T: Send + 'static>(
+    handle: &NodeHandle,
+    patience: Duration,
+    look: impl FnOnce(&mut LiveNode, Now) -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    let command = NodeCommand::With(Box::new(move |node: &mut LiveNode, now: Now| {
+        // Nobody waits any more when this fails, so nobody misses the answer.
+        let _ = sender.try_send(look(node, now));
+    }));
+    handle.send(command).ok()?;
+    receiver.recv_timeout(patience).ok()
+}
+
+/// Gives the node a command; false when it is gone or its queue is full.
+pub(crate) fn tell(handle: &NodeHandle, command: Command) -> bool {
+    handle.send(NodeCommand::Do(command)).is_ok()
+}

@@ -1,0 +1,180 @@
+//! `chain`, `known-peers`, `id`, `forget`: what is done to a data directory without a node.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use spacetime_network::chain::verify::{VerifyError, VerifyReport};
+use spacetime_network::chain::{OpenError, Params, ReferenceChain};
+use spacetime_network::proto::sync::chain::Chain;
+
+use crate::cli::{ChainArgs, ForgetArgs, IdArgs, KnownPeersArgs};
+use crate::data_dir::DataDir;
+use crate::failure::{Failure, one_line};
+use crate::output::{self, clean};
+use crate::{key, known_identities, peers_file};
+
+/// Time between two lines where there is no terminal for a bar.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Serialize)]
+struct ChainReport {
+    height: u64,
+    tip: String,
+    work: String,
+    genesis: String,
+    difficulty: u8,
+    reward: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<Verified>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balances: Option<BTreeMap<String, i128>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Verified {
+    blocks: u64,
+    side_blocks: u64,
+    transactions: u64,
+}
+
+/// Prints where the chain ends, and what was asked for besides.
+pub(crate) fn chain(args: &ChainArgs) -> Result<(), Failure> {
+    let data = DataDir::existing(args.data.data_dir.as_deref())?;
+    if !data.chain().exists() {
+        return Err(Failure::new(
+            format!("show the chain in {}", data.path().display()),
+            "there is none",
+            "give the --data-dir that a node has run with",
+        ));
+    }
+    let _lock = data.lock()?;
+    let chain = open(&data)?;
+    let damaged = |tried: &str, error: VerifyError| {
+        Failure::new(
+            format!("{tried} {}", data.chain().display()),
+            error,
+            "move the file away and run the node again to download the chain anew",
+        )
+    };
+    let verified = match args.verify {
+        true => Some(verify(&chain).map_err(|error| damaged("verify", error))?),
+        false => None,
+    };
+    let balances = match args.balances {
+        true => Some(chain.balances().map_err(|error| damaged("add up", error))?),
+        false => None,
+    };
+    let (best, params) = (chain.best(), chain.params());
+    let report = ChainReport {
+        height: best.height,
+        tip: best.hash.to_string(),
+        work: best.work.to_string(),
+        genesis: chain.genesis().to_string(),
+        difficulty: params.difficulty(),
+        reward: params.reward(),
+        verified: verified.map(|report| Verified {
+            blocks: report.blocks,
+            side_blocks: report.side_blocks,
+            transactions: report.transactions,
+        }),
+        balances,
+    };
+    output::result(args.output.json, &report, chain_lines)
+}
+
+fn chain_lines(report: &ChainReport) -> Vec<String> {
+    let mut lines = vec![
+        format!("height      {}", report.height),
+        format!("tip         {}", report.tip),
+        format!("work        {}", report.work),
+        format!("genesis     {}", report.genesis),
+        format!("network     difficulty {}, reward {}", report.difficulty, report.reward),
+    ];
+    if let Some(verified) = &report.verified {
+        lines.push(format!(
+            "verified    {} blocks ({} on side branches), {} transactions: all good",
+            verified.blocks, verified.side_blocks, verified.transactions
+        ));
+    }
+    if let Some(balances) = &report.balances {
+        lines.extend(balances.iter().map(|(name, balance)| format!("balance     {balance:>12}  {}", clean(name))));
+    }
+    lines
+}
+
+/// The file says itself which network it is of.
+fn open(data: &DataDir) -> Result<ReferenceChain, Failure> {
+    let path = data.chain();
+    let opened = match ReferenceChain::open(Params::default(), &path) {
+        Err(OpenError::OtherNetwork { found: Some(params), .. }) => ReferenceChain::open(params, &path),
+        other => other,
+    };
+    opened.map_err(|error| Failure::Failed(one_line(&error.to_string())))
+}
+
+fn verify(chain: &ReferenceChain) -> Result<VerifyReport, VerifyError> {
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} blocks checked, {eta} left") {
+            bar.set_style(style);
+        }
+        bar
+    });
+    let mut line = Instant::now();
+    let report = chain.verify(|done, total| match &bar {
+        Some(bar) => {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+        None if line.elapsed() >= LINE_EVERY => {
+            line = Instant::now();
+            output::note(format_args!("{done} of {total} blocks checked"));
+        }
+        None => {}
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    report
+}
+
+/// Prints the peers that a node has saved.
+pub(crate) fn known_peers(args: &KnownPeersArgs) -> Result<(), Failure> {
+    let data = DataDir::existing(args.data.data_dir.as_deref())?;
+    let peers = peers_file::read(&data.peers())?;
+    if args.output.json {
+        return output::json(&peers_file::as_json(&peers)?);
+    }
+    output::lines(peers.iter().map(peers_file::line))
+}
+
+#[derive(Debug, Serialize)]
+struct IdReport {
+    node_id: String,
+}
+
+/// Prints the node id.
+pub(crate) fn id(args: &IdArgs) -> Result<(), Failure> {
+    let data = DataDir::create(args.data.data_dir.as_deref())?;
+    let report = IdReport { node_id: key::node_id(&data.key())? };
+    output::result(args.output.json, &report, |report| vec![report.node_id.clone()])
+}
+
+#[derive(Debug, Serialize)]
+struct ForgetReport {
+    address: String,
+    node_id: String,
+}
+
+/// Takes an address out of what first use remembers.
+pub(crate) fn forget(args: &ForgetArgs) -> Result<(), Failure> {
+    let data = DataDir::existing(args.data.data_dir.as_deref())?;
+    // A running node would write it back.
+    let _lock = data.lock()?;
+    let node_id = known_identities::forget(&data.known_identities(), args.address)?.to_string();
+    let report = ForgetReport { address: args.address.to_string(), node_id };
+    output::result(args.output.json, &report, |report| vec![format!("forgot {} at {}", report.node_id, report.address)])
+}

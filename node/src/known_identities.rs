@@ -1,0 +1,365 @@
+//! `known_identities.json`: what `--tls first-use` remembers, an object of addresses and node ids.
+//!
+//! Whoever is not in it is trusted at first sight. So it is never given up: a file that cannot be understood stops the
+//! program, what could not be saved is saved later, and two processes that learn at a time both find their part in it.
+//! A person takes an address out with `forget`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use spacetime_network::driver::store::{read_bounded, replace_file};
+use spacetime_network::id::VerifiedId;
+use spacetime_network::link::tls::trust::{KNOWN_MAX, KnownIdentities};
+
+use crate::failure::{Failure, disk_remedy};
+
+/// Room for all addresses that may be remembered, at about 120 bytes each.
+const FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
+/// How long after a failed save the next is tried; twice as long after each.
+const RETRY: Duration = Duration::from_millis(250);
+/// The longest time between two tries.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Reads the file. A damaged one is an error: without it, whoever stands in a known node's place would be trusted. Saves
+/// are atomic, so it was not a crash that damaged it.
+pub(crate) fn load(path: &Path) -> Result<KnownIdentities, Failure> {
+    let tried = || format!("read {}", path.display());
+    let bytes = read_bounded(path, FILE_LEN_MAX)
+        .map_err(|error| Failure::new(tried(), error, "make it readable for this user"))?;
+    match bytes {
+        Some(bytes) => decode(&bytes).map_err(|why| {
+            let remedy =
+                "put it right, restore it from a backup, or remove it to meet every node as if for the first time";
+            Failure::new(tried(), format!("damaged: {why}"), remedy)
+        }),
+        // The names that lead to it are there, what they lead to is not.
+        None if path.is_symlink() => Err(Failure::new(
+            tried(),
+            "it is a link to a file that is not there",
+            "bring that file back, or remove the link",
+        )),
+        None => Ok(KnownIdentities::default()),
+    }
+}
+
+/// Replaces the file.
+pub(crate) fn save(path: &Path, known: &KnownIdentities) -> Result<(), Failure> {
+    replace_file(path, &encode(known))
+        .map_err(|error| Failure::new(format!("save {}", path.display()), &error, disk_remedy(&error)))
+}
+
+/// An address that two processes have met under different identities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    pub(crate) address: SocketAddr,
+    pub(crate) saved: VerifiedId,
+    pub(crate) learned: VerifiedId,
+}
+
+/// Adds what `learned` has beyond `loaded` to the file as it is by now. The caller keeps others from doing so meanwhile.
+pub(crate) fn add(
+    path: &Path,
+    loaded: &KnownIdentities,
+    learned: &KnownIdentities,
+) -> Result<Result<(), Conflict>, Failure> {
+    let mut known = load(path)?;
+    let mut changed = false;
+    for (address, id) in learned.iter().filter(|(address, id)| loaded.get(*address) != Some(*id)) {
+        match known.get(address) {
+            Some(saved) if saved != id => return Ok(Err(Conflict { address, saved, learned: id })),
+            _ => changed |= known.insert(address, id),
+        }
+    }
+    if changed {
+        save(path, &known)?;
+    }
+    Ok(Ok(()))
+}
+
+/// Takes an address out; answers whose it was.
+pub(crate) fn forget(path: &Path, address: SocketAddr) -> Result<VerifiedId, Failure> {
+    let mut known = load(path)?;
+    let id = known.forget(address).ok_or_else(|| {
+        let happened = format!("it is not in {}", path.display());
+        Failure::new(format!("forget {address}"), happened, "look there for what is remembered")
+    })?;
+    save(path, &known)?;
+    Ok(id)
+}
+
+fn decode(bytes: &[u8]) -> Result<KnownIdentities, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let known = (&mut deserializer).deserialize_map(Entries).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(known)
+}
+
+/// The entries of the file, none of which may be passed over.
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = KnownIdentities;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of addresses and node ids")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KnownIdentities, A::Error> {
+        let mut known = KnownIdentities::default();
+        while let Some((address, id)) = map.next_entry::<String, String>()? {
+            let parsed: SocketAddr = address
+                .parse()
+                .map_err(|_| A::Error::custom(format_args!("\"{}\" is no address", address.escape_debug())))?;
+            let id: VerifiedId = id.parse().map_err(|error| A::Error::custom(format_args!("{parsed}: {error}")))?;
+            // Nobody can say which of two is right.
+            if known.get(parsed).is_some_and(|other| other != id) {
+                return Err(A::Error::custom(format_args!("{parsed} is there twice")));
+            }
+            known.insert(parsed, id);
+            if known.get(parsed).is_none() {
+                return Err(A::Error::custom(format_args!("more than {KNOWN_MAX} addresses")));
+            }
+        }
+        Ok(known)
+    }
+}
+
+fn encode(known: &KnownIdentities) -> Vec<u8> {
+    // Addresses and hexadecimal digits need no escapes.
+    let lines: Vec<String> = known.iter().map(|(address, id)| format!("  \"{address}\": \"{id}\"")).collect();
+    format!("{{\n{}\n}}\n", lines.join(",\n")).into_bytes()
+}
+
+/// Saves on a thread of its own, so that a slow disk does not stop the loop. Nothing that was remembered is left out: what
+/// cannot be handed over yet is handed over later, and what could not be saved is tried again until it is.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    path: PathBuf,
+    queue: Option<SyncSender<KnownIdentities>>,
+    /// Answers what it could not save.
+    thread: Option<JoinHandle<Option<KnownIdentities>>>,
+    unsaved: Option<KnownIdentities>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub(crate) fn start(path: &Path) -> Result<Self, Failure> {
+        let (queue, waiting) = sync_channel(1);
+        let of_thread = path.to_path_buf();
+        let thread = thread::Builder::new()
+            .name("identities".to_owned())
+            .spawn(move || save_all(&of_thread, &waiting))
+            .map_err(|error| Failure::new("start a thread that saves identities", error, "try again"))?;
+        Ok(Keeper { path: path.to_path_buf(), queue: Some(queue), thread: Some(thread), unsaved: None })
+    }
+
+    /// Has this saved soon, or what waited before when there is nothing new.
+    pub(crate) fn keep(&mut self, newer: Option<KnownIdentities>) {
+        let Some(known) = newer.or_else(|| self.unsaved.take()) else { return };
+        let Some(queue) = &self.queue else { return };
+        self.unsaved = match queue.try_send(known) {
+            Ok(()) => None,
+            Err(TrySendError::Full(known) | TrySendError::Disconnected(known)) => Some(known),
+        };
+    }
+
+    /// Waits for what is under way, then saves what was left.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not take it: the next start will trust strangers in the place of those who were met.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.queue = None;
+        let failed = match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(failed)) => failed,
+            Some(Err(_)) => {
+                tracing::error!("the thread that saves identities ended early");
+                None
+            }
+            None => None,
+        };
+        // What was not handed over is the newer.
+        let left = self.unsaved.take().or(failed);
+        left.map_or(Ok(()), |known| save(&self.path, &known))
+    }
+}
+
+/// Saves what comes until no more can come. A save that fails is tried again, later each time, unless something newer comes,
+/// which holds all that was to be saved before. Answers what is still unsaved at the end.
+fn save_all(path: &Path, waiting: &Receiver<KnownIdentities>) -> Option<KnownIdentities> {
+    let mut unsaved = None;
+    let mut told: Option<Failure> = None;
+    let mut pause = RETRY;
+    loop {
+        let next = match unsaved {
+            None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) => waiting.recv_timeout(pause),
+        };
+        match next {
+            Ok(known) => unsaved = Some(known),
+            Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(RETRY_MAX),
+            Err(RecvTimeoutError::Disconnected) => return unsaved,
+        }
+        let Some(known) = &unsaved else { continue };
+        match save(path, known) {
+            Ok(()) => {
+                if told.take().is_some() {
+                    tracing::info!(file = %path.display(), "the remembered identities are saved again");
+                }
+                (unsaved, pause) = (None, RETRY);
+            }
+            Err(failure) => {
+                if told.as_ref() != Some(&failure) {
+                    tracing::warn!("{failure}; it is tried again, but a restart before forgets who was met");
+                }
+                told = Some(failure);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> VerifiedId {
+        VerifiedId::from_bytes([byte; 32])
+    }
+
+    fn known() -> KnownIdentities {
+        [("192.0.2.7:8333".parse().unwrap(), id(1)), ("[2001:db8::7]:1".parse().unwrap(), id(0xfe))]
+            .into_iter()
+            .collect()
+    }
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_identities.json");
+        (directory, path)
+    }
+
+    /// What stands where a new file would be written first: nobody can save, whatever the user's rights.
+    fn jam(path: &Path) -> PathBuf {
+        let jam = path.with_extension("json.tmp");
+        std::fs::create_dir(&jam).unwrap();
+        jam
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let (_directory, path) = place();
+        assert_eq!(load(&path).unwrap(), KnownIdentities::default());
+        for known in [known(), KnownIdentities::default()] {
+            save(&path, &known).unwrap();
+            assert_eq!(load(&path).unwrap(), known);
+        }
+    }
+
+    /// Once a damaged file was set aside and everybody met anew: a comma that an editor left opened all doors.
+    #[test]
+    fn a_damaged_file_is_an_error_and_stays_where_it_is() {
+        let (_directory, path) = place();
+        let (one, two) = ("11".repeat(32), "22".repeat(32));
+        let comma = format!("{{\n  \"192.0.2.7:1\": \"{one}\",\n}}\n");
+        let twice = format!("{{\"192.0.2.7:1\": \"{one}\", \"[::ffff:192.0.2.7]:1\": \"{two}\"}}");
+        let same_twice = format!("{{\"192.0.2.7:1\": \"{one}\", \"192.0.2.7:1\": \"{two}\"}}");
+        let more = "{} {}";
+        let cut = &comma[..40];
+        let no_address = "{\"192.0.2.7\": \"00\"}";
+        let no_id = "{\"192.0.2.7:1\": \"00\"}";
+        for damaged in ["", "{", "[]", more, no_address, no_id, &comma, cut, &twice, &same_twice] {
+            std::fs::write(&path, damaged).unwrap();
+            let why = load(&path).unwrap_err().to_string();
+            assert!(why.contains("damaged: ") && why.contains("put it right"), "{damaged}: {why}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nothing_is_not_an_empty_memory() {
+        let (directory, path) = place();
+        std::os::unix::fs::symlink(directory.path().join("not mounted"), &path).unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("a link to a file that is not there"));
+    }
+
+    #[test]
+    fn an_address_is_forgotten_however_it_is_written() {
+        let (_directory, path) = place();
+        save(&path, &known()).unwrap();
+        assert_eq!(forget(&path, "[::ffff:192.0.2.7]:8333".parse().unwrap()), Ok(id(1)));
+        assert_eq!(load(&path).unwrap().iter().count(), 1);
+        let why = forget(&path, "192.0.2.7:8333".parse().unwrap()).unwrap_err().to_string();
+        assert!(why.contains("cannot forget 192.0.2.7:8333: it is not in"), "{why}");
+    }
+
+    #[test]
+    fn what_others_have_saved_meanwhile_is_kept_and_what_they_forgot_does_not_come_back() {
+        let (_directory, path) = place();
+        let (ours, theirs, gone) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap(), known());
+        save(&path, &[(theirs, id(2))].into_iter().collect()).unwrap();
+        let mut learned = gone.clone();
+        learned.insert(ours, id(1));
+        assert_eq!(add(&path, &gone, &learned), Ok(Ok(())));
+        assert_eq!(load(&path).unwrap(), [(ours, id(1)), (theirs, id(2))].into_iter().collect());
+
+        // Another process has met somebody else there: one of the two is not who it should be.
+        let learned = [(theirs, id(3))].into_iter().collect();
+        let conflict = Conflict { address: theirs, saved: id(2), learned: id(3) };
+        assert_eq!(add(&path, &KnownIdentities::default(), &learned), Ok(Err(conflict)));
+        assert_eq!(load(&path).unwrap().get(theirs), Some(id(2)));
+    }
+
+    #[test]
+    fn the_keeper_leaves_nothing_out() {
+        let (_directory, path) = place();
+        let mut keeper = Keeper::start(&path).unwrap();
+        let mut growing = KnownIdentities::default();
+        for (address, id) in known().iter() {
+            for port in 1..100 {
+                growing.insert(SocketAddr::new(address.ip(), port), id);
+                keeper.keep(Some(growing.clone()));
+            }
+        }
+        assert_eq!(keeper.finish(), Ok(()));
+        assert_eq!(load(&path).unwrap(), growing);
+    }
+
+    /// Once a save that failed was lost, though the disk had room again seconds later.
+    #[test]
+    fn a_save_that_failed_is_tried_until_the_disk_takes_it() {
+        let (_directory, path) = place();
+        let jam = jam(&path);
+        let mut keeper = Keeper::start(&path).unwrap();
+        keeper.keep(Some(known()));
+        std::fs::remove_dir(jam).unwrap();
+        while load(&path) != Ok(known()) {
+            thread::yield_now();
+        }
+        assert_eq!(keeper.finish(), Ok(()));
+    }
+
+    #[test]
+    fn what_the_disk_never_took_is_saved_at_the_end_or_reported() {
+        let (_directory, path) = place();
+        let jam = jam(&path);
+        for works in [false, true] {
+            let (queue, waiting) = sync_channel(1);
+            queue.send(known()).unwrap();
+            drop(queue);
+            let failed = save_all(&path, &waiting);
+            assert_eq!(failed, Some(known()));
+            if works {
+                std::fs::remove_dir(&jam).unwrap();
+            }
+            let mut keeper = Keeper { path: path.clone(), queue: None, thread: None, unsaved: failed };
+            assert_eq!(keeper.finish().is_ok(), works);
+        }
+        assert_eq!(load(&path), Ok(known()));
+    }
+}

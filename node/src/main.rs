@@ -1,0 +1,93 @@
+//! `spacetime-node`: the operator's program around the engine.
+//!
+//! ```text
+//! cli, settings, value    what was asked for
+//! run, demo, sync         full nodes           full_node, miner, event_log, signals, limits
+//! client                  questions to a node
+//! simulate                many nodes on a virtual network
+//! inspect                 a data directory     data_dir, key, peers_file
+//! security                whom to trust        known_identities, explain
+//! failure, panics, output, logging             what is said, and where
+//! ```
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod cli;
+mod client;
+mod data_dir;
+mod demo;
+mod event_log;
+mod explain;
+mod failure;
+mod full_node;
+mod inspect;
+mod key;
+mod known_identities;
+mod limits;
+mod logging;
+mod miner;
+mod output;
+mod panics;
+mod peers_file;
+mod run;
+mod security;
+mod settings;
+mod signals;
+mod simulate;
+mod sync;
+mod tip_signal;
+mod value;
+
+use std::process::ExitCode;
+
+use crate::cli::Command;
+use crate::failure::Failure;
+use crate::settings::Asked;
+
+/// What a flood of large frames made the process hold goes back to the system when it is over.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    panics::in_one_line();
+    match std::panic::catch_unwind(do_what_was_asked) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        // The line about it is out.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn do_what_was_asked() -> Result<(), Failure> {
+    match settings::read(std::env::args_os())? {
+        Asked::Text(text) => output::line(text.trim_end()),
+        Asked::Run(command) => dispatch(*command),
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
+        Command::Ping(args) => client::ping(&args),
+        Command::Peers(args) => client::peers(&args),
+        Command::Headers(args) => client::headers(&args),
+        Command::Block(args) => client::block(&args),
+        Command::TxPool(args) => client::tx_pool(&args),
+        Command::SendTx(args) => client::send_tx(&args),
+        Command::Sync(args) => sync::sync(&args),
+        Command::Chain(args) => inspect::chain(&args),
+        Command::KnownPeers(args) => inspect::known_peers(&args),
+        Command::Id(args) => inspect::id(&args),
+        Command::Forget(args) => inspect::forget(&args),
+        Command::Completions(args) => completions(args.shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut settings::definition(), "spacetime-node", &mut text);
+    output::line(String::from_utf8_lossy(&text).trim_end())
+}

@@ -1,0 +1,141 @@
+//! `run`: a full node in the foreground, from its files to its last save.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use spacetime_network::chain::Params;
+use spacetime_network::proto;
+
+use crate::cli::{GenesisArgs, RunArgs};
+use crate::data_dir::DataDir;
+use crate::event_log::EventLog;
+use crate::failure::Failure;
+use crate::full_node::{self, Plan};
+use crate::miner::{self, MinerPlan};
+use crate::security::Security;
+use crate::value::{Endpoint, exempt_ranges};
+use crate::{key, limits, logging, output, signals};
+
+/// Where a node listens when it is not told: the port of the C# library.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8333);
+/// Digits of the node id that name a miner who has no name.
+const MINER_DIGITS: usize = 16;
+
+/// Runs a node until it is told to stop.
+pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let _log = logging::start(args.log);
+    let params = params(args.genesis)?;
+    let config = config(args)?;
+    let data = DataDir::create(args.data.data_dir.as_deref())?;
+    let _lock = data.lock()?;
+    let security = Security::of_node(&args.tls, &data)?;
+    let node_id = match &security {
+        Some(security) => security.id().to_string(),
+        None => key::node_id(&data.key())?,
+    };
+
+    let mut log = EventLog::new(&config.connect, security.clone());
+    let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args), params, security };
+    let ready = full_node::prepare(plan, &data, Box::new(move |now, event, node| log.on_event(now, event, node)))?;
+    let (handle, signal) = (ready.handle(), ready.signal());
+    let stop = {
+        let (handle, signal) = (handle.clone(), std::sync::Arc::clone(&signal));
+        move || {
+            signal.stop();
+            handle.stop();
+        }
+    };
+    signals::watch(stop, || {})?;
+
+    announce(format_args!("node {node_id}"))?;
+    for address in ready.listening() {
+        announce(format_args!("listening {address}"))?;
+    }
+    let miner = match args.mine {
+        true => Some(miner::start(miner_plan(args, &node_id), handle, signal)?),
+        false => None,
+    };
+    announce("ready")?;
+    let tls = args.tls.tls.name();
+    tracing::info!(directory = %data.path().display(), network = %params, tls, "running");
+    let ran = ready.run();
+    if let Some(miner) = miner
+        && miner.join().is_err()
+    {
+        tracing::error!("the miner ended early");
+    }
+    ran?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A line for whoever started the node. When they have left, the node runs all the same.
+fn announce(line: impl std::fmt::Display) -> Result<(), Failure> {
+    match output::line(line) {
+        Err(Failure::OutputClosed) => Ok(()),
+        other => other,
+    }
+}
+
+/// The chain's numbers.
+fn params(args: GenesisArgs) -> Result<Params, Failure> {
+    Params::new(args.difficulty, args.reward).map_err(|error| Failure::usage(format!("--difficulty: {error}")))
+}
+
+fn miner_plan(args: &RunArgs, node_id: &str) -> MinerPlan {
+    let name = args.miner.clone().unwrap_or_else(|| node_id.chars().take(MINER_DIGITS).collect());
+    MinerPlan { name, interval: args.block_interval }
+}
+
+fn listeners(args: &RunArgs) -> Vec<SocketAddr> {
+    match (args.no_listen, args.listen.as_slice()) {
+        (true, _) => Vec::new(),
+        (false, []) => vec![LISTEN],
+        (false, listed) => listed.to_vec(),
+    }
+}
+
+fn proto_with_id(mut config: proto::Config, node_id: &str) -> proto::Config {
+    node_id.clone_into(&mut config.node_id);
+    config
+}
+
+fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
+    if args.idle_timeout <= args.heartbeat {
+        return Err(Failure::usage("--idle-timeout must be longer than --heartbeat, or quiet peers are dropped"));
+    }
+    let connections = limits::connections(args.max_connections)?;
+    if connections < args.max_connections {
+        tracing::warn!(connections, asked = args.max_connections, "fewer connections: the limit on open files is low");
+    }
+    let mut config = proto::Config::default();
+    config.user_agent = concat!("spacetime-node/", env!("CARGO_PKG_VERSION")).to_owned();
+    config.outbound = usize::try_from(args.outbound.min(connections)).unwrap_or(usize::MAX);
+    config.connect = resolve(&args.connect)?;
+    config.seeds = resolve(&args.seed)?;
+    config.allow_private = args.allow_private;
+    config.dial_timeout = args.handshake_timeout;
+    config.handshake_timeout = args.handshake_timeout;
+    config.heartbeat = args.heartbeat;
+    config.idle_timeout = args.idle_timeout;
+    node_limits(&mut config, connections, ranges(args)?);
+    Ok(config)
+}
+
+/// `None` when nothing was said about exemptions.
+fn ranges(args: &RunArgs) -> Result<Option<Vec<IpNet>>, Failure> {
+    if args.exempt.is_empty() { Ok(None) } else { exempt_ranges(&args.exempt).map(Some) }
+}
+
+fn node_limits(config: &mut proto::Config, connections: u32, exempt: Option<Vec<IpNet>>) {
+    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+    config.admission.connections_max = connections;
+    config.admission.inbound_max = connections.saturating_sub(config.outbound).max(1).min(connections);
+    if let Some(ranges) = exempt {
+        config.admission.exempt = spacetime_network::proto::peer::address::Exempt(ranges);
+    }
+}
+
+fn resolve(endpoints: &[Endpoint]) -> Result<Vec<SocketAddr>, Failure> {
+    endpoints.iter().map(Endpoint::resolve).collect()
+}

@@ -1,0 +1,274 @@
+//! TLS as the operator asked for it: whose key we show, whom we trust, what was remembered, and what is said when somebody is
+//! refused.
+//!
+//! A node shows the key of its data directory. A question to a running node shows one of its own, in the folder `client`
+//! there, because a node does not talk to itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spacetime_network::close::TlsFault;
+use spacetime_network::driver::Net;
+use spacetime_network::id::VerifiedId;
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::{Authority, KnownIdentities, TlsRefusal, Trust};
+use spacetime_network::link::tls::{Tls, TlsOptions};
+use spacetime_network::time::Instant;
+
+use crate::cli::{TlsArgs, TlsMode};
+use crate::data_dir::DataDir;
+use crate::explain::Ours;
+use crate::failure::Failure;
+use crate::key;
+use crate::known_identities::{self, Conflict, Keeper};
+use crate::logging::Ration;
+use crate::value::Endpoint;
+
+/// Lines about refusals that a minute may have.
+const LINES_PER_MINUTE: u32 = 30;
+
+/// Time between two lines about too many handshakes.
+const PRESS_LINE_EVERY: Duration = Duration::from_secs(10);
+/// How long a question waits for another that saves what it has learned.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// TLS in use.
+#[derive(Clone, Debug)]
+pub(crate) struct Security {
+    tls: Tls,
+    ours: Ours,
+    /// Where first use remembers.
+    memory: Option<Memory>,
+}
+
+/// What first use remembers, on the disk.
+#[derive(Clone, Debug)]
+struct Memory {
+    data: DataDir,
+    /// What was in the file at first, where other processes may add to it meanwhile. A node has its directory to itself.
+    shared: Option<Arc<KnownIdentities>>,
+}
+
+impl Security {
+    /// As a node asks for it; `None` without TLS.
+    pub(crate) fn of_node(args: &TlsArgs, data: &DataDir) -> Result<Option<Self>, Failure> {
+        check(args)?;
+        args.tls.is_on().then(|| Security::new(args, data, &args.tls_name, false)).transpose()
+    }
+
+    /// As a question to `endpoint` asks for it; `None` without TLS. An authority's certificate must be for the name that was
+    /// asked for.
+    pub(crate) fn of_client(
+        args: &TlsArgs,
+        directory: Option<&Path>,
+        endpoint: &Endpoint,
+    ) -> Result<Option<Self>, Failure> {
+        check(args)?;
+        if !args.tls.is_on() {
+            return Ok(None);
+        }
+        let data = DataDir::of_client(directory)?;
+        let named: Vec<String> = endpoint.name().map(str::to_owned).into_iter().collect();
+        let names = if args.tls_name.is_empty() { &named } else { &args.tls_name };
+        Security::new(args, &data, names, true).map(Some)
+    }
+
+    fn new(args: &TlsArgs, data: &DataDir, names: &[String], shared: bool) -> Result<Self, Failure> {
+        let TlsArgs { tls, pin, ca, tls_cert, tls_key, .. } = args;
+        let trust = match (tls, ca) {
+            (TlsMode::Pinned, _) => Trust::Pinned(pin.iter().copied().collect()),
+            (TlsMode::FirstUse, _) => return Security::remembering(data, shared),
+            (TlsMode::Ca, Some(ca)) => Trust::Authority(authority(ca, names)?),
+            _ => Trust::Any,
+        };
+        let identity = match (tls_cert, tls_key) {
+            (Some(certificate), Some(key)) => bring(certificate, key)?,
+            _ => key::identity(&data.key())?,
+        };
+        Security::with(&identity, trust, None)
+    }
+
+    /// The node of `data` trusts `trust`.
+    pub(crate) fn trusting(data: &DataDir, trust: Trust) -> Result<Self, Failure> {
+        Security::with(&key::identity(&data.key())?, trust, None)
+    }
+
+    /// The node of `data` trusts whoever it met first at an address.
+    pub(crate) fn first_use(data: &DataDir) -> Result<Self, Failure> {
+        Security::remembering(data, false)
+    }
+
+    fn remembering(data: &DataDir, shared: bool) -> Result<Self, Failure> {
+        let known = known_identities::load(&data.known_identities())?;
+        let memory = Memory { data: data.clone(), shared: shared.then(|| Arc::new(known.clone())) };
+        Security::with(&key::identity(&data.key())?, Trust::FirstUse(known), Some(memory))
+    }
+
+    fn with(identity: &Identity, trust: Trust, memory: Option<Memory>) -> Result<Self, Failure> {
+        let by_authority = matches!(trust, Trust::Authority(_));
+        let tls = Tls::new(identity, trust, TlsOptions::default())
+            .map_err(|error| Failure::new("set up TLS", error, "report this"))?;
+        let directory = memory.as_ref().map(|memory| memory.data.path().to_path_buf());
+        Ok(Security { ours: Ours { id: tls.id(), directory, by_authority }, tls, memory })
+    }
+
+    /// For the loop's settings.
+    pub(crate) fn tls(&self) -> Tls {
+        self.tls.clone()
+    }
+
+    /// Who we are.
+    pub(crate) fn id(&self) -> VerifiedId {
+        self.tls.id()
+    }
+
+    /// Saves what a question has taught us, beside what others have learned meanwhile.
+    pub(crate) fn save(&self) -> Result<(), Failure> {
+        let (Some(memory), Some(known)) = (&self.memory, self.tls.take_changes()) else { return Ok(()) };
+        let path = memory.data.known_identities();
+        let Some(loaded) = &memory.shared else { return known_identities::save(&path, &known) };
+        let _lock = memory.data.lock_within(LOCK_PATIENCE)?;
+        known_identities::add(&path, loaded, &known)?.map_err(|Conflict { address, saved, learned }| {
+            let fault = TlsFault::IdentityChanged;
+            let refusal = TlsRefusal { remote: address, fault, expected: Some(saved), seen: Some(learned) };
+            Failure::plain(format!("trust {address}"), self.ours.refusal(&refusal))
+        })
+    }
+
+    /// What is kept up to date while a node runs.
+    ///
+    /// Of those in `named` the event log speaks, which knows whether they were reached since.
+    pub(crate) fn watch(&self, named: BTreeSet<SocketAddr>) -> Result<SecurityWatch, Failure> {
+        let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
+        let lines = Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
+        let press = Ration::new(1, PRESS_LINE_EVERY);
+        Ok(SecurityWatch { tls: self.tls(), ours: self.ours.clone(), keeper, lines, named, press, told: (0, 0) })
+    }
+
+    /// Whether it was for this that `remote` was refused, by us or by itself, before the connection stood.
+    pub(crate) fn has_refused(&self, remote: SocketAddr, fault: TlsFault) -> bool {
+        self.refusal(remote, fault).is_some()
+    }
+
+    fn refusal(&self, remote: SocketAddr, fault: TlsFault) -> Option<TlsRefusal> {
+        self.tls.refusal(remote).filter(|refusal| refusal.fault == fault)
+    }
+
+    /// A fault of a connection with `remote`, as a cause and a remedy.
+    pub(crate) fn explain(&self, remote: SocketAddr, fault: TlsFault) -> String {
+        let refusal = self.refusal(remote, fault);
+        self.ours.refusal(&refusal.unwrap_or(TlsRefusal { remote, fault, expected: None, seen: None }))
+    }
+}
+
+/// The part of a running node's TLS that needs somebody to look after it.
+#[derive(Debug)]
+pub(crate) struct SecurityWatch {
+    tls: Tls,
+    ours: Ours,
+    keeper: Option<Keeper>,
+    lines: Ration,
+    named: BTreeSet<SocketAddr>,
+    press: Ration,
+    /// Handshakes that gave way, and that waited, of which the log has told.
+    told: (u64, u64),
+}
+
+impl SecurityWatch {
+    /// Saves what is new and logs who was refused. Called after every turn of the loop.
+    pub(crate) fn look(&mut self, now: Instant) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(self.tls.take_changes());
+        }
+        for refusal in self.tls.take_refusals() {
+            if self.named.contains(&refusal.remote) {
+                continue;
+            }
+            let Some(withheld) = self.lines.admit(now) else { continue };
+            let (remote, why) = (refusal.remote, self.ours.refusal(&refusal));
+            if refusal.fault == TlsFault::IdentityChanged {
+                tracing::warn!(%remote, withheld, "TLS: {why}");
+            } else {
+                tracing::info!(%remote, withheld, "TLS: {why}");
+            }
+        }
+    }
+
+    /// Logs that more handshakes come than there is room or time for. Called after every turn of the loop.
+    pub(crate) fn look_at_press(&mut self, now: Instant, net: &Net) {
+        let counted = (net.totals().tls_gave_way, net.totals().tls_waited);
+        if counted == self.told || self.press.admit(now).is_none() {
+            return;
+        }
+        let (gave_way, waited) = (counted.0 - self.told.0, counted.1 - self.told.1);
+        self.told = counted;
+        let remote = net.pressing().map_or_else(String::new, |remote| remote.to_string());
+        tracing::warn!(
+            remote,
+            gave_way,
+            waited,
+            "TLS: more handshakes than there is room for; the oldest of the most crowded network give way, others wait"
+        );
+    }
+
+    /// Saves the last of it.
+    ///
+    /// # Errors
+    ///
+    /// The disk takes nothing.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        keeper.keep(self.tls.take_changes());
+        keeper.finish()
+    }
+}
+
+/// Flags that need each other, and flags that would do nothing.
+fn check(args: &TlsArgs) -> Result<(), Failure> {
+    let TlsArgs { tls, pin, ca, tls_name, tls_cert, tls_key } = args;
+    let wrong = |text: &str| Err(Failure::usage(text));
+    if *tls == TlsMode::Pinned && pin.is_empty() {
+        return wrong("--tls pinned trusts nobody without --pin ID: give the ids of the nodes to trust");
+    }
+    if *tls != TlsMode::Pinned && !pin.is_empty() {
+        return wrong("--pin does nothing without --tls pinned: add it, or remove --pin");
+    }
+    if *tls == TlsMode::Ca && (ca.is_none() || tls_cert.is_none() || tls_key.is_none()) {
+        return wrong("--tls ca needs --ca FILE (whom to trust) and our own --tls-cert FILE and --tls-key FILE");
+    }
+    if *tls != TlsMode::Ca && (ca.is_some() || tls_cert.is_some() || tls_key.is_some() || !tls_name.is_empty()) {
+        return wrong("--ca, --tls-cert, --tls-key and --tls-name do nothing without --tls ca: add it, or remove them");
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error: io::Error| {
+        Failure::new(format!("read {}", path.display()), error, "check its path and that this user may read it")
+    })
+}
+
+fn authority(path: &Path, names: &[String]) -> Result<Authority, Failure> {
+    Authority::from_pem(&read(path)?, names).map_err(|error| {
+        Failure::new(
+            format!("use the authority in {}", path.display()),
+            error,
+            "give root certificates as PEM, and names like node-0.example.org or 192.0.2.7",
+        )
+    })
+}
+
+fn bring(certificate: &Path, key: &Path) -> Result<Identity, Failure> {
+    Identity::from_pem(&read(certificate)?, &key::read_private(key)?).map_err(|error| {
+        Failure::new(
+            format!("use the certificate in {} with the key in {}", certificate.display(), key.display()),
+            error,
+            "give the node's certificate with its intermediates, and its private key, as PEM",
+        )
+    })
+}

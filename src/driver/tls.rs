@@ -1,0 +1,301 @@
+//! Connections with TLS: from a socket that stands to a peer that is known, and from records to frames.
+//!
+//! Budgets come before cryptography. Inbound handshakes are limited in number, in rate and in time, see `handshakes`, and all
+//! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for,
+//! or the address that it admitted.
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+
+use super::conn::{Life, PendingConn};
+use super::net::{Net, Notice, is_over};
+use super::read::{Pause, deliver};
+use super::timer::Due;
+use super::{Driver, Event, Protocol};
+use crate::close::{CloseReason, TlsFault};
+use crate::id::{ConnId, Direction};
+use crate::limits::{LINGER, TLS_RETRY};
+use crate::link::{Inbox, Link, Transport};
+
+impl<P: Protocol> Driver<P> {
+    /// A connection that the protocol does not know is ready for something.
+    pub(super) fn bring_up(&mut self, id: ConnId) {
+        match self.net.conn(id).map(|conn| &conn.life) {
+            Some(Life::Connecting) => {
+                if let Some(local) = self.net.finish_dial(id) {
+                    self.on_connected(id, local);
+                }
+            }
+            Some(Life::Securing { .. }) => self.secure(id),
+            _ => {}
+        }
+    }
+
+    /// The socket is connected: on to TLS, or to the protocol.
+    pub(super) fn on_connected(&mut self, id: ConnId, local: SocketAddr) {
+        let net = &mut self.net;
+        let Some(conn) = net.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())
+        else {
+            return;
+        };
+        let Some(pending) = conn.pending.as_deref().copied() else { return };
+        conn.flags.writable = true;
+        if !net.config.speaks_tls() {
+            return self.announce(id, local);
+        }
+        if !pending.direction.is_outbound() {
+            net.handshakes.enter(pending.until, id, pending.remote);
+        }
+        conn.life = Life::Securing { local: Box::new(local) };
+        match net.config.transport(pending.remote, pending.direction) {
+            Ok(transport) => conn.link.transport = transport,
+            Err(fault) => return net.remove(id, CloseReason::Tls(fault)),
+        }
+        net.arm(id, pending.until);
+        net.make_dirty_if_queued(id);
+    }
+
+    /// Ends a handshake that gives way to a newcomer, and tells the protocol at once: it is about to be asked whether there is a
+    /// place.
+    pub(super) fn end_handshake(&mut self, id: ConnId) {
+        let net = &mut self.net;
+        match net.take_out(id, CloseReason::LimitReached) {
+            Some(Notice::Released(remote, reason)) => {
+                net.totals.tls_gave_way += 1;
+                net.pressing = Some(remote);
+                self.protocol.admission_released(net.now, remote, reason);
+            }
+            other => net.notices.extend(other),
+        }
+    }
+
+    /// Tells the protocol that the connection stands.
+    fn announce(&mut self, id: ConnId, local: SocketAddr) {
+        let net = &mut self.net;
+        net.leave_securing(id);
+        let Some(conn) = net.conn_mut(id) else { return };
+        let Some(pending) = conn.pending.take() else { return };
+        conn.life = Life::Open;
+        let identity = conn.link.transport.identity();
+        net.count_opened();
+        let (remote, direction) = (pending.remote, pending.direction);
+        self.protocol.handle(net.now, Event::Opened { conn: id, remote, local, direction, identity }, net);
+    }
+
+    /// Reads until the handshake is done or fails, or the socket has no more.
+    fn secure(&mut self, id: ConnId) {
+        while let Some(shaken) = self.read_handshake(id) {
+            match shaken {
+                Ok(local) => {
+                    self.net.totals.tls_handshakes += 1;
+                    self.announce(id, local);
+                }
+                Err(reason) => self.net.end_sealed(id, reason),
+            }
+        }
+        self.net.make_dirty_if_queued(id);
+    }
+
+    /// One read of a handshake: our address when it is done, the reason when it failed, `None` when it needs more than
+    /// there is.
+    fn read_handshake(&mut self, id: ConnId) -> Option<Result<SocketAddr, CloseReason>> {
+        let Driver { net, buffer, .. } = self;
+        loop {
+            let conn = net.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())?;
+            let Life::Securing { local } = &conn.life else { return None };
+            if !conn.flags.readable {
+                return None;
+            }
+            let position = conn.counters.bytes_in;
+            // The first bytes are what the processor works for; until then a stranger costs it nothing.
+            let inbound = |pending: &PendingConn| !pending.direction.is_outbound();
+            let stranger = conn.pending.as_deref().copied().filter(|pending| position == 0 && inbound(pending));
+            if let Some(stranger) = stranger
+                && !net.handshakes.may_begin(&net.config, stranger.remote, net.now.at)
+            {
+                net.let_wait(id, stranger);
+                return None;
+            }
+            let size = buffer.len().min(conn.link.transport.room());
+            let count = match conn.stream.read(buffer.room(position, size)) {
+                Ok(0) => return Some(Err(CloseReason::Tls(TlsFault::Cut))),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    conn.flags.readable = false;
+                    return None;
+                }
+                Err(error) => return Some(Err(CloseReason::Io(error.kind()))),
+            };
+            if let Some(stranger) = stranger {
+                net.handshakes.begin(&net.config, (stranger.until, id), stranger.remote, net.now.at);
+            }
+            if count < size && !conn.flags.ended {
+                conn.flags.readable = false;
+            }
+            conn.counters.bytes_in += count as u64;
+            net.totals.bytes_in += count as u64;
+            let held = conn.link.held();
+            let Link { inbox, transport, .. } = &mut conn.link;
+            // Frames may follow the handshake at once; they wait until the protocol knows who sends them.
+            transport.open(buffer.filled_mut(position, count), net.now.at, &mut |mut plaintext| {
+                inbox.stash(&mut plaintext, &mut net.pool);
+                true
+            });
+            transport.account(&mut net.pool);
+            net.held = (net.held + conn.link.held()).saturating_sub(held);
+            if let Some(Err(fault)) = conn.link.transport.end() {
+                return Some(Err(CloseReason::Tls(fault)));
+            }
+            if !conn.link.transport.is_securing() {
+                return Some(Ok(**local));
+            }
+        }
+    }
+
+    /// As for a plain connection: reads, opens and delivers within the connection's budgets. Records are opened as they
+    /// come, so that a pause leaves the plaintext of one read at most.
+    pub(super) fn read_sealed(&mut self, id: ConnId, inbox: &mut Inbox) -> Pause {
+        let (mut frames_left, bytes_left) = self.net.turn_budget();
+        if inbox.has_stash()
+            && let Some(pause) = deliver(&mut self.protocol, &mut self.net, id, inbox, &[], &mut frames_left)
+        {
+            return pause;
+        }
+        let Some(conn) = self.net.conn_mut(id) else { return Pause::Protocol };
+        // Taken out, as the inbox is: the protocol may do anything to the connection meanwhile.
+        let mut transport = core::mem::take(&mut conn.link.transport);
+        let pause = self.read_records(id, &mut transport, inbox, (frames_left, bytes_left));
+        match self.net.conn_mut(id) {
+            Some(conn) => {
+                conn.link.transport = transport;
+                self.net.make_dirty_if_queued(id);
+            }
+            None => transport.clear(&mut self.net.pool),
+        }
+        pause
+    }
+
+    fn read_records(
+        &mut self,
+        id: ConnId,
+        transport: &mut Transport,
+        inbox: &mut Inbox,
+        budget: (usize, usize),
+    ) -> Pause {
+        let Driver { protocol, net, buffer, .. } = self;
+        let (mut frames_left, mut bytes_left) = budget;
+        loop {
+            match transport.end() {
+                None => {}
+                Some(Err(fault)) => return Pause::Ended(CloseReason::Tls(fault)),
+                Some(Ok(())) if inbox.is_at_boundary() => return Pause::Ended(CloseReason::RemoteClosed),
+                Some(Ok(())) => return Pause::Ended(CloseReason::TruncatedFrame),
+            }
+            if bytes_left == 0 {
+                return Pause::Budget;
+            }
+            if inbox.is_large() {
+                let (own, budget) = (inbox.held(), net.config.receive_budget);
+                if is_over(net.held + own, budget, own, net.config.connections) && !net.may_exceed_receive_budget(id) {
+                    return Pause::OverReceiveBudget;
+                }
+            }
+            let now = net.now.at;
+            let Some(conn) = net.conn_mut(id) else { return Pause::Protocol };
+            let size = buffer.len().min(bytes_left);
+            let position = conn.counters.bytes_in;
+            let count = match conn.stream.read(buffer.room(position, size)) {
+                Ok(0) if !inbox.is_at_boundary() => return Pause::Ended(CloseReason::TruncatedFrame),
+                Ok(0) => return Pause::Ended(CloseReason::Tls(TlsFault::Cut)),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    conn.flags.readable = false;
+                    return Pause::Drained;
+                }
+                Err(error) => return Pause::Ended(CloseReason::Io(error.kind())),
+            };
+            conn.counters.bytes_in += count as u64;
+            let drained = count < size && !conn.flags.ended;
+            if drained {
+                conn.flags.readable = false;
+            }
+            net.totals.bytes_in += count as u64;
+            bytes_left = bytes_left.saturating_sub(count);
+            let mut pause = None;
+            transport.open(buffer.filled_mut(position, count), now, &mut |mut plaintext| {
+                if pause.is_none() {
+                    pause = deliver(protocol, net, id, inbox, plaintext, &mut frames_left);
+                } else {
+                    inbox.stash(&mut plaintext, &mut net.pool);
+                }
+                !matches!(pause, Some(Pause::Violation(_))) && net.conn(id).is_some_and(|conn| conn.is_open())
+            });
+            transport.account(&mut net.pool);
+            if let Some(pause) = pause {
+                return pause;
+            }
+            if drained && transport.end().is_none() {
+                return Pause::Drained;
+            }
+        }
+    }
+}
+
+impl Net {
+    /// The handshake begins when there is a budget for it; until then nothing of it is read.
+    fn let_wait(&mut self, id: ConnId, stranger: PendingConn) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !core::mem::replace(&mut conn.flags.waited, true) {
+            self.totals.tls_waited += 1;
+        }
+        self.pressing = Some(stranger.remote);
+        if self.handshake_waiters.is_empty() {
+            self.timers.arm(self.now.at + TLS_RETRY, Due::Handshakes);
+        }
+        self.handshake_waiters.insert((stranger.until, id));
+    }
+
+    /// Those that wait look again whether it is their turn.
+    pub(super) fn wake_handshake_waiters(&mut self) {
+        for (_, id) in core::mem::take(&mut self.handshake_waiters) {
+            self.make_ready(id);
+        }
+    }
+
+    /// The handshake is over, one way or the other.
+    pub(super) fn leave_securing(&mut self, id: ConnId) {
+        let Some(conn) = self.conn(id).filter(|conn| conn.is_securing()) else { return };
+        if let Some(PendingConn { direction: Direction::Inbound, until, .. }) = conn.pending.as_deref() {
+            self.handshakes.leave(*until, id);
+        }
+    }
+
+    /// The peer has ended its stream, or broken TLS's rules. It is still told goodbye, or why: that little is written and
+    /// has a moment to arrive.
+    pub(super) fn end_sealed(&mut self, id: ConnId, reason: CloseReason) {
+        let now = self.now.at;
+        let Some(conn) = self.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())
+        else {
+            return;
+        };
+        let drain = match reason {
+            // The peer reads until our close_notify.
+            CloseReason::RemoteClosed => core::time::Duration::ZERO,
+            CloseReason::Tls(fault) if fault != TlsFault::Cut && conn.link.transport.unsent() > 0 => {
+                conn.link.outbox.clear(&mut self.pool);
+                LINGER
+            }
+            _ => return self.remove(id, reason),
+        };
+        self.leave_securing(id);
+        if let Some(conn) = self.conn_mut(id) {
+            conn.start_draining(reason, now, drain);
+        }
+        if !drain.is_zero() {
+            self.arm(id, now + drain);
+        }
+        self.make_dirty(id);
+    }
+}

@@ -1,0 +1,393 @@
+//! The judgement of a certificate, in the places where rustls asks for it and once more when the handshake is done.
+//!
+//! It is passed inside the handshake where that is possible, because then the other side learns from an alert why it was
+//! refused. It is passed again at the end because a resumed session shows no certificate: the identity comes from memory, and
+//! the trust may have changed since.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+
+use crate::close::TlsFault;
+use crate::id::VerifiedId;
+use crate::link::tls::fault_of;
+use crate::link::tls::identity::SPKI_PREFIX;
+use crate::link::tls::provider::sha256;
+use crate::link::tls::trust::{KnownIdentities, Trust};
+
+/// The most bytes of certificates that are looked at. A node's own has about 330.
+pub(crate) const CERTIFICATES_LEN_MAX: usize = 8 * 1024;
+/// The most certificates in an authority's chain: a node's and three intermediates.
+const CHAIN_LEN_MAX: usize = 4;
+
+/// A refusal before it is known whose connection it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) fault: TlsFault,
+    pub(crate) expected: Option<VerifiedId>,
+    pub(crate) seen: Option<VerifiedId>,
+}
+
+impl From<TlsFault> for Refused {
+    fn from(fault: TlsFault) -> Self {
+        Refused { fault, expected: None, seen: None }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl core::error::Error for Refused {}
+
+impl From<Refused> for Error {
+    /// As rustls's own error where it has one, for that decides which alert the other side gets.
+    fn from(refused: Refused) -> Error {
+        Error::InvalidCertificate(match refused.fault {
+            TlsFault::BadCertificate => CertificateError::BadEncoding,
+            TlsFault::BadSignature => CertificateError::BadSignature,
+            TlsFault::ExpiredCertificate => CertificateError::Expired,
+            TlsFault::UnfitCertificate => CertificateError::InvalidPurpose,
+            TlsFault::UnknownAuthority => CertificateError::UnknownIssuer,
+            TlsFault::WrongName => CertificateError::NotValidForName,
+            _ => CertificateError::Other(OtherError(Arc::new(refused))),
+        })
+    }
+}
+
+/// Whether the signature that a self-signed certificate bears was verified before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signature {
+    Unverified,
+    Verified,
+}
+
+/// Trust at work.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    provider: Arc<CryptoProvider>,
+    // Several loops may share one judge; each holds it for a look-up.
+    trust: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    trust: Trust,
+    /// Something was remembered since the last look.
+    changed: bool,
+}
+
+impl Judge {
+    pub(crate) fn new(provider: Arc<CryptoProvider>, trust: Trust) -> Self {
+        Judge { provider, trust: Mutex::new(State { trust, changed: false }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a panicking holder leaves behind is whole: each change is one assignment.
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_trust(&self, trust: Trust) {
+        self.state().trust = trust;
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        self.state().trust.clone()
+    }
+
+    /// What is known by now, if that is more than at the last call.
+    pub(crate) fn take_changes(&self) -> Option<KnownIdentities> {
+        let mut state = self.state();
+        match (core::mem::take(&mut state.changed), &state.trust) {
+            (true, Trust::FirstUse(known)) => Some(known.clone()),
+            _ => None,
+        }
+    }
+
+    /// Remembers who answered at an address that we dialed, when the handshake has proven it.
+    pub(crate) fn remember(&self, dialed: SocketAddr, id: VerifiedId) {
+        let mut state = self.state();
+        if let Trust::FirstUse(known) = &mut state.trust {
+            let new = known.insert(dialed, id);
+            state.changed |= new;
+        }
+    }
+
+    /// Who shows this chain, and whether we trust it. `dialed` is the address that we dialed, if it was us who did.
+    pub(crate) fn judge(
+        &self,
+        dialed: Option<SocketAddr>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<VerifiedId, Refused> {
+        let (end, intermediates) = chain.split_first().ok_or(TlsFault::NoCertificate)?;
+        // It has passed below once, in this handshake or in the one that is resumed.
+        self.judge_parts(dialed, end, intermediates, now, Signature::Verified)
+    }
+
+    fn judge_parts(
+        &self,
+        dialed: Option<SocketAddr>,
+        end: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        signature: Signature,
+    ) -> Result<VerifiedId, Refused> {
+        // Sizes first: nothing is computed for who sends too much.
+        let length = intermediates.iter().map(|certificate| certificate.len()).fold(end.len(), usize::saturating_add);
+        if length > CERTIFICATES_LEN_MAX || intermediates.len() >= CHAIN_LEN_MAX {
+            return Err(TlsFault::BadCertificate.into());
+        }
+        if let Trust::Authority(authority) = self.trust_of_authority() {
+            authority.check(dialed.map(|address| address.ip()), end, intermediates, now)?;
+            return self.id_of(end);
+        }
+        if !intermediates.is_empty() {
+            return Err(TlsFault::UnfitCertificate.into());
+        }
+        let id = self.id_of_node(end, signature)?;
+        let refused = |fault, expected| Err(Refused { fault, expected, seen: Some(id) });
+        match &self.state().trust {
+            Trust::Pinned(pins) if pins.contains(&id) => Ok(id),
+            Trust::Pinned(pins) => {
+                let only = if pins.len() == 1 { pins.first().copied() } else { None };
+                refused(TlsFault::UnknownIdentity, only)
+            }
+            Trust::FirstUse(known) => match dialed.and_then(|address| known.get(address)) {
+                Some(expected) if expected != id => refused(TlsFault::IdentityChanged, Some(expected)),
+                _ => Ok(id),
+            },
+            Trust::Any | Trust::Authority(_) => Ok(id),
+        }
+    }
+
+    /// The authority, without holding the lock while signatures are verified; [`Trust::Any`] stands for the rest.
+    fn trust_of_authority(&self) -> Trust {
+        match &self.state().trust {
+            Trust::Authority(authority) => Trust::Authority(authority.clone()),
+            _ => Trust::Any,
+        }
+    }
+
+    fn id_of(&self, end: &CertificateDer<'_>) -> Result<VerifiedId, Refused> {
+        let parsed = ParsedCertificate::try_from(end).map_err(|error| fault_of(&error))?;
+        self.hash(&parsed.subject_public_key_info())
+    }
+
+    /// The id of a self-signed Ed25519 certificate. The signature that proves the key is the handshake's; the certificate's
+    /// own is verified so that a damaged certificate is not half believed.
+    fn id_of_node(&self, end: &CertificateDer<'_>, signature: Signature) -> Result<VerifiedId, Refused> {
+        let parsed = ParsedCertificate::try_from(end).map_err(|error| fault_of(&error))?;
+        let spki = parsed.subject_public_key_info();
+        let key = spki.strip_prefix(&SPKI_PREFIX).filter(|key| key.len() == 32).ok_or(TlsFault::UnfitCertificate)?;
+        if signature == Signature::Unverified {
+            self.verify_own_signature(end, key)?;
+        }
+        self.hash(&spki)
+    }
+
+    fn verify_own_signature(&self, end: &CertificateDer<'_>, key: &[u8]) -> Result<(), TlsFault> {
+        let (body, signature) = signed_parts(end).ok_or(TlsFault::BadCertificate)?;
+        let algorithms = self.provider.signature_verification_algorithms.mapping.iter();
+        let mut ed25519 = algorithms.filter(|(scheme, _)| *scheme == SignatureScheme::ED25519);
+        let algorithm = ed25519.next().and_then(|(_, found)| found.first()).ok_or(TlsFault::Internal)?;
+        // Whoever brings an authority's certificate to those who want none is not to be blamed for its signature.
+        let wrong = if is_self_issued(body) { TlsFault::BadSignature } else { TlsFault::UnfitCertificate };
+        algorithm.verify_signature(key, body, signature).map_err(|_| wrong)
+    }
+
+    fn hash(&self, spki: &[u8]) -> Result<VerifiedId, Refused> {
+        Ok(VerifiedId::from_bytes(sha256(&self.provider, spki).ok_or(TlsFault::Internal)?))
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        match self.state().trust {
+            Trust::Authority(_) => self.provider.signature_verification_algorithms.supported_schemes(),
+            // So that nobody can make us verify with a key of 16384 bits.
+            _ => vec![SignatureScheme::ED25519],
+        }
+    }
+}
+
+/// What a certificate's signature covers, and the signature.
+fn signed_parts<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], &'a [u8])> {
+    let (_, content, _) = value(certificate)?;
+    let (body, _, rest) = value(content)?;
+    let (_, _, rest) = value(rest)?;
+    let (_, bits, _) = value(rest)?;
+    // The first byte counts the unused bits of the last.
+    Some((body, bits.strip_prefix(&[0])?))
+}
+
+/// Whether a certificate names its subject as its issuer (RFC 5280, section 4.1): what cannot be read is taken to.
+fn is_self_issued(body: &[u8]) -> bool {
+    let names = || {
+        let (_, content, _) = value(body)?;
+        // The version is left out where it is 1.
+        let rest = if content.first() == Some(&0xa0) { value(content)?.2 } else { content };
+        let (_, _, rest) = value(rest)?; // serial number
+        let (_, _, rest) = value(rest)?; // signature algorithm
+        let (issuer, _, rest) = value(rest)?;
+        let (_, _, rest) = value(rest)?; // validity
+        let (subject, _, _) = value(rest)?;
+        Some((issuer, subject))
+    };
+    names().is_none_or(|(issuer, subject)| issuer == subject)
+}
+
+/// The first DER value of some bytes, its content, and what follows it.
+fn value(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (header, length) = match *bytes.get(1..)? {
+        [short @ 0..=0x7f, ..] => (2, usize::from(short)),
+        [0x81, length, ..] => (3, usize::from(length)),
+        [0x82, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
+        _ => return None,
+    };
+    let (whole, rest) = bytes.split_at_checked(header + length)?;
+    Some((whole, whole.get(header..)?, rest))
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let dialed = address_of(name).ok_or(Error::UnsupportedNameType)?;
+        self.judge_parts(Some(dialed), end, intermediates, now, Signature::Unverified)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+impl ClientCertVerifier for Judge {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // Who dials has one certificate and shows it; a hint would only be bytes.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.judge_parts(None, end, intermediates, now, Signature::Unverified)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls12_signature(self, message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls13_signature(self, message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+/// The name under which rustls knows an address. It is never sent; it separates the remembered sessions of two ports of one
+/// host, and tells the judge which address was dialed.
+pub(crate) fn name_of(address: SocketAddr) -> ServerName<'static> {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    // A letter and hexadecimal digits are always a DNS name; what is not would be refused by the judge.
+    ServerName::try_from(format!("n{:032x}{:04x}", ip.to_bits(), address.port()))
+        .unwrap_or_else(|_| ServerName::from(address.ip()))
+}
+
+fn address_of(name: &ServerName<'_>) -> Option<SocketAddr> {
+    let ServerName::DnsName(name) = name else { return None };
+    let (ip, port) = name.as_ref().strip_prefix('n')?.split_at_checked(32)?;
+    let ip = Ipv6Addr::from_bits(u128::from_str_radix(ip, 16).ok()?).to_canonical();
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_survives_being_a_name() {
+        for text in ["127.0.0.1:1", "0.0.0.0:0", "[::1]:8333", "[2001:db8::1]:65535", "255.255.255.255:9"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(address_of(&name_of(address)), Some(address));
+        }
+        let mapped = "[::ffff:10.0.0.1]:80".parse().unwrap();
+        assert_eq!(address_of(&name_of(mapped)), Some("10.0.0.1:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_certificate_that_is_cut_anywhere_has_no_parts() {
+        let identity = crate::link::tls::identity::Identity::generate().unwrap();
+        let whole = identity.certificate();
+        assert_eq!(signed_parts(&whole.into()).unwrap().1.len(), 64);
+        for cut in 0..whole.len() {
+            assert_eq!(signed_parts(&whole[..cut].into()), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn an_authoritys_certificate_is_told_from_a_forged_one() {
+        let body = |certificate: &[u8]| signed_parts(&certificate.into()).unwrap().0.to_vec();
+        let own = crate::link::tls::identity::Identity::generate().unwrap();
+        assert!(is_self_issued(&body(own.certificate())));
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+        let issuer = rcgen::Issuer::new(params, rcgen::KeyPair::generate().unwrap());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let signed = rcgen::CertificateParams::new(["node".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let signed = body(signed.der());
+        assert!(!is_self_issued(&signed));
+        // What cannot be read gets no milder name.
+        assert!(is_self_issued(&signed[..30]) && is_self_issued(&[]));
+    }
+}

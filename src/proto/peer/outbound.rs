@@ -1,0 +1,474 @@
+//! Whom to dial next, and when to look again.
+//!
+//! 1. Peers that the operator named are kept connected, whatever the number of others.
+//! 2. Automatic connections are kept at [`OutboundConfig::outbound`]: the best of the known peers first, then the book.
+//!    They go to different [groups](super::address::Group), unless connections are lacking for a while and there are not
+//!    enough groups that we know how to reach.
+//! 3. While connections are lacking, verified addresses are dialed before their back-off is over, at a rate of their own.
+//! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
+//!    a peer like any other.
+//! 5. Who has all the connections it wants keeps one more, the *feeler*, to another node every half a minute. A network can
+//!    fall into parts in which everybody has enough connections, and so can one node among attackers; nothing that they see
+//!    inside tells them. The feeler leads out, and finds out which addresses are good. It stands until the next one does, so
+//!    that blocks and transactions pass all the time.
+//!
+//! Every dial and the connection that comes of it go by their [`DialId`], which the pool gives and the node hands back:
+//! `next_dial` -> `dial_opened` -> [`ready`](OutboundManager::ready) -> [`closed`](OutboundManager::closed), where a dial that fails goes to its end at
+//! once. One per address at a time.
+//!
+//! The pool never spins: an address that failed waits for its back-off, all dials together keep to a rate, and
+//! [`OutboundManager::deadline`] is when there may be something to do, not before.
+
+mod choose;
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::address::{Group, Scope, canonical};
+use super::address_book::{AddressBook, AddressEntry, DisconnectKind};
+use super::peer_table::PeerTable;
+use super::retry::Backoff;
+use crate::close::{Blame, CloseReason, Redial};
+use crate::id::DialId;
+use crate::proto::rate::{Bucket, Rate};
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
+
+/// Without room for another connection, look again after this, unless told earlier by [`OutboundManager::nudge`].
+const ROOM_RECHECK: Duration = Duration::from_secs(5);
+/// A kept connection must last this long for its back-off to begin anew: else accept-and-close would be a tight loop.
+const SETTLED_AFTER: Duration = Duration::from_secs(30);
+/// How long a feeler stands, unless somebody says otherwise.
+pub const FEELER_EVERY: Duration = Duration::from_secs(35);
+/// Time between two feelers that fail, plus or minus a fifth.
+const FEELER_RETRY: Duration = Duration::from_secs(5);
+
+/// The numbers of a [`OutboundManager`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundConfig {
+    /// Automatic connections to keep. Default 8.
+    pub outbound: usize,
+    /// Dials on their way at most. Default 8.
+    pub dials_max: usize,
+    /// With fewer addresses in the book, seeds are asked. Default 16.
+    pub addresses_wanted: usize,
+    /// All dials together. Default 10 per second, 16 at once.
+    pub rate: Rate,
+    /// All dials together while nobody is connected and the last `dials_max` all failed. Default 1 per second.
+    pub offline_rate: Rate,
+    /// Dials of addresses whose back-off is not over, while connections are lacking. Default 1 per second, 8 at once.
+    pub urgent_rate: Rate,
+    /// Between dials of a peer the operator named. Default 1 s, doubling to 30 s.
+    pub kept_backoff: Backoff,
+    /// Between dials of a seed. Default 1 s, doubling to 5 min.
+    pub seed_backoff: Backoff,
+    /// The longest of these times while nobody is connected. Default 30 s.
+    pub seed_offline_max: Duration,
+    /// How long a feeler stands before the next one goes out, plus or minus a tenth. Default 35 s: two of them within the time
+    /// in which a network shall have healed, and each as long as a connection takes to count as settled. `None` for no feelers.
+    pub feeler_every: Option<Duration>,
+}
+
+impl Default for OutboundConfig {
+    fn default() -> Self {
+        OutboundConfig {
+            outbound: 8,
+            dials_max: 8,
+            addresses_wanted: 16,
+            rate: Rate::per_second(10, 16),
+            offline_rate: Rate::per_second(1, 1),
+            urgent_rate: Rate::per_second(1, 8),
+            kept_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
+            seed_backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) },
+            seed_offline_max: Duration::from_secs(30),
+            feeler_every: Some(FEELER_EVERY),
+        }
+    }
+}
+
+/// What the node knows and the pool needs to know at the moment.
+#[derive(Debug)]
+pub struct DialContext<'a, C, B> {
+    /// The addresses.
+    pub book: &'a mut AddressBook,
+    /// The known peers.
+    pub peers: &'a PeerTable,
+    /// Is there a connection to the node at this address? Inbound ones count where the peer announced its port.
+    pub connected: C,
+    /// Is this address blacklisted?
+    pub banned: B,
+    /// Is anybody connected, handshake done?
+    pub online: bool,
+    /// How many more connections may be opened, dials on their way taken off:
+    /// [`Admission::room_to_dial`](super::admission::Admission::room_to_dial).
+    pub room: usize,
+}
+
+/// Keeps the outbound connections.
+#[derive(Clone, Debug, Default)]
+pub struct OutboundManager {
+    config: OutboundConfig,
+    kept: BTreeMap<SocketAddr, Retry>,
+    seeds: BTreeMap<SocketAddr, Retry>,
+    links: BTreeMap<DialId, Link>,
+    by_address: BTreeMap<SocketAddr, DialId>,
+    next_id: u64,
+    pace: Bucket,
+    offline_pace: Bucket,
+    urgent_pace: Bucket,
+    /// Since when there are fewer automatic connections than wanted.
+    lacking_since: Option<Instant>,
+    /// Dials that failed since one succeeded.
+    failed_in_row: usize,
+    /// When the next feeler goes out; `None` while connections are lacking.
+    feeler_at: Option<Instant>,
+    /// When to look again; `None` when only an input changes anything.
+    wake: Option<Instant>,
+}
+
+/// When an address of the operator's is dialed again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retry {
+    failures: u32,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    address: SocketAddr,
+    purpose: Purpose,
+    /// Its group had an automatic connection already, for want of others.
+    doubles: bool,
+    state: DialState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Kept,
+    Automatic,
+    Seed,
+    /// One more than wanted, for a while.
+    Feeler,
+}
+
+impl Purpose {
+    /// Does it count as one of the connections that are wanted?
+    fn is_automatic(self) -> bool {
+        matches!(self, Purpose::Automatic | Purpose::Seed)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DialState {
+    /// On its way.
+    Dialing,
+    /// Connected, handshake not done.
+    Greeting,
+    /// Handshake done, at that time.
+    Ready(Instant),
+}
+
+impl OutboundManager {
+    /// A pool without connections that looks for some at once.
+    pub fn new(config: OutboundConfig) -> Self {
+        OutboundManager { config, wake: Some(Instant::ZERO), ..Default::default() }
+    }
+
+    /// Keeps a connection to `address` from now on. An open one to it is kept as it is. False when nothing can be dialed there.
+    pub fn keep(&mut self, address: SocketAddr) -> bool {
+        let address = canonical(address);
+        if Scope::of_socket(address) == Scope::Unusable {
+            return false;
+        }
+        self.kept.entry(address).or_default();
+        if let Some(link) = self.by_address.get(&address).and_then(|dial| self.links.get_mut(dial)) {
+            link.purpose = Purpose::Kept;
+        }
+        self.nudge();
+        true
+    }
+
+    /// Keeps it no longer; answers the dial whose connection the node should close, if there is one.
+    pub fn unkeep(&mut self, address: SocketAddr) -> Option<DialId> {
+        let address = canonical(address);
+        self.kept.remove(&address)?;
+        let dial = self.by_address.get(&address).copied();
+        if let Some(link) = dial.and_then(|dial| self.links.get_mut(&dial)) {
+            // It was not chosen for its group.
+            (link.purpose, link.doubles) = (Purpose::Automatic, true);
+        }
+        dial
+    }
+
+    /// Asks `address` for peers when there are too few. False when nothing can be dialed there.
+    pub fn add_seed(&mut self, address: SocketAddr) -> bool {
+        let address = canonical(address);
+        if Scope::of_socket(address) == Scope::Unusable {
+            return false;
+        }
+        self.seeds.entry(address).or_default();
+        self.nudge();
+        true
+    }
+
+    /// Something changed that may make a dial possible: addresses were heard, a connection closed, a ban ended.
+    pub fn nudge(&mut self) {
+        self.wake = Some(Instant::ZERO);
+    }
+
+    /// When [`next_dial`](Self::next_dial) may have something.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// The next dial to begin, under a new name. Call until `None`; before [`deadline`](Self::deadline) that takes no time.
+    pub fn next_dial<C, B>(
+        &mut self,
+        now: Now,
+        rng: &mut Rng,
+        context: DialContext<'_, C, B>,
+    ) -> Option<(DialId, SocketAddr)>
+    where
+        C: Fn(&SocketAddr) -> bool,
+        B: Fn(IpAddr) -> bool,
+    {
+        if self.wake.is_none_or(|wake| wake > now.at) {
+            return None;
+        }
+        self.adopt_feeler(now.at, context.book);
+        self.lacking_since = (self.connected() < self.config.outbound).then(|| self.lacking_since.unwrap_or(now.at));
+        let wanted = self.lacking_since.is_none() && self.config.outbound > 0;
+        self.feeler_at = match self.config.feeler_every.filter(|_| wanted) {
+            Some(every) if self.feeler_at.is_none() => Some(now.at + rng.jitter(every, 50)),
+            Some(_) => self.feeler_at,
+            None => None,
+        };
+        let dialing = self.dialing();
+        if dialing >= self.config.dials_max {
+            self.wake = None;
+            return None;
+        }
+        if context.room == 0 {
+            self.wake = Some(now.at + ROOM_RECHECK);
+            return None;
+        }
+        let offline = !context.online && self.failed_in_row >= self.config.dials_max;
+        let paced = self.pace.ready_at(self.config.rate);
+        let paced = if offline { paced.max(self.offline_pace.ready_at(self.config.offline_rate)) } else { paced };
+        if paced > now.at {
+            self.wake = Some(paced);
+            return None;
+        }
+        match self.choose(now.at, rng, &context) {
+            Ok(choice) => {
+                self.pace.take(self.config.rate, now.at);
+                self.offline_pace.take(self.config.offline_rate, now.at);
+                if choice.urgent {
+                    self.urgent_pace.take(self.config.urgent_rate, now.at);
+                }
+                if choice.purpose == Purpose::Feeler {
+                    self.feeler_at = Some(now.at + rng.jitter(FEELER_RETRY, 20));
+                }
+                context.book.tried(choice.address, now);
+                Some((self.begin(choice.address, choice.purpose), choice.address))
+            }
+            Err(wake) => {
+                self.wake = wake;
+                None
+            }
+        }
+    }
+
+    /// The dial ended in a connection.
+    pub fn dial_opened(&mut self, dial: DialId) {
+        if let Some(link) = self.links.get_mut(&dial) {
+            link.state = DialState::Greeting;
+            self.nudge();
+        }
+    }
+
+    /// The connection's handshake is done. Answers the dial whose connection has served its purpose with that, if there is one:
+    /// the node should close it.
+    pub fn ready(&mut self, dial: DialId, now: Now, book: &mut AddressBook, rng: &mut Rng) -> Option<DialId> {
+        let link = self.links.get_mut(&dial)?;
+        link.state = DialState::Ready(now.at);
+        let feels = link.purpose == Purpose::Feeler;
+        self.failed_in_row = 0;
+        if let Some(seed) = self.seeds.get_mut(&link.address) {
+            seed.failures = 0;
+        }
+        book.reached(link.address, now);
+        self.nudge();
+        let every = self.config.feeler_every.filter(|_| feels)?;
+        self.feeler_at = Some(now.at + rng.jitter(every, 10));
+        self.feelers()
+            .find(|(other, link)| *other != dial && matches!(link.state, DialState::Ready(_)))
+            .map(|(dial, _)| dial)
+    }
+
+    /// The dial failed, or the connection that came of it is gone. With nobody else `online`, a failure is not held against the
+    /// address.
+    pub fn closed(
+        &mut self,
+        dial: DialId,
+        reason: CloseReason,
+        now: Now,
+        online: bool,
+        book: &mut AddressBook,
+        rng: &mut Rng,
+    ) {
+        let Some(link) = self.links.remove(&dial) else { return };
+        self.by_address.remove(&link.address);
+        self.nudge();
+        if link.purpose == Purpose::Feeler && self.feelers().next().is_none() {
+            let soon = now.at + rng.jitter(FEELER_RETRY, 20);
+            self.feeler_at = self.feeler_at.map(|at| at.min(soon));
+        }
+        if reason.consequence().redial == Redial::Never {
+            book.mark_never(link.address);
+            return;
+        }
+        let settled = matches!(link.state, DialState::Ready(since) if now.at.since(since) >= SETTLED_AFTER);
+        let mut seed_backoff = self.config.seed_backoff;
+        if !online || self.connected() == 0 {
+            // The seed is as unlikely to be at fault as any other address, and may be all that we have.
+            seed_backoff.max = seed_backoff.max.min(self.config.seed_offline_max);
+        }
+        for (retries, backoff) in [(&mut self.kept, self.config.kept_backoff), (&mut self.seeds, seed_backoff)] {
+            if let Some(retry) = retries.get_mut(&link.address) {
+                retry.failures = if settled { 0 } else { retry.failures.saturating_add(1) };
+                retry.at = now.at + backoff.delay(retry.failures, rng);
+            }
+        }
+        let kind = kind(settled, reason);
+        match (link.state, reason) {
+            (_, CloseReason::DuplicateConnection) => book.declined(link.address, now, rng),
+            (DialState::Ready(_), _) => book.left(link.address, kind, now, rng),
+            // It answers, and says no: it is full, or has us already by a connection whose address we do not know it by.
+            (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(AddressEntry::is_verified) => {
+                book.declined(link.address, now, rng);
+            }
+            // Our own fault says nothing about the address.
+            (_, reason) if reason.blame() == Blame::Ours => book.left(link.address, DisconnectKind::Early, now, rng),
+            _ => {
+                self.failed_in_row = self.failed_in_row.saturating_add(1);
+                book.failed(link.address, now, online, rng);
+            }
+        }
+    }
+
+    /// A peer that can be dialed at `address` is gone, whoever dialed; its handshake was done at `since`.
+    pub fn left(
+        &mut self,
+        address: SocketAddr,
+        since: Instant,
+        reason: CloseReason,
+        now: Now,
+        book: &mut AddressBook,
+        rng: &mut Rng,
+    ) {
+        self.nudge();
+        if !self.by_address.contains_key(&canonical(address)) {
+            let kind = match kind(now.at.since(since) >= SETTLED_AFTER, reason) {
+                // It ended its own dial, as it does with feelers. That says nothing against one of ours.
+                DisconnectKind::Wanted if reason == CloseReason::RemoteClosed => DisconnectKind::Cut,
+                kind => kind,
+            };
+            book.left(address, kind, now, rng);
+        }
+    }
+
+    /// The address that the dial goes or went to, while it or its connection lives.
+    pub fn address(&self, dial: DialId) -> Option<SocketAddr> {
+        self.links.get(&dial).map(|link| link.address)
+    }
+
+    /// Did the operator name this address? Such peers are disconnected when they misbehave, but not banned.
+    pub fn is_kept(&self, address: SocketAddr) -> bool {
+        self.kept.contains_key(&canonical(address))
+    }
+
+    /// Dials on their way.
+    pub fn dialing(&self) -> usize {
+        self.links.values().filter(|link| link.state == DialState::Dialing).count()
+    }
+
+    /// Automatic connections whose handshake is done.
+    fn connected(&self) -> usize {
+        let ready = |link: &&Link| link.purpose.is_automatic() && matches!(link.state, DialState::Ready(_));
+        self.links.values().filter(ready).count()
+    }
+
+    /// Automatic connections and dials.
+    pub fn automatic(&self) -> usize {
+        self.links.values().filter(|link| link.purpose.is_automatic()).count()
+    }
+
+    fn feelers(&self) -> impl Iterator<Item = (DialId, &Link)> {
+        self.links.iter().filter(|(_, link)| link.purpose == Purpose::Feeler).map(|(dial, link)| (*dial, link))
+    }
+
+    /// Where a connection is lacking, the feeler is one: it stands already. It keeps to the rule about groups as any other.
+    fn adopt_feeler(&mut self, now: Instant, book: &AddressBook) {
+        if self.automatic() >= self.config.outbound {
+            return;
+        }
+        let doubling = self.doubles_at(book).is_some_and(|at| at <= now);
+        let fits = |link: &Link| doubling || !self.is_in_used_group(link.address.ip());
+        let Some(dial) = self.feelers().filter(|(_, link)| fits(link)).map(|(dial, _)| dial).last() else { return };
+        let Some(address) = self.address(dial) else { return };
+        let doubles = self.is_in_used_group(address.ip());
+        if let Some(link) = self.links.get_mut(&dial) {
+            (link.purpose, link.doubles) = (Purpose::Automatic, doubles);
+        }
+    }
+
+    /// Do the tables agree, and do automatic connections go to different groups?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        if self.dialing() > self.config.dials_max {
+            return Err(format!("S5: {} dials of {} are under way", self.dialing(), self.config.dials_max));
+        }
+        let mut groups = BTreeSet::new();
+        for (dial, link) in &self.links {
+            if self.by_address.get(&link.address) != Some(dial) {
+                return Err(format!("S8: the dial to {} is not found by its address", link.address));
+            }
+            let group = Group::of(link.address.ip()).filter(|_| link.purpose.is_automatic() && !link.doubles);
+            if group.is_some_and(|group| !groups.insert(group)) {
+                return Err(format!("S8: {} is the second of its group without need", link.address));
+            }
+        }
+        if self.by_address.len() == self.links.len() {
+            Ok(())
+        } else {
+            Err("S8: an address is taken by a dial that is gone".to_owned())
+        }
+    }
+
+    fn begin(&mut self, address: SocketAddr, purpose: Purpose) -> DialId {
+        let dial = DialId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        let doubles = self.is_in_used_group(address.ip());
+        self.links.insert(dial, Link { address, purpose, doubles, state: DialState::Dialing });
+        self.by_address.insert(address, dial);
+        dial
+    }
+}
+
+fn kind(settled: bool, reason: CloseReason) -> DisconnectKind {
+    match reason {
+        _ if !settled => DisconnectKind::Early,
+        CloseReason::RemoteClosed => DisconnectKind::Wanted,
+        reason if reason.blame() == Blame::Lost => DisconnectKind::Cut,
+        _ => DisconnectKind::Wanted,
+    }
+}
+
+#[cfg(test)]
+#[path = "outbound_tests.rs"]
+mod tests;

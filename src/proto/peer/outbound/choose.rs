@@ -1,0 +1,175 @@
+//! The choice of the next address.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use super::{DialContext, DialState, FEELER_RETRY, OutboundManager, Purpose};
+use crate::proto::peer::address::Group;
+use crate::proto::peer::address_book::AddressBook;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Known peers looked at for one dial; the book covers the rest.
+const CANDIDATES_MAX: usize = 64;
+/// Connections must be lacking for so long before a group gets a second one: the other groups had their chance then.
+const DOUBLE_AFTER: Duration = Duration::from_secs(5);
+
+/// With nobody reached for so long, seeds go before the book.
+const STRANDED_AFTER: Duration = Duration::from_secs(10);
+
+/// Whom to dial.
+pub(super) struct Choice {
+    pub(super) address: SocketAddr,
+    pub(super) purpose: Purpose,
+    /// Its back-off is not over; it is dialed because connections are lacking.
+    pub(super) urgent: bool,
+}
+
+impl OutboundManager {
+    /// Whom to dial now, or when to look again.
+    pub(super) fn choose<C, B>(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        context: &DialContext<'_, C, B>,
+    ) -> Result<Choice, Option<Instant>>
+    where
+        C: Fn(&SocketAddr) -> bool,
+        B: Fn(IpAddr) -> bool,
+    {
+        let mut wake: Option<Instant> = None;
+        let mut later = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
+        let book = &*context.book;
+        let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
+
+        // The operator's word stands above a blacklist; an address that is ourselves is beyond it.
+        for (address, retry) in self.kept.iter().filter(|(address, _)| !busy(address) && !book.is_never(**address)) {
+            if retry.at <= now {
+                return Ok(Choice { address: *address, purpose: Purpose::Kept, urgent: false });
+            }
+            later(retry.at);
+        }
+        let unfit =
+            |address: &SocketAddr| busy(address) || self.kept.contains_key(address) || (context.banned)(address.ip());
+        if self.automatic() >= self.config.outbound {
+            return self.choose_feeler(now, rng, book, &unfit).map_err(|at| wake.into_iter().chain(at).min());
+        }
+        let crowded = |address: &SocketAddr| unfit(address) || self.is_in_used_group(address.ip());
+        // A network of few groups connects all the same; who can reach as many groups as it wants connections does not double.
+        let doubles_at = self.doubles_at(book);
+        let doubling = doubles_at.is_some_and(|at| at <= now);
+        doubles_at.filter(|at| *at > now).into_iter().for_each(&mut later);
+        let mut seeds = self.seeds.iter().filter(|(address, _)| !unfit(address) && !book.is_never(**address));
+        // Those who dial us are no proof that there is a network, and in a book full of lies somebody is always due.
+        let stranded = self.connected() == 0 && self.lacking_since.is_some_and(|since| since + STRANDED_AFTER <= now);
+        if stranded && let Some((address, _)) = seeds.clone().find(|(_, retry)| retry.at <= now) {
+            return Ok(Choice { address: *address, purpose: Purpose::Seed, urgent: false });
+        }
+        // A book full of lies must not keep us from those whom we know to be there, nor they us from other groups.
+        if doubling
+            && rng.chance(1, 2)
+            && let Some(choice) = self.choose_verified(now, context, &unfit)
+        {
+            return Ok(choice);
+        }
+        if let Some(choice) = self.choose_automatic(now, rng, context, &crowded) {
+            return Ok(choice);
+        }
+        let exclude: &dyn Fn(&SocketAddr) -> bool = if doubling { &unfit } else { &crowded };
+        if doubling && let Some(choice) = self.choose_automatic(now, rng, context, exclude) {
+            return Ok(choice);
+        }
+        let urgent_at = self.urgent_pace.ready_at(self.config.urgent_rate);
+        let urgent = book.next_urgent(exclude).map(|at| at.max(urgent_at));
+        book.next_attempt(exclude).into_iter().chain(urgent).for_each(&mut later);
+        if book.len() < self.config.addresses_wanted || !context.online || stranded {
+            if let Some((address, _)) = seeds.clone().find(|(_, retry)| retry.at <= now) {
+                return Ok(Choice { address: *address, purpose: Purpose::Seed, urgent: false });
+            }
+            seeds.by_ref().for_each(|(_, retry)| later(retry.at));
+        }
+        Err(wake)
+    }
+
+    /// From when on a group may get a second connection, if it may.
+    pub(super) fn doubles_at(&self, book: &AddressBook) -> Option<Instant> {
+        let since = self.lacking_since.filter(|_| book.sound_groups() < self.config.outbound)?;
+        Some(since + DOUBLE_AFTER)
+    }
+
+    /// Where the next feeler goes, or when to look again. Every second one goes to whoever is known to be there and was left
+    /// alone for longest, for those can lead out of a part of the network; the others try what strangers told, so that there
+    /// are ever more of the former. It may go to any group: it stands for a while only.
+    fn choose_feeler(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        book: &AddressBook,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Result<Choice, Option<Instant>> {
+        let Some(at) = self.feeler_at else { return Err(None) };
+        if self.feelers().any(|(_, link)| !matches!(link.state, DialState::Ready(_))) {
+            return Err(None);
+        }
+        if at > now {
+            return Err(Some(at));
+        }
+        let verified = |_: &mut Rng| book.pick_urgent(now, exclude);
+        let any = |rng: &mut Rng| book.pick_unproven(now, rng, exclude);
+        let found =
+            if rng.chance(1, 2) { verified(rng).or_else(|| any(rng)) } else { any(rng).or_else(|| verified(rng)) };
+        let choice = |address| Choice { address, purpose: Purpose::Feeler, urgent: false };
+        let wake = || {
+            book.next_attempt(exclude)
+                .into_iter()
+                .chain(book.next_urgent(exclude))
+                .min()
+                .map(|at| at.max(now + FEELER_RETRY))
+        };
+        found.map(choice).ok_or_else(wake)
+    }
+
+    /// The best of the known peers, else one from the book, be it due or verified.
+    fn choose_automatic<C, B>(
+        &self,
+        now: Instant,
+        rng: &mut Rng,
+        context: &DialContext<'_, C, B>,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Option<Choice> {
+        let book = &*context.book;
+        let known = context.peers.candidates().filter_map(|peer| peer.address).take(CANDIDATES_MAX);
+        let known = known.filter(|address| !exclude(address)).find(|address| book.is_due(*address, now));
+        let choice = |address| Choice { address, purpose: Purpose::Automatic, urgent: false };
+        if let Some(address) = known {
+            return Some(choice(address));
+        }
+        // Strangers by the thousand are always due; those who are known to be there get every second dial.
+        let verified_first = rng.chance(1, 2);
+        let verified = if verified_first { self.choose_verified(now, context, exclude) } else { None };
+        verified
+            .or_else(|| book.pick(now, rng, exclude).map(choice))
+            .or_else(|| if verified_first { None } else { self.choose_verified(now, context, exclude) })
+    }
+
+    /// A verified address that may be dialed because connections are lacking.
+    fn choose_verified<C, B>(
+        &self,
+        now: Instant,
+        context: &DialContext<'_, C, B>,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Option<Choice> {
+        if !self.urgent_pace.has(self.config.urgent_rate, now) {
+            return None;
+        }
+        let address = context.book.pick_urgent(now, exclude)?;
+        Some(Choice { address, purpose: Purpose::Automatic, urgent: true })
+    }
+
+    /// Is there an automatic connection or dial to the group of `ip`?
+    pub(super) fn is_in_used_group(&self, ip: IpAddr) -> bool {
+        let Some(group) = Group::of(ip) else { return false };
+        let mut automatic = self.links.values().filter(|link| link.purpose.is_automatic());
+        automatic.any(|link| Group::of(link.address.ip()) == Some(group))
+    }
+}

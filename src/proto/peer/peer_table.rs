@@ -1,0 +1,329 @@
+//! The known peers: whom we have met, by the node id they gave, and which of them are the best.
+//!
+//! A node id in plaintext is a claim. The table therefore orders dials and answers questions; bans are the business of
+//! [`standing`](super::reputation), which goes by address.
+//!
+//! 1. A peer enters when its handshake is done, or from a file.
+//! 2. Useful deeds cost it +1, failures -2; ten below zero or five failures in a row and it is not dialed.
+//! 3. Five minutes unseen, by the monotonic clock, and it is dropped, unless it is connected.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::address::canonical;
+use crate::time::{Instant, Now, UnixTime};
+
+/// The longest node id, in bytes; the handshake's own limit.
+pub const NODE_ID_LEN_MAX: usize = 128;
+/// The longest user agent kept, in bytes; the handshake's own limit.
+pub const USER_AGENT_LEN_MAX: usize = 256;
+/// Scores stay within plus and minus this, so that no past, however long, outweighs the present for long.
+pub const SCORE_MAX: i32 = 20;
+/// What a success earns.
+pub const SUCCESS_POINTS: i32 = 1;
+/// What a failure costs.
+pub const FAILURE_POINTS: i32 = -2;
+
+/// The numbers of a [`PeerTable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTableConfig {
+    /// Peers kept at most; the worst goes first. Default 10,000, about 4 MiB.
+    pub peers_max: usize,
+    /// Unseen for so long, a peer that is not connected is dropped. Default 5 minutes.
+    pub stale_after: Duration,
+    /// A peer with this score or less is blacklisted. Default -10.
+    pub blacklist_score: i32,
+    /// A peer with so many failures in a row is blacklisted. Default 5.
+    pub blacklist_failures: u32,
+}
+
+impl Default for PeerTableConfig {
+    fn default() -> Self {
+        PeerTableConfig {
+            peers_max: 10_000,
+            stale_after: Duration::from_secs(300),
+            blacklist_score: -10,
+            blacklist_failures: 5,
+        }
+    }
+}
+
+/// What is known of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRecord {
+    /// Its id, 1 to 128 bytes.
+    pub node_id: String,
+    /// Where it can be dialed, if it can.
+    pub address: Option<SocketAddr>,
+    /// The other end of its last connection: for reports, not for dials.
+    pub seen_from: Option<SocketAddr>,
+    /// When it was last seen, for people and files.
+    pub last_seen: UnixTime,
+    /// When it was last seen, for decisions: a wall clock that jumps makes nobody stale.
+    pub seen_at: Instant,
+    /// Is there a connection to it?
+    pub connected: bool,
+    /// The number of blocks it last announced.
+    pub chain_length: u64,
+    /// -20 to 20.
+    pub score: i32,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// The protocol version it announced; 0 when unknown.
+    pub protocol_version: i32,
+    /// Its software; at most 256 bytes.
+    pub user_agent: String,
+}
+
+impl PeerRecord {
+    /// A peer seen now, of which nothing else is known.
+    pub fn new(node_id: impl Into<String>, address: Option<SocketAddr>, now: Now) -> Self {
+        PeerRecord {
+            node_id: node_id.into(),
+            address,
+            seen_from: None,
+            last_seen: now.unix,
+            seen_at: now.at,
+            connected: false,
+            chain_length: 0,
+            score: 0,
+            failures: 0,
+            protocol_version: 0,
+            user_agent: String::new(),
+        }
+    }
+}
+
+/// What became of an added peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is new. The peer with this id had to go for it.
+    New {
+        /// Who went.
+        evicted: Option<String>,
+    },
+    /// It was known: address, chain length, version and agent are the new ones, score and failures the old ones.
+    Updated,
+    /// The table is full of connected or better peers.
+    Full,
+    /// The node id is empty or longer than 128 bytes.
+    BadNodeId,
+}
+
+/// The known-peers table.
+#[derive(Clone, Debug, Default)]
+pub struct PeerTable {
+    config: PeerTableConfig,
+    peers: BTreeMap<String, PeerRecord>,
+    /// The peers that are not connected, best first.
+    ranked: BTreeSet<Rank>,
+}
+
+/// Best score first, then longest unseen, then by id so that the order is total.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    demerit: i32,
+    seen_at: Instant,
+    node_id: String,
+}
+
+impl PeerTable {
+    /// An empty table.
+    pub fn new(config: PeerTableConfig) -> Self {
+        PeerTable { config, peers: BTreeMap::new(), ranked: BTreeSet::new() }
+    }
+
+    /// Adds a peer, or brings a known one up to date. Takes O(log n).
+    pub fn add(&mut self, mut record: PeerRecord) -> Added {
+        if record.node_id.is_empty() || record.node_id.len() > NODE_ID_LEN_MAX {
+            return Added::BadNodeId;
+        }
+        record.address = record.address.map(canonical);
+        record.seen_from = record.seen_from.map(canonical);
+        record.score = record.score.clamp(-SCORE_MAX, SCORE_MAX);
+        truncate(&mut record.user_agent, USER_AGENT_LEN_MAX);
+        if let Some(known) = self.peers.get(&record.node_id) {
+            record.score = known.score;
+            record.failures = known.failures;
+            record.seen_at = record.seen_at.max(known.seen_at);
+            self.put(record);
+            return Added::Updated;
+        }
+        let mut evicted = None;
+        if self.peers.len() >= self.config.peers_max {
+            match self.worst() {
+                Some((score, id)) if record.connected || score <= record.score => {
+                    self.remove(&id);
+                    evicted = Some(id);
+                }
+                _ => return Added::Full,
+            }
+        }
+        self.put(record);
+        Added::New { evicted }
+    }
+
+    /// Forgets a peer.
+    pub fn remove(&mut self, node_id: &str) -> Option<PeerRecord> {
+        let record = self.peers.remove(node_id)?;
+        self.ranked.remove(&rank(&record));
+        Some(record)
+    }
+
+    /// The peer did something useful: one point more, and the failures are forgotten. False when it is unknown.
+    pub fn record_success(&mut self, node_id: &str) -> bool {
+        self.change(node_id, |record| {
+            record.score = record.score.saturating_add(SUCCESS_POINTS).min(SCORE_MAX);
+            record.failures = 0;
+        })
+    }
+
+    /// The peer failed: two points less, and one failure more in a row. False when it is unknown.
+    pub fn record_failure(&mut self, node_id: &str) -> bool {
+        self.change(node_id, |record| {
+            record.score = record.score.saturating_add(FAILURE_POINTS).max(-SCORE_MAX);
+            record.failures = record.failures.saturating_add(1);
+        })
+    }
+
+    /// The peer was seen now. False when it is unknown.
+    pub fn update_last_seen(&mut self, node_id: &str, now: Now) -> bool {
+        self.change(node_id, |record| {
+            record.last_seen = now.unix;
+            record.seen_at = record.seen_at.max(now.at);
+        })
+    }
+
+    /// The peer announced so many blocks. False when it is unknown.
+    pub fn update_chain_length(&mut self, node_id: &str, blocks: u64) -> bool {
+        self.change(node_id, |record| record.chain_length = blocks)
+    }
+
+    /// A connection to the peer stands, or is gone. Either is a sight of it. False when it is unknown.
+    pub fn set_connected(&mut self, node_id: &str, connected: bool, now: Now) -> bool {
+        self.change(node_id, |record| {
+            record.connected = connected;
+            record.last_seen = now.unix;
+            record.seen_at = record.seen_at.max(now.at);
+        })
+    }
+
+    /// Drops the peers that were not seen for too long and are not connected; answers their ids. Takes O(n): for a timer.
+    pub fn drop_stale(&mut self, now: Now) -> Vec<String> {
+        let stale_after = self.config.stale_after;
+        let stale = |rank: &&Rank| now.at.since(rank.seen_at) >= stale_after;
+        let ids: Vec<String> = self.ranked.iter().filter(stale).map(|rank| rank.node_id.clone()).collect();
+        for id in &ids {
+            self.remove(id);
+        }
+        ids
+    }
+
+    /// The peer of this id.
+    pub fn get(&self, node_id: &str) -> Option<&PeerRecord> {
+        self.peers.get(node_id)
+    }
+
+    /// All peers, by id.
+    pub fn known_peers(&self) -> impl Iterator<Item = &PeerRecord> {
+        self.peers.values()
+    }
+
+    /// The connected peers, by id.
+    pub fn connected_peers(&self) -> impl Iterator<Item = &PeerRecord> {
+        self.peers.values().filter(|record| record.connected)
+    }
+
+    /// How many peers are known.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Is nobody known?
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// The peers worth a dial: neither connected nor blacklisted, best score first, then longest unseen.
+    pub fn candidates(&self) -> impl Iterator<Item = &PeerRecord> {
+        self.ranked.iter().filter_map(|rank| self.peers.get(&rank.node_id)).filter(|record| !self.is_bad(record))
+    }
+
+    /// The first `count` of [`candidates`](Self::candidates).
+    pub fn best_peers(&self, count: usize) -> Vec<&PeerRecord> {
+        self.candidates().take(count).collect()
+    }
+
+    /// Should nobody talk to this peer? False when it is unknown.
+    pub fn should_blacklist(&self, node_id: &str) -> bool {
+        self.peers.get(node_id).is_some_and(|record| self.is_bad(record))
+    }
+
+    /// Is the table within its limit, and its ranking in step?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, first the name of the rule.
+    pub fn audit(&self) -> Result<(), String> {
+        let free = self.peers.values().filter(|record| !record.connected).count();
+        if self.peers.len() > self.config.peers_max || self.ranked.len() != free {
+            let most = self.config.peers_max;
+            return Err(format!("S5: {} peers of {most}, {free} free, {} ranked", self.peers.len(), self.ranked.len()));
+        }
+        let bad = |record: &&PeerRecord| {
+            record.score.abs() > SCORE_MAX || !record.connected && !self.ranked.contains(&rank(record))
+        };
+        match self.peers.values().find(bad) {
+            Some(record) => Err(format!("S9: the score or the rank of {:?} is wrong", record.node_id)),
+            None => Ok(()),
+        }
+    }
+
+    fn is_bad(&self, record: &PeerRecord) -> bool {
+        record.score <= self.config.blacklist_score || record.failures >= self.config.blacklist_failures
+    }
+
+    /// The peer that goes first: the lowest score, then the longest unseen; never a connected one.
+    fn worst(&self) -> Option<(i32, String)> {
+        let demerit = self.ranked.last()?.demerit;
+        let from = Rank { demerit, seen_at: Instant::ZERO, node_id: String::new() };
+        let worst = self.ranked.range(from..).next()?;
+        Some((-worst.demerit, worst.node_id.clone()))
+    }
+
+    fn change(&mut self, node_id: &str, how: impl FnOnce(&mut PeerRecord)) -> bool {
+        let Some(mut record) = self.peers.get(node_id).cloned() else { return false };
+        how(&mut record);
+        self.put(record);
+        true
+    }
+
+    /// Stores a record and keeps the ranking in step with it.
+    fn put(&mut self, record: PeerRecord) {
+        if let Some(old) = self.peers.get(&record.node_id) {
+            self.ranked.remove(&rank(old));
+        }
+        if !record.connected {
+            self.ranked.insert(rank(&record));
+        }
+        self.peers.insert(record.node_id.clone(), record);
+    }
+}
+
+fn rank(record: &PeerRecord) -> Rank {
+    Rank { demerit: -record.score, seen_at: record.seen_at, node_id: record.node_id.clone() }
+}
+
+/// Cuts `text` to at most `len` bytes, between two characters.
+fn truncate(text: &mut String, len: usize) {
+    let mut end = len.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+}
+
+#[cfg(test)]
+#[path = "peer_table_tests.rs"]
+mod tests;

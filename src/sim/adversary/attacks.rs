@@ -1,0 +1,175 @@
+//! What attackers say: their introductions, and by role what no node would send.
+
+use core::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::{Actor, Role};
+use crate::chain::{Header, Miner, Transaction};
+use crate::time::{Instant, UnixTime};
+use crate::wire::message::{Extension, GetHeaders, Handshake, Ping, TxPoolRequest};
+use crate::wire::{Hash, Kind, Message};
+
+/// How often an oscillator asks in a row, for one block or another thing: more than anybody may.
+const IN_A_ROW: usize = 100;
+
+impl Actor {
+    pub(super) fn send_handshake(&mut self, key: u32, kind: Kind) {
+        let node_id = match self.role {
+            Role::Thief => format!("n{:05}", self.rng.below(self.targets.len() as u64)),
+            Role::Squatter => format!("s{:05}-{key}", self.index),
+            _ => format!("x{:05}", self.index),
+        };
+        let best_height = if matches!(self.role, Role::Liar | Role::Staller) { 1_000_000 } else { 0 };
+        let extension = Extension {
+            network: self.genesis,
+            nonce: self.rng.next_u64(),
+            listening_port: self.address.port(),
+            features: 0,
+            best_height,
+            best_hash: Hash([9; 32]),
+        };
+        let handshake = Handshake {
+            version: 2,
+            unix_seconds: 0,
+            node_id: &node_id,
+            user_agent: "actor",
+            extension: Some(extension),
+        };
+        let message = if kind == Kind::Handshake {
+            Message::Handshake(handshake)
+        } else {
+            Message::HandshakeAck(Some(handshake))
+        };
+        self.say(key, &message);
+    }
+
+    pub(super) fn misbehave(&mut self, key: u32) {
+        match self.role {
+            Role::Mutator => {
+                let Some((kind, mut payload)) = self.heard.clone() else { return };
+                if let Some(at) = self.rng.index(payload.len()) {
+                    payload[at] ^= 1 << self.rng.below(8);
+                }
+                self.say_bytes(key, kind, &payload);
+            }
+            Role::Spammer => {
+                for _ in 0..20 {
+                    let kind = self.rng.index(Kind::ALL.len()).and_then(|at| Kind::ALL.get(at).copied());
+                    let len = self.rng.below(200) as usize;
+                    let payload: Vec<u8> = (0..len).map(|_| self.rng.next_u64() as u8).collect();
+                    if let Some(kind) = kind {
+                        self.say_bytes(key, kind as u8, &payload);
+                    }
+                }
+            }
+            Role::Poisoner => self.poison(key),
+            Role::Withholder => {
+                let Some(tip) = self.tip else { return };
+                let root = Hash([self.rng.next_u64() as u8; 32]);
+                let header = Header { height: tip.height + 1, previous: tip.hash(), root, nonce: 0, ..tip };
+                if let Some(header) = Miner::new(header).run(1 << 16) {
+                    self.say(key, &Message::Headers(vec![&header.encode()]));
+                }
+            }
+            Role::Trickle => self.trickle(key),
+            Role::ZeroWindow => self.ask_without_reading(key),
+            Role::Oscillator if self.bad => self.turn_on(key),
+            Role::Oscillator => self.be_useful(key),
+            Role::Silent | Role::Staller | Role::Liar | Role::Thief | Role::Flooder | Role::Squatter => {}
+        }
+    }
+
+    pub(super) fn poison(&mut self, key: u32) {
+        let addresses = (0..200)
+            .map(|_| {
+                let ip = Ipv4Addr::from_bits((self.rng.next_u64() as u32) | 1 << 30);
+                SocketAddr::new(IpAddr::V4(ip), 1 + self.rng.below(60_000) as u16)
+            })
+            .collect();
+        self.say(key, &Message::Peers(addresses));
+    }
+
+    /// Whenever the last frame is out, the next one: a short one, or one so long that nobody should wait for its end.
+    fn trickle(&mut self, key: u32) {
+        if self.conns.get(&key).is_none_or(|conn| !conn.out.is_empty()) {
+            return;
+        }
+        self.deeds.push("trickled frame");
+        if self.rng.chance(1, 8) {
+            self.pay(key, 1000);
+        } else {
+            self.ping(key);
+        }
+    }
+
+    /// Answers pile up at whoever gives them.
+    fn ask_without_reading(&mut self, key: u32) {
+        if let Some(hash) = self.wanted {
+            for _ in 0..8 {
+                self.say(key, &Message::GetBlock(hash));
+            }
+        }
+        self.ask_for_headers(key);
+        self.ping(key);
+        if self.rng.chance(1, 20) {
+            self.say(key, &Message::TxPoolRequest(TxPoolRequest { max: 50_000, include_data: true }));
+        }
+    }
+
+    /// A useful deed now and then: that is how names are made.
+    fn be_useful(&mut self, key: u32) {
+        if self.rng.chance(1, 40) {
+            self.pay(key, 8);
+        }
+    }
+
+    /// Breaks the rules by which it lived until now.
+    fn turn_on(&mut self, key: u32) {
+        match (self.rng.below(16), self.wanted) {
+            (0..8, Some(hash)) => (0..IN_A_ROW).for_each(|_| self.say(key, &Message::GetBlock(hash))),
+            (8..11, _) => (0..IN_A_ROW).for_each(|_| self.ping(key)),
+            (11..14, _) => (0..IN_A_ROW).for_each(|_| self.ask_for_headers(key)),
+            (14, _) => self.say_bytes(key, Kind::Block as u8, &[7; 200]),
+            _ => self.say_bytes(key, Kind::Transaction as u8, &[7; 200]),
+        }
+    }
+
+    /// Good for half a minute or more, bad for some seconds.
+    pub(super) fn oscillate(&mut self, now: Instant) {
+        if self.role != Role::Oscillator || self.changes > now {
+            return;
+        }
+        let (first, bad) = (self.changes == Instant::ZERO, self.bad);
+        self.bad = !first && !bad;
+        if self.bad {
+            self.deeds.push("oscillator turns bad");
+        }
+        let seconds = if self.bad { 3 + self.rng.below(8) } else { 20 + self.rng.below(40) };
+        self.changes = now + Duration::from_secs(seconds);
+    }
+
+    fn ask_for_headers(&mut self, key: u32) {
+        let question = GetHeaders { locator: self.genesis, max: 2000, stop: None, more: None };
+        self.say(key, &Message::GetHeaders(question));
+    }
+
+    fn ping(&mut self, key: u32) {
+        let nonce = self.rng.next_u64() as i64;
+        self.say(key, &Message::Ping(Ping { nonce, unix_millis: 0 }));
+    }
+
+    /// A transfer that any node takes, to a name of so many bytes.
+    fn pay(&mut self, key: u32, len: usize) {
+        let (sender, recipient) = (format!("x{:05}", self.index), "x".repeat(len));
+        let transfer = Transaction {
+            sender: &sender,
+            recipient: &recipient,
+            amount: 1,
+            time: UnixTime::from_millis(0),
+            nonce: self.rng.next_u64(),
+        };
+        if let Ok(bytes) = transfer.encode() {
+            self.say_bytes(key, Kind::Transaction as u8, &bytes);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Those who do not keep the rules: raw frames through the same streams, from hosts that are no nodes.
+
+mod attacks;
+mod role;
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::{MutexGuard, PoisonError};
+
+use super::kernel::{Machine, SharedMachine};
+use super::simulation::SimState;
+use crate::chain::{Block, Header};
+use crate::driver::{Kernel, SocketId};
+use crate::link::{BufferPool, Inbox};
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::{FrameRules, Hash, Kind, Message};
+pub(super) use role::Role;
+
+/// Bytes that it reads at once.
+const READ: usize = 16 * 1024;
+/// The same for one who reads little.
+const READ_LITTLE: usize = 64;
+/// Bytes that it queues to one connection before it waits.
+const QUEUE_MAX: usize = 1 << 20;
+
+struct Conn {
+    inbox: Inbox,
+    out: Vec<u8>,
+    connected: bool,
+    greeted: bool,
+}
+
+/// A host that misbehaves.
+pub(super) struct Actor {
+    index: u32,
+    pub(super) address: SocketAddr,
+    role: Role,
+    genesis: Hash,
+    machine: SharedMachine,
+    /// Where it accepts; `None` before its first turn.
+    listener: Option<SocketId>,
+    conns: BTreeMap<SocketId, Conn>,
+    /// When it misbehaves next.
+    due: Instant,
+    rng: Rng,
+    pool: BufferPool,
+    /// Where honest nodes listen.
+    targets: Vec<SocketAddr>,
+    heard: Option<(u8, Vec<u8>)>,
+    tip: Option<Header>,
+    /// A block that its targets have.
+    wanted: Option<Hash>,
+    /// An oscillator misbehaves until, or behaves until.
+    bad: bool,
+    changes: Instant,
+    /// What it did since its last turn, to be counted.
+    deeds: Vec<&'static str>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        index: u32,
+        address: SocketAddr,
+        role: Role,
+        genesis: Hash,
+        targets: Vec<SocketAddr>,
+        seed: u64,
+        machine: SharedMachine,
+    ) -> Self {
+        Actor {
+            index,
+            address,
+            role,
+            genesis,
+            machine,
+            listener: None,
+            conns: BTreeMap::new(),
+            due: Instant::ZERO,
+            rng: Rng::from_seed(seed),
+            pool: BufferPool::new(),
+            targets,
+            heard: None,
+            tip: None,
+            wanted: None,
+            bad: false,
+            changes: Instant::ZERO,
+            deeds: Vec::new(),
+        }
+    }
+
+    fn kernel(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its turn: whatever its sockets have for it, and in its own time what its role has it do.
+    pub(super) fn turn(&mut self, sim: &mut SimState<'_>) {
+        sim.machine(self.index).world = sim.now;
+        if self.listener.is_none() {
+            let address = self.address;
+            let mut kernel = self.kernel();
+            let listener = kernel.listen(address, 1024).ok();
+            if let Some(socket) = listener {
+                let _ = kernel.register(socket, socket as usize);
+            }
+            drop(kernel);
+            self.listener = listener;
+            self.due = sim.now;
+        }
+        let mut events = Vec::new();
+        // Its kernel has no faults, so a wait does not fail.
+        let _ = self.kernel().poll(&mut events);
+        for event in events {
+            let socket = event.token as SocketId;
+            if self.listener == Some(socket) {
+                self.accept();
+            } else {
+                self.serve(socket);
+            }
+        }
+        if self.due <= sim.now {
+            self.oscillate(sim.now);
+            self.act();
+            self.due = sim.now + self.rng.jitter(self.role.pace(), 30);
+        }
+        self.deeds.drain(..).for_each(|deed| sim.count(deed));
+        sim.pump(self.index);
+        if self.kernel().has_news() {
+            sim.touch(self.index);
+        }
+        sim.turn_at(self.index, self.due);
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = self.listener else { return };
+        loop {
+            let accepted = self.kernel().accept(listener);
+            let Ok((socket, _)) = accepted else { return };
+            self.keep(socket, true);
+        }
+    }
+
+    fn keep(&mut self, socket: SocketId, connected: bool) {
+        let _ = self.kernel().register(socket, socket as usize);
+        let conn = Conn { inbox: Inbox::default(), out: Vec::new(), connected, greeted: false };
+        self.conns.insert(socket, conn);
+    }
+
+    fn drop(&mut self, key: SocketId) {
+        if self.conns.remove(&key).is_some() {
+            self.kernel().close(key);
+        }
+    }
+
+    /// Dials, and what its role has it say.
+    fn act(&mut self) {
+        if self.conns.len() < self.role.conns_max()
+            && let Some(target) = self.rng.index(self.targets.len()).and_then(|at| self.targets.get(at).copied())
+        {
+            let dialed = self.kernel().connect(target);
+            if let Ok(socket) = dialed {
+                self.keep(socket, false);
+            }
+        }
+        if self.role == Role::Flooder {
+            let old: Vec<u32> = self.conns.keys().take(self.conns.len().saturating_sub(4)).copied().collect();
+            for key in old {
+                self.drop(key);
+            }
+        }
+        let keys: Vec<u32> = self.conns.iter().filter(|(_, conn)| conn.greeted).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.misbehave(key);
+            if self.role != Role::Trickle {
+                self.flush(key);
+            }
+        }
+        if self.role == Role::Trickle {
+            let keys: Vec<u32> = self.conns.keys().copied().collect();
+            for key in keys {
+                self.write(key, 1);
+                self.read(key, READ_LITTLE);
+            }
+        }
+    }
+
+    /// A connection has news.
+    fn serve(&mut self, key: SocketId) {
+        let Some(conn) = self.conns.get_mut(&key) else { return };
+        if !conn.connected {
+            if self.machine.lock().unwrap_or_else(PoisonError::into_inner).peer_addr(key).is_err() {
+                return self.drop(key);
+            }
+            conn.connected = true;
+            if self.role != Role::Silent {
+                self.send_handshake(key, Kind::Handshake);
+            }
+        }
+        if self.role == Role::Trickle {
+            // In its own time.
+            return;
+        }
+        while self.read(key, READ) {}
+        self.flush(key);
+    }
+
+    /// Reads once; true when there may be more.
+    fn read(&mut self, key: SocketId, most: usize) -> bool {
+        let Some(conn) = self.conns.get(&key) else { return false };
+        if conn.greeted && self.role == Role::ZeroWindow || !conn.connected {
+            return false;
+        }
+        let mut buffer = vec![0; most];
+        let outcome = self.kernel().read(key, &mut [IoSliceMut::new(&mut buffer)]);
+        let count = match outcome {
+            Ok(count) if count > 0 => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Ok(_) | Err(_) => {
+                self.drop(key);
+                return false;
+            }
+        };
+        let Some(conn) = self.conns.get_mut(&key) else { return false };
+        let mut inbox = core::mem::take(&mut conn.inbox);
+        let mut input = &buffer[..count];
+        loop {
+            match inbox.next(&mut input, FrameRules::version(2), Instant::ZERO, &mut self.pool) {
+                Ok(Some(frame)) => self.hear(key, frame.kind, &frame.payload),
+                Ok(None) => break,
+                Err(_) => {
+                    self.drop(key);
+                    return false;
+                }
+            }
+        }
+        if let Some(conn) = self.conns.get_mut(&key) {
+            conn.inbox = inbox;
+        }
+        true
+    }
+
+    fn hear(&mut self, key: u32, kind: u8, payload: &[u8]) {
+        if payload.len() < 4096 {
+            self.heard = Some((kind, payload.to_vec()));
+        }
+        let Some(Ok(message)) = Kind::from_byte(kind).map(|kind| Message::decode(kind, payload)) else { return };
+        if self.role == Role::Silent {
+            return;
+        }
+        match message {
+            Message::Handshake(handshake) => {
+                self.wanted = handshake.extension.map(|extension| extension.best_hash).or(self.wanted);
+                self.send_handshake(key, Kind::HandshakeAck);
+                self.greet(key);
+            }
+            Message::HandshakeAck(ack) => {
+                let extension = ack.and_then(|handshake| handshake.extension);
+                self.wanted = extension.map(|extension| extension.best_hash).or(self.wanted);
+                self.greet(key);
+            }
+            Message::Ping(ping) => self.say(key, &Message::Pong(ping)),
+            Message::TxPoolRequest(_) => self.say(key, &Message::TxPool(Vec::new())),
+            Message::GetPeers(_) if self.role == Role::Poisoner => self.poison(key),
+            Message::GetPeers(_) => self.say(key, &Message::Peers(Vec::new())),
+            Message::GetHeaders(_) if self.role == Role::Liar => {
+                let lie = vec![7u8; 93];
+                self.say(key, &Message::Headers(vec![&lie; 50]));
+            }
+            Message::GetHeaders(_) if !matches!(self.role, Role::Staller | Role::Withholder) => {
+                self.say(key, &Message::Headers(Vec::new()));
+            }
+            Message::GetBlock(hash) if !matches!(self.role, Role::Staller | Role::Withholder) => {
+                self.say(key, &Message::NotFound(hash));
+            }
+            Message::NewBlock(block) => {
+                let block = Block::decode(&bytes::Bytes::copy_from_slice(block));
+                let header = block.map(|block| block.header);
+                if header.is_some_and(|new| self.tip.is_none_or(|old| new.height > old.height)) {
+                    self.tip = header;
+                    self.wanted = header.map(|header| header.hash());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn greet(&mut self, key: u32) {
+        if let Some(found) = self.conns.get_mut(&key) {
+            found.greeted = true;
+        }
+        if self.role == Role::ZeroWindow {
+            self.deeds.push("closed window");
+        }
+    }
+
+    fn say(&mut self, key: u32, message: &Message<'_>) {
+        if let Some(found) = self.conns.get_mut(&key).filter(|found| found.out.len() < QUEUE_MAX) {
+            // A message of ours that breaks its caps is not said; what breaks the rules is written as bytes.
+            let _ = message.encode(&mut found.out);
+        }
+    }
+
+    fn say_bytes(&mut self, key: u32, kind: u8, payload: &[u8]) {
+        let Some(found) = self.conns.get_mut(&key).filter(|found| found.out.len() < QUEUE_MAX) else { return };
+        let Ok(header) = crate::wire::frame::header(kind, payload.len()) else { return };
+        found.out.extend_from_slice(&header);
+        found.out.extend_from_slice(payload);
+    }
+
+    fn flush(&mut self, key: SocketId) {
+        while self.write(key, usize::MAX) {}
+    }
+
+    /// Writes once, at most so many bytes; true when there may be room for more.
+    fn write(&mut self, key: SocketId, most: usize) -> bool {
+        let Some(found) = self.conns.get_mut(&key).filter(|found| found.connected && !found.out.is_empty()) else {
+            return false;
+        };
+        let bytes = found.out.get(..most).unwrap_or(&found.out);
+        let outcome = self.machine.lock().unwrap_or_else(PoisonError::into_inner).write(key, &[IoSlice::new(bytes)]);
+        match outcome {
+            Ok(count) => {
+                found.out.drain(..count);
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) => {
+                self.drop(key);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The real node behind the real adapter, as the loop's protocol, with somebody who watches both sides of it.
+
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+
+use super::auditor::{Auditor, Note, Watch};
+use super::check::Invariant;
+use super::delivery_checker::digest;
+use super::kernel::SharedMachine;
+use super::trace::What;
+use crate::chain::ReferenceChain;
+use crate::close::CloseReason;
+use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
+use crate::driver::{self, Event, Net, Protocol};
+use crate::id::{ConnId, Direction};
+use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
+use crate::proto::{self, Node};
+use crate::time::{Instant, Now};
+use crate::wire::{Frame, FrameError, Kind};
+
+/// How far behind a clock may be before its node cannot tell which block it is that comes from the future.
+pub(super) const CLOCK_OFF: i64 = 3_600_000;
+
+/// Transactions that a peer may be sent at once, by its burst.
+const TRANSACTIONS_AT_ONCE: usize = 200;
+
+/// What the node told its embedder since the last look.
+#[derive(Default)]
+struct Log {
+    events: Vec<proto::Event>,
+    /// The peers that are to be saved.
+    saved: Option<Vec<PeerRecord>>,
+}
+
+impl Observer<ReferenceChain> for Log {
+    fn on_event(&mut self, _: Now, event: &proto::Event, _: &Node<ReferenceChain>) {
+        self.events.push(event.clone());
+    }
+
+    fn save_peers(&mut self, _: Now, peers: &PeerTable) {
+        self.saved = Some(peers.known_peers().cloned().collect());
+    }
+}
+
+/// A hash of a word, for the trace and to compare.
+pub(super) fn name(text: &str) -> u64 {
+    digest(0, text.as_bytes())
+}
+
+pub(super) struct AuditedNode {
+    inner: NodeProtocol<ReferenceChain, Log>,
+    pub(super) auditor: Auditor,
+    machine: SharedMachine,
+    node_id: String,
+    /// The wall clock is not so far off that the node cannot tell which block is from the future.
+    pub(super) knows_its_time: bool,
+}
+
+impl AuditedNode {
+    pub(super) fn new(node: Node<ReferenceChain>, auditor: Auditor, machine: SharedMachine, node_id: String) -> Self {
+        let mut inner = NodeProtocol::new(node, Log::default());
+        // From now on they are written down.
+        inner.node_mut().take_reputation_moves();
+        AuditedNode { inner, auditor, machine, node_id, knows_its_time: true }
+    }
+
+    pub(super) fn node(&self) -> &Node<ReferenceChain> {
+        self.inner.node()
+    }
+
+    pub(super) fn node_mut(&mut self) -> &mut Node<ReferenceChain> {
+        self.inner.node_mut()
+    }
+
+    /// The peers that the node wants to be saved.
+    pub(super) fn take_saved(&mut self) -> Option<Vec<PeerRecord>> {
+        self.inner.observer_mut().saved.take()
+    }
+
+    /// How many messages of a kind the node dropped because they came too fast.
+    fn over_budget(&self, kind: Option<Kind>) -> u64 {
+        let dropped = |kind| self.node().counters().over_budget.get(&kind).copied();
+        kind.and_then(dropped).unwrap_or(0)
+    }
+
+    fn pass(&mut self, now: Now, event: Event<'_, NodeCommand<ReferenceChain>>, net: &mut Net) {
+        let AuditedNode { inner, auditor, .. } = self;
+        inner.take(now, event, &mut Watch { net, auditor });
+    }
+
+    fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>, net: &mut Net) {
+        let hash = digest(frame.kind, &frame.payload);
+        self.auditor.line(What::Frame, u64::from(frame.kind), frame.payload.len() as u64);
+        let open = self.auditor.entries.get(&conn).is_some_and(|entry| !entry.closing);
+        self.auditor.tally.that(Invariant::S2, open, || format!("a frame on connection {conn}, which is closed"));
+        if let Some((pipe, side)) = self.auditor.entries.get(&conn).and_then(|entry| entry.pipe) {
+            self.auditor.notes.push(Note::Paid(pipe, side, hash));
+        }
+        let relayed = Kind::from_byte(frame.kind).filter(|kind| self.knows_its_time && kind.is_relayed());
+        let fresh = relayed.is_some_and(|_| self.auditor.received(conn, hash));
+        let over = self.over_budget(relayed);
+        if frame.kind == Kind::TxPoolRequest as u8 {
+            self.auditor.answering = Some(conn);
+        }
+        let brings = |kind: Kind| kind.is_relayed() || matches!(kind, Kind::Block | Kind::Headers);
+        let brings = Kind::from_byte(frame.kind).is_some_and(brings);
+        if let Some(entry) = self.auditor.entries.get_mut(&conn) {
+            entry.heard = now.at;
+            entry.useful |= brings;
+        }
+        self.pass(now, Event::Frame { conn, frame }, net);
+        self.auditor.answering = None;
+        if fresh && self.over_budget(relayed) > over {
+            self.auditor.forget_received(conn, hash);
+        }
+    }
+
+    fn on_tick(&mut self, now: Now, net: &mut Net) {
+        self.auditor.line(What::Tick, self.node().session_count() as u64, 0);
+        let due = self.inner.deadline().is_some_and(|at| at <= now.at);
+        self.auditor.tally.that(Invariant::S16, due, || "a tick before its deadline".to_owned());
+        let blocks = self.node().chain().block_count();
+        self.pass(now, Event::Timer, net);
+        // Many blocks are submitted a few at a time: then the next tick is due at once.
+        let moved = self.node().chain().block_count() > blocks;
+        let holds = moved || self.inner.deadline().is_none_or(|at| at > now.at);
+        self.auditor.tally.that(Invariant::S16, holds, || "a tick leaves its deadline".to_owned());
+    }
+
+    /// Looks at what the node told its embedder.
+    fn look(&mut self) {
+        for event in core::mem::take(&mut self.inner.observer_mut().events) {
+            let auditor = &mut self.auditor;
+            match event {
+                proto::Event::PeerConnected { conn, node_id, version, .. } => {
+                    auditor.line(What::Ready, u64::from(conn.index()), u64::from(version));
+                    let peer = name(&node_id);
+                    let again = auditor.ready.insert(conn, peer).is_some();
+                    auditor.tally.that(Invariant::S3, !again, || format!("connection {conn} is ready twice"));
+                    if let Some(entry) = auditor.entries.get_mut(&conn) {
+                        (entry.peer, entry.version) = (Some(peer), Some(version));
+                    }
+                    let count = auditor.open_to(peer);
+                    auditor.tally.that(Invariant::S7, count <= 1, || format!("{count} connections to {node_id}"));
+                    let ours = node_id == self.node_id;
+                    auditor.tally.that(Invariant::S7, !ours, || "a connection to itself".to_owned());
+                }
+                proto::Event::PeerDisconnected { conn, .. } => {
+                    auditor.line(What::Gone, u64::from(conn.index()), 0);
+                    let known = auditor.ready.remove(&conn).is_some();
+                    auditor.tally.that(Invariant::S3, known, || format!("connection {conn} leaves, but was not ready"));
+                }
+                proto::Event::Blacklisted { remote } => auditor.notes.push(Note::Banned(remote)),
+                proto::Event::NewTip(tip) => auditor.notes.push(Note::Tip(tip.work, tip.height, tip.hash)),
+                proto::Event::TransactionAccepted { id, from: Some(_) } => auditor.notes.push(Note::Payment(id)),
+                proto::Event::BlockAccepted { hash, from: Some(_) } => auditor.notes.push(Note::Block(hash)),
+                _ => {}
+            }
+        }
+    }
+
+    /// After each event: its outputs are bounded, they name nobody who is blacklisted, and the embedder's view is looked at.
+    fn after(&mut self, now: Now) {
+        self.look();
+        let moves = self.inner.node_mut().take_reputation_moves();
+        self.auditor.judge(moves);
+        for (what, remote) in core::mem::take(&mut self.auditor.named) {
+            let banned = self.node().is_blacklisted(now, remote);
+            self.auditor.tally.that(Invariant::S10, !banned, || format!("{remote} is {what}, and is blacklisted"));
+        }
+        let outputs = core::mem::take(&mut self.auditor.outputs);
+        // What waited for the pace of a peer may all go at once.
+        let bound = (10 + TRANSACTIONS_AT_ONCE) * self.auditor.entries.len() + 10 * self.auditor.dials.len() + 1200;
+        self.auditor
+            .tally
+            .that(Invariant::S1, outputs <= bound, || format!("{outputs} outputs where {bound} are allowed"));
+    }
+}
+
+impl Protocol for AuditedNode {
+    type Command = NodeCommand<ReferenceChain>;
+
+    fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
+        let admitted = self.inner.admit(now, remote);
+        if admitted {
+            self.auditor.admitted.push((remote, now.at));
+        }
+        admitted
+    }
+
+    fn eviction_candidate(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
+        self.inner.eviction_candidate(now, newcomer)
+    }
+
+    fn admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.auditor.released(remote);
+        self.auditor.blame(remote, None, reason);
+        self.inner.admission_released(now, remote, reason);
+    }
+
+    fn handle(&mut self, now: Now, event: driver::Event<'_, Self::Command>, net: &mut Net) {
+        self.auditor.now = now.at;
+        match event {
+            Event::Opened { conn, remote, direction, identity, .. } => {
+                let socket = net.socket(conn);
+                let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+                let pipe = socket.and_then(|socket| machine.pipe_of(socket));
+                drop(machine);
+                // Connect, TLS and the handshake together have their time.
+                let since = match direction {
+                    Direction::Outbound(dial) => self.auditor.dial_ended(dial, None),
+                    Direction::Inbound => self.auditor.released(remote),
+                };
+                self.auditor.opened(conn, (remote, identity), pipe, since);
+                self.pass(now, event, net);
+            }
+            Event::DialFailed { dial, reason, .. } => {
+                self.auditor.dial_ended(dial, Some(reason));
+                self.pass(now, event, net);
+            }
+            Event::Frame { conn, frame } => self.on_frame(now, conn, frame, net),
+            Event::Closed { conn, reason } => {
+                self.auditor.notes.push(Note::Closed(conn, reason));
+                self.auditor.closed(conn, reason);
+                self.pass(now, event, net);
+            }
+            Event::Timer => self.on_tick(now, net),
+            Event::Writable { .. } | Event::Command(_) | Event::Stopping => self.pass(now, event, net),
+        }
+        self.after(now);
+    }
+
+    fn violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
+        self.auditor.now = now.at;
+        let AuditedNode { inner, auditor, .. } = self;
+        inner.take_violation(now, conn, error, &mut Watch { net, auditor });
+        if let Some(entry) = self.auditor.entries.get_mut(&conn) {
+            entry.closing = true;
+        }
+        self.after(now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inner.deadline()
+    }
+
+    fn turn_ended(&mut self, now: Now, net: &mut Net) {
+        self.inner.turn_ended(now, net);
+    }
+}

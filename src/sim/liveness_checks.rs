@@ -1,0 +1,227 @@
+//! What must hold once the faults have stopped: connected, agreed, reached, quiet.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::adversary::Role;
+use super::check::Invariant;
+use super::host::Host;
+use super::run::{HEARD, QUIET, World};
+use crate::proto::peer::address_book::AddressEntry;
+use crate::proto::sync::chain::Chain;
+use crate::time::Instant;
+
+impl World<'_> {
+    /// L1: who is connected to whom.
+    pub(super) fn check_connected(&mut self) {
+        let names: BTreeMap<String, usize> =
+            self.hosts.iter().map(|host| (host.node_id().to_owned(), host.index as usize)).collect();
+        let thieves = self.sim.injected.contains_key(Role::Thief.name());
+        let mut near: Vec<Vec<usize>> = Vec::new();
+        let impersonated = self.impersonated(&names);
+        for host in &self.hosts {
+            let Some(node) = host.node() else {
+                near.push(Vec::new());
+                continue;
+            };
+            let peers: Vec<_> = node.connected().collect();
+            let honest: Vec<usize> = peers
+                .iter()
+                .filter_map(|peer| names.get(&peer.node_id).copied())
+                .filter(|other| self.sim.ips.get(*other).is_some_and(|ip| peers.iter().any(|p| p.remote.ip() == *ip)))
+                .collect();
+            // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
+            // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
+            // connection is dead. Where there are thieves it is not asked for: one may sit there under this one's name.
+            let outbound = peers.iter().filter(|peer| peer.outbound).count();
+            let now = self.sim.now;
+            let missing = |other: &&Host| {
+                let lately = |at: Instant| now.since(at) <= Duration::from_secs(35);
+                let refuses =
+                    |entry: &AddressEntry| entry.is_refusing() || entry.declined > 0 && entry.tried.is_some_and(lately);
+                let entry = node.book().get(other.address);
+                let known = entry.is_some_and(|entry| entry.is_verified() && !refuses(entry));
+                // Where bytes are changed on their way, whom that happens to may be blacklisted for it; else S9 is broken.
+                let clock = host.clock.read(now);
+                // It left in this moment, or is being dialed: feelers come and go.
+                let soon = |entry: &AddressEntry| {
+                    let tried = entry.tried.is_some_and(|at| clock.at.since(at) <= SOON);
+                    tried || entry.urgent_attempt > clock.at && entry.urgent_attempt.since(clock.at) <= SOON
+                };
+                let excused = node.is_blacklisted(clock, other.address) || entry.is_some_and(soon);
+                known
+                    && !excused
+                    && !other.is_gone()
+                    && other.index != host.index
+                    && !honest.contains(&(other.index as usize))
+            };
+            let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
+            // Whatever it knows: two, where there are two others, no impostor for one of them, and none that was blamed for bytes
+            // which were changed on their way.
+            let blames = |other: &Host| node.is_blacklisted(host.clock.read(now), other.address);
+            let robbed = impersonated.contains(&(host.index as usize)) || self.hosts.iter().any(blames);
+            let few = if robbed { 0 } else { host.outbound().min(self.hosts.len() - 1).min(2) };
+            let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0);
+            let index = host.index;
+            self.sim.check.that(Invariant::L1, index, holds, || {
+                let wanted = host.outbound();
+                format!(
+                    "{outbound} of {wanted} outbound connections, {} in all, and {left} nodes left to dial",
+                    peers.len()
+                )
+            });
+            near.push(honest);
+        }
+        let there: Vec<usize> =
+            self.hosts.iter().filter(|host| !host.is_gone()).map(|host| host.index as usize).collect();
+        let mut core = BTreeSet::new();
+        for start in &there {
+            if !core.contains(start) {
+                let part = reached_from(*start, &near);
+                core = if part.len() > core.len() { part } else { core };
+            }
+        }
+        // Without TLS an id is a claim, and who comes first keeps it: where impostors sit under the names of all whom a
+        // node could have met, or under its own at all whom it knows, it is not of the core.
+        let outside = there.iter().copied().filter(|host| !core.contains(host));
+        let (excused, lost): (BTreeSet<usize>, BTreeSet<usize>) = outside.partition(|host| impersonated.contains(host));
+        self.sim.check.that(Invariant::L1, lost.first().copied().unwrap_or(0) as u32, lost.is_empty(), || {
+            format!("{} of {} nodes are connected with each other", core.len(), there.len())
+        });
+        if !excused.is_empty() {
+            self.sim.count("cut off by impostors");
+            let in_core = self.hosts.iter().filter(|host| !excused.contains(&(host.index as usize)));
+            let works = in_core.filter_map(Host::node).map(|node| node.chain().best().work);
+            self.sim.heaviest = works.max().unwrap_or(0);
+        }
+        self.outside = excused;
+    }
+
+    /// Who has an impostor for a peer, or is not let in because one sits there under its name: whoever dials such a node is told
+    /// that he is there already.
+    fn impersonated(&self, names: &BTreeMap<String, usize>) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for host in &self.hosts {
+            for peer in host.node().into_iter().flat_map(|node| node.connected()) {
+                let Some(named) = names.get(&peer.node_id) else { continue };
+                if self.sim.ips.get(*named).is_some_and(|ip| *ip != peer.remote.ip()) {
+                    found.extend([host.index as usize, *named]);
+                }
+            }
+        }
+        found
+    }
+
+    pub(super) fn check_agreed(&mut self) {
+        let heaviest = self.sim.heaviest;
+        let mut first = None;
+        for host in &self.hosts {
+            let Some(node) = host.node().filter(|_| !self.outside.contains(&(host.index as usize))) else { continue };
+            let tip = node.chain().best();
+            let same = *first.get_or_insert(tip.hash) == tip.hash;
+            let holds = same && tip.work >= heaviest;
+            if self.is_beset(host) {
+                self.sim
+                    .check
+                    .that(Invariant::L6, host.index, holds, || format!("tip {} is not the heaviest", tip.hash));
+            }
+            self.sim.check.that(Invariant::L2, host.index, holds, || {
+                format!("tip {} at height {} with work {} of {heaviest}", tip.hash, tip.height, tip.work)
+            });
+        }
+    }
+
+    pub(super) fn check_heard(&mut self) {
+        let Some(id) = self.paid else { return };
+        for host in &self.hosts {
+            let Some(node) = host.node().filter(|_| !self.outside.contains(&(host.index as usize))) else { continue };
+            let heard = node.chain().pool().contains(&id);
+            if self.is_beset(host) {
+                self.sim.check.that(Invariant::L6, host.index, heard, || format!("transaction {id} is not there"));
+            }
+            self.sim.check.that(Invariant::L3, host.index, heard, || format!("transaction {id} is not there"));
+        }
+    }
+
+    /// L8: what is left to do when nothing happens.
+    pub(super) fn check_quiet(&mut self) {
+        let seconds = QUIET.saturating_sub(HEARD).as_secs().max(1);
+        let (wakes, turned) = (self.sim.wakes - self.wakes, self.sim.turned - self.turned);
+        let connections: usize = self.hosts.iter().filter_map(Host::driver).map(|driver| driver.sockets()).sum();
+        // A heartbeat, a ping and housekeeping for each connection and node come to less than this, and so do the places that
+        // attackers try to get.
+        let most = seconds * (connections as u64 + 4 * self.hosts.len() as u64 + 4 * self.actors.len() as u64);
+        self.sim.check.that(Invariant::L8, 0, wakes <= most, || format!("{wakes} wake-ups where {most} are enough"));
+        if self.actors.is_empty() {
+            let most = 4 * most;
+            self.sim.check.that(Invariant::L8, 0, turned <= most, || format!("{turned} turns where {most} are enough"));
+        }
+        for host in &self.hosts {
+            let Some(driver) = host.driver() else { continue };
+            let entries = driver.protocol().auditor.entries.iter();
+            let honest = entries.filter(|(_, entry)| {
+                let pipe = entry.pipe.and_then(|(id, side)| Some((self.sim.pipe(id)?, side)));
+                pipe.is_some_and(|(pipe, side)| pipe.ends[1 - side as usize].host < self.sim.honest)
+            });
+            let queued: usize = honest.map(|(conn, _)| driver.net().queued_bytes(*conn)).sum();
+            self.sim
+                .check
+                .that(Invariant::L8, host.index, queued < 4096, || format!("{queued} bytes are still queued"));
+        }
+    }
+
+    /// S4: everything that was asked to stop has stopped.
+    pub(super) fn check_stopped(&mut self) {
+        for host in &self.hosts {
+            let (runs, open) = (host.driver().is_some(), self.sim.machine(host.index).open());
+            self.sim.check.that(Invariant::S4, host.index, !runs && open == 0, || {
+                format!("after a stop, {open} descriptors are open and the loop runs: {runs}")
+            });
+        }
+    }
+
+    /// Each second, L5 and L9: nobody waits for ever.
+    pub(super) fn look_at_each(&mut self) {
+        let now = self.sim.now;
+        for host in &mut self.hosts {
+            let frozen = self.sim.is_frozen(host.index);
+            if frozen {
+                host.excused = host.excused.max(now);
+            }
+            if frozen || host.excused >= now {
+                self.sim.machine(host.index).excuse();
+            }
+            let waited = self.sim.machine(host.index).waited().unwrap_or_default();
+            self.sim.check.that(Invariant::L9, host.index, waited <= ACCEPTED, || {
+                format!("a connection waits for {waited:?}, although there are descriptors")
+            });
+            for (conn, silent, most) in host.silences(now) {
+                self.sim.check.that(Invariant::L5, host.index, silent <= most, || {
+                    format!("nothing came on connection {conn} for {silent:?}, and it is open")
+                });
+            }
+        }
+    }
+}
+
+/// A dial that will begin so soon, or began so lately, is as good as a connection.
+const SOON: Duration = Duration::from_secs(4);
+
+/// How long a connection may wait although there are descriptors; a look each second adds one.
+const ACCEPTED: Duration = Duration::from_secs(2);
+
+/// Who is reached from a node over connections in either direction, itself among them.
+fn reached_from(start: usize, near: &[Vec<usize>]) -> BTreeSet<usize> {
+    let mut reached = BTreeSet::from([start]);
+    let mut waiting = vec![start];
+    while let Some(at) = waiting.pop() {
+        let forward = near.get(at).into_iter().flatten().copied();
+        let back = near.iter().enumerate().filter(|(_, peers)| peers.contains(&at)).map(|(other, _)| other);
+        for other in forward.chain(back) {
+            if reached.insert(other) {
+                waiting.push(other);
+            }
+        }
+    }
+    reached
+}
