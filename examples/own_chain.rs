@@ -143,7 +143,8 @@ fn node(name: &str, chain: Records, wanted: u64) -> io::Result<NodeDriver<Record
             }
         }
     };
-    NodeDriver::new(driver::Config::default(), NodeProtocol::new(Node::new(config, chain, nonce, nonce), observer))
+    let node = Node::new(config, chain, nonce, nonce).map_err(io::Error::other)?;
+    NodeDriver::new(driver::Config::default(), NodeProtocol::new(node, observer))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

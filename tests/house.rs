@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/time.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "rng"]),
     ("src/rng.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "time"]),
     ("src/buggify.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "time"]),
+    ("src/config.rs", &["wire", "link", "chain", "sim", "close", "id", "rng", "time"]),
     ("src/id.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "rng", "time"]),
 ];
 
@@ -28,6 +29,7 @@ const PURE: &[&str] = &[
     "src/rng.rs",
     "src/id.rs",
     "src/close.rs",
+    "src/config.rs",
     "src/buggify.rs",
 ];
 

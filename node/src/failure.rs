@@ -7,6 +7,8 @@ use std::fmt::{self, Display};
 use std::io;
 use std::process::ExitCode;
 
+use spacetime_network::config::ConfigErrors;
+
 /// Why a command ends without success.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -32,6 +34,11 @@ impl Failure {
     /// A wrong value or a wrong combination of values.
     pub(crate) fn usage(what: impl Display) -> Self {
         Failure::Usage(one_line(&what.to_string()))
+    }
+
+    /// Settings that the library does not take: all of them, with what each must be.
+    pub(crate) fn settings(errors: &ConfigErrors) -> Self {
+        Failure::usage(format_args!("settings that cannot work: {errors}"))
     }
 
     /// What an error on standard output means.
@@ -100,6 +107,16 @@ mod tests {
     fn a_failure_is_one_line_whatever_its_cause_prints() {
         let failure = Failure::new("open x", "line one\n  line two\x1b[31m", "try y");
         assert_eq!(failure.to_string(), "cannot open x: line one line two\\u{1b}[31m; try y");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_all_told_in_one_line() {
+        let mut config = spacetime_network::proto::Config::default();
+        (config.version, config.serving_rate) = (3, 0);
+        let failure = Failure::settings(&config.validate().unwrap_err());
+        let told = "settings that cannot work: version must be 1 or 2, not 3; \
+                    serving_rate must be more than zero, or no peer ever gets a block";
+        assert_eq!(failure, Failure::Usage(told.to_owned()));
     }
 
     #[test]

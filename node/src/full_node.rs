@@ -87,28 +87,27 @@ impl Observer<ReferenceChain> for Watch {
 
 /// Opens the chain, restores the peers, binds the listeners. Nothing is dialed before [`Ready::run`].
 pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, Failure> {
-    let chain = open_chain(plan.params, data)?;
-    if let Some(problem) = plan.config.problems().first() {
-        return Err(Failure::usage(problem));
-    }
-    let random = |error: getrandom::Error| Failure::new("start a node", error, "try again");
-    let (mut seed, mut nonce) = ([0; 8], [0; 8]);
-    getrandom::fill(&mut seed).map_err(random)?;
-    getrandom::fill(&mut nonce).map_err(random)?;
-    let connections = plan.config.admission.connections_max;
     let mut config = plan.config;
     let named = config.connect.iter().copied().collect();
     if let Some(security) = &plan.security {
         // What every peer compares with the certificate.
         config.node_id = security.id().to_string();
     }
-    let node = Node::new(config, chain, u64::from_le_bytes(seed), u64::from_le_bytes(nonce));
+    let mut loop_config = driver::Config::default();
+    loop_config.connections = config.admission.connections_max;
+    loop_config.tls = plan.security.as_ref().map(Security::tls);
+    // Before a file is opened.
+    config.validate().and_then(|()| loop_config.validate()).map_err(|errors| Failure::settings(&errors))?;
+    let chain = open_chain(plan.params, data)?;
+    let random = |error: getrandom::Error| Failure::new("start a node", error, "try again");
+    let (mut seed, mut nonce) = ([0; 8], [0; 8]);
+    getrandom::fill(&mut seed).map_err(random)?;
+    getrandom::fill(&mut nonce).map_err(random)?;
+    let node = Node::new(config, chain, u64::from_le_bytes(seed), u64::from_le_bytes(nonce))
+        .map_err(|errors| Failure::settings(&errors))?;
 
     let signal = Arc::new(TipSignal::default());
     let watch = Watch { signal: Arc::clone(&signal), saver: Saver::start(&data.peers())?, sink };
-    let mut loop_config = driver::Config::default();
-    loop_config.connections = connections;
-    loop_config.tls = plan.security.as_ref().map(Security::tls);
     let security = plan.security.as_ref().map(|security| security.watch(named)).transpose()?;
     let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
         .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;

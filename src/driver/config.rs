@@ -1,10 +1,10 @@
 //! The loop's settings, and the check that they make sense together.
 
-use core::fmt;
 use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::close::TlsFault;
+use crate::config::{ConfigCheck, ConfigErrors};
 use crate::id::Direction;
 use crate::limits;
 #[cfg(feature = "tls")]
@@ -126,65 +126,51 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with everything that is wrong, not only the first.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let mut problems = Vec::new();
-        let mut check = |holds: bool, problem: &'static str| {
-            if !holds {
-                problems.push(problem);
-            }
-        };
-        check(self.connections >= 1, "connections must be at least 1");
-        check(self.connections <= u32::MAX as usize / 2, "connections must be below 2^31");
-        check(self.commands >= 1, "commands must be at least 1");
-        check(self.backlog >= 1, "backlog must be at least 1");
-        check(self.read_buffer >= 1024, "read_buffer must be at least 1024 bytes");
-        check(self.turn_bytes >= 1, "turn_bytes must be at least 1");
-        check(self.turn_frames >= 1, "turn_frames must be at least 1");
-        check(self.turn_accepts >= 1, "turn_accepts must be at least 1");
-        check(self.outbox.low <= self.outbox.high, "outbox.low must not be above outbox.high");
-        check(self.outbox.high <= self.outbox.hard, "outbox.high must not be above outbox.hard");
-        check(self.outbox.high >= 1, "outbox.high must be at least 1");
-        check(self.receive_budget >= limits::LARGE_FRAME, "receive_budget must be at least 64 KiB");
-        check(self.send_budget >= self.outbox.high, "send_budget must not be below outbox.high");
-        check(!self.tls_timeout.is_zero(), "tls_timeout must not be zero");
-        check(self.tls_pending >= 1, "tls_pending must be at least 1");
-        let begins = |rate: Option<Rate>| rate.is_none_or(|rate| rate.burst >= 1);
-        check(begins(Some(self.tls_rate)), "tls_rate must let one handshake begin");
-        check(begins(self.tls_rate_per_ip), "tls_rate_per_ip must let one handshake begin");
-        check(begins(self.tls_rate_per_subnet), "tls_rate_per_subnet must let one handshake begin");
-        check(!self.write_stall.is_zero(), "write_stall must not be zero");
-        check(!self.frame_stall.is_zero(), "frame_stall must not be zero");
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    /// Everything that is wrong, not only the first.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut check = ConfigCheck::default();
+        let at_least_one = "must be at least 1";
+        check.require(self.connections >= 1, "connections", at_least_one);
+        check.require(self.connections <= u32::MAX as usize / 2, "connections", "must be below 2^31");
+        check.require(self.commands >= 1, "commands", at_least_one);
+        check.require(self.backlog >= 1, "backlog", at_least_one);
+        check.require(self.read_buffer >= 1024, "read_buffer", "must be at least 1024 bytes");
+        check.require(self.turn_bytes >= 1, "turn_bytes", at_least_one);
+        check.require(self.turn_frames >= 1, "turn_frames", at_least_one);
+        check.require(self.turn_accepts >= 1, "turn_accepts", at_least_one);
+        check.part("outbox", self.outbox.validate());
+        check.require(self.receive_budget >= limits::LARGE_FRAME, "receive_budget", "must be at least 64 KiB");
+        check.require(self.send_budget >= self.outbox.high, "send_budget", "must not be below outbox.high");
+        check.require(!self.write_stall.is_zero(), "write_stall", "must be longer than zero");
+        check.require(!self.frame_stall.is_zero(), "frame_stall", "must be longer than zero");
+        check.require(!self.tls_timeout.is_zero(), "tls_timeout", "must be longer than zero");
+        check.require(self.tls_pending >= 1, "tls_pending", at_least_one);
+        check.part("tls_rate", self.tls_rate.validate());
+        for (name, rate) in
+            [("tls_rate_per_ip", self.tls_rate_per_ip), ("tls_rate_per_subnet", self.tls_rate_per_subnet)]
+        {
+            check.part(name, rate.map_or(Ok(()), |rate| rate.validate()));
+        }
+        check.finish()
     }
 }
-
-/// What is wrong with a [`Config`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// One sentence each.
-    pub problems: Vec<&'static str>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problems.join("; "))
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_valid_and_every_problem_is_listed() {
+    fn the_default_is_valid_and_everything_that_is_wrong_is_named() {
         let mut config = Config::default();
         assert_eq!(config.validate(), Ok(()));
         config.connections = 0;
         config.outbox.low = config.outbox.hard + 1;
+        config.tls_rate_per_ip = Some(Rate::per_second(1, 0));
         config.write_stall = Duration::ZERO;
-        assert_eq!(config.validate().unwrap_err().problems.len(), 3);
+        let errors = config.validate().unwrap_err();
+        for setting in ["connections", "outbox.low", "tls_rate_per_ip.burst", "write_stall"] {
+            assert!(errors.names(setting), "{setting}: {errors}");
+        }
+        assert_eq!(errors.iter().count(), 4, "{errors}");
     }
 }

@@ -42,7 +42,7 @@ use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
-pub use config::{Config, ConfigError};
+pub use config::Config;
 #[cfg(feature = "sim")]
 pub(crate) use errno::{EMFILE, ENOBUFS};
 pub use handle::{Handle, HandleError};

@@ -49,8 +49,8 @@ impl<P: Protocol> Driver<P> {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` with a [`ConfigError`](super::ConfigError) when the settings make no sense; what the system says
-    /// when it has no descriptor for the loop.
+    /// `InvalidInput` with the [`ConfigErrors`](crate::config::ConfigErrors) when the settings cannot work; what the system
+    /// says when it has no descriptor for the loop.
     pub fn new(config: Config, protocol: P) -> io::Result<Self> {
         Driver::on(config, protocol, Clock::new(), Poller::new)
     }
@@ -66,7 +66,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn on(config: Config, protocol: P, clock: Clock, poller: impl FnOnce() -> io::Result<Poller>) -> io::Result<Self> {
-        config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        config.validate().map_err(|errors| io::Error::new(io::ErrorKind::InvalidInput, errors))?;
         let poller = poller()?;
         let commands = Commands::new(poller.waker(WAKER)?, config.commands)?;
         let system = poller.system()?;

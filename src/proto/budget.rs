@@ -6,6 +6,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::config::{ConfigCheck, ConfigErrors};
 use crate::proto::rate::{Bucket, Pace, Rate};
 use crate::time::Instant;
 use crate::wire::{Hash, Kind};
@@ -68,6 +69,19 @@ impl Default for MessageRates {
 }
 
 impl MessageRates {
+    /// Checks that every kind may be sent at all: a kind without a token ends the connection of whoever sends it.
+    ///
+    /// # Errors
+    ///
+    /// Every rate with a burst of 0, by its kind.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut check = ConfigCheck::default();
+        for (kind, rate) in &self.0 {
+            check.part(&format!("{kind:?}"), rate.validate());
+        }
+        check.finish()
+    }
+
     /// What a peer may send of `kind`, exempt or not.
     pub fn get(&self, kind: Kind, exempt: bool) -> Option<Rate> {
         self.0.get(&kind).map(|rate| if exempt { rate.times(EXEMPT_FACTOR) } else { *rate })

@@ -3,12 +3,14 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::config::{ConfigCheck, ConfigErrors};
 use crate::proto::budget::{MessageRates, SERVING_RATE};
 use crate::proto::peer::admission::AdmissionConfig;
 use crate::proto::peer::outbound::FEELER_EVERY;
 use crate::proto::sync::SyncConfig;
 
-/// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs.
+/// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs; [`Config::validate`]
+/// is called by [`Node::new`](crate::proto::Node::new).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -84,19 +86,24 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong with these settings, a line each; empty when a node can run on them.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut text = |name: &str, value: &str, max: usize| {
-            if value.trim().is_empty() || value.len() > max {
-                problems.push(format!("{name} must have 1 to {max} bytes and not only white space"));
-            }
-        };
-        text("node_id", &self.node_id, 128);
-        text("user_agent", &self.user_agent, 256);
-        if !(1..=2).contains(&self.version) {
-            problems.push(format!("version must be 1 or 2, not {}", self.version));
+    /// Checks every setting and every relation between them, also in the parts: [`AdmissionConfig`], [`MessageRates`] and
+    /// [`SyncConfig`].
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, not only the first.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut check = ConfigCheck::default();
+        for (name, text, max) in [("node_id", &self.node_id, 128), ("user_agent", &self.user_agent, 256)] {
+            let holds = !text.trim().is_empty() && text.len() <= max;
+            check.require(holds, name, format!("must have 1 to {max} bytes and not only white space"));
         }
+        let known = (1..=2).contains(&self.version);
+        check.require(known, "version", format!("must be 1 or 2, not {}", self.version));
+        check.part("admission", self.admission.validate());
+        check.part("rates", self.rates.validate());
+        check.require(self.serving_rate >= 1, "serving_rate", "must be more than zero, or no peer ever gets a block");
+        check.part("sync", self.sync.validate());
         for (name, duration) in [
             ("dial_timeout", self.dial_timeout),
             ("handshake_timeout", self.handshake_timeout),
@@ -106,32 +113,39 @@ impl Config {
             ("stale_after", self.stale_after),
             ("save_interval", self.save_interval),
         ] {
-            if duration.is_zero() {
-                problems.push(format!("{name} must be longer than zero"));
-            }
+            check.require(!duration.is_zero(), name, "must be longer than zero");
         }
-        if self.feeler_every.is_some_and(|every| every.is_zero()) {
-            problems.push("feeler_every must be longer than zero, or None for no feelers".to_owned());
-        }
-        if self.serving_rate == 0 {
-            problems.push("serving_rate must be more than zero, or no peer ever gets a block".to_owned());
-        }
-        if self.idle_timeout <= self.heartbeat {
-            problems.push("idle_timeout must be longer than heartbeat, or quiet peers are dropped".to_owned());
-        }
-        problems
+        let feels = self.feeler_every.is_none_or(|every| !every.is_zero());
+        check.require(feels, "feeler_every", "must be longer than zero, or None for no feelers");
+        let patient = self.idle_timeout > self.heartbeat;
+        check.require(patient, "idle_timeout", "must be longer than heartbeat, or quiet peers are dropped");
+        check.finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::rate::Rate;
+    use crate::wire::Kind;
 
     #[test]
     fn every_setting_that_cannot_work_is_named() {
-        assert_eq!(Config::default().problems(), [""; 0]);
+        assert_eq!(Config::default().validate(), Ok(()));
         let zero = Duration::ZERO;
-        let wrong: [(&str, Config); 7] = [
+        let admission = |change: fn(&mut AdmissionConfig)| {
+            let mut config = Config::default();
+            change(&mut config.admission);
+            config
+        };
+        let sync = |change: fn(&mut SyncConfig)| {
+            let mut config = Config::default();
+            change(&mut config.sync);
+            config
+        };
+        let mut rates = MessageRates::default();
+        rates.0.insert(Kind::Ping, Rate::per_second(1, 0));
+        let wrong = [
             ("node_id", Config { node_id: " ".to_owned(), ..Config::default() }),
             ("user_agent", Config { user_agent: "x".repeat(257), ..Config::default() }),
             ("version", Config { version: 3, ..Config::default() }),
@@ -139,11 +153,33 @@ mod tests {
             ("serving_rate", Config { serving_rate: 0, ..Config::default() }),
             ("feeler_every", Config { feeler_every: Some(zero), ..Config::default() }),
             ("idle_timeout", Config { idle_timeout: Duration::from_secs(30), ..Config::default() }),
+            ("rates.Ping.burst", Config { rates, ..Config::default() }),
+            ("admission.inbound_max", admission(|limits| limits.inbound_max = limits.connections_max + 1)),
+            ("admission.pending_max", admission(|limits| limits.pending_max = 0)),
+            ("admission.inbound_per_ip", admission(|limits| limits.inbound_per_ip = Some(0))),
+            ("admission.rate_per_ip.burst", admission(|limits| limits.rate_per_ip = Some(Rate::per_second(9, 0)))),
+            ("sync.window_blocks", sync(|sync| sync.window_blocks = 0)),
+            ("sync.headers_per_request", sync(|sync| sync.headers_per_request = 2_001)),
+            ("sync.headers_max", sync(|sync| sync.headers_max = 1_999)),
+            ("sync.stall_max", sync(|sync| sync.stall_max = sync.stall_min / 2)),
+            ("sync.block_requests.burst", sync(|sync| sync.block_requests.burst = 0)),
         ];
         for (name, config) in wrong {
-            let problems = config.problems();
-            assert!(problems.len() == 1 && problems[0].starts_with(name), "{name}: {problems:?}");
+            let errors = config.validate().unwrap_err();
+            assert!(errors.names(name) && errors.iter().count() == 1, "{name}: {errors}");
         }
-        assert_eq!(Config { feeler_every: None, ..Config::default() }.problems(), [""; 0]);
+        assert_eq!(Config { feeler_every: None, ..Config::default() }.validate(), Ok(()));
+        let dials_only = |limits: &mut AdmissionConfig| (limits.inbound_max, limits.pending_max) = (0, 0);
+        assert_eq!(admission(dials_only).validate(), Ok(()), "who takes nobody in needs no place for handshakes");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let mut config = Config { version: 0, serving_rate: 0, ..Config::default() };
+        config.sync.retry = Duration::ZERO;
+        let text = config.validate().unwrap_err().to_string();
+        for setting in ["version must be 1 or 2, not 0", "serving_rate must", "sync.retry must"] {
+            assert!(text.contains(setting), "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use core::time::Duration;
 
+use crate::config::{ConfigCheck, ConfigErrors};
 use crate::time::Instant;
 
 /// How often something may happen.
@@ -39,6 +40,17 @@ impl Rate {
     pub const fn for_sending(self) -> Rate {
         let third = shorten(self.interval, 3).saturating_add(Duration::from_nanos(1));
         Rate { interval: self.interval.saturating_add(third), burst: self.burst - self.burst / 4 }
+    }
+
+    /// Checks that the rate ever lets anything through.
+    ///
+    /// # Errors
+    ///
+    /// A burst of 0.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut check = ConfigCheck::default();
+        check.require(self.burst >= 1, "burst", "must be at least 1, or it never lets anything through");
+        check.finish()
     }
 
     /// One each `interval`, up to `burst` at once.
@@ -168,6 +180,7 @@ mod tests {
     fn a_burst_of_nothing_never_gives() {
         let rate = Rate::per_second(1, 0);
         assert!(!Bucket::default().take(rate, Instant::from_millis(1_000_000)));
+        assert!(rate.validate().unwrap_err().names("burst"), "and no configuration may ask for it");
     }
 
     proptest! {

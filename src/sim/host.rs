@@ -188,7 +188,12 @@ impl Host {
             self.config.node_id = id;
         }
         let seed = fnv(self.seed, &[self.starts]);
-        let mut node = Node::new(self.config.clone(), chain, seed, seed ^ 0x5eed);
+        let mut node = match Node::new(self.config.clone(), chain, seed, seed ^ 0x5eed) {
+            Ok(node) => node,
+            Err(errors) => {
+                return sim.check.that(Invariant::S4, self.index, false, || format!("a node cannot start: {errors}"));
+            }
+        };
         let mut clumsy = sim.clumsy();
         if let Some(clumsy) = &mut clumsy {
             node.set_buggify(clumsy.fork());

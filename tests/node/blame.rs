@@ -149,7 +149,7 @@ fn a_slow_reader_does_not_make_us_read_more_than_its_queue_takes() {
     block.header = Miner::new(block.header).run(u64::MAX).unwrap();
     let (hash, bytes) = (block.header.hash(), block.encode());
     assert!(matches!(chain.submit_block(now.unix, bytes.clone()), Verdict::Accepted { .. }));
-    let mut node = Node::new(Config::default(), chain, 1, 1);
+    let mut node = Node::new(Config::default(), chain, 1, 1).unwrap();
     let conn = ConnId::new(1, 0);
     node.handle(
         now,

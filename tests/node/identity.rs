@@ -22,7 +22,7 @@ impl Door {
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
         let mut config = Config::default();
         config.node_id = us().to_string();
-        let mut node = Node::new(config, ReferenceChain::memory(Params::new(1, 50).unwrap()), 1, 1);
+        let mut node = Node::new(config, ReferenceChain::memory(Params::new(1, 50).unwrap()), 1, 1).unwrap();
         node.handle(now, Input::Tick);
         Door { node, now, guests: 0 }
     }

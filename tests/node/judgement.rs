@@ -82,7 +82,7 @@ impl Table {
     fn new() -> Self {
         let desk = Desk { chain: ReferenceChain::memory(Params::new(1, 50).unwrap()), tickets: 0 };
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
-        Table { node: Node::new(Config::default(), desk, 1, 1), now }
+        Table { node: Node::new(Config::default(), desk, 1, 1).unwrap(), now }
     }
 
     fn guest(&mut self, n: u32) -> ConnId {

@@ -14,4 +14,5 @@ mod liveness;
 mod places;
 mod relay;
 mod serving;
+mod settings;
 mod world;

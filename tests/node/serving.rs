@@ -30,7 +30,7 @@ impl Host {
         config.outbound = 0;
         let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
-        let node = Node::new(config, chain, 1, 2);
+        let node = Node::new(config, chain, 1, 2).unwrap();
         let mut host = Host { node, now, room: 0, delivered: Vec::new(), offered: 0 };
         let mut hashes = Vec::new();
         for _ in 0..blocks {

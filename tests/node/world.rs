@@ -106,10 +106,9 @@ impl World {
         config.node_id = id.to_owned();
         config.listening_port = address.port();
         change(&mut config);
-        assert_eq!(config.problems(), Vec::<String>::new());
         let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
         let seed = 1 + index as u64;
-        let node = Node::new(config, chain, seed, 0xbeef_0000 + seed);
+        let node = Node::new(config, chain, seed, 0xbeef_0000 + seed).unwrap();
         self.parties.push(Party::Node { node, address, next: 0 });
         self.feed(index, Input::Tick);
         index
@@ -288,7 +287,7 @@ impl World {
         let config = node.config().clone();
         let chain = std::mem::replace(node.chain_mut(), ReferenceChain::memory(Params::new(1, 50).unwrap()));
         let peers: Vec<_> = node.peers().known_peers().cloned().collect();
-        *node = Node::new(config, chain, nonce, nonce);
+        *node = Node::new(config, chain, nonce, nonce).unwrap();
         node.restore_peers(now, peers);
         self.mail.retain(|mail| !matches!(mail, Mail::DialFailed(party, ..) if *party == index));
         self.feed(index, Input::Tick);

@@ -31,7 +31,7 @@ impl Running {
         config.node_id = "engine".to_owned();
         change(&mut config);
         let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
-        let node = Node::new(config, chain, 7, 0x5eed);
+        let node = Node::new(config, chain, 7, 0x5eed).unwrap();
         let observer: Silent = |_, _, _| {};
         let protocol = NodeProtocol::new(node, observer);
         let mut driver: NodeDriver<ReferenceChain, Silent> = Driver::new(driver::Config::default(), protocol).unwrap();

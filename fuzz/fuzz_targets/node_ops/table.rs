@@ -65,7 +65,7 @@ impl Table {
         if settings & 64 != 0 {
             config.seeds = vec![SocketAddr::new(Ipv4Addr::new(45, 3, 0, 7).into(), 8333)];
         }
-        let node = Node::new(config, Moody::new(), u64::from(settings), 1);
+        let node = Node::new(config, Moody::new(), u64::from(settings), 1).expect("settings that work");
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(say::START) };
         let mut table = Table {
             node,

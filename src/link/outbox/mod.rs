@@ -15,6 +15,7 @@ mod plan;
 use bytes::Bytes;
 use std::io::{self, IoSlice};
 
+use crate::config::{ConfigCheck, ConfigErrors};
 use crate::limits::{OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, SHARE_FROM};
 use crate::link::buffer_pool::BufferPool;
 use crate::wire::Priority;
@@ -31,6 +32,21 @@ pub struct OutboxLimits {
     pub high: usize,
     /// Down to here it should go on.
     pub low: usize,
+}
+
+impl OutboxLimits {
+    /// Checks the limits and their order.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut check = ConfigCheck::default();
+        check.require(self.low <= self.high, "low", "must not be above high");
+        check.require(self.high <= self.hard, "high", "must not be above hard");
+        check.require(self.high >= 1, "high", "must be at least 1");
+        check.finish()
+    }
 }
 
 impl Default for OutboxLimits {

@@ -28,6 +28,7 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::close::CloseReason;
+use crate::config::ConfigErrors;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
@@ -117,7 +118,12 @@ impl<C: Chain> Node<C> {
     /// A node at rest. `seed` decides every choice it makes; `nonce` must differ between running nodes.
     ///
     /// Dials begin with the first [`Input::Tick`].
-    pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// What [`Config::validate`] finds; the chain is dropped then.
+    pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Result<Self, ConfigErrors> {
+        config.validate()?;
         let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping), (Instant::ZERO, Timer::Save)]);
         let mut outbound = OutboundManager::new(OutboundConfig {
             outbound: config.outbound,
@@ -130,7 +136,7 @@ impl<C: Chain> Node<C> {
         for address in &config.seeds {
             outbound.add_seed(*address);
         }
-        Node {
+        Ok(Node {
             chain,
             rng: Rng::from_seed(seed),
             nonce,
@@ -158,7 +164,7 @@ impl<C: Chain> Node<C> {
             #[cfg(feature = "sim")]
             buggify: None,
             config,
-        }
+        })
     }
 
     /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason.

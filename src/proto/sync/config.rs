@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
+use crate::config::{ConfigCheck, ConfigErrors};
 use crate::proto::budget::default_rate;
 use crate::proto::rate::Rate;
+use crate::proto::sync::locator::HEADERS_ANSWER_MAX;
 use crate::wire::Kind;
 
-/// How a node catches up. The defaults suit blocks from 1 KiB to 16 MiB; every limit is at least 1 in effect.
+/// How a node catches up. The defaults suit blocks from 1 KiB to 16 MiB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncConfig {
     /// Blocks asked of one peer at a time while blocks are large: more would only wait in its queue.
@@ -70,5 +72,49 @@ impl Default for SyncConfig {
             header_requests: asking(Kind::GetHeaders, Rate::per(1, Duration::from_secs(1), 10)),
             block_requests: asking(Kind::GetBlock, Rate::per(100, Duration::from_secs(1), 500)),
         }
+    }
+}
+
+impl SyncConfig {
+    /// Checks that a download within these limits can move.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut check = ConfigCheck::default();
+        for (name, count) in [
+            ("blocks_per_peer", self.blocks_per_peer),
+            ("small_blocks_per_peer", self.small_blocks_per_peer),
+            ("window_blocks", self.window_blocks),
+            ("headers_per_peer", self.headers_per_peer),
+        ] {
+            check.require(count >= 1, name, "must be at least 1");
+        }
+        check.require(self.timeouts_max >= 1, "timeouts_max", "must be at least 1");
+        check.require(
+            (1..=HEADERS_ANSWER_MAX).contains(&self.headers_per_request),
+            "headers_per_request",
+            format!("must be 1 to {HEADERS_ANSWER_MAX}"),
+        );
+        check.require(
+            usize::try_from(self.headers_per_request).is_ok_and(|most| most <= self.headers_max),
+            "headers_max",
+            "must not be below headers_per_request, or no answer ever fits",
+        );
+        for (name, duration) in [
+            ("block_deadline", self.block_deadline),
+            ("stall_min", self.stall_min),
+            ("headers_deadline", self.headers_deadline),
+            ("avoid", self.avoid),
+            ("retry", self.retry),
+        ] {
+            check.require(!duration.is_zero(), name, "must be longer than zero");
+        }
+        check.require(self.stall_max >= self.stall_min, "stall_max", "must not be shorter than stall_min");
+        check.part("announcements", self.announcements.validate());
+        check.part("header_requests", self.header_requests.validate());
+        check.part("block_requests", self.block_requests.validate());
+        check.finish()
     }
 }

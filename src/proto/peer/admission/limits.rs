@@ -1,5 +1,6 @@
 //! How many strangers may be here, how fast they may come, and the names of what keeps one out.
 
+use crate::config::{ConfigCheck, ConfigErrors};
 use crate::proto::peer::address::Exempt;
 use crate::proto::rate::Rate;
 
@@ -53,6 +54,35 @@ impl Default for AdmissionConfig {
 }
 
 impl AdmissionConfig {
+    /// Checks that somebody can be admitted within these limits. A node that takes no inbound connections sets `inbound_max`
+    /// to 0, and then nothing is asked of the limits for those.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut check = ConfigCheck::default();
+        check.require(self.connections_max >= 1, "connections_max", "must be at least 1");
+        check.require(self.inbound_max <= self.connections_max, "inbound_max", "must not be above connections_max");
+        if self.inbound_max > 0 {
+            check.require(self.pending_max >= 1, "pending_max", "must be at least 1, or nobody can begin a handshake");
+        }
+        for (name, limit) in [
+            ("pending_per_ip", self.pending_per_ip),
+            ("pending_per_subnet", self.pending_per_subnet),
+            ("inbound_per_ip", self.inbound_per_ip),
+            ("inbound_per_subnet", self.inbound_per_subnet),
+        ] {
+            check.require(limit != Some(0), name, "must be at least 1, or None for no limit");
+        }
+        for (name, rate) in
+            [("rate", self.rate), ("rate_per_ip", self.rate_per_ip), ("rate_per_subnet", self.rate_per_subnet)]
+        {
+            check.part(name, rate.map_or(Ok(()), |rate| rate.validate()));
+        }
+        check.finish()
+    }
+
     /// How many inbound peers may stay once their handshakes are done.
     pub fn settled_max(&self) -> usize {
         self.inbound_max.saturating_sub(self.kept_for_newcomers())
