@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::proto::budget::default_rate;
-use crate::proto::rate::Rate;
+use crate::rate::Rate;
 use crate::wire::Kind;
 
 /// How a node catches up. The defaults suit blocks from 1 KiB to 16 MiB; every limit is at least 1 in effect.
