@@ -9,7 +9,7 @@
 //! | [`proto`] | decisions: sessions, peers, relay, sync, as inputs and outputs | to configure a node |
 //! | [`link`] | one connection's pipe: bytes in, frames out, and back | hardly |
 //! | [`wire`] | frames and messages as pure functions | for a codec or a protocol of one's own |
-//! | [`time`], [`rng`], [`id`], [`limits`], [`close`], [`config`] | values | by their types |
+//! | [`time`], [`rng`], [`id`], [`address`], [`rate`], [`limits`], [`close`], [`config`] | values | by their types |
 #![cfg_attr(
     feature = "chain",
     doc = "| [`chain`] | the reference chain, behind [`proto::sync::chain::Chain`] | to run one |"
@@ -64,6 +64,7 @@ compile_error!(
     "the feature `tls` is internal: enable `tls-aws-lc` or `tls-ring`, which bring a crypto library with it"
 );
 
+pub mod address;
 #[cfg(feature = "sim")]
 pub mod buggify;
 #[cfg(feature = "chain")]
@@ -75,6 +76,7 @@ pub mod id;
 pub mod limits;
 pub mod link;
 pub mod proto;
+pub mod rate;
 pub mod rng;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -132,7 +132,7 @@ fn node_limits(config: &mut proto::Config, connections: u32, exempt: Option<Vec<
     config.admission.connections_max = connections;
     config.admission.inbound_max = connections.saturating_sub(config.outbound).max(1).min(connections);
     if let Some(ranges) = exempt {
-        config.admission.exempt = spacetime_network::proto::peer::address::Exempt(ranges);
+        config.admission.exempt = spacetime_network::address::ExemptRanges(ranges);
     }
 }
 

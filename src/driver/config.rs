@@ -10,7 +10,7 @@ use crate::limits;
 #[cfg(feature = "tls")]
 use crate::link::tls::Tls;
 use crate::link::{OutboxLimits, Transport};
-use crate::proto::rate::Rate;
+use crate::rate::Rate;
 use crate::wire::FrameRules;
 
 /// Settings of the loop. Start from the default and change what must differ; [`Config::validate`] is called by

@@ -12,25 +12,23 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use super::config::Config;
+use crate::address::{Origin, Subnet, crowding};
 use crate::id::ConnId;
-use crate::proto::peer::address::{Origin, Subnet, crowding};
-use crate::proto::rate::{Bucket, Rate};
+use crate::rate::{Bucket, BucketTable, Rate};
 use crate::time::Instant;
 
 /// What each subnet may begin while half of everybody's burst is used up.
 const SHORT: Rate = Rate::per_second(1, 1);
-/// Buckets kept per table. With the default rates about 800 are ever in use: the rate of all bounds them.
-const BUCKETS_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
     /// Who holds a place, oldest first: by when its time is up.
     places: BTreeMap<(Instant, ConnId), Pending>,
     all: Bucket,
-    by_ip: Buckets<Origin>,
-    by_subnet: Buckets<Subnet>,
+    by_ip: BucketTable<Origin>,
+    by_subnet: BucketTable<Subnet>,
     /// What each subnet has left where everybody's budget is short.
-    short: Buckets<Subnet>,
+    short: BucketTable<Subnet>,
 }
 
 #[derive(Debug)]
@@ -97,34 +95,6 @@ impl Handshakes {
         self.by_ip.take(origin, config.tls_rate_per_ip, now);
         self.by_subnet.take(subnet, config.tls_rate_per_subnet, now);
         self.short.take(subnet, Some(SHORT), now);
-    }
-}
-
-/// What is left of a rate to each of many. Without a rate everybody may.
-#[derive(Debug)]
-struct Buckets<K>(BTreeMap<K, Bucket>);
-
-impl<K> Default for Buckets<K> {
-    fn default() -> Self {
-        Buckets(BTreeMap::new())
-    }
-}
-
-impl<K: Ord> Buckets<K> {
-    fn has(&self, key: K, rate: Option<Rate>, now: Instant) -> bool {
-        rate.is_none_or(|rate| self.0.get(&key).copied().unwrap_or_default().has(rate, now))
-    }
-
-    fn take(&mut self, key: K, rate: Option<Rate>, now: Instant) {
-        let Some(rate) = rate else { return };
-        if self.0.len() >= BUCKETS_MAX && !self.0.contains_key(&key) {
-            // Those that say nothing; with rates so wide that there are none, an arbitrary one, whose owner gains a burst.
-            self.0.retain(|_, bucket| !bucket.is_full(now));
-            if self.0.len() >= BUCKETS_MAX {
-                self.0.pop_first();
-            }
-        }
-        self.0.entry(key).or_default().take(rate, now);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What crowds and floods of handshakes do to those who are not part of them.
 
 use super::*;
+use crate::rate::BUCKETS_MAX;
 
 fn remote(text: &str) -> SocketAddr {
     SocketAddr::new(text.parse().unwrap(), 1)
@@ -128,7 +129,7 @@ fn the_tables_stay_bounded() {
         let ip = core::net::IpAddr::from((0x1400_0000 + n * 256).to_be_bytes());
         handshakes.begin(&config, (at(0), conn(0)), SocketAddr::new(ip, 1), at(0));
     }
-    for len in [handshakes.by_ip.0.len(), handshakes.by_subnet.0.len(), handshakes.short.0.len()] {
+    for len in [handshakes.by_ip.len(), handshakes.by_subnet.len(), handshakes.short.len()] {
         assert!(len <= BUCKETS_MAX, "{len}");
     }
 }

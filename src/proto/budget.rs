@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::config::{ConfigCheck, ConfigErrors};
-use crate::proto::rate::{Bucket, Pace, Rate};
+use crate::rate::{Bucket, Pace, Rate};
 use crate::time::Instant;
 use crate::wire::{Hash, Kind};
 

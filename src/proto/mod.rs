@@ -9,7 +9,6 @@ pub mod event;
 pub mod gossip;
 mod node;
 pub mod peer;
-pub mod rate;
 mod session;
 pub mod sync;
 

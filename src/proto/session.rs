@@ -8,7 +8,7 @@ use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::{PeerBudgets, SendBudgets, Serving};
 use crate::proto::peer::share::Intake;
-use crate::proto::rate::Pace;
+use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::proto::Config;
 use crate::proto::budget::{ANNOUNCEMENTS, REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets};
-use crate::proto::rate::Rate;
+use crate::rate::Rate;
 use crate::time::Instant;
 use crate::wire::Kind;
 

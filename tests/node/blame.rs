@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use spacetime_network::address::ExemptRanges;
 use spacetime_network::chain::block::HEADER_LEN;
 use spacetime_network::chain::{Block, Miner, Params, ReferenceChain, Transaction};
 use spacetime_network::id::{ConnId, Direction};
 use spacetime_network::limits::OUTBOX_HARD;
-use spacetime_network::proto::peer::address::Exempt;
 use spacetime_network::proto::sync::chain::{Chain, Verdict};
 use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
 use spacetime_network::time::{Instant, Now, UnixTime};
@@ -85,7 +85,7 @@ fn a_node_that_names_its_peer_sends_it_no_more_than_a_stranger_may() {
 fn a_node_that_exempts_a_range_is_no_flood_to_one_that_does_not() {
     let mut world = World::new();
     let (alice, bob) = ("127.0.0.1:8333", "127.0.0.1:8334");
-    world.node("alice", alice, |c| c.admission.exempt = Exempt::NONE);
+    world.node("alice", alice, |c| c.admission.exempt = ExemptRanges::NONE);
     let open = world.node("bob", bob, |c| c.connect = vec![alice.parse().unwrap()]);
     world.advance(Duration::from_secs(5));
     for nonce in 0..5_000 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::DialId;
 use spacetime_network::link::tls::trust::Trust;
-use spacetime_network::proto::rate::Rate;
+use spacetime_network::rate::Rate;
 
 use crate::party::{listen, party, turn_both, turn_until};
 use crate::setting::{assert_nothing_left, node, secured};

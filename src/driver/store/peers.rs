@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, System};
 use super::{read_bounded_on, remove_leftover_on, replace_on, rfc3339, set_aside_on};
-use crate::proto::peer::address::Scope;
+use crate::address::Scope;
 use crate::proto::peer::peer_table::{NODE_ID_LEN_MAX, PeerRecord, SCORE_MAX};
 use crate::time::{Now, UnixTime};
 

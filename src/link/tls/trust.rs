@@ -33,6 +33,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 
+use crate::address::canonical;
 use crate::close::TlsFault;
 use crate::id::VerifiedId;
 use crate::link::tls::provider::provider;
@@ -94,11 +95,6 @@ impl FromIterator<(SocketAddr, VerifiedId)> for KnownIdentities {
         }
         identities
     }
-}
-
-/// An address as it is remembered: an IPv4 address is the same whichever kind of socket it is reached through.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// A private authority: its root certificates, and the names that nodes have in the certificates that it signs.

@@ -27,6 +27,7 @@ mod timers;
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::address::Origin;
 use crate::close::CloseReason;
 use crate::config::ConfigErrors;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
@@ -38,7 +39,7 @@ use crate::proto::peer::address_book::{AddressBook, AddressBookConfig};
 use crate::proto::peer::admission::{Admission, AdmissionRefusal};
 use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
-use crate::proto::peer::reputation::{Origin, Reputation, ReputationConfig};
+use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::peer::share::Intake;
 use crate::proto::session::{PeerInfo, Session, SessionState};
 use crate::proto::sync::chain::Chain;

@@ -11,9 +11,9 @@ use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::event::Event;
 use crate::proto::node::{Node, Timer};
-use crate::proto::rate::Rate;
 use crate::proto::session::WAITING_TRANSACTIONS_MAX;
 use crate::proto::sync::chain::{Chain, HeaderError, Verdict};
+use crate::rate::Rate;
 use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
 

@@ -8,10 +8,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use crate::address::Subnet;
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::node::Node;
-use crate::proto::peer::address::Subnet;
 use crate::proto::peer::evict::{self, Candidate};
 use crate::proto::session::SessionState;
 use crate::proto::sync::chain::Chain;

@@ -5,11 +5,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
+use crate::address::Origin;
+use crate::address::may_pass;
 use crate::id::ConnId;
 use crate::proto::node::{Node, Timer};
-use crate::proto::peer::address::may_pass;
 use crate::proto::peer::address_book::Heard;
-use crate::proto::peer::reputation::Origin;
 use crate::proto::peer::share;
 use crate::proto::session::DEFERRED_BLOCKS_MAX;
 use crate::proto::sync::answer_get_headers;

@@ -7,12 +7,12 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeSet;
 
+use crate::address::Origin;
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::event::Output;
 use crate::proto::node::{Node, Timer, moment};
 use crate::proto::peer::outbound::DialContext;
-use crate::proto::peer::reputation::Origin;
 use crate::proto::session::SessionState;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};

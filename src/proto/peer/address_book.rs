@@ -19,8 +19,8 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::address::{Group, Scope, Subnet, canonical, may_pass};
 use super::retry::Backoff;
+use crate::address::{Group, Scope, Subnet, canonical, may_pass};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 

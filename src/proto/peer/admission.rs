@@ -4,7 +4,7 @@
 //! neighbourhood. Three gates, cheapest first: totals, then shares per address and per [`Subnet`], then rates. A refused stranger
 //! takes nothing from a bucket, so a flood from one address does not use up the rate of all.
 //!
-//! Addresses of the [`Exempt`] ranges pass the gates about addresses and rates, never the totals.
+//! Addresses of the [`ExemptRanges`] pass the gates about addresses and rates, never the totals.
 
 use core::cmp::Reverse;
 use core::net::{IpAddr, SocketAddr};
@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 mod limits;
 
 pub use self::limits::{AdmissionConfig, AdmissionRefusal};
-use super::address::{Exempt, Origin, Subnet, crowding};
+use crate::address::{ExemptRanges, Origin, Subnet, crowding};
 use crate::id::ConnId;
-use crate::proto::rate::{Bucket, Rate};
+use crate::rate::{Bucket, BucketTable};
 use crate::time::Instant;
 
 /// Whoever arrives for less time than this gives way to larger crowds only.
@@ -32,9 +32,6 @@ pub struct InboundLoad {
     /// How long until both have paid for the connections that they had lately.
     pub owed: Duration,
 }
-
-/// Buckets kept per table. With the default rates at most some 300 are ever in use: the rate of all bounds them.
-const BUCKETS_MAX: usize = 4096;
 
 /// The gatekeeper: counts of what is open, and what is left of the rates.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +49,8 @@ pub struct Admission {
     by_ip: BTreeMap<Origin, Count>,
     by_subnet: BTreeMap<Subnet, Count>,
     bucket: Bucket,
-    ip_buckets: BTreeMap<Origin, Bucket>,
-    subnet_buckets: BTreeMap<Subnet, Bucket>,
+    ip_buckets: BucketTable<Origin>,
+    subnet_buckets: BucketTable<Subnet>,
     refusals: BTreeMap<AdmissionRefusal, u64>,
 }
 
@@ -71,13 +68,6 @@ struct Visit {
 struct Count {
     inbound: usize,
     pending: usize,
-}
-
-/// The buckets after one more connection: of all, of the address, of the subnet.
-struct Taken {
-    origin: Origin,
-    subnet: Subnet,
-    buckets: [Bucket; 3],
 }
 
 impl Admission {
@@ -204,11 +194,10 @@ impl Admission {
     /// What an address costs us at present; `None` for those who are exempt.
     pub fn load(&self, now: Instant, remote: SocketAddr) -> Option<InboundLoad> {
         let (origin, subnet) = self.shares(remote, true)?;
-        let buckets = [self.ip_buckets.get(&origin), self.subnet_buckets.get(&subnet)];
         Some(InboundLoad {
             by_ip: self.by_ip.get(&origin).map_or(0, |count| count.inbound),
             by_subnet: self.by_subnet.get(&subnet).map_or(0, |count| count.inbound),
-            owed: buckets.into_iter().flatten().map(|bucket| bucket.owed(now)).max().unwrap_or_default(),
+            owed: self.ip_buckets.owed(origin, now).max(self.subnet_buckets.owed(subnet, now)),
         })
     }
 
@@ -272,7 +261,7 @@ impl Admission {
     }
 
     /// Who is exempt.
-    pub fn exempt(&self) -> &Exempt {
+    pub fn exempt(&self) -> &ExemptRanges {
         &self.config.exempt
     }
 
@@ -359,19 +348,24 @@ impl Admission {
 
     fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), AdmissionRefusal> {
         self.totals()?;
-        if let Some(Taken { origin, subnet, buckets: [all, by_ip, by_subnet] }) = self.rates(now, ip)? {
-            self.bucket = all;
-            keep(&mut self.ip_buckets, origin, by_ip, now);
-            keep(&mut self.subnet_buckets, subnet, by_subnet, now);
+        self.rates(now, ip)?;
+        let config = &self.config;
+        if !config.exempt.contains(ip) {
+            // Behind all gates: whom one of them refuses takes nothing from any bucket.
+            self.ip_buckets.take(Origin::of(ip), config.rate_per_ip, now);
+            self.subnet_buckets.take(Subnet::of(ip), config.rate_per_subnet, now);
+            if let Some(rate) = config.rate {
+                self.bucket.take(rate, now);
+            }
         }
         Ok(())
     }
 
-    /// The gates about addresses and rates. Answers what is left of the rates afterwards; `None` for the exempt.
-    fn rates(&self, now: Instant, ip: IpAddr) -> Result<Option<Taken>, AdmissionRefusal> {
+    /// The gates about addresses and rates, which the exempt pass.
+    fn rates(&self, now: Instant, ip: IpAddr) -> Result<(), AdmissionRefusal> {
         let config = &self.config;
         if config.exempt.contains(ip) {
-            return Ok(None);
+            return Ok(());
         }
         let within = |count, max: Option<usize>, refusal| below(count, max.unwrap_or(usize::MAX), refusal);
         let (origin, subnet) = (Origin::of(ip), Subnet::of(ip));
@@ -382,17 +376,10 @@ impl Admission {
         within(here.inbound, config.inbound_per_ip, AdmissionRefusal::InboundPerIp)?;
         within(around.inbound, config.inbound_per_subnet, AdmissionRefusal::InboundPerSubnet)?;
 
-        let mut bucket = self.bucket;
-        let mut ip_bucket = self.ip_buckets.get(&origin).copied().unwrap_or_default();
-        let mut subnet_bucket = self.subnet_buckets.get(&subnet).copied().unwrap_or_default();
-        let take = |bucket: &mut Bucket, rate: Option<Rate>, refusal| match rate {
-            Some(rate) if !bucket.take(rate, now) => Err(refusal),
-            _ => Ok(()),
-        };
-        take(&mut ip_bucket, config.rate_per_ip, AdmissionRefusal::RatePerIp)?;
-        take(&mut subnet_bucket, config.rate_per_subnet, AdmissionRefusal::RatePerSubnet)?;
-        take(&mut bucket, config.rate, AdmissionRefusal::Rate)?;
-        Ok(Some(Taken { origin, subnet, buckets: [bucket, ip_bucket, subnet_bucket] }))
+        let has = |has: bool, refusal| if has { Ok(()) } else { Err(refusal) };
+        has(self.ip_buckets.has(origin, config.rate_per_ip, now), AdmissionRefusal::RatePerIp)?;
+        has(self.subnet_buckets.has(subnet, config.rate_per_subnet, now), AdmissionRefusal::RatePerSubnet)?;
+        has(config.rate.is_none_or(|rate| self.bucket.has(rate, now)), AdmissionRefusal::Rate)
     }
 }
 
@@ -414,18 +401,6 @@ fn leave<K: Ord>(counts: &mut BTreeMap<K, Count>, key: &K) {
             counts.remove(key);
         }
     }
-}
-
-/// Stores a bucket. A full table first forgets the buckets that say nothing, and, with rates so wide that there are none,
-/// an arbitrary one: its owner gains one burst.
-fn keep<K: Ord + Copy>(buckets: &mut BTreeMap<K, Bucket>, key: K, bucket: Bucket, now: Instant) {
-    if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&key) {
-        buckets.retain(|_, bucket| !bucket.is_full(now));
-        if buckets.len() >= BUCKETS_MAX {
-            buckets.pop_first();
-        }
-    }
-    buckets.insert(key, bucket);
 }
 
 #[cfg(test)]

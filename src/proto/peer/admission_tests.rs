@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rate::{BUCKETS_MAX, Rate};
 
 fn remote(text: &str) -> SocketAddr {
     SocketAddr::new(text.parse().unwrap(), 4000)
@@ -122,7 +123,7 @@ fn the_bucket_tables_stay_bounded_without_a_rate_for_all() {
 
 #[test]
 fn without_exempt_ranges_loopback_is_like_any_other() {
-    let mut gate = Admission::new(AdmissionConfig { exempt: Exempt::NONE, ..Default::default() });
+    let mut gate = Admission::new(AdmissionConfig { exempt: ExemptRanges::NONE, ..Default::default() });
     assert_eq!((0..9).filter(|n| enter(&mut gate, *n, "127.0.0.1", at(0)).is_ok()).count(), 4);
 }
 

@@ -9,7 +9,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::address::{Group, Subnet};
+use crate::address::{Group, Subnet};
 use crate::id::ConnId;
 use crate::time::Instant;
 use core::net::IpAddr;

@@ -13,7 +13,6 @@
 //! The manager's table is keyed by node ids, which anyone may claim in plaintext; it orders dials. Reputation is keyed by
 //! addresses, which an attacker has to own; it bans. None of these reads a clock or draws a random number by itself.
 
-pub mod address;
 pub mod address_book;
 pub mod admission;
 pub mod evict;
@@ -25,7 +24,6 @@ pub mod share;
 
 mod decay;
 
-pub use address::{Exempt, Origin};
 pub use address_book::{AddressBook, AddressBookConfig};
 pub use admission::{Admission, AdmissionConfig, AdmissionRefusal};
 pub use outbound::{OutboundConfig, OutboundManager};

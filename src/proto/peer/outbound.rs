@@ -2,7 +2,7 @@
 //!
 //! 1. Peers that the operator named are kept connected, whatever the number of others.
 //! 2. Automatic connections are kept at [`OutboundConfig::outbound`]: the best of the known peers first, then the book.
-//!    They go to different [groups](super::address::Group), unless connections are lacking for a while and there are not
+//!    They go to different [groups](crate::address::Group), unless connections are lacking for a while and there are not
 //!    enough groups that we know how to reach.
 //! 3. While connections are lacking, verified addresses are dialed before their back-off is over, at a rate of their own.
 //! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
@@ -25,13 +25,13 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::address::{Group, Scope, canonical};
 use super::address_book::{AddressBook, AddressEntry, DisconnectKind};
 use super::peer_table::PeerTable;
 use super::retry::Backoff;
+use crate::address::{Group, Scope, canonical};
 use crate::close::{Blame, CloseReason, Redial};
 use crate::id::DialId;
-use crate::proto::rate::{Bucket, Rate};
+use crate::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 

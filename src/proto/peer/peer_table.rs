@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::address::canonical;
+use crate::address::canonical;
 use crate::time::{Instant, Now, UnixTime};
 
 /// The longest node id, in bytes; the handshake's own limit.

@@ -10,15 +10,15 @@
 //! - **failures in a row**, for those who never do anything useful;
 //! - **violations within an hour**, for those who mix good deeds with bad ones: successes do not reset them.
 //!
-//! Loopback and exempt ranges never come here; the node asks [`Exempt`](super::address::Exempt) first. Counting IPv6 by /48 once
-//! many of its /64s misbehave is not done yet.
+//! Loopback and exempt ranges never come here; the node asks [`ExemptRanges`](crate::address::ExemptRanges) first. Counting
+//! IPv6 by /48 once many of its /64s misbehave is not done yet.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use super::address::Origin;
 use super::decay::Decaying;
 use super::peer_table::{FAILURE_POINTS, SCORE_MAX, SUCCESS_POINTS};
+use crate::address::Origin;
 use crate::time::Instant;
 
 /// The numbers of a [`Reputation`].

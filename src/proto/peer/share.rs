@@ -8,9 +8,9 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use super::address::{canonical, may_pass};
 use super::address_book::AddressBook;
-use crate::proto::rate::{Pace, Rate};
+use crate::address::{canonical, may_pass};
+use crate::rate::{Pace, Rate};
 use crate::rng::Rng;
 use crate::time::Instant;
 

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use crate::config::{ConfigCheck, ConfigErrors};
 use crate::proto::budget::default_rate;
-use crate::proto::rate::Rate;
 use crate::proto::sync::locator::HEADERS_ANSWER_MAX;
+use crate::rate::Rate;
 use crate::wire::Kind;
 
 /// How a node catches up. The defaults suit blocks from 1 KiB to 16 MiB.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::id::ConnId;
-use crate::proto::rate::Pace;
 use crate::proto::sync::config::SyncConfig;
 use crate::proto::sync::{SyncManager, tree::HeaderTree};
+use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
 

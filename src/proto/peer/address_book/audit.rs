@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{AddressBook, place};
-use crate::proto::peer::address::{Group, Scope, Subnet};
+use crate::address::{Group, Scope, Subnet};
 
 impl AddressBook {
     /// Counts everything anew. O(n log n): for the simulator and the fuzz targets.

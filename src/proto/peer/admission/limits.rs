@@ -1,8 +1,8 @@
 //! How many strangers may be here, how fast they may come, and the names of what keeps one out.
 
+use crate::address::ExemptRanges;
 use crate::config::{ConfigCheck, ConfigErrors};
-use crate::proto::peer::address::Exempt;
-use crate::proto::rate::Rate;
+use crate::rate::Rate;
 
 /// The numbers of an [`Admission`](super::Admission). `None` lifts a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct AdmissionConfig {
     /// The same from one subnet. Default 10 per second, 20 at once.
     pub rate_per_subnet: Option<Rate>,
     /// Who is only counted in the totals. Default: this machine.
-    pub exempt: Exempt,
+    pub exempt: ExemptRanges,
 }
 
 impl Default for AdmissionConfig {
@@ -48,7 +48,7 @@ impl Default for AdmissionConfig {
             rate: Some(Rate::per_second(50, 100)),
             rate_per_ip: Some(Rate::per_second(1, 5)),
             rate_per_subnet: Some(Rate::per_second(10, 20)),
-            exempt: Exempt::default(),
+            exempt: ExemptRanges::default(),
         }
     }
 }

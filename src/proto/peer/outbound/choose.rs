@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use super::{DialContext, DialState, FEELER_RETRY, OutboundManager, Purpose};
-use crate::proto::peer::address::Group;
+use crate::address::Group;
 use crate::proto::peer::address_book::AddressBook;
 use crate::rng::Rng;
 use crate::time::Instant;

@@ -173,11 +173,11 @@ pub fn may_pass(address: SocketAddr, peer: IpAddr, allow_private: bool) -> bool 
 
 /// Ranges that are trusted not to be attackers: exempt from per-address limits and bans, never from the totals.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exempt(pub Vec<IpNet>);
+pub struct ExemptRanges(pub Vec<IpNet>);
 
-impl Exempt {
+impl ExemptRanges {
     /// Nobody.
-    pub const NONE: Exempt = Exempt(Vec::new());
+    pub const NONE: ExemptRanges = ExemptRanges(Vec::new());
 
     /// Is `ip` in one of the ranges?
     pub fn contains(&self, ip: IpAddr) -> bool {
@@ -186,12 +186,12 @@ impl Exempt {
     }
 }
 
-impl Default for Exempt {
+impl Default for ExemptRanges {
     /// 127.0.0.0/8 and ::1/128.
     fn default() -> Self {
         let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
         let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
-        Exempt(vec![IpNet::V4(v4), IpNet::V6(v6)])
+        ExemptRanges(vec![IpNet::V4(v4), IpNet::V6(v6)])
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(Origin::of(ip("::ffff:1.2.3.4")), Origin::of(ip("1.2.3.4")));
         assert_eq!(Subnet::of(ip("::ffff:1.2.3.4")), Subnet::of(ip("1.2.3.200")));
         assert_eq!(Scope::of(ip("::ffff:127.0.0.1")), Scope::Loopback);
-        assert!(Exempt::default().contains(ip("::ffff:127.9.9.9")));
+        assert!(ExemptRanges::default().contains(ip("::ffff:127.9.9.9")));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! The generic cell rate algorithm: a bucket of `burst` tokens that gains one each `interval` is full at some instant, and
 //! taking a token moves that instant one interval on. There is no level to refill, so there is no timer and no rounding,
-//! and a bucket that is full says nothing that a new one would not: tables of buckets forget those.
+//! and a bucket that is full says nothing that a new one would not: a [`BucketTable`] forgets those first.
 
 use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{ConfigCheck, ConfigErrors};
 use crate::time::Instant;
@@ -134,6 +135,81 @@ impl Pace {
     }
 }
 
+/// Keys that a table has room for, unless it is told otherwise: with the default rates at most some 800 are ever in use, since
+/// the rate of all bounds them.
+pub const BUCKETS_MAX: usize = 4096;
+
+/// A bucket for each of many keys, such as the addresses of strangers, in bounded memory.
+///
+/// A key that it does not know has a full bucket. When there is no room for another one, the bucket that will be full soonest is
+/// forgotten: its owner gains the least, and nothing if it is full already. A limit of `None` is no limit, and takes nothing.
+/// Every call is O(log n).
+#[derive(Clone, Debug)]
+pub struct BucketTable<K> {
+    buckets: BTreeMap<K, Bucket>,
+    /// The same buckets in the order in which they will be full.
+    by_full_at: BTreeSet<(Instant, K)>,
+    keys_max: usize,
+}
+
+impl<K: Ord + Copy> Default for BucketTable<K> {
+    /// With room for [`BUCKETS_MAX`] keys.
+    fn default() -> Self {
+        BucketTable::new(BUCKETS_MAX)
+    }
+}
+
+impl<K: Ord + Copy> BucketTable<K> {
+    /// An empty table with room for so many keys, one at least.
+    pub fn new(keys_max: usize) -> Self {
+        BucketTable { buckets: BTreeMap::new(), by_full_at: BTreeSet::new(), keys_max: keys_max.max(1) }
+    }
+
+    /// Is there a token for `key`?
+    pub fn has(&self, key: K, rate: Option<Rate>, now: Instant) -> bool {
+        rate.is_none_or(|rate| self.get(key).has(rate, now))
+    }
+
+    /// Takes a token of `key`'s if there is one.
+    pub fn take(&mut self, key: K, rate: Option<Rate>, now: Instant) -> bool {
+        let Some(rate) = rate else { return true };
+        let before = self.get(key);
+        let mut bucket = before;
+        if !bucket.take(rate, now) {
+            return false;
+        }
+        if !self.by_full_at.remove(&(before.full_at, key))
+            && self.buckets.len() >= self.keys_max
+            && let Some((_, forgotten)) = self.by_full_at.pop_first()
+        {
+            self.buckets.remove(&forgotten);
+        }
+        self.buckets.insert(key, bucket);
+        self.by_full_at.insert((bucket.full_at, key));
+        debug_assert!(self.buckets.len() == self.by_full_at.len() && self.buckets.len() <= self.keys_max);
+        true
+    }
+
+    /// How long until `key`'s bucket is full again; see [`Bucket::owed`].
+    pub fn owed(&self, key: K, now: Instant) -> Duration {
+        self.get(key).owed(now)
+    }
+
+    /// Keys that are known: at most as many as the table has room for.
+    pub fn len(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// True when no key is known.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
+    fn get(&self, key: K) -> Bucket {
+        self.buckets.get(&key).copied().unwrap_or(Bucket::FULL)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,5 +278,51 @@ mod tests {
                 prop_assert_eq!(bucket.is_full(Instant::from_nanos(now)), level == full);
             }
         }
+    }
+    proptest! {
+        /// The naive table has a bucket for every key that there is; a full one of ours looks for the one to forget.
+        #[test]
+        fn a_table_agrees_with_a_bucket_for_each_key_and_is_lenient_only_to_those_whom_it_forgot(
+            keys_max in 1usize..6, steps in prop::collection::vec((0u8..8, 0u64..40, any::<bool>()), 1..300)
+        ) {
+            let (slow, fast) = (Rate::every(Duration::from_nanos(100), 3), Rate::every(Duration::from_nanos(10), 2));
+            let mut table = BucketTable::new(keys_max);
+            let mut naive: BTreeMap<u8, Bucket> = BTreeMap::new();
+            let mut now = 1_000;
+            for (key, step, is_slow) in steps {
+                now += step;
+                let (at, rate) = (Instant::from_nanos(now), if is_slow { slow } else { fast });
+                prop_assert!(table.has(key, None, at) && table.take(key, None, at), "no limit, no bucket");
+                let mut bucket = naive.get(&key).copied().unwrap_or_default();
+                let expected = bucket.take(rate, at);
+                prop_assert_eq!(table.has(key, Some(rate), at), expected);
+                prop_assert_eq!(table.take(key, Some(rate), at), expected);
+                if expected {
+                    if !naive.contains_key(&key) && naive.len() >= keys_max {
+                        let soonest = naive.iter().min_by_key(|(key, bucket)| (bucket.full_at, **key));
+                        let forgotten = *soonest.unwrap().0;
+                        naive.remove(&forgotten);
+                    }
+                    naive.insert(key, bucket);
+                }
+                prop_assert!(table.len() <= keys_max);
+                for key in 0..8 {
+                    prop_assert_eq!(table.owed(key, at), naive.get(&key).copied().unwrap_or_default().owed(at));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_table_forgets_who_has_paid_before_who_owes() {
+        let rate = Some(Rate::per_second(1, 5));
+        let mut table = BucketTable::new(2);
+        let at = Instant::from_millis;
+        assert!((0..5).all(|_| table.take("pushy", rate, at(100_000))) && !table.take("pushy", rate, at(100_000)));
+        for (second, name) in (0..).zip(["a", "b", "c", "d"]) {
+            assert!(table.take(name, rate, at(100_000 + second)));
+        }
+        assert_eq!(table.len(), 2);
+        assert!(!table.take("pushy", rate, at(100_010)), "whoever owes the most is forgotten last");
     }
 }
