@@ -9,7 +9,7 @@
 //! | [`proto`] | decisions: sessions, peers, relay, sync, as inputs and outputs | to configure a node |
 //! | [`link`] | one connection's pipe: bytes in, frames out, and back | hardly |
 //! | [`wire`] | frames and messages as pure functions | for a codec or a protocol of one's own |
-//! | [`time`], [`rng`], [`id`], [`address`], [`rate`], [`limits`], [`close`], [`config`] | values | by their types |
+//! | [`time`], [`rng`], [`id`], [`address`], [`rate`], [`limits`], [`close`], [`config`], [`invariant`] | values | by their types |
 #![cfg_attr(
     feature = "chain",
     doc = "| [`chain`] | the reference chain, behind [`proto::sync::chain::Chain`] | to run one |"
@@ -73,6 +73,7 @@ pub mod close;
 pub mod config;
 pub mod driver;
 pub mod id;
+pub mod invariant;
 pub mod limits;
 pub mod link;
 pub mod proto;

@@ -2,6 +2,7 @@
 //!
 //! Each failure says what to write instead.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/rng.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "time"]),
     ("src/buggify.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "time"]),
     ("src/config.rs", &["wire", "link", "chain", "sim", "close", "id", "rng", "time"]),
+    ("src/invariant.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "id", "rng", "time"]),
     ("src/id.rs", &["wire", "link", "proto", "driver", "sim", "chain", "close", "rng", "time"]),
 ];
 
@@ -28,6 +30,7 @@ const PURE: &[&str] = &[
     "src/time.rs",
     "src/rng.rs",
     "src/id.rs",
+    "src/invariant.rs",
     "src/close.rs",
     "src/config.rs",
     "src/buggify.rs",
@@ -132,6 +135,29 @@ fn every_file_opens_with_its_reason_and_is_of_a_size_to_read() {
         }
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Whoever runs an audit counts what it looked at by its `AUDITED`: a list that forgets a rule makes that look unchecked.
+#[test]
+fn an_audit_lists_the_rules_that_it_looks_at() {
+    for (list, looks) in [("src/proto/node/invariants.rs", "src/proto"), ("src/driver/audit.rs", "src/driver")] {
+        let (_, text) = sources(list).remove(0);
+        let (_, rest) = text.split_once("AUDITED: &'static [Invariant] = &[").expect("an audit lists its rules");
+        let listed = rest.split(']').next().unwrap_or_default().matches("Invariant::").count();
+        let audits = sources(looks).into_iter().filter(|(path, _)| !path.ends_with("_tests.rs"));
+        let named: BTreeSet<String> = audits
+            .flat_map(|(_, text)| {
+                let parts = code(&text);
+                let rules = parts.split("Invariant::").skip(1);
+                rules.map(|rule| rule.chars().take_while(char::is_ascii_alphanumeric).collect()).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(
+            listed,
+            named.len(),
+            "{list}: `AUDITED` does not list {named:?}, which the code under {looks} looks at"
+        );
+    }
 }
 
 #[test]

@@ -1,46 +1,78 @@
-//! What the loop really holds, counted anew, for whoever checks its books.
+//! The loop's rules about itself, looked at by counting everything anew.
 
 use super::net::{Net, Notice};
 use super::system::SocketId;
 use super::{Driver, Protocol};
 use crate::buggify::Buggify;
 use crate::id::{ConnId, Direction};
+use crate::invariant::{Broken, Invariant};
+use crate::limits::SHARE_FROM;
+use crate::wire::frame::MAX_PAYLOAD;
 
 /// A count of everything, made by looking at each connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Audit {
-    /// Connections, those that the protocol does not know yet included.
-    pub(crate) connections: usize,
-    /// Of these, the ones that it knows.
-    pub(crate) opened: usize,
-    /// Admitted, and the protocol knows neither the connection nor its end yet.
-    pub(crate) securing: usize,
+struct Counted {
+    /// Connections that the protocol knows.
+    opened: usize,
     /// Bytes that the inboxes hold.
-    pub(crate) held: usize,
-    /// Bytes that the outboxes hold, and the longest queue.
-    pub(crate) queued: usize,
-    pub(crate) longest: usize,
+    received: usize,
+    /// Bytes that the outboxes hold.
+    queued: usize,
+    /// The longest queue.
+    longest: usize,
     /// The most that one outbox holds, with what it has written of a payload that it must keep until the end.
-    pub(crate) fullest: usize,
+    fullest: usize,
 }
 
 impl<P: Protocol> Driver<P> {
-    pub(crate) fn audit(&self) -> Audit {
-        let waits = |notice: &&Notice| matches!(notice, Notice::Released(..));
-        let mut audit = Audit { securing: self.net.notices.iter().filter(waits).count(), ..Audit::default() };
+    /// The rules that [`Driver::audit`] looks at.
+    pub(crate) const AUDITED: &'static [Invariant] = &[Invariant::S5, Invariant::S6];
+
+    /// Do the counters say what the connections hold, and is that within the limits? O(connections).
+    pub(crate) fn audit(&self) -> Result<(), Broken> {
+        let (counted, config) = (self.counted(), &self.net.config);
+        let (connections, most) = (self.net.conns.len(), config.connections);
+        Invariant::S5.check(connections <= most, || format!("{connections} connections where {most} are allowed"))?;
+        let (longest, most) = (counted.longest, config.outbox.hard);
+        Invariant::S5.check(longest <= most, || format!("{longest} bytes are queued to one connection of {most}"))?;
+        let frame = usize::try_from(MAX_PAYLOAD).unwrap_or(usize::MAX);
+        let (received, queued) = self.net.memory();
+        for (held, budget) in [(received, config.receive_budget), (queued, config.send_budget)] {
+            // One frame above the budget may be finished, whatever its size.
+            Invariant::S5.check(held <= budget.saturating_add(frame), || {
+                format!("{held} bytes are held where {budget} and a frame are allowed")
+            })?;
+        }
+        let opened = self.net.connections();
+        Invariant::S6.check(received == counted.received && opened == counted.opened, || {
+            format!("{received} bytes received and {opened} connections by the counters, in truth {counted:?}")
+        })?;
+        // A payload that many queues share counts once, so the sum may be more; small ones are copied.
+        let shares = counted.fullest >= SHARE_FROM;
+        let equal = if shares { queued <= counted.queued } else { queued == counted.queued };
+        Invariant::S6.check(equal, || format!("{queued} bytes queued by the counter, in truth {counted:?}"))
+    }
+
+    fn counted(&self) -> Counted {
+        let mut counted = Counted::default();
         for (_, conn) in &self.net.conns {
             let queued = conn.link.queued_bytes();
-            audit.connections += 1;
-            audit.opened += usize::from(conn.pending.is_none());
-            let inbound = conn.pending.as_ref().is_some_and(|pending| pending.direction == Direction::Inbound);
-            audit.securing += usize::from(inbound);
-            audit.held += conn.link.held();
             let holds = queued + conn.link.outbox.begun_bytes();
-            audit.queued += holds;
-            audit.fullest = audit.fullest.max(holds);
-            audit.longest = audit.longest.max(queued);
+            counted.opened += usize::from(conn.pending.is_none());
+            counted.received += conn.link.held();
+            counted.queued += holds;
+            counted.fullest = counted.fullest.max(holds);
+            counted.longest = counted.longest.max(queued);
         }
-        audit
+        counted
+    }
+
+    /// Addresses that were admitted and of which the protocol knows neither the connection nor its end yet.
+    pub(crate) fn admitted(&self) -> usize {
+        let waiting = |notice: &&Notice| matches!(notice, Notice::Released(..));
+        let pending = self.net.conns.iter().filter_map(|(_, conn)| conn.pending.as_ref());
+        let inbound = pending.filter(|pending| pending.direction == Direction::Inbound).count();
+        inbound + self.net.notices.iter().filter(waiting).count()
     }
 
     /// From now on, the loop misbehaves now and then in ways that are legal; with `None`, no more.

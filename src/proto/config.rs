@@ -126,7 +126,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::rate::Rate;
+    use crate::rate::Rate;
     use crate::wire::Kind;
 
     #[test]

@@ -1,34 +1,25 @@
-//! What a host counts anew now and then: its loop's auditor, its node's tables, and whom it is connected to.
+//! What a host has counted anew now and then: its descriptors, its loop's counters, its node's tables, and whom it is
+//! connected to.
 
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use super::check::Invariant;
+use super::audited_node::AuditedNode;
 use super::host::Host;
 use super::simulation::SimState;
-use crate::limits::SHARE_FROM;
-use crate::wire::frame::MAX_PAYLOAD;
+use crate::chain::ReferenceChain;
+use crate::driver::Driver;
+use crate::invariant::Invariant;
+use crate::proto::Node;
 
-/// The loop's auditor are counted anew once in so many turns: that looks at each connection.
+/// The loop's counters are checked once in so many turns: that looks at each connection.
 const AUDIT: u64 = 8;
 /// The node's tables once in so many, and at each milestone: that looks at each address, object and header.
 const NODE_AUDIT: u64 = 16;
 /// How long a connection may stay open after its address is blacklisted.
 const PARTED: Duration = Duration::from_secs(1);
-/// What an audit of a node looks at when it finds nothing.
-const AUDITED: [Invariant; 8] = [
-    Invariant::S5,
-    Invariant::S6,
-    Invariant::S7,
-    Invariant::S8,
-    Invariant::S13,
-    Invariant::S14,
-    Invariant::S17,
-    Invariant::S19,
-];
-
 impl Host {
-    /// Counts what the loop holds anew, and compares it with the loop's own auditor and its limits.
+    /// After a turn: compares the descriptors with what the loop holds, and now and then looks at more.
     pub(super) fn audit(&mut self, sim: &mut SimState<'_>) {
         let Some(driver) = &self.driver else { return };
         let index = self.index;
@@ -44,53 +35,21 @@ impl Host {
         }
     }
 
-    /// Compares what the connections hold with the loop's own auditor and its limits.
+    /// Has the loop count its connections anew, and compares those that it admitted with those that the protocol let in.
     fn audit_loop(&mut self, sim: &mut SimState<'_>) {
         let Some(driver) = &self.driver else { return };
-        let index = self.index;
-        let (audit, net) = (driver.audit(), driver.net());
-        let (admitted, unborn) = (driver.protocol().auditor.admitted.len(), audit.securing);
-        sim.check.that(Invariant::S3, index, admitted == unborn, || {
-            format!("{admitted} addresses are admitted and {unborn} connections come from them")
+        let (index, admitted, known) = (self.index, driver.protocol().auditor.admitted.len(), driver.admitted());
+        sim.check.that(Invariant::S3, index, admitted == known, || {
+            format!("{admitted} addresses are admitted and {known} connections come from them")
         });
-        let (received, queued) = net.memory();
-        let limits = &self.limits;
-        sim.check.that(Invariant::S5, index, audit.connections <= limits.connections, || {
-            format!("{} connections where {} are allowed", audit.connections, limits.connections)
-        });
-        sim.check.that(Invariant::S5, index, audit.longest <= limits.outbox.hard, || {
-            format!("{} bytes are queued to one connection", audit.longest)
-        });
-        let frame = usize::try_from(MAX_PAYLOAD).unwrap_or(usize::MAX);
-        for (held, budget) in [(received, limits.receive_budget), (queued, limits.send_budget)] {
-            // One frame above the budget may be finished, whatever its size.
-            sim.check.that(Invariant::S5, index, held <= budget + frame, || {
-                format!("{held} bytes are held where {budget} and a frame are allowed")
-            });
-        }
-        sim.check.that(Invariant::S6, index, received == audit.held && audit.opened == net.connections(), || {
-            let opened = net.connections();
-            format!("{received} bytes are held by the auditor and {} by the inboxes; {opened} opened", audit.held)
-        });
-        // A payload that many queues share counts once, so the sum may be more; small ones are copied.
-        let equal = if audit.fullest < SHARE_FROM { queued == audit.queued } else { queued <= audit.queued };
-        sim.check.that(Invariant::S6, index, equal, || {
-            format!("{queued} bytes are queued by the auditor and {} by the outboxes", audit.queued)
-        });
+        sim.check.audited(Driver::<AuditedNode>::AUDITED, index, driver.audit());
     }
 
     /// Has the node look at its own tables, and looks whom it is connected to.
     pub(super) fn audit_node(&mut self, sim: &mut SimState<'_>) {
         let Some(driver) = &self.driver else { return };
         let (index, node) = (self.index, driver.protocol().node());
-        match node.audit() {
-            Ok(()) => AUDITED.iter().for_each(|rule| sim.check.that(*rule, index, true, String::new)),
-            Err(found) => {
-                // Whatever is no rule of the list is a bound that was not kept.
-                let rule = Invariant::of_audit(&found).unwrap_or(Invariant::S5);
-                sim.check.that(rule, index, false, || found);
-            }
-        }
+        sim.check.audited(Node::<ReferenceChain>::AUDITED, index, node.audit());
         let now = self.clock.read(sim.now);
         // A dial cannot be taken back; the connection is closed as soon as it stands.
         let dialed = |address: &SocketAddr| driver.protocol().auditor.dials.values().any(|(_, to)| to == address);

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::PoisonError;
 
 use super::auditor::{Auditor, Note, Watch};
-use super::check::Invariant;
 use super::delivery_checker::digest;
 use super::kernel::SharedMachine;
 use super::trace::What;
@@ -13,6 +12,7 @@ use crate::close::CloseReason;
 use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
 use crate::driver::{self, Event, Net, Protocol};
 use crate::id::{ConnId, Direction};
+use crate::invariant::Invariant;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
 use crate::proto::{self, Node};
 use crate::time::{Instant, Now};

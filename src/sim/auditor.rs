@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::check::{Invariant, Tally};
+use super::check::Tally;
 use super::delivery_checker::digest;
 use super::pipe::{PipeId, Side};
 use super::send_rate_checker::{Allowed, SendRateChecker};
@@ -16,6 +16,7 @@ use crate::close::{Blame, CloseReason};
 use crate::driver::node::NetApi;
 use crate::driver::{ConnStats, Net, SendOutcome};
 use crate::id::{ConnId, DialId, VerifiedId};
+use crate::invariant::Invariant;
 use crate::proto::Config;
 use crate::proto::peer::peer_table::{FAILURE_POINTS, SUCCESS_POINTS};
 use crate::time::Instant;

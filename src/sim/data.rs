@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::check::Invariant;
 use super::delivery_checker::digest;
 use super::disk::{Rates, VirtualDisk, VirtualPath};
 use super::simulation::SimState;
 use crate::chain::{OpenError, Params, ReferenceChain};
 use crate::driver::store::disk::Disk;
 use crate::driver::store::peers::{LoadProblem, decode, encode, load_on, save_on};
+use crate::invariant::Invariant;
 use crate::proto::peer::peer_table::PeerRecord;
 use crate::proto::sync::chain::Chain;
 use crate::rng::Rng;

@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use super::audited_node::{AuditedNode, CLOCK_OFF};
 use super::auditor::{Auditor, Note};
-use super::check::Invariant;
 use super::clock::Clock;
 use super::data::Data;
 use super::kernel::SharedMachine;
@@ -23,6 +22,7 @@ use crate::chain::{Params, ReferenceChain};
 use crate::close::CloseReason;
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
+use crate::invariant::Invariant;
 use crate::proto::sync::chain::Chain;
 use crate::proto::{Config, Node};
 use crate::time::Instant;

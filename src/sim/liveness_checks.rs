@@ -4,9 +4,9 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::adversary::Role;
-use super::check::Invariant;
 use super::host::Host;
 use super::run::{HEARD, QUIET, World};
+use crate::invariant::Invariant;
 use crate::proto::peer::address_book::AddressEntry;
 use crate::proto::sync::chain::Chain;
 use crate::time::Instant;

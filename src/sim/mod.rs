@@ -61,7 +61,8 @@ mod tls;
 mod trace;
 mod workload;
 
-pub use check::{Failure, Invariant};
+pub use crate::invariant::Invariant;
+pub use check::Failure;
 pub use fault::{Class, Faults, Plan, PlanError};
 pub use run::{HEALING, Options, Report, run};
 pub use scenario::Scenario;

@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-use super::check::Invariant;
 use super::host::Host;
 use super::run::{CHECK_HOUSED, HOUSED, World};
 use super::scenario::Scenario;
 use super::simulation::Event;
+use crate::invariant::Invariant;
 use crate::time::Instant;
 
 /// What a newcomer may take besides the transfer of the blocks.

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::audited_node::CLOCK_OFF;
-use super::check::Invariant;
 use super::host::Host;
 use super::simulation::SimState;
 use super::trace::What;
 use crate::chain::{Block, Miner, Transaction};
 use crate::driver::node::NodeCommand;
+use crate::invariant::Invariant;
 use crate::proto::Command;
 use crate::time::Now;
 use crate::wire::{Hash, Kind};

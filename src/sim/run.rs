@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use super::adversary::Actor;
-use super::check::{Failure, Invariant};
+use super::check::Failure;
 use super::fault::Faults;
 use super::host::Host;
 use super::scenario::Scenario;
 use super::simulation::{Event, SimState};
 use super::trace::{Trace, What};
 use super::workload::Workload;
+use crate::invariant::Invariant;
 use crate::proto::sync::chain::Chain;
 use crate::rng::Rng;
 use crate::time::Instant;

@@ -227,8 +227,8 @@ impl<'w> Trace<'w> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Invariant;
     use super::*;
+    use crate::invariant::Invariant;
     use crate::wire::FrameError;
 
     /// The lines that `play` leaves, without the legend.

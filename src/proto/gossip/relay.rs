@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::ConnId;
+use crate::invariant::{Broken, Invariant};
 use crate::wire::{Hash, Kind};
 
 /// Names remembered for each connection: at 20 transactions per second the last hundred seconds, in 130 KiB.
@@ -65,12 +66,14 @@ impl Relay {
     }
 
     /// Is what is remembered of each connection within its limit?
-    pub(crate) fn audit(&self) -> Result<(), String> {
-        let whole = |known: &Known| known.names.len() == known.order.len() && known.order.len() <= KNOWN_PER_PEER;
-        match self.known.iter().find(|(_, known)| !whole(known)) {
-            Some((conn, known)) => Err(format!("S5: {} objects are known of {conn}", known.order.len())),
-            None => Ok(()),
+    pub(crate) fn audit(&self) -> Result<(), Broken> {
+        for (conn, known) in &self.known {
+            let (names, places) = (known.names.len(), known.order.len());
+            Invariant::S5.check(names == places && places <= KNOWN_PER_PEER, || {
+                format!("{names} objects are known of {conn}, in {places} places")
+            })?;
         }
+        Ok(())
     }
 
     /// The peers to send an object of `kind` to, in the order of `peers` (each ready connection with its protocol

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::ConnId;
+use crate::invariant::{Broken, Invariant};
 use crate::time::Instant;
 use crate::wire::Hash;
 
@@ -106,22 +107,23 @@ impl Seen {
     ///
     /// # Errors
     ///
-    /// What is wrong, first the name of the rule.
-    pub fn audit(&self) -> Result<(), String> {
-        let (names, entries) = (self.names.len(), self.entries.len());
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
+        let (names, entries, most) = (self.names.len(), self.entries.len(), self.capacity);
         let held: usize = self.sources.values().map(BTreeSet::len).sum();
-        if names != entries || entries != held || names > self.capacity {
-            return Err(format!("S19: {names} names, {entries} entries, {held} by source, of {}", self.capacity));
-        }
+        Invariant::S19.check(names == entries && entries == held && names <= most, || {
+            format!("{names} names, {entries} entries, {held} by source, of {most}")
+        })?;
         let share = (self.capacity / SEEN_SHARE).max(1);
-        if let Some((source, _)) = self.sources.iter().find(|(source, held)| source.is_some() && held.len() > share) {
-            return Err(format!("S19: {source:?} has more than its share"));
+        for (source, held) in &self.sources {
+            let within = source.is_none() || held.len() <= share;
+            Invariant::S19.check(within, || format!("{source:?} has {} of its share of {share}", held.len()))?;
         }
         let known = |(serial, entry): (&u64, &Entry)| {
             self.names.get(&entry.name) == Some(serial)
                 && self.sources.get(&entry.source).is_some_and(|held| held.contains(serial))
         };
-        if self.entries.iter().all(known) { Ok(()) } else { Err("S19: an entry is not found by its name".to_owned()) }
+        Invariant::S19.check(self.entries.iter().all(known), || "an entry is not found by its name".to_owned())
     }
 
     fn count(&self, source: Option<ConnId>) -> usize {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::invariant::Invariant;
 use crate::rng::Rng;
 use crate::time::UnixTime;
 
@@ -231,14 +232,16 @@ fn the_audit_names_what_is_wrong() {
     let broken = |how: fn(&mut AddressBook)| {
         let mut book = whole();
         how(&mut book);
-        book.audit().unwrap_err()
+        let broken = book.audit().unwrap_err();
+        assert_eq!(broken.rule, Invariant::S17);
+        broken.found
     };
-    assert_eq!(broken(|book| book.subnets.clear()), "S17: the counts by subnet are wrong");
-    assert_eq!(broken(|book| book.groups.clear()), "S17: the counts by group are wrong");
-    assert_eq!(broken(|book| book.urgent_queue.clear()), format!("S17: verified {} is not in its queue", nth(0)));
-    assert_eq!(broken(|book| book.queue.clear()), format!("S17: {} is in no queue", nth(1)));
+    assert_eq!(broken(|book| book.subnets.clear()), "the counts by subnet are wrong");
+    assert_eq!(broken(|book| book.groups.clear()), "the counts by group are wrong");
+    assert_eq!(broken(|book| book.urgent_queue.clear()), format!("verified {} is not in its queue", nth(0)));
+    assert_eq!(broken(|book| book.queue.clear()), format!("{} is in no queue", nth(1)));
     let forgets = |book: &mut AddressBook| book.entries.retain(|address, _| *address != nth(1));
-    assert_eq!(broken(forgets), "S17: the queue has addresses that are not known");
+    assert_eq!(broken(forgets), "the queue has addresses that are not known");
 }
 
 proptest! {

@@ -16,6 +16,7 @@ mod limits;
 pub use self::limits::{AdmissionConfig, AdmissionRefusal};
 use crate::address::{ExemptRanges, Origin, Subnet, crowding};
 use crate::id::ConnId;
+use crate::invariant::{Broken, Invariant};
 use crate::rate::{Bucket, BucketTable};
 use crate::time::Instant;
 
@@ -294,8 +295,8 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// What is wrong, first the name of the rule.
-    pub fn audit(&self) -> Result<(), String> {
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
         let config = &self.config;
         let arriving: usize = self.arriving.values().map(|(count, _)| count).sum();
         let inbound = arriving + self.open.values().filter(|visit| visit.inbound && !visit.leaving).count();
@@ -307,9 +308,9 @@ impl Admission {
             ("unfinished handshakes", pending, self.pending, config.pending_max),
             ("connections on their way out", leaving, self.leaving, config.kept_for_newcomers()),
         ] {
-            if count != kept || count > most {
-                return Err(format!("S5: {count} {what}, {kept} by the counter, {most} at most"));
-            }
+            Invariant::S5.check(count == kept && count <= most, || {
+                format!("{count} {what}, {kept} by the counter, {most} at most")
+            })?;
         }
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
         let mut enter = |(origin, subnet), count, pending| {
@@ -324,19 +325,20 @@ impl Admission {
         for visit in self.open.values() {
             visit.shares.into_iter().for_each(|shares| enter(shares, 1, visit.pending));
         }
-        if by_ip != self.by_ip || by_subnet != self.by_subnet {
-            return Err("S5: the counts by address or subnet are wrong".to_owned());
-        }
+        let counted = by_ip == self.by_ip && by_subnet == self.by_subnet;
+        Invariant::S5.check(counted, || "the counts by address or subnet are wrong".to_owned())?;
         let over = |count: &Count, inbound: Option<usize>, pending: Option<usize>| {
             inbound.is_some_and(|most| count.inbound > most) || pending.is_some_and(|most| count.pending > most)
         };
-        if let Some((origin, _)) = by_ip.iter().find(|(_, c)| over(c, config.inbound_per_ip, config.pending_per_ip)) {
-            return Err(format!("S5: too many connections from {origin}"));
+        for (origin, count) in &by_ip {
+            let within = !over(count, config.inbound_per_ip, config.pending_per_ip);
+            Invariant::S5.check(within, || format!("too many connections from {origin}: {count:?}"))?;
         }
-        match by_subnet.values().find(|c| over(c, config.inbound_per_subnet, config.pending_per_subnet)) {
-            Some(count) => Err(format!("S5: too many connections from one subnet: {count:?}")),
-            None => Ok(()),
+        for (subnet, count) in &by_subnet {
+            let within = !over(count, config.inbound_per_subnet, config.pending_per_subnet);
+            Invariant::S5.check(within, || format!("too many connections from {subnet:?}: {count:?}"))?;
         }
+        Ok(())
     }
 
     fn totals(&self) -> Result<(), AdmissionRefusal> {

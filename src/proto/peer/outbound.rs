@@ -31,6 +31,7 @@ use super::retry::Backoff;
 use crate::address::{Group, Scope, canonical};
 use crate::close::{Blame, CloseReason, Redial};
 use crate::id::DialId;
+use crate::invariant::{Broken, Invariant};
 use crate::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -428,26 +429,20 @@ impl OutboundManager {
     ///
     /// # Errors
     ///
-    /// What is wrong, first the name of the rule.
-    pub fn audit(&self) -> Result<(), String> {
-        if self.dialing() > self.config.dials_max {
-            return Err(format!("S5: {} dials of {} are under way", self.dialing(), self.config.dials_max));
-        }
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
+        let (dialing, most) = (self.dialing(), self.config.dials_max);
+        Invariant::S5.check(dialing <= most, || format!("{dialing} dials of {most} are under way"))?;
         let mut groups = BTreeSet::new();
         for (dial, link) in &self.links {
-            if self.by_address.get(&link.address) != Some(dial) {
-                return Err(format!("S8: the dial to {} is not found by its address", link.address));
-            }
+            let found = self.by_address.get(&link.address) == Some(dial);
+            Invariant::S8.check(found, || format!("the dial to {} is not found by its address", link.address))?;
             let group = Group::of(link.address.ip()).filter(|_| link.purpose.is_automatic() && !link.doubles);
-            if group.is_some_and(|group| !groups.insert(group)) {
-                return Err(format!("S8: {} is the second of its group without need", link.address));
-            }
+            let alone = group.is_none_or(|group| groups.insert(group));
+            Invariant::S8.check(alone, || format!("{} is the second of its group without need", link.address))?;
         }
-        if self.by_address.len() == self.links.len() {
-            Ok(())
-        } else {
-            Err("S8: an address is taken by a dial that is gone".to_owned())
-        }
+        let live = self.by_address.len() == self.links.len();
+        Invariant::S8.check(live, || "an address is taken by a dial that is gone".to_owned())
     }
 
     fn begin(&mut self, address: SocketAddr, purpose: Purpose) -> DialId {

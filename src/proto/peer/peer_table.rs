@@ -12,6 +12,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::canonical;
+use crate::invariant::{Broken, Invariant};
 use crate::time::{Instant, Now, UnixTime};
 
 /// The longest node id, in bytes; the handshake's own limit.
@@ -264,20 +265,20 @@ impl PeerTable {
     ///
     /// # Errors
     ///
-    /// What is wrong, first the name of the rule.
-    pub fn audit(&self) -> Result<(), String> {
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
+        let (known, most, ranked) = (self.peers.len(), self.config.peers_max, self.ranked.len());
         let free = self.peers.values().filter(|record| !record.connected).count();
-        if self.peers.len() > self.config.peers_max || self.ranked.len() != free {
-            let most = self.config.peers_max;
-            return Err(format!("S5: {} peers of {most}, {free} free, {} ranked", self.peers.len(), self.ranked.len()));
+        Invariant::S5.check(known <= most && ranked == free, || {
+            format!("{known} peers of {most}, {free} free, {ranked} ranked")
+        })?;
+        for record in self.peers.values() {
+            let placed = record.connected || self.ranked.contains(&rank(record));
+            Invariant::S9.check(placed && record.score.abs() <= SCORE_MAX, || {
+                format!("the score or the rank of {:?} is wrong", record.node_id)
+            })?;
         }
-        let bad = |record: &&PeerRecord| {
-            record.score.abs() > SCORE_MAX || !record.connected && !self.ranked.contains(&rank(record))
-        };
-        match self.peers.values().find(bad) {
-            Some(record) => Err(format!("S9: the score or the rank of {:?} is wrong", record.node_id)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn is_bad(&self, record: &PeerRecord) -> bool {

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::decay::Decaying;
 use super::peer_table::{FAILURE_POINTS, SCORE_MAX, SUCCESS_POINTS};
 use crate::address::Origin;
+use crate::invariant::{Broken, Invariant};
 use crate::time::Instant;
 
 /// The numbers of a [`Reputation`].
@@ -198,16 +199,16 @@ impl Reputation {
     ///
     /// # Errors
     ///
-    /// What is wrong, first the name of the rule.
-    pub fn audit(&self) -> Result<(), String> {
-        let most = self.config.entries_max.max(1);
-        if self.entries.len() > most || self.order.len() != self.entries.len() {
-            return Err(format!("S5: {} origins and {} places of {most}", self.entries.len(), self.order.len()));
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
+        let (known, placed, most) = (self.entries.len(), self.order.len(), self.config.entries_max.max(1));
+        Invariant::S5
+            .check(known <= most && placed == known, || format!("{known} origins and {placed} places of {most}"))?;
+        for (origin, entry) in &self.entries {
+            let found = self.order.contains(&entry.place(*origin));
+            Invariant::S9.check(found, || format!("{origin} has no place in the order"))?;
         }
-        match self.entries.iter().find(|(origin, entry)| !self.order.contains(&entry.place(**origin))) {
-            Some((origin, _)) => Err(format!("S9: {origin} has no place in the order")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// What was recorded since the last call, in order, each deed with its points; nothing at the first call.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::ConnId;
+use crate::invariant::{Broken, Invariant};
 use crate::proto::sync::SyncManager;
 use crate::proto::sync::locator::HEADERS_ANSWER_MAX;
 use crate::wire::Hash;
@@ -12,27 +13,22 @@ impl SyncManager {
     ///
     /// # Errors
     ///
-    /// What is wrong, first the name of the rule.
-    pub fn audit(&self) -> Result<(), String> {
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
         for (hash, conn) in &self.in_flight {
             // One live request for each block: the map has one entry, and these are all that are waited for.
             let awaited = self.peers.get(conn).is_some_and(|peer| peer.is_awaited(hash));
-            if !awaited {
-                return Err(format!("S13: {hash} is waited for from {conn}, who was not asked"));
-            }
+            Invariant::S13.check(awaited, || format!("{hash} is waited for from {conn}, who was not asked"))?;
         }
         for (conn, peer) in &self.peers {
-            if !peer.is_sound() {
-                return Err(format!("S13: the requests to {conn} are miscounted or too many"));
-            }
+            let sound = peer.is_sound();
+            Invariant::S13.check(sound, || format!("the requests to {conn} are miscounted or too many"))?;
             let counted = self.in_flight.values().filter(|asked| *asked == conn).count();
             let most = self.config.blocks_per_peer.max(self.config.small_blocks_per_peer).max(1);
-            if peer.live() > most || counted > peer.live() {
-                return Err(format!(
-                    "S13: {} blocks are asked of {conn}, {counted} in flight, {most} at most",
-                    peer.live()
-                ));
-            }
+            let live = peer.live();
+            Invariant::S13.check(live <= most && counted <= live, || {
+                format!("{live} blocks are asked of {conn}, {counted} in flight, {most} at most")
+            })?;
         }
         self.audit_memory()
     }
@@ -47,25 +43,22 @@ impl SyncManager {
         self.peers.keys().copied()
     }
 
-    fn audit_memory(&self) -> Result<(), String> {
+    fn audit_memory(&self) -> Result<(), Broken> {
         let mut claims: BTreeMap<Hash, u32> = BTreeMap::new();
         for tip in self.peers.values().flat_map(|peer| peer.tips()) {
             *claims.entry(*tip).or_default() += 1;
         }
         self.tree.audit(&claims)?;
         let most = self.config.headers_max.saturating_add(HEADERS_ANSWER_MAX as usize);
-        if self.tree.len() > most {
-            return Err(format!("S14: {} headers are held, {most} at most", self.tree.len()));
-        }
+        let headers = self.tree.len();
+        Invariant::S14.check(headers <= most, || format!("{headers} headers are held, {most} at most"))?;
         let bytes: usize = self.ready.values().map(|(block, _)| block.len()).sum();
-        if bytes != self.ready_bytes {
-            return Err(format!("S6: {bytes} bytes of blocks wait, {} by the counter", self.ready_bytes));
-        }
+        Invariant::S6.check(bytes == self.ready_bytes, || {
+            format!("{bytes} bytes of blocks wait, {} by the counter", self.ready_bytes)
+        })?;
         // The next block is always taken, whatever waits besides.
         let largest = self.ready.values().map(|(block, _)| block.len()).max().unwrap_or(0);
-        if bytes > self.config.window_bytes.saturating_add(largest) {
-            return Err(format!("S6: {bytes} bytes of blocks wait"));
-        }
-        Ok(())
+        let most = self.config.window_bytes.saturating_add(largest);
+        Invariant::S6.check(bytes <= most, || format!("{bytes} bytes of blocks wait, {most} at most"))
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::ConnId;
+use crate::invariant::{Broken, Invariant};
 use crate::proto::sync::chain::{HeaderInfo, Tip};
 use crate::wire::Hash;
 
@@ -37,30 +38,25 @@ impl HeaderTree {
     }
 
     /// Are the counts right? Every header must be claimed by somebody, itself or through what stands on it.
-    pub(super) fn audit(&self, claims: &BTreeMap<Hash, u32>) -> Result<(), String> {
+    pub(super) fn audit(&self, claims: &BTreeMap<Hash, u32>) -> Result<(), Broken> {
         let (mut owned, mut children) = (BTreeMap::new(), BTreeMap::new());
         for entry in self.entries.values() {
             *owned.entry(entry.owner).or_insert(0usize) += 1;
             *children.entry(entry.previous).or_insert(0u32) += 1;
         }
-        let counted = self.owned.iter().filter(|(_, count)| **count > 0);
-        if !counted.eq(owned.iter()) {
-            return Err("S14: the headers by owner are miscounted".to_owned());
-        }
+        Invariant::S14.check(owned == self.owned, || "the headers by owner are miscounted".to_owned())?;
         for (hash, entry) in &self.entries {
             let (held, standing) = (claims.get(hash).copied().unwrap_or(0), children.get(hash).copied().unwrap_or(0));
-            if (entry.holders, entry.children) != (held, standing) {
-                let counted = (entry.holders, entry.children);
-                return Err(format!("S14: claims and children of {hash} are {held} and {standing}, not {counted:?}"));
-            }
-            if held + standing == 0 {
-                return Err(format!("S14: nobody claims the header {hash}"));
-            }
+            let counted = (entry.holders, entry.children);
+            Invariant::S14.check(counted == (held, standing), || {
+                format!("claims and children of {hash} are {held} and {standing}, not {counted:?}")
+            })?;
+            Invariant::S14.check(held + standing > 0, || format!("nobody claims the header {hash}"))?;
         }
-        if self.invalid.len() > INVALID_MAX || self.invalid.len() != self.invalid_order.len() {
-            return Err(format!("S14: {} headers are remembered as invalid", self.invalid.len()));
-        }
-        Ok(())
+        let (known, ordered) = (self.invalid.len(), self.invalid_order.len());
+        Invariant::S14.check(known <= INVALID_MAX && known == ordered, || {
+            format!("{known} headers are remembered as invalid, {ordered} in order")
+        })
     }
 
     /// Headers remembered as invalid.
