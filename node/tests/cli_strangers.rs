@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 
 use cli_support::program;
 
-/// HandshakeAck of protocol section 7's version 1 node: "node-abc123", "Spacetime/1.0.0".
+/// HandshakeAck of the version 1 node of `wire::protocol`, section 7: "node-abc123", "Spacetime/1.0.0".
 const ACK_V1: &str =
     "2f000000020100000000f15365000000000b0000006e6f64652d6162633132330f000000537061636574696d652f312e302e30";
-/// Peers of protocol section 7: 192.168.1.100:8333 and [2001:db8::1]:9000.
+/// Peers of `wire::protocol`, section 7: 192.168.1.100:8333 and [2001:db8::1]:9000.
 const PEERS: &str = "29000000110200000004000000c0a801648d2000001000000020010db800000000000000000000000128230000";
 
 fn bytes(hex: &str) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Challenges, proofs and acceptances, on a chain that uses none of them.
 //!
-//! This chain mines by hashing. Whatever has the layout of protocol section 3 passes, so that nodes that use challenges and
+//! This chain mines by hashing. Whatever has the layout of `wire::protocol`, section 3, passes, so that nodes that use challenges and
 //! proofs can meet through ours.
 
 use crate::chain::read;

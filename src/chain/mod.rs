@@ -1,7 +1,7 @@
 //! The reference chain: proof of work over SHA-256, a pool, and a store that survives `kill -9`.
 //!
 //! The engine knows only the [`Chain`](crate::proto::sync::chain::Chain) trait; this is one implementation of it, small
-//! enough to read and complete enough to run. Its formats are section 8 of the protocol. Accounts are names without keys
+//! enough to read and complete enough to run. Its formats are in [`wire::protocol`](crate::wire::protocol), section 8. Accounts are names without keys
 //! and may go below zero: the chain orders transfers, it does not police them.
 //!
 //! | file          | why it is there                                                            |
@@ -17,7 +17,7 @@
 //! | `gossip`      | the layouts of what this chain only passes on                               |
 //! | `store`       | the blocks on disk; `writer` is its helper thread, `open` opens the file,  |
 //! |               | `storage` is where the file lies                                           |
-//! | `ledger`      | [`ReferenceChain`]: all of these behind the engine's trait                 |
+//! | `reference`   | [`ReferenceChain`]: all of these behind the engine's trait                 |
 //! | `verify`      | looking at a chain: iteration, balances, full verification                 |
 
 pub mod block;

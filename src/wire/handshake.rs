@@ -1,4 +1,4 @@
-//! Handshake and HandshakeAck: who a node is, and the block that version 2 appends (protocol sections 3 and 4).
+//! Handshake and HandshakeAck: who a node is, and the block that version 2 appends: `wire::protocol`, sections 3 and 4.
 //!
 //! A version 1 decoder ignores what follows the user agent, so nothing there can make a handshake invalid. The tail is an
 //! extension when it starts with the magic, the announced body is there whole and holds at least the fields below; in any

@@ -27,7 +27,7 @@ impl Priority {
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $byte:literal, since $since:literal, relayed $relayed:literal, $priority:ident, max $max:expr;)*) => {
-        /// What a frame carries: the type byte of the protocol, section 2.
+        /// What a frame carries: the type byte of [`wire::protocol`](crate::wire::protocol), section 2.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Kind { $($(#[$doc])* $name = $byte,)* }

@@ -100,11 +100,11 @@ impl<'a> Message<'a> {
     ///
     /// Holds under any rules and under none: a payload above the kind's own maximum is refused before it is looked at.
     /// Encoding what was decoded gives the payload again, byte for byte; of a Handshake or HandshakeAck it gives the
-    /// canonical form, without the bytes that every decoder ignores (protocol section 4).
+    /// canonical form, without the bytes that every decoder ignores (see [`wire::protocol`](crate::wire::protocol), section 4).
     ///
     /// # Errors
     ///
-    /// The first field that breaks the layout of protocol section 3. Never panics, whatever the bytes.
+    /// The first field that breaks the layout of [`wire::protocol`](crate::wire::protocol), section 3. Never panics, whatever the bytes.
     pub fn decode(kind: Kind, payload: &'a [u8]) -> Result<Message<'a>, DecodeError> {
         if u32::try_from(payload.len()).is_ok_and(|len| len <= kind.max_payload()) {
             let mut reader = Reader::new(payload);

@@ -10,7 +10,8 @@
 //! Nothing here panics, allocates ahead of the bytes that arrived, or knows a policy. [`frame::parse`] answers in three
 //! ways (complete, need more, never valid); after it said "complete" the payload is a slice of the input, and
 //! [`Message::decode`] reads it. The files: [`frame`] and [`kind`] say what a frame is, [`message`] lists the messages, and
-//! each family of them has a file of its own behind it; all of them read and write through one bounded cursor.
+//! each family of them has a file of its own behind it; all of them read and write through one bounded cursor. What goes
+//! over the wire, and when, is written down in [`protocol`].
 //!
 //! ```
 //! use spacetime_network::wire::message::Ping;
@@ -41,6 +42,9 @@ mod liveness;
 pub mod message;
 mod proof;
 mod transaction;
+
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
 
 pub use frame::{Frame, FrameError, FrameRules, Parse, Payload};
 pub use hash::Hash;

@@ -1,4 +1,4 @@
-//! Every cap of protocol section 3, at the limit and one past it, in both directions.
+//! Every cap of `wire::protocol`, section 3, at the limit and one past it, in both directions.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 

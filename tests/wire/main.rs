@@ -7,4 +7,5 @@ mod corpus;
 mod frames;
 mod limits;
 mod messages;
+mod page;
 mod vectors;

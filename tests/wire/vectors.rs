@@ -1,4 +1,4 @@
-//! The protocol's own test vectors (section 7), both ways, and a sample of every kind that has none.
+//! The test vectors of `wire::protocol`, section 7, both ways, and a sample of every kind that has none.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -40,6 +40,11 @@ pub(crate) fn vectors() -> Vec<Vector> {
             name: "ping",
             hex: "1100000004080706050403020100f1536500000000",
             message: Message::Ping(Ping { nonce: 0x0102_0304_0506_0708, unix_millis: 1_700_000_000 }),
+        },
+        Vector {
+            name: "get-peers-body",
+            hex: "0900000010e803000000000000",
+            message: Message::GetPeers(GetPeers::Limited { max: 1000, exclude: vec![] }),
         },
         Vector {
             name: "peers",

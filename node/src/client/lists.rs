@@ -14,7 +14,7 @@ use crate::client::view::{HeaderView, TransactionView};
 use crate::failure::Failure;
 use crate::output;
 
-/// The most ids that a TxPool holds (protocol, section 3).
+/// The most ids that a TxPool holds (`wire::protocol`, section 3).
 const POOL_MAX: u32 = 50_000;
 /// How long transactions may take that are listed and not there yet; after that their ids must do.
 const STRAGGLERS: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use crate::client::blocking::{Client, unix_millis};
 use crate::failure::Failure;
 use crate::output;
 
-/// The most ids that a TxPool holds (protocol, section 3).
+/// The most ids that a TxPool holds (`wire::protocol`, section 3).
 const POOL_MAX: u32 = 50_000;
 /// Blocks that may have come between the greeting and the question: more than a few means we asked far too late.
 const NEW_BLOCKS_MAX: u32 = 16;

@@ -2,7 +2,7 @@
 //!
 //! 1. The dialer sends Handshake when the connection stands.
 //! 2. The acceptor checks it (version, not ourselves, our network), then answers HandshakeAck.
-//! 3. Whoever now knows the other's id looks for a second connection to it; protocol section 4 says which one stays, in
+//! 3. Whoever now knows the other's id looks for a second connection to it; `wire::protocol`, section 4, says which one stays, in
 //!    a way that both ends decide alike.
 //! 4. The version in force is the smaller one; its rules hold from the next frame on.
 

@@ -2,15 +2,15 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | [`manager`] | which peers do we know, and which are the best? |
-//! | [`standing`] | what has this address or identity done to us, and is it blacklisted? |
+//! | [`peer_table`] | which peers do we know, and which are the best? |
+//! | [`reputation`] | what has this address or identity done to us, and is it blacklisted? |
 //! | [`admission`] | may this stranger connect? |
 //! | [`evict`] | who gives way to a newcomer? |
-//! | [`book`] | which addresses have we heard of, and which may be dialed now? |
-//! | [`pool`] | whom do we dial next, and when do we look again? |
+//! | [`address_book`] | which addresses have we heard of, and which may be dialed now? |
+//! | [`outbound`] | whom do we dial next, and when do we look again? |
 //! | [`share`] | which addresses do we tell, and how many do we listen to? |
 //!
-//! The manager's table is keyed by node ids, which anyone may claim in plaintext; it orders dials. Reputation is keyed by
+//! The peer table is keyed by node ids, which anyone may claim in plaintext; it orders dials. Reputation is keyed by
 //! addresses, which an attacker has to own; it bans. None of these reads a clock or draws a random number by itself.
 
 pub mod address_book;

@@ -14,7 +14,7 @@ use crate::rate::{Pace, Rate};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// The most addresses in one answer; protocol.md, section 3.
+/// The most addresses in one answer; see [`wire::protocol`](crate::wire::protocol), section 3.
 pub const ANSWER_MAX: usize = 1000;
 
 /// Who asks for addresses.
