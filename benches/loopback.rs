@@ -268,13 +268,10 @@ impl Protocol for Bench {
             },
             Event::Writable { conn } => self.fill(conn, net),
             Event::Stopping => self.stopping = true,
+            Event::TurnEnded if self.frames > 0 => {
+                self.meter.frames.fetch_add(core::mem::take(&mut self.frames), Ordering::Relaxed);
+            }
             _ => {}
-        }
-    }
-
-    fn turn_ended(&mut self, _now: Now, _net: &mut Net) {
-        if self.frames > 0 {
-            self.meter.frames.fetch_add(core::mem::take(&mut self.frames), Ordering::Relaxed);
         }
     }
 }

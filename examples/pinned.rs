@@ -23,15 +23,13 @@ struct Door(Sender<Result<Option<VerifiedId>, CloseReason>>);
 impl Protocol for Door {
     type Command = SocketAddr;
 
-    fn admission_released(&mut self, _: Now, _: SocketAddr, reason: CloseReason) {
-        let _ = self.0.send(Err(reason));
-    }
-
     fn handle(&mut self, _: Now, event: Event<'_, SocketAddr>, net: &mut Net) {
         match event {
             Event::Command(address) => net.dial(DialId(1), address, Duration::from_secs(10)),
             Event::Opened { identity, .. } => drop(self.0.send(Ok(identity))),
-            Event::DialFailed { reason, .. } => drop(self.0.send(Err(reason))),
+            Event::DialFailed { reason, .. } | Event::AdmissionReleased { reason, .. } => {
+                let _ = self.0.send(Err(reason));
+            }
             _ => {}
         }
     }

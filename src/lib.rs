@@ -65,6 +65,7 @@ compile_error!(
 );
 
 pub mod address;
+pub mod admit;
 #[cfg(feature = "sim")]
 pub mod buggify;
 #[cfg(feature = "chain")]

@@ -13,7 +13,7 @@ use super::errno::is_resource;
 use super::run::listener_token;
 use super::system::{Acceptor, Stream};
 use super::timer::Due;
-use super::{Driver, Protocol};
+use super::{Admit, Driver, Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::Direction;
 use crate::limits::{ACCEPT_PAUSE, ACCEPT_PAUSE_MAX};
@@ -100,20 +100,22 @@ impl<P: Protocol> Driver<P> {
         {
             self.end_handshake(oldest);
         }
-        let full = self.net.is_full();
-        let mut admitted = !full && self.protocol.admit(self.net.now, remote);
-        if !admitted
-            && let Some(other) = self.protocol.eviction_candidate(self.net.now, remote)
+        let mut answer = self.protocol.admit(self.net.now, remote, &mut self.net);
+        if let Admit::Evict(other) = answer
             && let Some(id) = self.net.handshakes.find(other)
         {
             self.end_handshake(id);
-            admitted = self.protocol.admit(self.net.now, remote);
+            answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         }
         let net = &mut self.net;
-        if !admitted {
+        let full = net.is_full();
+        if answer != Admit::Accept || full {
             net.totals.refused += 1;
             net.totals.refused_limit += u64::from(full);
             net.totals.refused_admit += u64::from(!full);
+            if answer == Admit::Accept {
+                self.release_admission(remote, CloseReason::LimitReached);
+            }
             return;
         }
         // The connection may be gone again already; then one of these says so and there is nothing to report.
@@ -130,9 +132,13 @@ impl<P: Protocol> Driver<P> {
             }
             Err(error) => {
                 net.totals.refused += 1;
-                self.protocol.admission_released(net.now, remote, CloseReason::Io(error.kind()));
+                self.release_admission(remote, CloseReason::Io(error.kind()));
             }
         }
+    }
+
+    fn release_admission(&mut self, remote: SocketAddr, reason: CloseReason) {
+        self.protocol.handle(self.net.now, Event::AdmissionReleased { remote, reason }, &mut self.net);
     }
 }
 

@@ -6,7 +6,7 @@
 //! 1. Wait for readiness, but not past the next deadline.
 //! 2. Commands from [`Handle`]s, then new connections, then the connections that are ready, each within its budget.
 //! 3. Timers, which no busy socket can postpone past a turn; then notices of what ended.
-//! 4. [`Protocol::turn_ended`], then everything queued leaves in vectored writes.
+//! 4. [`Event::TurnEnded`], then everything queued leaves in vectored writes.
 //!
 //! Readiness is edge-triggered: what a budget left over is remembered and served next turn without waiting.
 //! [`Net`] may be called at any point of an event, also to close the very connection that the event is about: nothing
@@ -34,7 +34,6 @@ mod tls;
 pub mod node;
 pub mod store;
 
-use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::close::CloseReason;
@@ -42,6 +41,7 @@ use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
+pub use crate::admit::Admit;
 pub use config::Config;
 #[cfg(feature = "sim")]
 pub(crate) use errno::{EMFILE, ENOBUFS};
@@ -77,12 +77,28 @@ pub enum Event<'a, C> {
         /// Why: `DialTimeout`, `Tls(fault)`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection` or `Shutdown`.
         reason: CloseReason,
     },
+    /// An address that was admitted became no connection: its socket or its TLS handshake failed, it gave way to another, or the
+    /// loop had no place for it (`LimitReached` both times). Each [`Admit::Accept`] is followed by this or by `Opened`.
+    AdmissionReleased {
+        /// The address.
+        remote: SocketAddr,
+        /// Why.
+        reason: CloseReason,
+    },
     /// A frame.
     Frame {
         /// Where from.
         conn: ConnId,
         /// The frame.
         frame: Frame<'a>,
+    },
+    /// The peer sent bytes that can never be a frame. It is not read any more. A protocol may queue a last frame and close; the
+    /// loop closes at once what the protocol leaves open.
+    BadFrame {
+        /// Where from.
+        conn: ConnId,
+        /// What is wrong with the bytes.
+        error: FrameError,
     },
     /// The connection's outbox has drained to its low mark, from above its high mark or since a frame was refused; or the
     /// loop's send budget, for which it was refused, has room again.
@@ -103,6 +119,8 @@ pub enum Event<'a, C> {
     Command(C),
     /// A stop was asked for; connections drain after this call.
     Stopping,
+    /// The end of the turn, before queued frames are flushed.
+    TurnEnded,
 }
 
 /// What an embedder writes: events in, calls on `Net` out.
@@ -110,37 +128,17 @@ pub trait Protocol {
     /// What handles may send.
     type Command: Send + 'static;
 
-    /// May this address connect? Asked before anything is allocated for it. A refused socket is closed at once. With TLS,
-    /// others may be asked about before this one is opened. After a no, it is asked again if somebody
-    /// [gave way](Self::eviction_candidate).
-    fn admit(&mut self, _now: Now, _remote: SocketAddr) -> bool {
-        true
+    /// May this address connect? Asked before anything is allocated for it. With TLS, others may be asked about before this one
+    /// is opened. After [`Admit::Evict`] it is asked once more, if the other could be found and closed.
+    fn admit(&mut self, _now: Now, _remote: SocketAddr, _net: &mut Net) -> Admit {
+        Admit::Accept
     }
-
-    /// There is no place for this newcomer, or it was refused: who of those that were admitted and are not opened yet should
-    /// be closed for its sake? Then it is asked about once more.
-    fn eviction_candidate(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
-        None
-    }
-
-    /// An admitted address became no connection: its socket or its TLS handshake failed, or it gave way to another
-    /// (`LimitReached`). Each admission is followed by this or by [`Event::Opened`].
-    fn admission_released(&mut self, _now: Now, _remote: SocketAddr, _reason: CloseReason) {}
 
     /// One event.
     fn handle(&mut self, now: Now, event: Event<'_, Self::Command>, net: &mut Net);
-
-    /// The peer sent bytes that can never be a frame. It is not read any more; a last frame may be queued here before
-    /// the close. A protocol that does not close leaves it to the loop, which then closes at once.
-    fn violation(&mut self, _now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
-        net.close(conn, CloseReason::Frame(error), Duration::ZERO);
-    }
 
     /// When `Event::Timer` is wanted next.
     fn deadline(&self) -> Option<Instant> {
         None
     }
-
-    /// The end of a turn, before queued frames are flushed.
-    fn turn_ended(&mut self, _now: Now, _net: &mut Net) {}
 }

@@ -4,25 +4,20 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::close::{Blame, CloseReason};
-use crate::driver::{self, ConnStats, Driver, Net, Protocol, SendOutcome};
+use crate::close::CloseReason;
+use crate::driver::{self, Admit, ConnStats, Driver, Net, Protocol, SendOutcome};
 use crate::id::{ConnId, DialId};
 use crate::proto::Node;
-use crate::proto::event::{Command, Event, Input, Output};
+use crate::proto::event::{Command, Event, Input, Output, Received};
 use crate::proto::peer::peer_table::PeerTable;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
-use crate::wire::{FrameError, FrameRules, Kind, Message, Priority};
-
-/// How long a farewell to a peer that broke the rules may take.
-const DRAIN_AFTER_VIOLATION: Duration = Duration::from_millis(500);
-/// How long the queue of a peer that did nothing wrong may take to leave.
-const DRAIN: Duration = Duration::from_secs(2);
+use crate::wire::{FrameRules, Kind, Priority};
 
 /// A node's driver.
 pub type NodeDriver<C, O> = Driver<NodeProtocol<C, O>>;
@@ -106,14 +101,14 @@ impl NetApi for Net {
 pub struct NodeProtocol<C, O> {
     node: Node<C>,
     observer: O,
-    /// Bytes and frames of connections that were looked at in the middle of a frame, to see whether they move.
-    progress: BTreeMap<ConnId, (u64, u64)>,
+    /// What carrying out outputs led to: the next inputs, once there is no output left.
+    answers: VecDeque<Input<'static>>,
 }
 
 impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// Joins a node and whoever wants to know what it does.
     pub fn new(node: Node<C>, observer: O) -> Self {
-        NodeProtocol { node, observer, progress: BTreeMap::new() }
+        NodeProtocol { node, observer, answers: VecDeque::new() }
     }
 
     /// The node.
@@ -131,95 +126,79 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         &mut self.observer
     }
 
-    /// Takes both apart again.
-    pub fn into_parts(self) -> (Node<C>, O) {
-        (self.node, self.observer)
+    /// [`Protocol::admit`], over any carrier.
+    pub fn admit_over(&mut self, now: Now, remote: SocketAddr, net: &mut impl NetApi) -> Admit {
+        let answer = self.node.admit(now, remote);
+        self.finish(now, net);
+        answer
     }
 
-    /// One event, over any carrier.
-    pub fn take(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
+    /// [`Protocol::handle`], over any carrier.
+    pub fn handle_over(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
         let input = match event {
             driver::Event::Opened { conn, remote, direction, identity, .. } => {
                 Input::Opened { conn, remote, direction, identity }
             }
+            driver::Event::AdmissionReleased { remote, reason } => Input::AdmissionReleased { remote, reason },
             driver::Event::DialFailed { dial, reason, .. } => Input::DialFailed { dial, reason },
             driver::Event::Frame { conn, frame } => Input::Frame { conn, frame },
+            driver::Event::BadFrame { conn, error } => Input::BadFrame { conn, error },
             driver::Event::Writable { conn } => Input::Writable { conn },
-            driver::Event::Closed { conn, reason } => {
-                self.progress.remove(&conn);
-                Input::Closed { conn, reason }
-            }
-            driver::Event::Timer => {
-                self.note_progress(now, net);
-                Input::Tick
-            }
-            driver::Event::Command(NodeCommand::Do(command)) => Input::Command(command),
-            driver::Event::Command(NodeCommand::With(look)) => {
-                look(&mut self.node, now);
-                return self.drain(now, net);
-            }
+            driver::Event::Closed { conn, reason } => Input::Closed { conn, reason },
+            driver::Event::Timer => Input::Tick,
+            driver::Event::TurnEnded => Input::TurnEnded,
             driver::Event::Stopping => Input::Command(Command::Stop),
+            driver::Event::Command(NodeCommand::Do(command)) => Input::Command(command),
+            driver::Event::Command(NodeCommand::With(task)) => {
+                task(&mut self.node, now);
+                return self.finish(now, net);
+            }
         };
-        self.feed(now, input, net);
-    }
-
-    /// Bytes that can never be a frame, over any carrier.
-    pub fn take_violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut impl NetApi) {
-        self.feed(now, Input::BadFrame { conn, error }, net);
-    }
-
-    fn feed(&mut self, now: Now, input: Input<'_>, net: &mut impl NetApi) {
         self.node.handle(now, input);
-        self.drain(now, net);
+        self.finish(now, net);
     }
 
-    fn drain(&mut self, now: Now, net: &mut impl NetApi) {
+    /// Carries out all outputs, then feeds what that led to, one input at a time, until nothing is left.
+    fn finish(&mut self, now: Now, net: &mut impl NetApi) {
+        self.carry_out(now, net);
+        while let Some(answer) = self.answers.pop_front() {
+            self.node.handle(now, answer);
+            self.carry_out(now, net);
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, net: &mut impl NetApi) {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Dial { dial, address, timeout } => net.dial(dial, address, timeout),
-                Output::Send { conn, kind, priority, payload } => {
+                Output::Send { conn, kind, priority, payload, report } => {
                     match net.send_shared(conn, priority, kind as u8, &payload) {
-                        SendOutcome::Full => self.node.handle(now, Input::Refused { conn, kind, payload }),
-                        // There was room for one, so the next that waits may try.
-                        SendOutcome::Accepted { .. } if matches!(kind, Kind::Block | Kind::NotFound) => {
-                            self.node.handle(now, Input::Writable { conn });
+                        SendOutcome::Accepted { .. } if report => {
+                            self.answers.push_back(Input::SendAccepted { conn });
                         }
+                        SendOutcome::Full => self.answers.push_back(Input::SendRefused { conn, kind, payload }),
                         // The word that it is gone is on its way.
                         SendOutcome::Accepted { .. } | SendOutcome::Closed => {}
                     }
                 }
+                Output::CountReceived { conn } => {
+                    if let Some(stats) = net.conn_stats(conn) {
+                        let received = Received { bytes: stats.bytes_in, frames: stats.frames_in };
+                        self.answers.push_back(Input::Received { conn, received });
+                    }
+                }
                 Output::Rules { conn, rules } => net.set_rules(conn, rules),
-                Output::Close { conn, reason } => Self::close(net, conn, reason),
+                Output::Close { conn, reason, last_error, drain } => {
+                    if let Some(payload) = last_error
+                        && net.conn_stats(conn).is_some_and(|stats| stats.queued_bytes == 0)
+                    {
+                        // A refusal changes nothing: the connection ends either way.
+                        let _ = net.send_shared(conn, Kind::Error.priority(), Kind::Error as u8, &payload);
+                    }
+                    net.close(conn, reason, drain);
+                }
                 Output::Event(event) => self.observer.on_event(now, &event, &self.node),
                 Output::SavePeers => self.observer.save_peers(now, self.node.peers()),
-            }
-        }
-    }
-
-    /// An Error frame goes first when nothing else waits; then the connection has a moment to take what is queued.
-    fn close(net: &mut impl NetApi, conn: ConnId, reason: CloseReason) {
-        let is_empty = net.conn_stats(conn).is_some_and(|stats| stats.queued_bytes == 0);
-        if let Some(text) = reason.consequence().last_error.filter(|_| is_empty)
-            && let Ok(payload) = Message::Error(text).to_payload()
-        {
-            // A refusal changes nothing: the connection ends either way.
-            let _ = net.send_shared(conn, Kind::Error.priority(), Kind::Error as u8, &payload);
-        }
-        let drain = match reason.blame() {
-            Blame::Misbehaved | Blame::Incompatible | Blame::Lost => DRAIN_AFTER_VIOLATION,
-            Blame::Ours => DRAIN,
-        };
-        net.close(conn, reason, drain);
-    }
-
-    /// Tells slow peers from silent ones: bytes came since the last look, but no whole frame.
-    fn note_progress(&mut self, now: Now, net: &impl NetApi) {
-        for conn in self.node.due_sessions(now) {
-            let Some(stats) = net.conn_stats(conn) else { continue };
-            let seen = (stats.bytes_in, stats.frames_in);
-            let before = self.progress.insert(conn, seen);
-            if before.is_some_and(|(bytes, frames)| stats.bytes_in > bytes && stats.frames_in == frames) {
-                self.node.handle(now, Input::Progress { conn });
             }
         }
     }
@@ -228,33 +207,15 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
 impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
     type Command = NodeCommand<C>;
 
-    fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
-        self.node.admit(now, remote)
-    }
-
-    fn eviction_candidate(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
-        self.node.eviction_candidate(now, newcomer)
-    }
-
-    fn admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
-        self.node.admission_released(now, remote, reason);
+    fn admit(&mut self, now: Now, remote: SocketAddr, net: &mut Net) -> Admit {
+        self.admit_over(now, remote, net)
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {
-        self.take(now, event, net);
-    }
-
-    fn violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
-        self.take_violation(now, conn, error, net);
+        self.handle_over(now, event, net);
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.node.deadline()
-    }
-
-    fn turn_ended(&mut self, now: Now, net: &mut Net) {
-        // What admissions have led to: they come without a carrier.
-        self.drain(now, net);
-        self.node.turn_ended();
     }
 }

@@ -71,7 +71,7 @@ impl<P: Protocol> Driver<P> {
             Pause::Ended(reason) if is_plain => net.remove(id, reason),
             Pause::Ended(reason) => net.end_sealed(id, reason),
             Pause::Violation(error) => {
-                self.protocol.violation(net.now, id, error, net);
+                self.protocol.handle(net.now, Event::BadFrame { conn: id, error }, net);
                 net.close(id, CloseReason::Frame(error), core::time::Duration::ZERO);
             }
         }

@@ -142,7 +142,7 @@ impl<P: Protocol> Driver<P> {
         self.serve_ready(started);
         self.run_timers();
         self.deliver_notices();
-        self.protocol.turn_ended(self.net.now, &mut self.net);
+        self.protocol.handle(self.net.now, Event::TurnEnded, &mut self.net);
         self.net.flush_dirty();
         if self.net.stopping && self.net.conns.is_empty() && self.net.notices.is_empty() {
             self.finished = true;
@@ -293,10 +293,7 @@ impl<P: Protocol> Driver<P> {
                 Some(Notice::Writable(conn)) if self.net.conn(conn).is_none() => continue,
                 Some(Notice::Writable(conn)) => Event::Writable { conn },
                 Some(Notice::Closed(conn, reason)) => Event::Closed { conn, reason },
-                Some(Notice::Released(remote, reason)) => {
-                    self.protocol.admission_released(self.net.now, remote, reason);
-                    continue;
-                }
+                Some(Notice::Released(remote, reason)) => Event::AdmissionReleased { remote, reason },
                 None => return,
             };
             self.protocol.handle(self.net.now, event, &mut self.net);

@@ -63,7 +63,7 @@ impl<P: Protocol> Driver<P> {
             Some(Notice::Released(remote, reason)) => {
                 net.totals.tls_gave_way += 1;
                 net.pressing = Some(remote);
-                self.protocol.admission_released(net.now, remote, reason);
+                self.protocol.handle(net.now, Event::AdmissionReleased { remote, reason }, net);
             }
             other => net.notices.extend(other),
         }

@@ -9,10 +9,10 @@ use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::sync::chain::{Tip, Verdict};
 use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind, Priority};
 
-/// One thing that happened. Feed one, then drain [`Output`]s until there are none.
+/// One thing that happened. Feed one, then carry out [`Output`]s until there are none.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A connection stands. Nothing was read from it or written to it yet.
+    /// A connection is open. Nothing was read from it or written to it yet.
     Opened {
         /// Its name.
         conn: ConnId,
@@ -22,6 +22,14 @@ pub enum Input<'a> {
         direction: Direction,
         /// Who it is, as TLS has proven; `None` without TLS.
         identity: Option<VerifiedId>,
+    },
+    /// An address that was [admitted](crate::proto::Node::admit) became no connection. Each admission is followed by this or
+    /// by [`Input::Opened`].
+    AdmissionReleased {
+        /// The address.
+        remote: SocketAddr,
+        /// Why.
+        reason: CloseReason,
     },
     /// A dial ended without a connection.
     DialFailed {
@@ -44,13 +52,21 @@ pub enum Input<'a> {
         /// What is wrong with them.
         error: FrameError,
     },
-    /// Bytes of a frame that is not complete yet arrived since the last tick: the peer is slow, not silent.
-    Progress {
+    /// The answer to [`Output::CountReceived`].
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// What it has received since it was opened.
+        received: Received,
+    },
+    /// An [`Output::Send`] that asked for a report was queued.
+    SendAccepted {
         /// The connection.
         conn: ConnId,
     },
-    /// An [`Output::Send`] was refused because the connection's queue is full.
-    Refused {
+    /// An [`Output::Send`] was refused, because the connection's queue or the memory for all queues is full. Comes for every
+    /// refused frame, but not for one whose connection is gone or closing.
+    SendRefused {
         /// The connection.
         conn: ConnId,
         /// The kind that was to be sent.
@@ -58,8 +74,7 @@ pub enum Input<'a> {
         /// Its payload.
         payload: Bytes,
     },
-    /// The connection's queue has drained to its low mark, or has just taken an answer to GetBlock: the next that waits may
-    /// try.
+    /// The connection's queue, or the memory for all queues, has room again after it was full.
     Writable {
         /// The connection.
         conn: ConnId,
@@ -73,8 +88,20 @@ pub enum Input<'a> {
     },
     /// The deadline passed.
     Tick,
+    /// Everything that came at once is fed: the chain may start one durable write for all of it. A driver without turns says it
+    /// after each input.
+    TurnEnded,
     /// The embedder wants something.
     Command(Command),
+}
+
+/// What a connection has received since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes read from the socket, those of an unfinished frame included.
+    pub bytes: u64,
+    /// Frames that were complete.
+    pub frames: u64,
 }
 
 /// What an embedder may ask of a running node, from any thread.
@@ -95,7 +122,7 @@ pub enum Command {
     Gossip(Kind, Bytes),
     /// The verdict that was pending under this number.
     Verdict(u64, Verdict),
-    /// Say goodbye to everyone: no more dials, no more connections.
+    /// Close every connection; dial and admit nobody any more.
     Stop,
 }
 
@@ -121,6 +148,14 @@ pub enum Output {
         priority: Priority,
         /// The payload; shared when it goes to many.
         payload: Bytes,
+        /// Answer with [`Input::SendAccepted`] when the frame is queued. A refused frame is always answered with
+        /// [`Input::SendRefused`].
+        report: bool,
+    },
+    /// Say how much the connection has received, with [`Input::Received`]. Needs no answer when the connection is gone.
+    CountReceived {
+        /// The connection.
+        conn: ConnId,
     },
     /// From the next frame on, judge the connection's frames by these rules.
     Rules {
@@ -135,6 +170,11 @@ pub enum Output {
         conn: ConnId,
         /// Why.
         reason: CloseReason,
+        /// The payload of an Error frame that says why. It goes first if nothing else waits to be sent; who does not read must
+        /// not be sent more.
+        last_error: Option<Bytes>,
+        /// How long the queue may take to leave.
+        drain: Duration,
     },
     /// Something the embedder may want to know.
     Event(Event),

@@ -12,7 +12,8 @@ pub mod peer;
 mod session;
 pub mod sync;
 
+pub use crate::admit::Admit;
 pub use config::Config;
-pub use event::{Command, Event, Input, Output};
+pub use event::{Command, Event, Input, Output, Received};
 pub use node::{Counters, Node};
 pub use session::PeerInfo;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::{PeerBudgets, SendBudgets, Serving};
+use crate::proto::event::Received;
 use crate::proto::peer::share::Intake;
 use crate::rate::Pace;
 use crate::time::Instant;
@@ -71,6 +72,10 @@ pub(super) struct Peer {
     /// The ping under way: its nonce and when it left.
     pub(super) ping: Option<(i64, Instant)>,
     pub(super) round_trip: Option<Duration>,
+    /// What its connection had received when we asked last.
+    pub(super) received: Option<Received>,
+    /// We asked, and have no answer yet.
+    pub(super) counting: bool,
     /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
     pub(super) doubted: Option<Instant>,
     /// When it may be in doubt again.

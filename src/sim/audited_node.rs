@@ -8,15 +8,14 @@ use super::delivery_checker::digest;
 use super::kernel::SharedMachine;
 use super::trace::What;
 use crate::chain::ReferenceChain;
-use crate::close::CloseReason;
 use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
-use crate::driver::{self, Event, Net, Protocol};
+use crate::driver::{self, Admit, Event, Net, Protocol};
 use crate::id::{ConnId, Direction};
 use crate::invariant::Invariant;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
 use crate::proto::{self, Node};
 use crate::time::{Instant, Now};
-use crate::wire::{Frame, FrameError, Kind};
+use crate::wire::{Frame, Kind};
 
 /// How far behind a clock may be before its node cannot tell which block it is that comes from the future.
 pub(super) const CLOCK_OFF: i64 = 3_600_000;
@@ -85,7 +84,7 @@ impl AuditedNode {
 
     fn pass(&mut self, now: Now, event: Event<'_, NodeCommand<ReferenceChain>>, net: &mut Net) {
         let AuditedNode { inner, auditor, .. } = self;
-        inner.take(now, event, &mut Watch { net, auditor });
+        inner.handle_over(now, event, &mut Watch { net, auditor });
     }
 
     fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>, net: &mut Net) {
@@ -180,22 +179,13 @@ impl AuditedNode {
 impl Protocol for AuditedNode {
     type Command = NodeCommand<ReferenceChain>;
 
-    fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
-        let admitted = self.inner.admit(now, remote);
-        if admitted {
+    fn admit(&mut self, now: Now, remote: SocketAddr, net: &mut Net) -> Admit {
+        let AuditedNode { inner, auditor, .. } = self;
+        let answer = inner.admit_over(now, remote, &mut Watch { net, auditor });
+        if answer == Admit::Accept {
             self.auditor.admitted.push((remote, now.at));
         }
-        admitted
-    }
-
-    fn eviction_candidate(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
-        self.inner.eviction_candidate(now, newcomer)
-    }
-
-    fn admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
-        self.auditor.released(remote);
-        self.auditor.blame(remote, None, reason);
-        self.inner.admission_released(now, remote, reason);
+        answer
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, Self::Command>, net: &mut Net) {
@@ -214,6 +204,11 @@ impl Protocol for AuditedNode {
                 self.auditor.opened(conn, (remote, identity), pipe, since);
                 self.pass(now, event, net);
             }
+            Event::AdmissionReleased { remote, reason } => {
+                self.auditor.released(remote);
+                self.auditor.blame(remote, None, reason);
+                self.pass(now, event, net);
+            }
             Event::DialFailed { dial, reason, .. } => {
                 self.auditor.dial_ended(dial, Some(reason));
                 self.pass(now, event, net);
@@ -224,27 +219,21 @@ impl Protocol for AuditedNode {
                 self.auditor.closed(conn, reason);
                 self.pass(now, event, net);
             }
+            Event::BadFrame { conn, .. } => {
+                self.pass(now, event, net);
+                if let Some(entry) = self.auditor.entries.get_mut(&conn) {
+                    entry.closing = true;
+                }
+            }
             Event::Timer => self.on_tick(now, net),
+            // It leads to nothing, and there is one in every turn.
+            Event::TurnEnded => return self.pass(now, event, net),
             Event::Writable { .. } | Event::Command(_) | Event::Stopping => self.pass(now, event, net),
-        }
-        self.after(now);
-    }
-
-    fn violation(&mut self, now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
-        self.auditor.now = now.at;
-        let AuditedNode { inner, auditor, .. } = self;
-        inner.take_violation(now, conn, error, &mut Watch { net, auditor });
-        if let Some(entry) = self.auditor.entries.get_mut(&conn) {
-            entry.closing = true;
         }
         self.after(now);
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.inner.deadline()
-    }
-
-    fn turn_ended(&mut self, now: Now, net: &mut Net) {
-        self.inner.turn_ended(now, net);
     }
 }

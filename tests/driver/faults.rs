@@ -47,7 +47,7 @@ fn malformed_bytes_close_only_their_connection() {
 #[test]
 fn a_farewell_arrives_although_the_peer_was_still_sending() {
     let mut driver = party(config());
-    driver.protocol_mut().farewell = Some(b"bad frame length");
+    driver.protocol_mut().last_frame = Some(b"bad frame length");
     let (mut plain, _) = plain(&mut driver);
     // The bytes behind the violation stay unread; closing over them would reset the connection under the farewell.
     write_until_full(&mut plain, &[0; 1 << 20]);

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use spacetime_network::close::CloseReason;
-use spacetime_network::driver::{Config, Driver, Event, Net, Protocol};
+use spacetime_network::driver::{Admit, Config, Driver, Event, Net, Protocol};
 use spacetime_network::id::{ConnId, DialId, VerifiedId};
 use spacetime_network::time::{Instant as LoopInstant, Now};
 use spacetime_network::wire::frame::MAX_PAYLOAD;
@@ -36,7 +36,8 @@ pub(crate) struct Party {
     pub(crate) places: Option<usize>,
     /// Whom it admitted.
     pub(crate) admitted: Vec<SocketAddr>,
-    pub(crate) farewell: Option<&'static [u8]>,
+    /// What it sends before it closes a connection whose bytes cannot be a frame.
+    pub(crate) last_frame: Option<&'static [u8]>,
     /// Who the peers have proven to be, in the order of their opening.
     pub(crate) identities: Vec<Option<VerifiedId>>,
     /// Why admitted addresses became no connections.
@@ -46,22 +47,16 @@ pub(crate) struct Party {
 impl Protocol for Party {
     type Command = u32;
 
-    fn admit(&mut self, _now: Now, remote: SocketAddr) -> bool {
-        let admits = self.admits && self.places != Some(0);
-        self.places = self.places.map(|places| places - usize::from(admits));
-        if admits {
-            self.admitted.push(remote);
+    fn admit(&mut self, _now: Now, remote: SocketAddr, _net: &mut Net) -> Admit {
+        if !self.admits {
+            return Admit::Refuse;
         }
-        admits
-    }
-
-    fn eviction_candidate(&self, _now: Now, _newcomer: SocketAddr) -> Option<SocketAddr> {
-        self.admitted.first().copied().filter(|_| self.admits && self.places == Some(0))
-    }
-
-    fn admission_released(&mut self, _now: Now, _remote: SocketAddr, reason: CloseReason) {
-        self.places = self.places.map(|places| places + 1);
-        self.released.push(reason);
+        if self.places == Some(0) {
+            return self.admitted.first().map_or(Admit::Refuse, |first| Admit::Evict(*first));
+        }
+        self.places = self.places.map(|places| places - 1);
+        self.admitted.push(remote);
+        Admit::Accept
     }
 
     fn handle(&mut self, _now: Now, event: Event<'_, u32>, net: &mut Net) {
@@ -80,20 +75,15 @@ impl Protocol for Party {
             }
             Event::Command(command) => Seen::Command(command),
             Event::Stopping => Seen::Stopping,
+            Event::AdmissionReleased { reason, .. } => {
+                self.places = self.places.map(|places| places + 1);
+                return self.released.push(reason);
+            }
+            Event::BadFrame { conn, error } => return self.bad_frame(conn, error, net),
+            Event::TurnEnded => return,
         };
         (self.reaction)(&seen, net);
         self.seen.push(seen);
-    }
-
-    fn violation(&mut self, _now: Now, conn: ConnId, error: FrameError, net: &mut Net) {
-        let drain = match self.farewell {
-            Some(farewell) => {
-                let _ = net.send(conn, Priority::Critical, 0xff, farewell);
-                Duration::from_millis(500)
-            }
-            None => Duration::ZERO,
-        };
-        net.close(conn, CloseReason::Frame(error), drain);
     }
 
     fn deadline(&self) -> Option<LoopInstant> {
@@ -108,6 +98,14 @@ impl std::fmt::Debug for Party {
 }
 
 impl Party {
+    /// Says its last word, if it has one; else the loop closes the connection.
+    fn bad_frame(&mut self, conn: ConnId, error: FrameError, net: &mut Net) {
+        if let Some(last) = self.last_frame {
+            let _ = net.send(conn, Priority::Critical, 0xff, last);
+            net.close(conn, CloseReason::Frame(error), Duration::from_millis(500));
+        }
+    }
+
     pub(crate) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
         let frames = self.seen.iter().filter_map(|seen| match seen {
             Seen::Frame(_, kind, payload) => Some((*kind, payload.clone())),
@@ -150,7 +148,7 @@ pub(crate) fn reacting(config: Config, reaction: impl FnMut(&Seen, &mut Net) + S
         admits: true,
         places: None,
         admitted,
-        farewell: None,
+        last_frame: None,
         identities,
         released,
     };

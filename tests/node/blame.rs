@@ -151,36 +151,28 @@ fn a_slow_reader_does_not_make_us_read_more_than_its_queue_takes() {
     assert!(matches!(chain.submit_block(now.unix, bytes.clone()), Verdict::Accepted { .. }));
     let mut node = Node::new(Config::default(), chain, 1, 1).unwrap();
     let conn = ConnId::new(1, 0);
-    node.handle(
-        now,
-        // An exempt one, whose repeated questions are answered sooner.
-        Input::Opened { conn, remote: "127.0.0.1:1".parse().unwrap(), direction: Direction::Inbound, identity: None },
-    );
-    let say = |node: &mut Node<ReferenceChain>, message: Message<'_>| {
+    // Feeds one input, and counts the blocks that come of it.
+    let mut feed = |input: Input<'_>| {
+        node.handle(now, input);
+        let block = |output: &Output| matches!(output, Output::Send { kind: Kind::Block, .. });
+        core::iter::from_fn(|| node.poll_output()).filter(block).count()
+    };
+    let say = |message: Message<'static>| {
         let payload = Payload::Given(message.to_payload().unwrap());
-        node.handle(now, Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } });
+        Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } }
     };
-    let blocks = |node: &mut Node<ReferenceChain>, refuse: usize| {
-        let sent = |output: &Output| matches!(output, Output::Send { kind: Kind::Block, .. });
-        let count = core::iter::from_fn(|| node.poll_output()).filter(sent).count();
-        for _ in 0..count.min(refuse) {
-            node.handle(now, Input::Refused { conn, kind: Kind::Block, payload: bytes.clone() });
-        }
-        count
-    };
-    say(&mut node, introduction("slow", 2, 0));
-    for _ in 0..40 {
-        say(&mut node, Message::GetBlock(hash));
-    }
-    assert_eq!(blocks(&mut node, 1), 40);
-    for _ in 0..63 {
-        say(&mut node, Message::GetBlock(hash));
-    }
-    assert_eq!(blocks(&mut node, 0), 0, "the others wait behind the refused one");
+    // An exempt one, whose repeated questions are answered sooner.
+    let remote = "127.0.0.1:1".parse().unwrap();
+    feed(Input::Opened { conn, remote, direction: Direction::Inbound, identity: None });
+    feed(say(introduction("slow", 2, 0)));
+    let sent: usize = (0..40).map(|_| feed(say(Message::GetBlock(hash)))).sum();
+    assert_eq!(sent, 40);
+    assert_eq!(feed(Input::SendRefused { conn, kind: Kind::Block, payload: bytes.clone() }), 0);
+    let sent: usize = (0..63).map(|_| feed(say(Message::GetBlock(hash)))).sum();
+    assert_eq!(sent, 0, "the others wait behind the refused one");
     let (mut served, mut rounds) = (0, 0);
     while served < 64 {
-        node.handle(now, Input::Writable { conn });
-        let count = blocks(&mut node, 0);
+        let count = feed(Input::Writable { conn });
         assert!(count > 0 && count * bytes.len() < OUTBOX_HARD + bytes.len(), "{count} at once");
         served += count;
         rounds += 1;

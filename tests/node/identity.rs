@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use spacetime_network::chain::{Params, ReferenceChain};
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::{ConnId, DialId, Direction, VerifiedId};
-use spacetime_network::proto::{Config, Event, Input, Node, Output};
+use spacetime_network::proto::{Admit, Config, Event, Input, Node, Output};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Frame, FrameError, Kind, Message, Payload};
 
@@ -15,6 +15,8 @@ struct Door {
     node: Node<ReferenceChain>,
     now: Now,
     guests: u32,
+    /// What the node asked for since the last look.
+    outputs: Vec<Output>,
 }
 
 impl Door {
@@ -22,15 +24,25 @@ impl Door {
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
         let mut config = Config::default();
         config.node_id = us().to_string();
-        let mut node = Node::new(config, ReferenceChain::memory(Params::new(1, 50).unwrap()), 1, 1).unwrap();
-        node.handle(now, Input::Tick);
-        Door { node, now, guests: 0 }
+        let node = Node::new(config, ReferenceChain::memory(Params::new(1, 50).unwrap()), 1, 1).unwrap();
+        let mut door = Door { node, now, guests: 0, outputs: Vec::new() };
+        door.feed(Input::Tick);
+        door
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.outputs.extend(core::iter::from_fn(|| self.node.poll_output()));
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        core::mem::take(&mut self.outputs)
     }
 
     fn open(&mut self, remote: &str, direction: Direction, identity: Option<VerifiedId>) -> ConnId {
         self.guests += 1;
         let (conn, remote): (ConnId, SocketAddr) = (ConnId::new(self.guests, 0), remote.parse().unwrap());
-        self.node.handle(self.now, Input::Opened { conn, remote, direction, identity });
+        self.feed(Input::Opened { conn, remote, direction, identity });
         conn
     }
 
@@ -44,20 +56,23 @@ impl Door {
 
     fn say(&mut self, conn: ConnId, message: &Message<'_>) {
         let payload = Payload::Given(message.to_payload().unwrap());
-        self.node.handle(self.now, Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } });
+        self.feed(Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } });
     }
 
     /// Why the node has asked for a close since the last look.
     fn closes(&mut self) -> Vec<(ConnId, CloseReason)> {
-        core::iter::from_fn(|| self.node.poll_output())
-            .filter_map(|output| if let Output::Close { conn, reason } = output { Some((conn, reason)) } else { None })
+        self.outputs()
+            .into_iter()
+            .filter_map(
+                |output| if let Output::Close { conn, reason, .. } = output { Some((conn, reason)) } else { None },
+            )
             .collect()
     }
 
     fn misbehave(&mut self, remote: &str, identity: Option<VerifiedId>) {
         let conn = self.enter(remote, identity);
-        self.node.handle(self.now, Input::BadFrame { conn, error: FrameError::Length(0) });
-        self.node.handle(self.now, Input::Closed { conn, reason: CloseReason::Requested });
+        self.feed(Input::BadFrame { conn, error: FrameError::Length(0) });
+        self.feed(Input::Closed { conn, reason: CloseReason::Requested });
     }
 }
 
@@ -111,8 +126,10 @@ fn a_greeting_without_an_id_gets_the_proven_one() {
     let mut door = Door::new();
     let conn = door.open("10.1.0.1:8333", Direction::Outbound(DialId(7)), Some(id(1)));
     let payload = Payload::Given(bytes::Bytes::new());
-    door.node.handle(door.now, Input::Frame { conn, frame: Frame { kind: Kind::HandshakeAck as u8, payload } });
-    let connected: Vec<Event> = core::iter::from_fn(|| door.node.poll_output())
+    door.feed(Input::Frame { conn, frame: Frame { kind: Kind::HandshakeAck as u8, payload } });
+    let connected: Vec<Event> = door
+        .outputs()
+        .into_iter()
         .filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None })
         .collect();
     assert!(
@@ -142,7 +159,7 @@ fn fresh_keys_do_not_wash_an_address_clean() {
         door.misbehave("10.1.0.1:1", Some(id(n)));
     }
     door.closes();
-    assert!(!door.node.admit(door.now, "10.1.0.1:2".parse().unwrap()));
+    assert_eq!(door.node.admit(door.now, "10.1.0.1:2".parse().unwrap()), Admit::Refuse);
     let newcomer = door.enter("10.1.0.1:2", Some(id(9)));
     assert_eq!(door.closes(), [(newcomer, CloseReason::Blacklisted)]);
 }
@@ -164,8 +181,8 @@ fn without_tls_an_id_is_a_claim_that_earns_and_costs_nothing() {
     for n in 1..=5 {
         let conn = door.enter(&format!("10.{n}.0.1:1"), None);
         door.greet(conn, &id(1).to_string());
-        door.node.handle(door.now, Input::BadFrame { conn, error: FrameError::Length(0) });
-        door.node.handle(door.now, Input::Closed { conn, reason: CloseReason::Requested });
+        door.feed(Input::BadFrame { conn, error: FrameError::Length(0) });
+        door.feed(Input::Closed { conn, reason: CloseReason::Requested });
     }
     door.closes();
     let honest = door.enter("10.99.0.1:1", None);
@@ -176,14 +193,14 @@ fn without_tls_an_id_is_a_claim_that_earns_and_costs_nothing() {
 #[test]
 fn whoever_breaks_tls_answers_for_it_and_whoever_speaks_something_else_does_not() {
     let (harmless, forged) = (CloseReason::Tls(TlsFault::NotTls), CloseReason::Tls(TlsFault::BadSignature));
-    for (reason, admitted) in [(harmless, true), (forged, false)] {
+    for (reason, admitted) in [(harmless, Admit::Accept), (forged, Admit::Refuse)] {
         let mut door = Door::new();
         for n in 0..5 {
             door.now.at = Instant::from_millis(10_000 * (n + 1));
             let remote = format!("10.1.0.1:{}", n + 1).parse().unwrap();
-            assert!(door.node.admit(door.now, remote));
-            door.node.admission_released(door.now, remote, reason);
-            let event = core::iter::from_fn(|| door.node.poll_output()).find_map(|output| match output {
+            assert_eq!(door.node.admit(door.now, remote), Admit::Accept);
+            door.feed(Input::AdmissionReleased { remote, reason });
+            let event = door.outputs().into_iter().find_map(|output| match output {
                 Output::Event(event @ Event::HandshakeFailed { .. }) => Some(event),
                 _ => None,
             });

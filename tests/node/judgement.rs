@@ -76,19 +76,30 @@ impl Chain for Desk {
 struct Table {
     node: Node<Desk>,
     now: Now,
+    /// What the node asked for since the last look.
+    outputs: Vec<Output>,
 }
 
 impl Table {
     fn new() -> Self {
         let desk = Desk { chain: ReferenceChain::memory(Params::new(1, 50).unwrap()), tickets: 0 };
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
-        Table { node: Node::new(Config::default(), desk, 1, 1).unwrap(), now }
+        Table { node: Node::new(Config::default(), desk, 1, 1).unwrap(), now, outputs: Vec::new() }
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.outputs.extend(core::iter::from_fn(|| self.node.poll_output()));
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        core::mem::take(&mut self.outputs)
     }
 
     fn guest(&mut self, n: u32) -> ConnId {
         let conn = ConnId::new(n, 0);
         let remote = format!("10.{n}.0.1:1").parse().unwrap();
-        self.node.handle(self.now, Input::Opened { conn, remote, direction: Direction::Inbound, identity: None });
+        self.feed(Input::Opened { conn, remote, direction: Direction::Inbound, identity: None });
         self.say(conn, &introduction(&format!("guest-{n}"), 2, 0));
         self.say(conn, &Message::Headers(vec![]));
         self.heard();
@@ -97,15 +108,16 @@ impl Table {
 
     fn say(&mut self, conn: ConnId, message: &Message<'_>) {
         let payload = Payload::Given(message.to_payload().unwrap());
-        self.node.handle(self.now, Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } });
+        self.feed(Input::Frame { conn, frame: Frame { kind: message.kind() as u8, payload } });
     }
 
     fn verdict(&mut self, ticket: u64, verdict: Verdict) {
-        self.node.handle(self.now, Input::Command(Command::Verdict(ticket, verdict)));
+        self.feed(Input::Command(Command::Verdict(ticket, verdict)));
     }
 
     fn heard(&mut self) -> Vec<(ConnId, Kind)> {
-        core::iter::from_fn(|| self.node.poll_output())
+        self.outputs()
+            .into_iter()
             .filter_map(|output| match output {
                 Output::Send { conn, kind, .. } => Some((conn, kind)),
                 _ => None,
@@ -158,8 +170,8 @@ fn known_peers_are_saved_as_often_as_the_settings_say() {
     let mut saves = 0;
     let end = table.now.at + Duration::from_secs(3_000);
     while table.now.at < end {
-        table.node.handle(table.now, Input::Tick);
-        saves += core::iter::from_fn(|| table.node.poll_output()).filter(|o| matches!(o, Output::SavePeers)).count();
+        table.feed(Input::Tick);
+        saves += table.outputs().iter().filter(|output| matches!(output, Output::SavePeers)).count();
         table.now.at = table.node.deadline().unwrap();
     }
     assert_eq!(saves, 100, "at the start, then every thirty seconds");

@@ -2,6 +2,7 @@
 #![cfg(feature = "chain")]
 
 mod blame;
+mod carrier;
 mod chaos;
 mod clumsy;
 mod discovery;

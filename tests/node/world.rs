@@ -1,4 +1,7 @@
 //! A table at which nodes and strangers talk: virtual clock, lossless links, no sockets.
+//!
+//! The nodes stand behind the adapter that carries them on real sockets; the table is its carrier, in `carrier`, and repeats
+//! none of its rules.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -6,27 +9,39 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spacetime_network::chain::{Miner, Params, ReferenceChain};
-use spacetime_network::close::{Blame, CloseReason};
+use spacetime_network::close::CloseReason;
+use spacetime_network::driver::node::{NodeCommand, NodeProtocol};
+use spacetime_network::driver::{self, Admit};
 use spacetime_network::id::{ConnId, DialId, Direction};
 use spacetime_network::proto::sync::chain::Chain;
-use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
+use spacetime_network::proto::{Command, Config, Event, Node, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::message::{Extension, Handshake};
 use spacetime_network::wire::{Frame, FrameError, FrameRules, Hash, Kind, Message, Payload};
+
+use crate::carrier::{Carrier, Told};
 
 /// Where the virtual wall clock starts.
 const START: i64 = 1_800_000_000_000;
 
 /// One end of a link: which party, and its name for the connection.
-type End = (usize, ConnId);
+pub(crate) type End = (usize, ConnId);
+
+type NodeEvent<'a> = driver::Event<'a, NodeCommand<ReferenceChain>>;
 
 /// Everyone at the table.
 pub struct World {
     pub now: Now,
     parties: Vec<Party>,
-    links: BTreeMap<End, End>,
-    rules: BTreeMap<End, &'static FrameRules>,
-    mail: VecDeque<Mail>,
+    pub(crate) links: BTreeMap<End, End>,
+    pub(crate) rules: BTreeMap<End, &'static FrameRules>,
+    pub(crate) mail: VecDeque<Mail>,
+    /// What each end has received.
+    pub(crate) received: BTreeMap<End, Received>,
+    /// How many more blocks the queue of an end takes; those that are not listed take all.
+    pub(crate) room: BTreeMap<End, usize>,
+    /// Blocks that each end was to send, queued or not.
+    pub(crate) blocks_offered: BTreeMap<End, usize>,
     /// What the nodes told their embedders.
     pub events: Vec<(usize, Event)>,
     /// Dials to here are never answered.
@@ -39,36 +54,31 @@ pub struct World {
     /// Nodes that closed a connection to another node for misbehaviour: who, whom, why. No test wants any.
     pub quarrels: Vec<(usize, usize, CloseReason)>,
     /// Ends whose node asked for the close: nothing may be sent there any more.
-    left: BTreeSet<End>,
+    pub(crate) left: BTreeSet<End>,
     /// Inputs so far; now and then a node is audited after one.
     fed: u64,
     /// Objects that went over a connection, in either direction, as its node sees them.
-    passed: BTreeSet<(End, u8, Bytes)>,
+    pub(crate) passed: BTreeSet<(End, u8, Bytes)>,
 }
 
-enum Mail {
+pub(crate) enum Mail {
+    Dial(usize, DialId, SocketAddr),
     Frame(End, u8, Bytes),
     Closed(End, CloseReason),
     Opened(End, SocketAddr, Direction),
     DialFailed(usize, DialId, CloseReason),
-    /// The queue has taken an answer to GetBlock.
-    Writable(End),
 }
 
-#[allow(clippy::large_enum_variant)]
 enum Party {
     Node {
-        node: Node<ReferenceChain>,
+        /// Away while it handles an event.
+        protocol: Option<Box<NodeProtocol<ReferenceChain, Told>>>,
         address: SocketAddr,
         next: u32,
     },
     /// Someone whose every move the test decides. A courteous one says by itself, when asked, that it has no headers, no
     /// transactions and no addresses.
-    Stranger {
-        inbox: VecDeque<(Kind, Bytes)>,
-        closed: bool,
-        courteous: bool,
-    },
+    Stranger { inbox: VecDeque<(Kind, Bytes)>, closed: bool, courteous: bool },
 }
 
 /// A stranger's connection to a node.
@@ -86,6 +96,9 @@ impl World {
             links: BTreeMap::new(),
             rules: BTreeMap::new(),
             mail: VecDeque::new(),
+            received: BTreeMap::new(),
+            room: BTreeMap::new(),
+            blocks_offered: BTreeMap::new(),
             events: Vec::new(),
             black_holes: Vec::new(),
             traps: None,
@@ -109,21 +122,26 @@ impl World {
         let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
         let seed = 1 + index as u64;
         let node = Node::new(config, chain, seed, 0xbeef_0000 + seed).unwrap();
-        self.parties.push(Party::Node { node, address, next: 0 });
-        self.feed(index, Input::Tick);
+        let protocol = Some(Box::new(NodeProtocol::new(node, Told::default())));
+        self.parties.push(Party::Node { protocol, address, next: 0 });
+        self.feed(index, NodeEvent::Timer);
         index
     }
 
     pub fn get(&self, node: usize) -> &Node<ReferenceChain> {
         match &self.parties[node] {
-            Party::Node { node, .. } => node,
+            Party::Node { protocol, .. } => protocol.as_ref().expect("it handles no event").node(),
             Party::Stranger { .. } => panic!("party {node} is a stranger"),
         }
     }
 
     fn get_mut(&mut self, node: usize) -> &mut Node<ReferenceChain> {
+        self.protocol(node).as_mut().expect("it handles no event").node_mut()
+    }
+
+    fn protocol(&mut self, node: usize) -> &mut Option<Box<NodeProtocol<ReferenceChain, Told>>> {
         match &mut self.parties[node] {
-            Party::Node { node, .. } => node,
+            Party::Node { protocol, .. } => protocol,
             Party::Stranger { .. } => panic!("not a node"),
         }
     }
@@ -135,7 +153,7 @@ impl World {
     }
 
     pub fn command(&mut self, node: usize, command: Command) {
-        self.feed(node, Input::Command(command));
+        self.feed(node, NodeEvent::Command(NodeCommand::Do(command)));
         self.settle();
     }
 
@@ -157,8 +175,8 @@ impl World {
     /// A stranger connects to `node` from `from`; `None` when it is turned away.
     pub fn stranger(&mut self, node: usize, from: &str) -> Option<Stranger> {
         let from: SocketAddr = from.parse().unwrap();
-        let now = self.now;
-        if !self.get_mut(node).admit(now, from) {
+        if !self.admits(node, from) {
+            self.settle();
             return None;
         }
         let party = self.parties.len();
@@ -236,7 +254,7 @@ impl World {
         let end = self.now.at + duration;
         loop {
             let deadlines = self.parties.iter().filter_map(|party| match party {
-                Party::Node { node, .. } => node.deadline(),
+                Party::Node { protocol, .. } => protocol.as_ref()?.node().deadline(),
                 Party::Stranger { .. } => None,
             });
             let next = deadlines.min().unwrap_or(Instant::NEVER).min(end).max(self.now.at);
@@ -244,11 +262,9 @@ impl World {
             self.now = Now { at: next, unix: self.now.unix.plus(step) };
             let mut ticked = false;
             for index in 0..self.parties.len() {
-                if let Party::Node { node, .. } = &self.parties[index]
-                    && node.deadline().is_some_and(|at| at <= self.now.at)
-                {
+                if self.is_node(index) && self.get(index).deadline().is_some_and(|at| at <= self.now.at) {
                     ticked = true;
-                    self.feed(index, Input::Tick);
+                    self.feed(index, NodeEvent::Timer);
                     let deadline = self.get(index).deadline();
                     assert!(
                         deadline.is_none_or(|at| at > self.now.at),
@@ -289,8 +305,9 @@ impl World {
         let peers: Vec<_> = node.peers().known_peers().cloned().collect();
         *node = Node::new(config, chain, nonce, nonce).unwrap();
         node.restore_peers(now, peers);
-        self.mail.retain(|mail| !matches!(mail, Mail::DialFailed(party, ..) if *party == index));
-        self.feed(index, Input::Tick);
+        self.mail
+            .retain(|mail| !matches!(mail, Mail::Dial(party, ..) | Mail::DialFailed(party, ..) if *party == index));
+        self.feed(index, NodeEvent::Timer);
         self.settle();
     }
 
@@ -323,18 +340,43 @@ impl World {
         self.sides.clear();
     }
 
-    fn is_node(&self, party: usize) -> bool {
+    pub(crate) fn is_node(&self, party: usize) -> bool {
         matches!(self.parties[party], Party::Node { .. })
     }
 
-    fn feed(&mut self, index: usize, input: Input<'_>) {
-        let now = self.now;
-        self.get_mut(index).handle(now, input);
-        self.carry_out(index);
+    fn feed(&mut self, index: usize, event: NodeEvent<'_>) {
+        self.run(index, |protocol, now, carrier| {
+            protocol.handle_over(now, event, carrier);
+            // Here each event is a turn of its own.
+            protocol.handle_over(now, NodeEvent::TurnEnded, carrier);
+        });
         self.fed += 1;
         if self.fed.is_multiple_of(61) {
             self.audit(index);
         }
+    }
+
+    /// Does the node let a connection from this address in?
+    fn admits(&mut self, index: usize, from: SocketAddr) -> bool {
+        self.run(index, |protocol, now, carrier| protocol.admit_over(now, from, carrier) == Admit::Accept)
+    }
+
+    fn run<R>(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(&mut NodeProtocol<ReferenceChain, Told>, Now, &mut Carrier<'_>) -> R,
+    ) -> R {
+        let mut protocol = self.protocol(index).take().expect("one event at a time");
+        let most = 1_100 + 20 * protocol.node().session_count();
+        let now = self.now;
+        let mut carrier = Carrier { world: self, index, calls: 0 };
+        let result = work(&mut protocol, now, &mut carrier);
+        let calls = carrier.calls;
+        let told = protocol.observer_mut().take();
+        assert!(calls + told.len() <= most, "one event leads to {calls} calls and {} events", told.len());
+        self.events.extend(told.into_iter().map(|event| (index, event)));
+        *self.protocol(index) = Some(protocol);
+        result
     }
 
     /// All of a node's tables agree, and it has nothing to do with whom it blacklisted.
@@ -343,50 +385,26 @@ impl World {
         assert_eq!(self.get(index).blacklisted_contacts(self.now), [], "node {index}");
     }
 
-    fn carry_out(&mut self, index: usize) {
-        let most = 1_100 + 20 * self.get(index).session_count();
-        let mut count = 0;
-        while let Some(output) = self.get_mut(index).poll_output() {
-            count += 1;
-            assert!(count <= most, "one input leads to {count} outputs");
-            match output {
-                Output::Dial { dial, address, .. } => self.dial(index, dial, address),
-                Output::Send { conn, kind, payload, .. } => {
-                    assert!(!self.left.contains(&(index, conn)), "a {} after the close", kind.name());
-                    if is_object(kind) {
-                        let fresh = self.passed.insert(((index, conn), kind as u8, payload.clone()));
-                        assert!(fresh, "a {} goes twice to a peer, or back to it", kind.name());
-                    }
-                    if let Some(end) = self.links.get(&(index, conn)) {
-                        self.mail.push_back(Mail::Frame(*end, kind as u8, payload));
-                        if kind == Kind::Block {
-                            self.mail.push_back(Mail::Writable((index, conn)));
-                        }
-                    }
-                }
-                Output::Rules { conn, rules } => {
-                    self.rules.insert((index, conn), rules);
-                }
-                Output::Close { conn, reason } => {
-                    self.left.insert((index, conn));
-                    if let Some((other, _)) = self.links.get(&(index, conn))
-                        && self.is_node(*other)
-                        && reason.blame() == Blame::Misbehaved
-                    {
-                        self.quarrels.push((index, *other, reason));
-                    }
-                    if let Some(text) = reason.consequence().last_error
-                        && let Some(end) = self.links.get(&(index, conn))
-                    {
-                        let text = Bytes::from_static(text.as_bytes());
-                        self.mail.push_back(Mail::Frame(*end, Kind::Error as u8, text));
-                    }
-                    self.cut((index, conn), reason);
-                    self.mail.push_back(Mail::Closed((index, conn), reason));
-                }
-                Output::Event(event) => self.events.push((index, event)),
-                Output::SavePeers => {}
-            }
+    /// The stranger's connection takes so many more blocks, and then says no. The node hears that there is room, if there is.
+    pub fn take_blocks(&mut self, stranger: Stranger, room: usize) {
+        let Some(end) = self.links.get(&(stranger.party, stranger.conn)).copied() else { return };
+        self.room.insert(end, room);
+        if room > 0 {
+            self.feed(end.0, NodeEvent::Writable { conn: end.1 });
+            self.settle();
+        }
+    }
+
+    /// Blocks that a node had in hand for the stranger, whether its queue took them or not.
+    pub fn blocks_offered(&self, stranger: Stranger) -> usize {
+        let end = self.links.get(&(stranger.party, stranger.conn));
+        end.and_then(|end| self.blocks_offered.get(end)).copied().unwrap_or(0)
+    }
+
+    /// So many more bytes of a frame that is not complete come from the stranger.
+    pub fn trickle(&mut self, stranger: Stranger, bytes: u64) {
+        if let Some(end) = self.links.get(&(stranger.party, stranger.conn)).copied() {
+            self.received.entry(end).or_default().bytes += bytes;
         }
     }
 
@@ -400,9 +418,8 @@ impl World {
             Party::Node { address, next, .. } => SocketAddr::new(address.ip(), 40_000 + *next as u16),
             Party::Stranger { .. } => unreachable!(),
         };
-        let now = self.now;
         match to {
-            Some(to) if self.sides.get(&from) == self.sides.get(&to) && self.get_mut(to).admit(now, seen_as) => {
+            Some(to) if self.sides.get(&from) == self.sides.get(&to) && self.admits(to, seen_as) => {
                 let (ours, theirs) = (self.next_conn(from), self.next_conn(to));
                 self.link((from, ours), (to, theirs));
                 self.mail.push_back(Mail::Opened((from, ours), address, Direction::Outbound(dial)));
@@ -439,7 +456,7 @@ impl World {
     }
 
     /// The other end sees the stream end.
-    fn cut(&mut self, end: End, reason: CloseReason) {
+    pub(crate) fn cut(&mut self, end: End, reason: CloseReason) {
         if let Some(other) = self.links.remove(&end) {
             self.links.remove(&other);
             let reason = if reason == CloseReason::RemoteClosed { reason } else { CloseReason::RemoteClosed };
@@ -454,16 +471,19 @@ impl World {
             assert!(steps < 1_000_000, "the conversation does not end");
             match mail {
                 Mail::Frame(end, kind, payload) => self.deliver(end, kind, payload),
+                Mail::Dial(from, dial, address) => self.dial(from, dial, address),
                 Mail::Closed((party, conn), reason) => match &mut self.parties[party] {
-                    Party::Node { .. } => self.feed(party, Input::Closed { conn, reason }),
+                    Party::Node { .. } => self.feed(party, NodeEvent::Closed { conn, reason }),
                     Party::Stranger { closed, .. } => *closed = true,
                 },
                 Mail::Opened((party, conn), remote, direction) => {
-                    self.feed(party, Input::Opened { conn, remote, direction, identity: None });
+                    let local = "0.0.0.0:0".parse().unwrap();
+                    self.feed(party, NodeEvent::Opened { conn, remote, local, direction, identity: None });
                 }
-                Mail::DialFailed(party, dial, reason) => self.feed(party, Input::DialFailed { dial, reason }),
-                Mail::Writable(end) if !self.links.contains_key(&end) => {}
-                Mail::Writable((party, conn)) => self.feed(party, Input::Writable { conn }),
+                Mail::DialFailed(party, dial, reason) => {
+                    let remote = "0.0.0.0:0".parse().unwrap();
+                    self.feed(party, NodeEvent::DialFailed { dial, remote, reason });
+                }
             }
         }
     }
@@ -491,18 +511,23 @@ impl World {
         }
         let rules = self.rules.get(&end).copied().unwrap_or(FrameRules::greeting());
         let len = payload.len() as u32;
-        match rules.max_payload(kind) {
-            None => self.feed(party, Input::BadFrame { conn, error: FrameError::UnknownType(kind) }),
-            Some(max) if len > max => {
-                self.feed(party, Input::BadFrame { conn, error: FrameError::Oversize { kind, len } })
+        let received = self.received.entry(end).or_default();
+        received.bytes += 5 + u64::from(len);
+        let error = match rules.max_payload(kind) {
+            None => FrameError::UnknownType(kind),
+            Some(max) if len > max => FrameError::Oversize { kind, len },
+            Some(_) => {
+                received.frames += 1;
+                let frame = Frame { kind, payload: Payload::Given(payload) };
+                return self.feed(party, NodeEvent::Frame { conn, frame });
             }
-            Some(_) => self.feed(party, Input::Frame { conn, frame: Frame { kind, payload: Payload::Given(payload) } }),
-        }
+        };
+        self.feed(party, NodeEvent::BadFrame { conn, error });
     }
 }
 
 /// What goes to each peer at most once. Transactions are not among them: whoever asks for the pool gets them again.
-fn is_object(kind: Kind) -> bool {
+pub(crate) fn is_object(kind: Kind) -> bool {
     matches!(kind, Kind::NewBlock | Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
 }
 

@@ -150,7 +150,7 @@ fn a_violation_behind_tls_gets_its_farewell_and_the_goodbye() {
     let mut config = secured(Trust::Any);
     config.rules = &STRICT;
     let mut two = party(config);
-    two.protocol_mut().farewell = Some(b"too large");
+    two.protocol_mut().last_frame = Some(b"too large");
     let (mut one, _) = node();
     let (conn, _) = connect(&mut one, &mut two);
     one.with(|_, _, net| assert_eq!(net.send(conn, Priority::Normal, 1, &[0; 200]), SENT));

@@ -41,14 +41,12 @@ struct Echo {
 impl Protocol for Echo {
     type Command = Do;
 
-    fn admission_released(&mut self, _: Now, _: SocketAddr, reason: CloseReason) {
-        self.tell(Seen::Failed(reason));
-    }
-
     fn handle(&mut self, _: Now, event: Event<'_, Do>, net: &mut Net) {
         match event {
             Event::Opened { conn, identity, .. } => self.tell(Seen::Opened(conn, identity)),
-            Event::DialFailed { reason, .. } => self.tell(Seen::Failed(reason)),
+            Event::DialFailed { reason, .. } | Event::AdmissionReleased { reason, .. } => {
+                self.tell(Seen::Failed(reason))
+            }
             Event::Closed { reason, .. } => self.tell(Seen::Closed(reason)),
             Event::Frame { conn, frame } => {
                 let payload = frame.payload.to_vec();

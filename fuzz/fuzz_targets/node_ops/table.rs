@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use spacetime_network::close::CloseReason;
+use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::{ConnId, DialId, Direction, VerifiedId};
 use spacetime_network::proto::sync::chain::{Chain, Verdict};
-use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
+use spacetime_network::proto::{Admit, Command, Config, Event, Input, Node, Output, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Frame, FrameError, FrameRules, Kind, Payload};
 
@@ -34,7 +34,10 @@ pub struct Table {
     conns: BTreeMap<ConnId, Conn>,
     dials: BTreeMap<DialId, SocketAddr>,
     used_dials: BTreeSet<DialId>,
-    sent: VecDeque<(ConnId, Kind, Bytes)>,
+    /// The last frames, and whether a report of each was wanted.
+    sent: VecDeque<(ConnId, Kind, Bytes, bool)>,
+    /// Admitted, and not open yet.
+    arriving: Vec<SocketAddr>,
     stopped: bool,
 }
 
@@ -75,6 +78,7 @@ impl Table {
             dials: BTreeMap::new(),
             used_dials: BTreeSet::new(),
             sent: VecDeque::new(),
+            arriving: Vec::new(),
             stopped: false,
         };
         table.feed(Input::Tick);
@@ -102,17 +106,23 @@ impl Table {
                 assert!(self.conns[&conn].closing.is_some(), "a stream that makes no sense is closed");
             }
             11 => {
-                if let Some(conn) = self.live(input)? {
-                    self.feed(Input::Progress { conn });
+                // Whether it was asked for or not.
+                if let Some(conn) = self.any(input)? {
+                    let received = Received { bytes: input.arbitrary()?, frames: input.int_in_range(0..=2)? };
+                    self.feed(Input::Received { conn, received });
                 }
             }
             12 => {
-                // The queue was full for one of the last frames.
+                // The queue was full for one of the last frames, or took it.
                 let at = input.choose_index(self.sent.len().max(1))?;
-                if let Some((conn, kind, payload)) = self.sent.remove(at)
+                if let Some((conn, kind, payload, report)) = self.sent.remove(at)
                     && self.conns.contains_key(&conn)
                 {
-                    self.feed(Input::Refused { conn, kind, payload });
+                    if report && input.arbitrary()? {
+                        self.feed(Input::SendAccepted { conn });
+                    } else {
+                        self.feed(Input::SendRefused { conn, kind, payload });
+                    }
                 }
             }
             13 => {
@@ -137,7 +147,7 @@ impl Table {
             18 => self.command(input)?,
             _ => {
                 self.node.chain_mut().mood = *input.choose(&[Mood::Prompt, Mood::Slow, Mood::Busy])?;
-                self.node.turn_ended();
+                self.feed(Input::TurnEnded);
             }
         }
         Ok(())
@@ -155,10 +165,43 @@ impl Table {
 
     fn caller(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         let remote = address(input)?;
-        let now = self.now;
-        if self.node.admit(now, remote) {
-            let identity = say::identity(input)?;
-            self.opened(remote, Direction::Inbound, identity);
+        let mut answer = self.admit(remote);
+        if let Admit::Evict(other) = answer {
+            let at = self.arriving.iter().position(|arriving| *arriving == other);
+            let at = at.expect("who gives way was admitted and is not open");
+            self.arriving.swap_remove(at);
+            self.feed(Input::AdmissionReleased { remote: other, reason: CloseReason::LimitReached });
+            answer = self.admit(remote);
+        }
+        if answer == Admit::Accept {
+            self.arriving.push(remote);
+        }
+        // Under TLS others come in between.
+        if input.ratio(3, 4)? { self.arrive(input) } else { Ok(()) }
+    }
+
+    fn admit(&mut self, remote: SocketAddr) -> Admit {
+        let answer = self.node.admit(self.now, remote);
+        self.drain("a question");
+        answer
+    }
+
+    /// One of those who were admitted is opened, or fails.
+    fn arrive(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+        let at = input.choose_index(self.arriving.len().max(1))?;
+        if at < self.arriving.len() {
+            let remote = self.arriving.swap_remove(at);
+            if input.ratio(7, 8)? {
+                let identity = say::identity(input)?;
+                self.opened(remote, Direction::Inbound, identity);
+            } else {
+                let reason = *input.choose(&[
+                    CloseReason::Tls(TlsFault::BadSignature),
+                    CloseReason::Tls(TlsFault::Cut),
+                    CloseReason::Io(io::ErrorKind::ConnectionReset),
+                ])?;
+                self.feed(Input::AdmissionReleased { remote, reason });
+            }
         }
         Ok(())
     }
@@ -239,7 +282,6 @@ impl Table {
             ticks += 1;
             assert!(ticks < 100, "ticks do not move the deadline {:?}", self.node.deadline());
         }
-        let _ = self.node.due_sessions(self.now);
     }
 
     fn command(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
@@ -285,11 +327,20 @@ impl Table {
         Ok(self.conns.keys().nth(at).copied())
     }
 
-    /// One input in, all outputs out, each of them looked at.
+    /// One input in, all outputs out; then everything must agree.
     fn feed(&mut self, input: Input<'_>) {
         let (now, text) = (self.now, format!("{input:?}"));
         let work = self.node.chain().best().work;
         self.node.handle(now, input);
+        self.drain(&text);
+        assert_eq!(self.node.chain().best().work.max(work), self.node.chain().best().work, "the chain lost work");
+        let gone = usize::from(text.starts_with("Closed"));
+        assert_eq!(self.node.session_count() + gone, self.conns.len(), "a session for each connection");
+        assert_eq!(self.node.audit(), Ok(()), "after {text}");
+    }
+
+    /// All outputs out, each of them looked at.
+    fn drain(&mut self, text: &str) {
         let most = 1_100 + 20 * self.node.session_count();
         let mut count = 0;
         while let Some(output) = self.node.poll_output() {
@@ -297,10 +348,6 @@ impl Table {
             assert!(count <= most, "{count} outputs follow from {text}");
             self.look(output);
         }
-        assert_eq!(self.node.chain().best().work.max(work), self.node.chain().best().work, "the chain lost work");
-        let gone = usize::from(text.starts_with("Closed"));
-        assert_eq!(self.node.session_count() + gone, self.conns.len(), "a session for each connection");
-        assert_eq!(self.node.audit(), Ok(()), "after {text}");
     }
 
     fn look(&mut self, output: Output) {
@@ -312,14 +359,14 @@ impl Table {
                 assert!(!self.dials.values().any(|other| *other == address), "two dials to {address}");
                 self.dials.insert(dial, address);
             }
-            Output::Send { conn, kind, payload, .. } => {
+            Output::Send { conn, kind, payload, report, .. } => {
                 let found = self.conns.get_mut(&conn).expect("something is sent to a connection that is there");
                 assert!(found.closing.is_none(), "a {} after the close", kind.name());
                 assert!(payload.len() <= kind.max_payload() as usize, "a {} that is too long", kind.name());
                 if kind == Kind::Ping {
                     found.last_ping = Some(payload.clone());
                 }
-                self.sent.push_back((conn, kind, payload));
+                self.sent.push_back((conn, kind, payload, report));
                 if self.sent.len() > 32 {
                     self.sent.pop_front();
                 }
@@ -329,7 +376,12 @@ impl Table {
                 assert!(found.closing.is_none(), "rules after the close");
                 found.rules = rules;
             }
-            Output::Close { conn, reason } => {
+            Output::CountReceived { conn } => {
+                let found = self.conns.get(&conn).expect("a question about a connection that is there");
+                assert!(found.closing.is_none(), "a question after the close");
+            }
+            Output::Close { conn, reason, drain, .. } => {
+                assert!(drain > Duration::ZERO);
                 let found = self.conns.get_mut(&conn).expect("a close of a connection that is there");
                 assert_eq!(found.closing.replace(reason), None, "a connection is closed once");
             }

@@ -1,6 +1,7 @@
 //! What a close means: for the connection, the peer's standing, the pool and the table of known peers.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use crate::close::{Blame, CloseReason};
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
@@ -10,6 +11,12 @@ use crate::proto::peer::peer_table::PeerRecord;
 use crate::proto::session::{Peer, SessionState};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
+use crate::wire::Message;
+
+/// How long the queue of a peer that did nothing wrong may take to leave.
+const DRAIN: Duration = Duration::from_secs(2);
+/// The same for a peer that broke the rules, fell silent or is not one of ours: enough for the last error.
+const DRAIN_AFTER_VIOLATION: Duration = Duration::from_millis(500);
 
 impl<C: Chain> Node<C> {
     /// Ends a connection from our side. What the peer did is settled now; the session waits for the driver's word.
@@ -25,7 +32,12 @@ impl<C: Chain> Node<C> {
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.state = SessionState::Closing { reason, node_id };
         }
-        self.outputs.push_back(Output::Close { conn, reason });
+        let last_error = reason.consequence().last_error.and_then(|text| Message::Error(text).to_payload().ok());
+        let drain = match reason.blame() {
+            Blame::Misbehaved | Blame::Incompatible | Blame::Lost => DRAIN_AFTER_VIOLATION,
+            Blame::Ours => DRAIN,
+        };
+        self.outputs.push_back(Output::Close { conn, reason, last_error, drain });
     }
 
     /// The driver's word: the connection is gone.
@@ -62,6 +74,7 @@ impl<C: Chain> Node<C> {
             _ => None,
         };
         if let Some(peer) = &peer {
+            self.counting -= usize::from(peer.counting);
             if self.by_id.get(&peer.node_id) == Some(&conn) {
                 self.by_id.remove(&peer.node_id);
                 self.peers.set_connected(&peer.node_id, false, now);
@@ -137,8 +150,9 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// An inbound connection that ended before anything of the protocol was said: its TLS handshake failed.
-    pub(super) fn on_handshake_failed(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+    /// An admitted address that became no connection: mostly, its TLS handshake failed.
+    pub(super) fn on_admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.admission.released(remote);
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::HandshakeFailed { remote, reason });

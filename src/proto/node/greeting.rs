@@ -136,6 +136,8 @@ impl<C: Chain> Node<C> {
             next_heartbeat,
             ping: None,
             round_trip: None,
+            received: None,
+            counting: false,
             doubted: None,
             next_doubt: now.at,
             asked_peers: false,

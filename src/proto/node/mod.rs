@@ -28,6 +28,7 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::address::Origin;
+use crate::admit::Admit;
 use crate::close::CloseReason;
 use crate::config::ConfigErrors;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
@@ -63,6 +64,8 @@ pub struct Node<C> {
     by_id: BTreeMap<String, ConnId>,
     /// When each session and the housekeeping are due; a session's entry equals its `timer`.
     timers: BTreeSet<(Instant, Timer)>,
+    /// Peers of which the driver has yet to say what they have received.
+    counting: usize,
     peers: PeerTable,
     reputation: Reputation,
     admission: Admission,
@@ -145,6 +148,7 @@ impl<C: Chain> Node<C> {
             sessions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             timers,
+            counting: 0,
             peers: PeerTable::new(PeerTableConfig { stale_after: config.stale_after, ..PeerTableConfig::default() }),
             reputation: Reputation::new(ReputationConfig::default()),
             admission: Admission::new(config.admission.clone()),
@@ -168,61 +172,71 @@ impl<C: Chain> Node<C> {
         })
     }
 
-    /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason.
-    pub fn admit(&mut self, now: Now, remote: SocketAddr) -> bool {
+    /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason. Making a place
+    /// for it may lead to outputs.
+    ///
+    /// After [`Admit::Accept`] its place is taken until [`Input::Opened`] or [`Input::AdmissionReleased`] comes. After
+    /// [`Admit::Evict`], and the input that the other's admission is released, the address is worth another question.
+    pub fn admit(&mut self, now: Now, remote: SocketAddr) -> Admit {
+        debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next question");
         if self.stopping || self.is_banned(now, remote, None) {
             *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
-            return false;
+            return Admit::Refuse;
         }
         self.admission.keep_for_dials(self.dials.len());
         let mut answer = self.admission.admit(now.at, remote);
-        let gives_way = match answer {
+        let made_room = match answer {
             Err(AdmissionRefusal::Pending) => self.evict_pending(now, remote),
             Err(AdmissionRefusal::Inbound) => self.make_way(now, remote),
             _ => false,
         };
-        if gives_way {
+        if made_room {
             answer = self.admission.admit(now.at, remote);
         }
         match answer {
             Ok(()) => {
                 self.admission.arriving(now.at, remote);
-                true
+                Admit::Accept
             }
-            Err(refusal) => {
-                *self.counters.turned_away.entry(refusal.label()).or_default() += 1;
-                false
-            }
+            Err(refusal) => match self.admission.eviction_candidate(now.at, remote) {
+                Some(other) => Admit::Evict(other),
+                None => {
+                    *self.counters.turned_away.entry(refusal.label()).or_default() += 1;
+                    Admit::Refuse
+                }
+            },
         }
     }
 
-    /// Who of those that were admitted and are not opened yet gives way to an address that found no place, if anybody should.
-    pub fn eviction_candidate(&self, now: Now, newcomer: SocketAddr) -> Option<SocketAddr> {
-        let unwelcome = self.stopping || self.is_banned(now, newcomer, None);
-        if unwelcome { None } else { self.admission.eviction_candidate(now.at, newcomer) }
-    }
-
-    /// An address that was admitted did not become a connection, for this reason. Each admission is followed by this or by
-    /// [`Input::Opened`].
-    pub fn admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
-        self.admission.released(remote);
-        self.on_handshake_failed(now, remote, reason);
-    }
-
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
+    ///
+    /// # Panics
+    ///
+    /// In builds with debug assertions, when outputs of an earlier call are still waiting there.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next input");
         match input {
             Input::Opened { conn, remote, direction, identity } => {
                 self.on_opened(now, conn, remote, direction, identity);
             }
+            Input::AdmissionReleased { remote, reason } => self.on_admission_released(now, remote, reason),
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
             Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
-            Input::Progress { conn } => self.on_progress(now, conn),
-            Input::Refused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
-            Input::Writable { conn } => self.on_writable(now, conn),
+            Input::Received { conn, received } => self.on_received(now, conn, received),
+            Input::SendRefused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
+            // There was room for one, so the next that waits may try.
+            Input::SendAccepted { conn } | Input::Writable { conn } => self.on_writable(now, conn),
             Input::Closed { conn, reason } => self.on_closed(now, conn, reason),
-            Input::Tick => self.on_tick(now),
+            Input::Tick => {
+                self.on_tick(now);
+                // The rest follows the last answer.
+                if self.counting > 0 {
+                    return;
+                }
+            }
+            // Comes after others, which left nothing else to do.
+            Input::TurnEnded => return self.chain.turn_ended(),
             Input::Command(command) => self.on_command(now, command),
         }
         self.drain_sync(now);
@@ -238,20 +252,11 @@ impl<C: Chain> Node<C> {
     /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
+        if self.counting > 0 {
+            return timer;
+        }
         let pool = if self.stopping { None } else { self.outbound.deadline() };
         [timer, pool, self.sync.deadline()].into_iter().flatten().min()
-    }
-
-    /// The end of a driver's turn: the chain may start one durable write for all that came in it.
-    pub fn turn_ended(&mut self) {
-        self.chain.turn_ended();
-    }
-
-    /// Sessions whose deadline has come; the driver says [`Input::Progress`] for those that are in the middle of a frame
-    /// before it says [`Input::Tick`].
-    pub fn due_sessions(&self, now: Now) -> Vec<ConnId> {
-        let due = self.timers.iter().take_while(|(at, _)| *at <= now.at);
-        due.filter_map(|(_, timer)| if let Timer::Session(conn) = timer { Some(*conn) } else { None }).collect()
     }
 
     fn on_command(&mut self, now: Now, command: Command) {
@@ -343,7 +348,9 @@ impl<C: Chain> Node<C> {
 
     fn send_at(&mut self, priority: Priority, conn: ConnId, kind: Kind, payload: bytes::Bytes) {
         *self.counters.sent.entry(kind).or_default() += 1;
-        self.outputs.push_back(Output::Send { conn, kind, priority, payload });
+        // The next block that waits for the queue may try as soon as this one is in it.
+        let report = kind == Kind::Block;
+        self.outputs.push_back(Output::Send { conn, kind, priority, payload, report });
     }
 
     fn emit(&mut self, event: Event) {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use crate::address::Origin;
 use crate::close::CloseReason;
 use crate::id::ConnId;
-use crate::proto::event::Output;
+use crate::proto::event::{Output, Received};
 use crate::proto::node::{Node, Timer, moment};
 use crate::proto::peer::outbound::DialContext;
 use crate::proto::session::SessionState;
@@ -21,6 +21,8 @@ use crate::wire::message::{Heartbeat, Ping};
 
 /// With fewer addresses than this in the book, a peer we dialed is asked for more.
 const ADDRESSES_WANTED: usize = 64;
+/// A driver that does not say within this what a connection has received has nothing to say in the peer's favour.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection in doubt may stay silent.
 const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two doubts about one connection.
@@ -46,17 +48,63 @@ impl<C: Chain> Node<C> {
                     }
                     self.timers.insert((now.at + self.config.save_interval, Timer::Save));
                 }
-                Timer::Session(conn) => self.on_session_timer(now, conn),
+                Timer::Session(conn) => self.on_session_due(now, conn),
                 Timer::Pace(conn) => {
                     self.send_waiting(now, conn);
                     self.on_writable(now, conn);
                 }
             }
         }
-        self.sync.handle_tick(now, &mut self.chain);
+        self.end_tick(now);
     }
 
-    fn on_session_timer(&mut self, now: Now, conn: ConnId) {
+    /// What comes last in a tick: nobody is held to a question of the sync's whose silence has not been judged.
+    fn end_tick(&mut self, now: Now) {
+        if self.counting == 0 {
+            self.sync.handle_tick(now, &mut self.chain);
+        }
+    }
+
+    /// Before a peer is judged by its silence, the driver says what has come of a frame that is not complete yet.
+    fn on_session_due(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if let Some(peer) = session.peer_mut().filter(|peer| !peer.counting) {
+            peer.counting = true;
+            self.counting += 1;
+            session.timer = now.at + COUNT_TIMEOUT;
+            self.timers.insert((session.timer, Timer::Session(conn)));
+            self.outputs.push_back(Output::CountReceived { conn });
+        } else {
+            if let Some(peer) = session.peer_mut().filter(|peer| peer.counting) {
+                peer.counting = false;
+                self.counting -= 1;
+            }
+            self.judge_liveness(now, conn);
+        }
+    }
+
+    /// The driver's answer. When bytes came since the last look, but no whole frame, the peer is slow and not silent: neither
+    /// silence nor a ping that waits behind the frame is held against it.
+    pub(super) fn on_received(&mut self, now: Now, conn: ConnId, received: Received) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let timer = session.timer;
+        let Some(peer) = session.peer_mut().filter(|peer| peer.counting) else { return };
+        peer.counting = false;
+        self.counting -= 1;
+        let before = peer.received.replace(received);
+        if before.is_some_and(|before| received.bytes > before.bytes && received.frames == before.frames) {
+            if let Some((_, sent)) = &mut peer.ping {
+                *sent = now.at;
+            }
+            session.heard(now.at);
+        }
+        self.timers.remove(&(timer, Timer::Session(conn)));
+        self.judge_liveness(now, conn);
+        self.end_tick(now);
+    }
+
+    /// A heartbeat, a close, or nothing yet; then the session's timer is set anew.
+    fn judge_liveness(&mut self, now: Now, conn: ConnId) {
         let (heartbeat, idle_timeout, ping_timeout) =
             (self.config.heartbeat, self.config.idle_timeout, self.config.ping_timeout);
         let Some(session) = self.sessions.get_mut(&conn) else { return };
@@ -131,7 +179,7 @@ impl<C: Chain> Node<C> {
         (peer.doubted, peer.next_doubt) = (Some(now.at), now.at + DOUBT_AGAIN);
         peer.next_heartbeat = now.at;
         self.timers.remove(&(timer, Timer::Session(conn)));
-        self.on_session_timer(now, conn);
+        self.judge_liveness(now, conn);
     }
 
     pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, nonce: i64) {
@@ -140,15 +188,6 @@ impl<C: Chain> Node<C> {
         if let Some((_, sent)) = peer.ping.filter(|(expected, _)| *expected == nonce) {
             peer.round_trip = Some(now.at.since(sent));
             peer.ping = None;
-        }
-    }
-
-    /// Part of a large frame came: neither silence nor a ping that waits behind it is held against the peer.
-    pub(super) fn on_progress(&mut self, now: Now, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.heard(now.at);
-        if let Some((_, sent)) = session.peer_mut().and_then(|peer| peer.ping.as_mut()) {
-            *sent = now.at;
         }
     }
 

@@ -1,0 +1,16 @@
+//! Whether a connection may begin: the answer to an address that wants to connect.
+
+use core::net::SocketAddr;
+
+/// What becomes of an address that wants to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Admit {
+    /// It may connect, and its place is taken: it must be said when it becomes no connection.
+    Accept,
+    /// It may not; its socket is closed at once.
+    Refuse,
+    /// There is no place for it, but this one, admitted before and not open yet, should give up its own. Once that has been
+    /// closed, and the release of its admission been said, the newcomer is worth another question.
+    Evict(SocketAddr),
+}

@@ -1,0 +1,99 @@
+//! What carries the nodes of a world: the calls of the loop's `Net`, on lossless links, and what a test wants of every node.
+
+use std::mem;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spacetime_network::chain::ReferenceChain;
+use spacetime_network::close::{Blame, CloseReason};
+use spacetime_network::driver::node::{NetApi, Observer};
+use spacetime_network::driver::{ConnStats, SendOutcome};
+use spacetime_network::id::{ConnId, DialId};
+use spacetime_network::proto::{Event, Node};
+use spacetime_network::time::Now;
+use spacetime_network::wire::{FrameRules, Kind, Priority};
+
+use crate::world::{Mail, World, is_object};
+
+/// One node's side of the world, during one event.
+pub(crate) struct Carrier<'a> {
+    pub(crate) world: &'a mut World,
+    pub(crate) index: usize,
+    pub(crate) calls: usize,
+}
+
+impl NetApi for Carrier<'_> {
+    fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
+        self.calls += 1;
+        assert!(timeout > Duration::ZERO);
+        self.world.mail.push_back(Mail::Dial(self.index, dial, remote));
+    }
+
+    fn send_shared(&mut self, conn: ConnId, _: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
+        self.calls += 1;
+        let end = (self.index, conn);
+        let kind = Kind::from_byte(kind).unwrap();
+        assert!(!self.world.left.contains(&end), "a {} after the close", kind.name());
+        if is_object(kind) {
+            let fresh = self.world.passed.insert((end, kind as u8, payload.clone()));
+            assert!(fresh, "a {} goes twice to a peer, or back to it", kind.name());
+        }
+        let Some(other) = self.world.links.get(&end).copied() else { return SendOutcome::Closed };
+        if kind == Kind::Block {
+            *self.world.blocks_offered.entry(end).or_default() += 1;
+            match self.world.room.get_mut(&end) {
+                Some(0) => return SendOutcome::Full,
+                Some(room) => *room -= 1,
+                None => {}
+            }
+        }
+        self.world.mail.push_back(Mail::Frame(other, kind as u8, payload.clone()));
+        SendOutcome::Accepted { dropped: 0 }
+    }
+
+    fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules) {
+        self.calls += 1;
+        self.world.rules.insert((self.index, conn), rules);
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
+        self.calls += 1;
+        let end = (self.index, conn);
+        assert!(self.world.left.insert(end), "a connection is closed once");
+        assert!(drain > Duration::ZERO, "what was said last may leave");
+        if let Some((other, _)) = self.world.links.get(&end)
+            && self.world.is_node(*other)
+            && reason.blame() == Blame::Misbehaved
+        {
+            self.world.quarrels.push((self.index, *other, reason));
+        }
+        self.world.cut(end, reason);
+        self.world.mail.push_back(Mail::Closed(end, reason));
+    }
+
+    fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
+        let end = (self.index, conn);
+        self.world.links.get(&end)?;
+        let received = self.world.received.get(&end).copied().unwrap_or_default();
+        let mut stats = ConnStats::default();
+        (stats.bytes_in, stats.frames_in) = (received.bytes, received.frames);
+        Some(stats)
+    }
+}
+
+/// What a node told its embedder during the event.
+#[derive(Default)]
+pub(crate) struct Told(Vec<Event>);
+
+impl Told {
+    pub(crate) fn take(&mut self) -> Vec<Event> {
+        mem::take(&mut self.0)
+    }
+}
+
+impl Observer<ReferenceChain> for Told {
+    fn on_event(&mut self, _: Now, event: &Event, _: &Node<ReferenceChain>) {
+        self.0.push(event.clone());
+    }
+}
