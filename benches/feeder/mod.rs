@@ -31,7 +31,7 @@ impl Feeder {
         loop {
             // A copy that nothing else borrows stays in registers, which a third of the time per small frame depends on.
             let mut rest = input;
-            while let Some((kind, payload)) = self.inbox.next_whole(&mut rest, rules) {
+            while let Some((kind, payload)) = self.inbox.next_complete(&mut rest, rules) {
                 sink(kind, payload);
             }
             input = rest;

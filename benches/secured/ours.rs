@@ -8,7 +8,7 @@ use spacetime_network::id::{DialId, Direction};
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::link::tls::{Tls, TlsOptions};
-use spacetime_network::link::{BufferPool, Link, OutboxLimits, Transport};
+use spacetime_network::link::{BufferPool, Link, OutboxLimits, Transport, WriteSide};
 use spacetime_network::time::Instant;
 use spacetime_network::wire::frame::MAX_PAYLOAD;
 use spacetime_network::wire::{FrameRules, Payload, Priority};
@@ -54,7 +54,7 @@ pub(crate) fn shake(parties: &[Tls; 2]) -> [usize; 2] {
 
 fn say(from: &mut Link, to: &mut Link) -> usize {
     let mut wire = Vec::new();
-    from.flush(&mut BufferPool::new(), usize::MAX, false, |slices| {
+    from.flush(&mut BufferPool::new(), usize::MAX, WriteSide::Open, |slices| {
         slices.iter().for_each(|slice| wire.extend_from_slice(slice));
         Ok(slices.iter().map(|slice| slice.len()).sum())
     });
@@ -105,7 +105,7 @@ impl Carry for Ours {
         }
         let mut left = *frames;
         while left > 0 {
-            from.flush(sending, usize::MAX, false, |slices| {
+            from.flush(sending, usize::MAX, WriteSide::Open, |slices| {
                 let mut taken = 0;
                 for slice in slices {
                     let count = wire.write(slice);

@@ -16,9 +16,9 @@ use libfuzzer_sys::fuzz_target;
 use spacetime_network::id::{DialId, Direction};
 use spacetime_network::limits::HANDSHAKE_BYTES;
 use spacetime_network::link::tls::identity::Identity;
-use spacetime_network::link::tls::{Tls, TlsOptions};
 use spacetime_network::link::tls::trust::Trust;
-use spacetime_network::link::{Link, OutboxLimits, BufferPool, Transport};
+use spacetime_network::link::tls::{Tls, TlsOptions};
+use spacetime_network::link::{BufferPool, Link, OutboxLimits, Transport, WriteSide};
 use spacetime_network::time::Instant;
 use spacetime_network::wire::frame::MAX_PAYLOAD;
 use spacetime_network::wire::{FrameRules, Priority};
@@ -63,7 +63,7 @@ struct End {
     pool: BufferPool,
     frames: Vec<Vec<u8>>,
     sent: Vec<Vec<u8>>,
-    goodbye: bool,
+    side: WriteSide,
 }
 
 impl End {
@@ -71,12 +71,12 @@ impl End {
         let remote: SocketAddr = "192.0.2.1:9333".parse().unwrap();
         let transport = Transport::tls(party, remote, direction).unwrap();
         let link = Link { transport, ..Link::default() };
-        End { link, pool: BufferPool::new(), frames: Vec::new(), sent: Vec::new(), goodbye: false }
+        End { link, pool: BufferPool::new(), frames: Vec::new(), sent: Vec::new(), side: WriteSide::Open }
     }
 
     fn send(&mut self, len: usize) {
         // Enough for every way to cut it; more would only take time.
-        if self.goodbye || self.sent.iter().map(Vec::len).sum::<usize>() > SENT_MAX {
+        if self.side == WriteSide::Closing || self.sent.iter().map(Vec::len).sum::<usize>() > SENT_MAX {
             return;
         }
         let payload: Vec<u8> = (0..len).map(|at| (at * 31 + self.sent.len()) as u8).collect();
@@ -90,7 +90,7 @@ impl End {
     /// What the socket takes, of which it takes at most `credit` bytes.
     fn flush(&mut self, mut credit: usize) -> Vec<u8> {
         let mut wire = Vec::new();
-        self.link.flush(&mut self.pool, usize::MAX, self.goodbye, |slices| {
+        self.link.flush(&mut self.pool, usize::MAX, self.side, |slices| {
             let slice = slices.first().map_or(&[][..], |slice| slice);
             let count = slice.len().min(credit);
             if count == 0 {
@@ -194,8 +194,11 @@ impl Play {
                 self.peer.receive(&mut wire);
             }
             _ => {
-                self.met.goodbye |= byte() == 0 && !self.met.link.transport.is_securing();
-                self.peer.goodbye |= byte() == 0 && !self.peer.link.transport.is_securing();
+                for end in [&mut self.met, &mut self.peer] {
+                    if byte() == 0 && !end.link.transport.is_securing() {
+                        end.side = WriteSide::Closing;
+                    }
+                }
             }
         }
     }

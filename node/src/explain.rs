@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::VerifiedId;
-use spacetime_network::link::tls::trust::TlsRefusal;
+use spacetime_network::link::tls::TlsRefusal;
 
 /// Our side of TLS, as far as a remedy depends on it.
 #[derive(Clone, Debug)]

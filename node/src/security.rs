@@ -16,8 +16,8 @@ use spacetime_network::close::TlsFault;
 use spacetime_network::driver::Net;
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::identity::Identity;
-use spacetime_network::link::tls::trust::{Authority, KnownIdentities, TlsRefusal, Trust};
-use spacetime_network::link::tls::{Tls, TlsOptions};
+use spacetime_network::link::tls::trust::{Authority, KnownIdentities, Trust};
+use spacetime_network::link::tls::{Tls, TlsOptions, TlsRefusal};
 use spacetime_network::time::Instant;
 
 use crate::cli::{TlsArgs, TlsMode};

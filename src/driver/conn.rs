@@ -8,7 +8,7 @@ use super::config::Config;
 use super::system::Stream;
 use crate::close::{CloseReason, TlsFault};
 use crate::id::Direction;
-use crate::link::Link;
+use crate::link::{Link, WriteSide};
 use crate::time::Instant;
 use crate::wire::FrameRules;
 
@@ -117,6 +117,12 @@ impl Conn {
     #[inline]
     pub(super) fn has_output(&self) -> bool {
         !self.link.is_flushed() || (self.is_draining() && self.link.transport.owes_close_notify())
+    }
+
+    /// What will still be written: nothing behind the last frame of a connection that drains.
+    #[inline]
+    pub(super) fn write_side(&self) -> WriteSide {
+        if self.is_draining() { WriteSide::Closing } else { WriteSide::Open }
     }
 
     pub(super) fn is_draining(&self) -> bool {

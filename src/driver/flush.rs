@@ -37,8 +37,8 @@ impl Net {
             return;
         }
         if conn.flags.writable && conn.has_output() {
-            let (stream, last) = (&conn.stream, conn.is_draining());
-            let flush = conn.link.flush(&mut self.pool, budget, last, |slices| stream.write_vectored(slices));
+            let (stream, side) = (&conn.stream, conn.write_side());
+            let flush = conn.link.flush(&mut self.pool, budget, side, |slices| stream.write_vectored(slices));
             conn.counters.bytes_out += flush.bytes as u64;
             conn.counters.frames_out += flush.frames as u64;
             self.totals.bytes_out += flush.bytes as u64;

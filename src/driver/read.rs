@@ -199,7 +199,7 @@ fn deliver_each<P: Protocol>(
         let (mut rest, mut left) = (input, *frames_left);
         while left > 0
             && !net.touched
-            && let Some((kind, payload)) = inbox.next_whole(&mut rest, rules)
+            && let Some((kind, payload)) = inbox.next_complete(&mut rest, rules)
         {
             left -= 1;
             let frame = Frame { kind, payload: Payload::Lent(payload) };

@@ -6,10 +6,24 @@
 //!
 //! Nothing here knows a socket, a clock or what a frame means. The caller lends the bytes it read, says what time it is
 //! and passes a closure that writes.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | this one | [`Link`]: both directions and the transport, as one connection has them |
+//! | [`transport`] | what lies between the frames and the socket: nothing, or [`tls`](self::tls) |
+//! | [`inbox`], [`outbox`] | bytes to frames, and frames to bytes |
+//! | [`buffer_pool`] | the loop's memory for all of these |
+//! | `inbox::held`, `outbox::queues`, `tls::sealing` | what they keep while they keep something |
+//! | `buffers` | plain memory to lend |
+//! | `queue_account` | how much is queued, over all connections |
+//!
+//! Each file imports only from those below it.
 
 pub mod buffer_pool;
+mod buffers;
 pub mod inbox;
 pub mod outbox;
+mod queue_account;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod transport;
@@ -21,7 +35,7 @@ use crate::time::Instant;
 
 pub use buffer_pool::BufferPool;
 pub use inbox::Inbox;
-pub use outbox::{Flush, Full, Outbox, OutboxLimits, Progress};
+pub use outbox::{Flush, Full, Outbox, OutboxLimits, Progress, WriteSide};
 pub use transport::Transport;
 
 /// One connection's two directions and what lies between them and the socket.
@@ -37,7 +51,7 @@ pub struct Link {
 
 impl Link {
     /// Writes until nothing is queued, `write` takes no more, or about `budget` bytes of frames are written; see
-    /// [`Outbox::flush`]. With `last`, nothing comes behind what is queued, and the transport's close_notify follows it.
+    /// [`Outbox::flush`]. `side` says what follows the queued frames.
     ///
     /// The answer's bytes are the socket's.
     #[inline]
@@ -45,16 +59,16 @@ impl Link {
         &mut self,
         pool: &mut BufferPool,
         budget: usize,
-        last: bool,
+        side: WriteSide,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
         match &mut self.transport {
             Transport::Plain => {
-                let _ = last;
+                let _ = side;
                 self.outbox.flush(pool, budget, write)
             }
             #[cfg(feature = "tls")]
-            Transport::Tls(stream) => stream.flush(&mut self.outbox, pool, budget, last, write),
+            Transport::Tls(stream) => stream.flush(&mut self.outbox, pool, budget, side, write),
         }
     }
 

@@ -5,8 +5,8 @@
 //! both sides of it. [`Transport::Plain`] passes everything through.
 //!
 //! Bytes come in by [`Transport::open`] and go out by [`Link::flush`](super::Link::flush). As long as the transport
-//! [is securing](Transport::is_securing), nobody is known on the other side and no frame leaves. It ends when the peer says
-//! goodbye or breaks the rules: [`Transport::end`].
+//! [is securing](Transport::is_securing), nobody is known on the other side and no frame leaves. It ends when the peer sends
+//! close_notify or breaks the rules: [`Transport::end`].
 
 use core::time::Duration;
 

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use core::fmt;
 use core::ops::Deref;
 
+pub use crate::wire::kind::MAX_PAYLOAD;
+
 use crate::wire::kind::Kind;
 
 /// Bytes before the payload: the length and the type.
 pub const HEADER_LEN: usize = 5;
 /// The largest value of the length field; it counts the type byte.
-pub const MAX_LENGTH: u32 = 16_777_216;
-/// The largest payload, in bytes.
-pub const MAX_PAYLOAD: u32 = MAX_LENGTH - 1;
+pub const MAX_LENGTH: u32 = MAX_PAYLOAD + 1;
 /// The largest payload before the handshake is done: what a stranger can make a node hold.
 pub const MAX_GREETING_PAYLOAD: u32 = 1024;
 

@@ -1,6 +1,7 @@
 //! The message kinds: one table of what each type byte means, since when, how urgent and how large.
 
-use crate::wire::frame::MAX_PAYLOAD;
+/// The largest payload of any kind, in bytes: 16 MiB with the type byte that the length field counts.
+pub const MAX_PAYLOAD: u32 = 16_777_215;
 
 /// How urgent a frame is. Queues keep one line for each; within a line frames leave in the order they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::frame::header;
+use crate::limits::LARGE_FRAME_STEP;
+use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, header};
 
 static RULES: FrameRules = FrameRules::any(300_000).with(9, 10);
 
@@ -50,7 +51,7 @@ impl Reader {
                 return Ok(self.inbox.has_stash());
             }
             budget -= 1;
-            if let Some((kind, payload)) = self.inbox.next_whole(&mut input, &RULES) {
+            if let Some((kind, payload)) = self.inbox.next_complete(&mut input, &RULES) {
                 self.frames.push((kind, payload.to_vec()));
                 continue;
             }
@@ -100,9 +101,9 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     let hostile = prop_oneof![Just(vec![0, 0, 0, 0]), Just(vec![255; 9]), Just(vec![20, 0, 0, 0, 9, 1])];
     let part = prop_oneof![30 => valid, 1 => hostile];
     (proptest::collection::vec(part, 1..12), any::<prop::sample::Index>(), any::<bool>()).prop_map(
-        |(parts, cut, whole)| {
+        |(parts, cut, is_complete)| {
             let mut stream = parts.concat();
-            if !whole {
+            if !is_complete {
                 stream.truncate(cut.index(stream.len() + 1));
             }
             stream
@@ -143,7 +144,7 @@ proptest! {
 }
 
 #[test]
-fn a_whole_frame_is_lent_and_leaves_nothing_behind() {
+fn a_complete_frame_is_lent_and_leaves_nothing_behind() {
     assert_eq!(size_of::<Inbox>(), size_of::<usize>());
     let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
     let bytes = [3, 0, 0, 0, 1, 7, 8];
@@ -205,7 +206,7 @@ fn the_deadline_follows_the_last_byte_but_not_for_ever() {
     give(&mut inbox, 2, second(2));
     assert_eq!(inbox.deadline(stall), Some(second(32)));
     give(&mut inbox, 1, second(20));
-    assert!(inbox.deadline(stall).unwrap() < second(34), "the whole time counts from the first byte");
+    assert!(inbox.deadline(stall).unwrap() < second(34), "the time in all counts from the first byte");
     inbox.restart(second(20));
     assert_eq!(inbox.deadline(stall), Some(second(50)));
 }

@@ -6,16 +6,15 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Begun;
 use crate::limits::CHUNK;
-use crate::link::buffer_pool::BufferPool;
-use crate::link::inbox::append;
+use crate::link::buffers::{Buffers, append};
+use crate::link::queue_account::QueueAccount;
 use crate::wire::frame::HEADER_LEN;
 
 /// A piece of a line that leaves as one or two slices.
 #[derive(Debug)]
 pub(super) enum Segment {
-    /// Whole frames from `at` on, `frames` of them.
+    /// Complete frames from `at` on, `frames` of them.
     Packed { bytes: Vec<u8>, at: usize, frames: usize },
     /// One frame whose payload is shared.
     Shared { header: [u8; HEADER_LEN], body: Bytes },
@@ -40,8 +39,8 @@ impl Segment {
         }
     }
 
-    /// Bytes of the whole frames among the first `max`; `skip` bytes, themselves whole frames, are left out.
-    pub(super) fn whole_frames(&self, skip: usize, max: usize) -> usize {
+    /// Bytes of the complete frames among the first `max`; `skip` bytes, themselves complete frames, are left out.
+    pub(super) fn complete_frames(&self, skip: usize, max: usize) -> usize {
         let len = self.len() - skip;
         if len <= max {
             return len;
@@ -49,24 +48,65 @@ impl Segment {
         match self {
             Segment::Shared { .. } => 0,
             Segment::Packed { bytes, at, .. } => {
-                let (_, whole) = frames_within(bytes.get(at + skip..).unwrap_or_default(), max);
-                whole
+                let (_, len) = frames_within(bytes.get(at + skip..).unwrap_or_default(), max);
+                len
             }
         }
     }
 
     /// Gives its memory back and takes what remains of it out of the account.
-    pub(super) fn release(self, pool: &mut BufferPool) {
+    pub(super) fn release(self, buffers: &mut Buffers, account: &mut QueueAccount) {
         match self {
             Segment::Packed { bytes, at, .. } => {
-                pool.release(bytes.len() - at);
-                pool.give_chunk(bytes);
+                account.release(bytes.len() - at);
+                buffers.give_chunk(bytes);
             }
             Segment::Shared { body, .. } => {
-                pool.release(HEADER_LEN);
-                pool.release_shared(&body);
+                account.release(HEADER_LEN);
+                account.release_shared(&body);
             }
         }
+    }
+}
+
+/// A frame of which a part is written already: the rest of it leaves before anything else.
+#[derive(Debug)]
+pub(super) struct PartialFrame {
+    segment: Segment,
+    /// Bytes of the segment that are written.
+    written: usize,
+}
+
+impl PartialFrame {
+    fn new(segment: Segment, written: usize) -> Self {
+        debug_assert!(written < segment.len(), "a frame that is written to its end has nothing left");
+        PartialFrame { segment, written }
+    }
+
+    /// Bytes that are written already, but held until the frame is complete.
+    #[cfg(feature = "sim")]
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Bytes that are still to be written.
+    pub(super) fn left(&self) -> usize {
+        self.segment.len() - self.written
+    }
+
+    /// `count` more bytes are written, fewer than were left.
+    pub(super) fn advance(&mut self, count: usize) {
+        debug_assert!(count < self.left(), "a frame that is written to its end is to be released");
+        self.written += count;
+    }
+
+    /// What is still to be written, as up to two slices.
+    pub(super) fn slices(&self) -> [&[u8]; 2] {
+        self.segment.slices(self.written)
+    }
+
+    pub(super) fn release(self, buffers: &mut Buffers, account: &mut QueueAccount) {
+        self.segment.release(buffers, account);
     }
 }
 
@@ -75,9 +115,7 @@ pub(super) struct Done {
     /// Frames completed.
     pub(super) frames: usize,
     /// The frame that is written in part.
-    pub(super) begun: Option<Begun>,
-    /// Bytes of that frame that are not written.
-    pub(super) beyond: usize,
+    pub(super) partial: Option<PartialFrame>,
 }
 
 #[derive(Debug, Default)]
@@ -104,10 +142,16 @@ impl Line {
     }
 
     #[inline]
-    pub(super) fn push_copied(&mut self, header: &[u8; HEADER_LEN], payload: &[u8], pool: &mut BufferPool) {
+    pub(super) fn push_copied(
+        &mut self,
+        header: &[u8; HEADER_LEN],
+        payload: &[u8],
+        buffers: &mut Buffers,
+        account: &mut QueueAccount,
+    ) {
         let total = HEADER_LEN + payload.len();
         self.bytes += total;
-        pool.charge(total);
+        account.charge(total);
         if let Some(Segment::Packed { bytes, frames, .. }) = self.segments.back_mut()
             && bytes.len() + total <= CHUNK
         {
@@ -117,33 +161,33 @@ impl Line {
             *frames += 1;
             return;
         }
-        let mut bytes = if total > CHUNK { Vec::with_capacity(total) } else { pool.chunk(total) };
+        let mut bytes = if total > CHUNK { Vec::with_capacity(total) } else { buffers.chunk(total) };
         bytes.extend_from_slice(header);
         append(&mut bytes, payload);
         self.segments.push_back(Segment::Packed { bytes, at: 0, frames: 1 });
     }
 
-    pub(super) fn push_shared(&mut self, header: [u8; HEADER_LEN], body: Bytes, pool: &mut BufferPool) {
+    pub(super) fn push_shared(&mut self, header: [u8; HEADER_LEN], body: Bytes, account: &mut QueueAccount) {
         self.bytes += HEADER_LEN + body.len();
-        pool.charge(HEADER_LEN);
-        pool.charge_shared(&body);
+        account.charge(HEADER_LEN);
+        account.charge_shared(&body);
         self.segments.push_back(Segment::Shared { header, body });
     }
 
     /// Drops the oldest frame; answers its bytes.
-    pub(super) fn drop_oldest(&mut self, pool: &mut BufferPool) -> Option<usize> {
+    pub(super) fn drop_oldest(&mut self, buffers: &mut Buffers, account: &mut QueueAccount) -> Option<usize> {
         let dropped = match self.segments.front_mut()? {
             Segment::Packed { bytes, at, frames } if *frames > 1 => {
                 let len = frame_len(bytes.get(*at..).unwrap_or_default());
                 *at += len;
                 *frames -= 1;
-                pool.release(len);
+                account.release(len);
                 len
             }
             _ => {
                 let segment = self.segments.pop_front()?;
                 let len = segment.len();
-                segment.release(pool);
+                segment.release(buffers, account);
                 len
             }
         };
@@ -152,84 +196,89 @@ impl Line {
     }
 
     /// The first `count` bytes are written.
-    pub(super) fn take(&mut self, count: usize, pool: &mut BufferPool) -> Done {
+    pub(super) fn take(&mut self, count: usize, buffers: &mut Buffers, account: &mut QueueAccount) -> Done {
+        debug_assert!(count <= self.bytes, "more is written than was queued");
         let mut left = count;
         let mut frames = 0;
         self.bytes -= count;
         while left > 0 {
             let Some(front) = self.segments.front_mut() else { break };
             if left < front.len() {
-                let (whole, begun) = front.split(left, pool);
-                let beyond = begun.as_ref().map_or(0, |begun| begun.segment.len() - begun.at);
+                let (complete, partial) = front.split(left, buffers, account);
                 if matches!(front, Segment::Shared { .. } | Segment::Packed { frames: 0, .. })
                     && let Some(spent) = self.segments.pop_front()
                     && let Segment::Packed { bytes, .. } = spent
                 {
-                    pool.give_chunk(bytes);
+                    buffers.give_chunk(bytes);
                 }
-                self.bytes -= beyond;
-                return Done { frames: frames + whole, begun, beyond };
+                self.bytes -= partial.as_ref().map_or(0, PartialFrame::left);
+                return Done { frames: frames + complete, partial };
             }
             left -= front.len();
             frames += match self.segments.pop_front() {
                 Some(segment @ Segment::Packed { frames, .. }) => {
-                    segment.release(pool);
+                    segment.release(buffers, account);
                     frames
                 }
                 Some(segment) => {
-                    segment.release(pool);
+                    segment.release(buffers, account);
                     1
                 }
                 None => 0,
             };
         }
-        Done { frames, begun: None, beyond: 0 }
+        Done { frames, partial: None }
     }
 
-    pub(super) fn clear(&mut self, pool: &mut BufferPool) {
+    pub(super) fn clear(&mut self, buffers: &mut Buffers, account: &mut QueueAccount) {
         for segment in self.segments.drain(..) {
-            segment.release(pool);
+            segment.release(buffers, account);
         }
         self.bytes = 0;
     }
 }
 
 impl Segment {
-    /// Splits off the first `count` bytes, fewer than there are: how many whole frames they were, and the frame that
+    /// Splits off the first `count` bytes, fewer than there are: how many complete frames they were, and the frame that
     /// they cut, moved out with its account. Afterwards the segment is without that frame, and spent when it has no other.
-    fn split(&mut self, count: usize, pool: &mut BufferPool) -> (usize, Option<Begun>) {
+    fn split(
+        &mut self,
+        count: usize,
+        buffers: &mut Buffers,
+        account: &mut QueueAccount,
+    ) -> (usize, Option<PartialFrame>) {
         match self {
             Segment::Shared { header, body } => {
                 let (header, body) = (*header, core::mem::take(body));
-                (0, Some(Begun { segment: Segment::Shared { header, body }, at: count }))
+                (0, Some(PartialFrame::new(Segment::Shared { header, body }, count)))
             }
             Segment::Packed { bytes, at, frames } => {
-                let (whole, len) = frames_within(bytes.get(*at..).unwrap_or_default(), count);
+                let (complete, len) = frames_within(bytes.get(*at..).unwrap_or_default(), count);
                 *at += len;
-                *frames -= whole;
-                pool.release(count);
+                *frames -= complete;
+                account.release(count);
                 let cut = count - len;
                 if cut == 0 {
-                    return (whole, None);
+                    return (complete, None);
                 }
                 // The rest of the cut frame moves out, so that the line holds only frames that may still be dropped.
                 let end = *at + frame_len(bytes.get(*at..).unwrap_or_default());
-                let mut rest = pool.chunk(end - *at - cut);
+                let mut rest = buffers.chunk(end - *at - cut);
                 rest.extend_from_slice(bytes.get(*at + cut..end).unwrap_or_default());
                 *at = end;
                 *frames -= 1;
-                (whole, Some(Begun { segment: Segment::Packed { bytes: rest, at: 0, frames: 1 }, at: 0 }))
+                (complete, Some(PartialFrame::new(Segment::Packed { bytes: rest, at: 0, frames: 1 }, 0)))
             }
         }
     }
 }
 
-/// The whole length of the frame at the front of bytes that we packed ourselves.
+/// The length, header included, of the frame at the front of bytes that we packed ourselves.
 fn frame_len(bytes: &[u8]) -> usize {
     bytes.first_chunk::<4>().map_or(bytes.len(), |length| u32::from_le_bytes(*length) as usize + 4)
 }
 
-/// How many of the frames at the front lie wholly within the first `max` bytes, and their length together.
+/// How many of the frames at the front lie within the first `max` bytes, and their length together.
 fn frames_within(bytes: &[u8], max: usize) -> (usize, usize) {
     let (mut frames, mut len) = (0, 0);
     while let Some(rest) = bytes.get(len..).filter(|rest| !rest.is_empty()) {

@@ -2,35 +2,36 @@
 //!
 //! - Critical frames always leave first. The other lines share the rest 4 : 2 : 1 in bytes (deficit round robin), so that
 //!   transactions never starve behind blocks.
-//! - A frame that has begun is finished before anything else: frames are never interleaved.
-//! - A full queue makes room by dropping whole frames that have not begun, oldest first, from the lowest lines below the
+//! - A frame of which a part is written is finished before anything else: frames are never interleaved.
+//! - A full queue makes room by dropping frames that have not begun to leave, oldest first, from the lowest lines below the
 //!   new frame's own. When that is not enough, nothing is dropped and the new frame is refused.
 //! - Small payloads are copied and packed together; large ones are shared and leave from where they are.
 //!
 //! An empty outbox holds no memory.
 
+mod gather;
 mod line;
 mod plan;
+pub(super) mod queues;
 
 use bytes::Bytes;
 use std::io::{self, IoSlice};
 
+use self::queues::Queues;
 use crate::config::{ConfigCheck, ConfigErrors};
 use crate::limits::{OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, SHARE_FROM};
 use crate::link::buffer_pool::BufferPool;
 use crate::wire::Priority;
 use crate::wire::frame::{HEADER_LEN, header};
-use line::{Done, Line, Segment};
-use plan::{Plan, Rounds};
 
 /// How much an outbox may hold, in bytes with headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
-    /// More than this is refused or dropped.
+    /// The limit: what would exceed it is refused, or takes the place of frames of lower priority.
     pub hard: usize,
-    /// From here on the sender should wait.
+    /// The high watermark: from here on the sender should wait (backpressure).
     pub high: usize,
-    /// Down to here it should go on.
+    /// The low watermark: drained down to here, the sender is told to go on.
     pub low: usize,
 }
 
@@ -59,12 +60,21 @@ impl Default for OutboxLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// What our side of a connection will still write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteSide {
+    /// More frames may follow those that are queued.
+    Open,
+    /// Nothing follows what is queued but the transport's close_notify.
+    Closing,
+}
+
 /// How a flush ended.
 #[derive(Debug)]
 pub enum Progress {
     /// Everything is written.
     Empty,
-    /// The writer takes no more now.
+    /// The writer takes no more now: backpressure from the peer.
     Blocked,
     /// The budget is used up; the writer may take more.
     Budget,
@@ -89,24 +99,6 @@ pub struct Outbox {
     queues: Option<Box<Queues>>,
 }
 
-/// What an outbox holds while it holds something.
-#[derive(Debug, Default)]
-pub(super) struct Queues {
-    lines: [Line; 4],
-    /// The frame of which a part is written already.
-    begun: Option<Begun>,
-    rounds: Rounds,
-    bytes: usize,
-    frames: usize,
-}
-
-#[derive(Debug)]
-struct Begun {
-    segment: Segment,
-    /// Bytes of the segment that are written.
-    at: usize,
-}
-
 impl Outbox {
     /// Queues a frame with a copy of `payload`. Answers how many frames of lower priority were dropped for it.
     ///
@@ -126,9 +118,7 @@ impl Outbox {
         let total = HEADER_LEN + payload.len();
         let dropped = self.make_room(priority, total, limits, pool)?;
         let queues = self.queues.get_or_insert_with(|| pool.queues());
-        queues.line_mut(priority).push_copied(&header, payload, pool);
-        queues.bytes += total;
-        queues.frames += 1;
+        queues.push_copied(priority, &header, payload, &mut pool.buffers, &mut pool.account);
         Ok(dropped)
     }
 
@@ -152,9 +142,7 @@ impl Outbox {
         let total = HEADER_LEN + payload.len();
         let dropped = self.make_room(priority, total, limits, pool)?;
         let queues = self.queues.get_or_insert_with(|| pool.queues());
-        queues.line_mut(priority).push_shared(header, payload.clone(), pool);
-        queues.bytes += total;
-        queues.frames += 1;
+        queues.push_shared(priority, header, payload.clone(), &mut pool.account);
         Ok(dropped)
     }
 
@@ -174,7 +162,7 @@ impl Outbox {
                 flush.progress = Progress::Budget;
                 return flush;
             }
-            let (plan, outcome) = plan::offer(queues, &mut write);
+            let (plan, outcome) = gather::offer(queues, &mut write);
             match outcome {
                 Ok(0) => {
                     flush.progress = Progress::Failed(io::ErrorKind::WriteZero.into());
@@ -183,8 +171,8 @@ impl Outbox {
                 Ok(count) => {
                     let offered = plan.bytes();
                     flush.bytes += count.min(offered);
-                    flush.frames += queues.written(&plan, count, pool);
-                    if queues.bytes == 0 {
+                    flush.frames += queues.written(&plan, count, &mut pool.buffers, &mut pool.account);
+                    if queues.is_empty() {
                         self.clear(pool);
                     } else if count < offered {
                         flush.progress = Progress::Blocked;
@@ -208,7 +196,7 @@ impl Outbox {
     /// Forgets everything and gives the memory back.
     pub fn clear(&mut self, pool: &mut BufferPool) {
         if let Some(mut queues) = self.queues.take() {
-            queues.clear(pool);
+            queues.clear(&mut pool.buffers, &mut pool.account);
             pool.give_queues(queues);
         }
     }
@@ -222,18 +210,18 @@ impl Outbox {
     /// Bytes queued and not yet written, headers included.
     #[inline]
     pub fn queued_bytes(&self) -> usize {
-        self.queues.as_ref().map_or(0, |queues| queues.bytes)
+        self.queues.as_ref().map_or(0, |queues| queues.bytes())
     }
 
-    /// Bytes of the frame under way that are written already. Its memory is held, and accounted for, until its end.
+    /// Bytes of the partial frame that are written already. Its memory is held, and accounted for, until its end.
     #[cfg(feature = "sim")]
-    pub(crate) fn begun_bytes(&self) -> usize {
-        self.queues.as_ref().and_then(|queues| queues.begun.as_ref()).map_or(0, |begun| begun.at)
+    pub(crate) fn partial_frame_written(&self) -> usize {
+        self.queues.as_ref().map_or(0, |queues| queues.partial_frame_written())
     }
 
     /// Frames queued of which the last byte is not yet written.
     pub fn queued_frames(&self) -> usize {
-        self.queues.as_ref().map_or(0, |queues| queues.frames)
+        self.queues.as_ref().map_or(0, |queues| queues.frames())
     }
 
     #[inline]
@@ -248,90 +236,8 @@ impl Outbox {
         if excess == 0 {
             return Ok(0);
         }
-        self.queues.as_mut().map_or(Err(Full), |queues| queues.drop_below(priority, excess, pool))
-    }
-}
-
-impl Queues {
-    /// True when it is worth keeping for the next connection.
-    pub(super) fn is_small(&self) -> bool {
-        self.lines.iter().all(Line::is_small)
-    }
-
-    #[inline]
-    fn line_mut(&mut self, priority: Priority) -> &mut Line {
-        let [critical, high, normal, low] = &mut self.lines;
-        match priority {
-            Priority::Critical => critical,
-            Priority::High => high,
-            Priority::Normal => normal,
-            Priority::Low => low,
-        }
-    }
-
-    /// Drops frames of lower priority than `priority` until `excess` bytes are free, or none at all.
-    fn drop_below(&mut self, priority: Priority, excess: usize, pool: &mut BufferPool) -> Result<u32, Full> {
-        let lower = self.lines.iter_mut().skip(priority.rank() + 1);
-        if lower.map(|line| line.bytes()).sum::<usize>() < excess {
-            return Err(Full);
-        }
-        let (mut freed, mut dropped) = (0, 0);
-        for line in self.lines.iter_mut().skip(priority.rank() + 1).rev() {
-            while freed < excess
-                && let Some(bytes) = line.drop_oldest(pool)
-            {
-                freed += bytes;
-                dropped += 1;
-            }
-        }
-        self.bytes -= freed;
-        self.frames -= dropped as usize;
-        Ok(dropped)
-    }
-
-    /// Takes the first `count` bytes of what `plan` offered out of the lines; answers how many frames are complete.
-    fn written(&mut self, plan: &Plan, count: usize, pool: &mut BufferPool) -> usize {
-        let count = count.min(plan.bytes());
-        self.bytes -= count;
-        let mut left = count;
-        let mut frames = 0;
-        if let Some(mut begun) = self.begun.take() {
-            let rest = begun.segment.len() - begun.at;
-            if left < rest {
-                begun.at += left;
-                self.begun = Some(begun);
-                return 0;
-            }
-            left -= rest;
-            frames += 1;
-            begun.segment.release(pool);
-        }
-        for run in plan.runs() {
-            if left == 0 {
-                break;
-            }
-            let Some(line) = self.lines.get_mut(run.rank) else { continue };
-            let taken = left.min(run.bytes);
-            left -= taken;
-            let Done { frames: done, begun, beyond } = line.take(taken, pool);
-            frames += done;
-            self.rounds = run.rounds;
-            // The run was charged in full; what has not begun is still owed to its line.
-            self.rounds.refund(run.rank, run.bytes - taken - beyond);
-            self.begun = begun;
-        }
-        self.frames -= frames;
-        frames
-    }
-
-    fn clear(&mut self, pool: &mut BufferPool) {
-        if let Some(begun) = self.begun.take() {
-            begun.segment.release(pool);
-        }
-        for line in &mut self.lines {
-            line.clear(pool);
-        }
-        (self.bytes, self.frames, self.rounds) = (0, 0, Rounds::default());
+        let queues = self.queues.as_mut().ok_or(Full)?;
+        queues.drop_below(priority, excess, &mut pool.buffers, &mut pool.account).ok_or(Full)
     }
 }
 

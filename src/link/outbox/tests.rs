@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::line::Segment;
 use super::*;
 use crate::limits::{CHUNK, LEDGER_FROM};
 use crate::wire::{FrameRules, Parse, frame::parse};
@@ -21,21 +22,21 @@ enum Move {
     Write(usize),
 }
 
-/// Frames in four plain queues; the frame that has begun is known by the bytes of it that are out.
+/// Frames in four plain queues; the partial frame is known by the bytes of it that are out.
 #[derive(Default)]
 struct Naive {
     lines: [VecDeque<Vec<u8>>; 4],
-    begun: Option<(Vec<u8>, usize)>,
+    partial: Option<(Vec<u8>, usize)>,
 }
 
 impl Naive {
     fn bytes(&self) -> usize {
         let waiting: usize = self.lines.iter().flatten().map(Vec::len).sum();
-        waiting + self.begun.as_ref().map_or(0, |(frame, at)| frame.len() - at)
+        waiting + self.partial.as_ref().map_or(0, |(frame, at)| frame.len() - at)
     }
 
     fn frames(&self) -> usize {
-        self.lines.iter().map(VecDeque::len).sum::<usize>() + usize::from(self.begun.is_some())
+        self.lines.iter().map(VecDeque::len).sum::<usize>() + usize::from(self.partial.is_some())
     }
 
     fn push(&mut self, rank: usize, frame: Vec<u8>, hard: usize) -> Result<u32, Full> {
@@ -53,12 +54,12 @@ impl Naive {
         Ok(dropped)
     }
 
-    /// Bytes were written: they must be the rest of the frame that has begun, and then whole frames or the start of one,
+    /// Bytes were written: they must be the rest of the partial frame, and then complete frames or the start of one,
     /// each the front of its line, and never of a lower line while a critical frame waits.
     fn wrote(&mut self, mut bytes: &[u8]) -> usize {
         let mut complete = 0;
         while !bytes.is_empty() {
-            let (frame, at) = self.begun.take().unwrap_or_else(|| {
+            let (frame, at) = self.partial.take().unwrap_or_else(|| {
                 // Lengths are chosen so that a frame's first byte alone names its line.
                 let rank = usize::from(bytes[0].wrapping_sub(1) % 4);
                 assert!(rank == 0 || self.lines[0].is_empty(), "a frame went before a critical one");
@@ -70,7 +71,7 @@ impl Naive {
             if at + count == frame.len() {
                 complete += 1;
             } else {
-                self.begun = Some((frame, at + count));
+                self.partial = Some((frame, at + count));
             }
         }
         complete

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use crate::id::VerifiedId;
-use crate::link::tls::TlsError;
+use crate::link::tls::error::TlsError;
 use crate::link::tls::provider::{provider, sha256};
 
 /// What stands before the 32 bytes of the seed in a PKCS #8 document of version 1 (RFC 8410, section 7).

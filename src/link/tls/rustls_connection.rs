@@ -5,8 +5,8 @@
 //! update, an alert) is appended to `out` as soon as it exists, and counts there as sent.
 //!
 //! Two rules of that interface are kept here. A record that is not discarded yet stays where it is, byte for byte, since
-//! it may have been decrypted in place. And sealing first asks the library what it has to say, for which it must be shown
-//! those same bytes again.
+//! it may have been decrypted in place. And sealing first asks the library what it wants to send, for which it must be
+//! shown those same bytes again.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl RustlsConnection {
         self.common().alpn_protocol()
     }
 
-    /// Opens the whole records at the front of `input` and shows their plaintext to `take`, which answers whether it wants
+    /// Opens the complete records at the front of `input` and shows their plaintext to `take`, which answers whether it wants
     /// more. What is left of `input` must come first next time, unchanged.
     pub(super) fn open(&mut self, input: &mut [u8], out: &mut Vec<u8>, take: &mut dyn FnMut(&[u8]) -> bool) -> Opened {
         let mut used = 0usize;
@@ -95,7 +95,7 @@ impl RustlsConnection {
                 Step::Again => {}
                 Step::Stop(end) => {
                     if matches!(end, End::Failed(_)) {
-                        self.last_words(out);
+                        self.append_alert(out);
                     }
                     return Opened { used, end };
                 }
@@ -104,7 +104,7 @@ impl RustlsConnection {
     }
 
     /// Appends the alert that the library made of its error.
-    fn last_words(&mut self, out: &mut Vec<u8>) {
+    fn append_alert(&mut self, out: &mut Vec<u8>) {
         // Asked for as long as there is one: without, the library would look for records where none are.
         while self.common().wants_write() {
             let step = match self {
@@ -117,8 +117,8 @@ impl RustlsConnection {
         }
     }
 
-    /// Appends what the library has to say to `out`, which goes first, and then lets `fill` make records. `kept` is what
-    /// [`RustlsConnection::open`] left of its input. Once the session is over, or before it stands, `fill` is not called.
+    /// Appends what the library wants to send to `out`, which goes first, and then lets `fill` make records. `kept` is what
+    /// [`RustlsConnection::open`] left of its input. Once the session is over, or before the handshake is done, `fill` is not called.
     pub(super) fn seal(&mut self, kept: &mut [u8], out: &mut Vec<u8>, fill: &mut Fill<'_>) -> Result<(), Error> {
         loop {
             let step = match self {
@@ -202,7 +202,7 @@ fn opened<Data>(
         }
         Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Step::Stop(End::Closed),
         Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => Step::Stop(End::More),
-        Ok(other) => spoken(other, out),
+        Ok(other) => transmit(other, out),
     };
     (discard, step)
 }
@@ -217,12 +217,12 @@ fn sealed<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut Vec<u8>, fill:
         // Both have ended it, or the handshake is not done: there is nothing to seal.
         Ok(ConnectionState::Closed | ConnectionState::BlockedHandshake) => Step::Stop(End::Closed),
         Ok(ConnectionState::PeerClosed) => Step::Again,
-        Ok(other) => spoken(other, out),
+        Ok(other) => transmit(other, out),
     }
 }
 
 /// Appends what the library wants to send by itself.
-fn spoken<Data>(state: ConnectionState<'_, '_, Data>, out: &mut Vec<u8>) -> Step {
+fn transmit<Data>(state: ConnectionState<'_, '_, Data>, out: &mut Vec<u8>) -> Step {
     match state {
         ConnectionState::EncodeTlsData(mut message) => {
             let at = out.len();

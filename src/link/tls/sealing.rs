@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use super::rustls_connection::RECORD;
-use crate::link::inbox::append;
+use crate::link::buffers::append;
 
 /// The loop's memory for sealing, warm and never larger than one round of it.
 #[derive(Debug, Default)]

@@ -1,14 +1,20 @@
 //! TLS on one connection: the socket's bytes in, frames' bytes out, and back.
 //!
+//! ```text
+//! handshake ---------> open --------> close_notify sealed    nothing is sealed any more
+//!      |                 |----------> input closed           nobody wants more plaintext
+//!      +-----------------+----------> ended                  by the peer's close_notify, or by a fault
+//! ```
+//!
 //! What it holds, beside the connection's keys:
 //!
 //! ```text
-//! handshake   who it is with and how much was said, until it is done
+//! handshake   who it is with and how many bytes it took, until it is done
 //! tail        the start of a record; or of a handshake message that spans records, which the connection opened in place
-//! out         bytes that the socket did not take: at most what one round of sealing makes
+//! unsent      bytes that the socket did not take: at most what one round of sealing makes
 //! ```
 //!
-//! All three are empty while the connection is idle. Whole records are opened where they were read, and sealed into a
+//! All three are empty while the connection is idle. Complete records are opened where they were read, and sealed into a
 //! buffer of the loop's, from which they are written.
 
 use core::fmt;
@@ -16,35 +22,28 @@ use core::time::Duration;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
+use super::context::Tls;
+use super::fault::fault_of;
+use super::record::{Tail, begins_with_close_notify, complete_records, may_be_tls};
 use super::rustls_connection::{End, Opened, RustlsConnection};
 use super::sealing::{Sealing, Slices};
-use super::{Tls, fault_of};
+use super::unsent::{Socket, Unsent};
 use crate::close::TlsFault;
 use crate::id::{Direction, VerifiedId};
 use crate::limits::HANDSHAKE_BYTES;
 use crate::link::buffer_pool::BufferPool;
-use crate::link::inbox::append;
-use crate::link::outbox::{Flush, Outbox, Progress};
+use crate::link::outbox::{Flush, Outbox, Progress, WriteSide};
 use crate::time::Instant;
-
-/// The bytes of a record before its content.
-const HEADER: usize = 5;
 
 /// The TLS of one connection.
 pub struct TlsStream {
     connection: RustlsConnection,
+    /// Until the peer is known.
     handshake: Option<Box<Handshake>>,
+    /// From then on.
     identity: Option<VerifiedId>,
-    tail: Vec<u8>,
-    /// Bytes of the tail that are whole records.
-    whole: usize,
-    /// When the tail began.
-    began: Instant,
-    out: Vec<u8>,
-    /// Bytes of `out` that are written.
-    at: usize,
-    /// Bytes of `out` that count in the pool's account.
-    charged: usize,
+    tail: Tail,
+    unsent: Unsent,
     /// Bytes that were opened since plaintext came.
     bytes_without_plaintext: usize,
     end: Option<Result<(), TlsFault>>,
@@ -61,8 +60,8 @@ struct Handshake {
     direction: Direction,
     received: usize,
     /// Of these, opened.
-    used: usize,
-    said: usize,
+    opened: usize,
+    sent: usize,
 }
 
 impl fmt::Debug for TlsStream {
@@ -83,16 +82,19 @@ impl TlsStream {
         } else {
             RustlsConnection::server(tls.server())
         };
-        let mut channel = TlsStream {
+        let mut stream = TlsStream {
             connection: connection.map_err(|error| tls.fault(remote, &error))?,
-            handshake: Some(Box::new(Handshake { tls: tls.clone(), remote, direction, received: 0, used: 0, said: 0 })),
+            handshake: Some(Box::new(Handshake {
+                tls: tls.clone(),
+                remote,
+                direction,
+                received: 0,
+                opened: 0,
+                sent: 0,
+            })),
             identity: None,
-            tail: Vec::new(),
-            whole: 0,
-            began: Instant::ZERO,
-            out: Vec::new(),
-            at: 0,
-            charged: 0,
+            tail: Tail::default(),
+            unsent: Unsent::default(),
             bytes_without_plaintext: 0,
             end: None,
             input_closed: false,
@@ -100,9 +102,10 @@ impl TlsStream {
         };
         // Who dialed speaks first.
         if direction.is_outbound() {
-            channel.step(&mut [], &mut |_| false);
+            stream.step(&mut [], &mut |_| false);
         }
-        Ok(channel)
+        stream.check();
+        Ok(stream)
     }
 
     pub(in crate::link) fn is_securing(&self) -> bool {
@@ -128,16 +131,21 @@ impl TlsStream {
     }
 
     pub(in crate::link) fn unsent(&self) -> usize {
-        self.out.len().saturating_sub(self.at)
+        self.unsent.len()
     }
 
     /// Until when the unfinished record must be finished.
     pub(in crate::link) fn deadline(&self, stall: Duration) -> Option<Instant> {
-        (!self.tail.is_empty()).then(|| self.began + stall)
+        self.tail.deadline(stall)
     }
 
     /// See [`Transport::open`](super::Transport::open).
     pub(in crate::link) fn open(&mut self, input: &mut [u8], now: Instant, take: &mut dyn FnMut(&[u8]) -> bool) {
+        self.open_records(input, now, take);
+        self.check();
+    }
+
+    fn open_records(&mut self, input: &mut [u8], now: Instant, take: &mut dyn FnMut(&[u8]) -> bool) {
         if self.is_over() {
             return;
         }
@@ -149,32 +157,27 @@ impl TlsStream {
         }
         let mut rest = input;
         while !self.tail.is_empty() && !rest.is_empty() {
-            let (more, later) = rest.split_at_mut(self.missing().min(rest.len()));
-            append(&mut self.tail, more);
-            rest = later;
-            let whole = if self.missing() == 0 { self.tail.len() } else { self.whole };
+            rest = self.tail.fill(rest);
             // Also while it is unfinished: what can be no record is found as soon as it is there, not when its claimed length
             // is, and never by the next who seals.
-            let mut tail = core::mem::take(&mut self.tail);
-            let used = self.step(&mut tail, take);
+            let (mut bytes, complete) = self.tail.take();
+            let opened = self.step(&mut bytes, take);
             if self.is_over() {
-                self.whole = 0;
                 return;
             }
-            self.keep(tail, used, whole);
+            self.tail.keep(bytes, opened, complete);
         }
         if !rest.is_empty() {
             // Looked at before: what is opened in place has no headers left.
-            let whole = whole_records(rest);
-            let used = self.step(rest, take);
+            let complete = complete_records(rest);
+            let opened = self.step(rest, take);
             if !self.is_over() {
-                self.began = now;
-                self.keep(rest.get(used..).unwrap_or_default().to_vec(), 0, whole.saturating_sub(used));
+                self.tail.begin(rest, opened, complete, now);
             }
         }
         let handshaking = self.handshake.is_some() && self.end.is_none();
         // A message that a handshake needs no more, grown over as many records: there are none that large.
-        if (handshaking && self.room() == 0) || self.whole > HANDSHAKE_BYTES {
+        if (handshaking && self.room() == 0) || self.tail.complete() > HANDSHAKE_BYTES {
             self.refuse(TlsFault::HandshakeTooLarge);
         }
     }
@@ -184,37 +187,25 @@ impl TlsStream {
         self.end.is_some() || self.input_closed || self.close_notify_sealed
     }
 
-    /// Keeps what is behind the first `used` bytes, of which `whole` are whole records.
-    fn keep(&mut self, mut tail: Vec<u8>, used: usize, whole: usize) {
-        self.whole = whole.saturating_sub(used);
-        if used < tail.len() {
-            tail.drain(..used);
-            self.tail = tail;
-        }
-    }
-
-    /// Bytes that the tail's last record misses, as far as is known.
-    fn missing(&self) -> usize {
-        let part = self.tail.get(self.whole..).unwrap_or_default();
-        record_len(part).unwrap_or(HEADER).saturating_sub(part.len())
-    }
-
-    /// Opens what is whole; answers how much that was.
+    /// Opens what is complete; answers how much that was.
     fn step(&mut self, input: &mut [u8], take: &mut dyn FnMut(&[u8]) -> bool) -> usize {
-        if self.handshake.as_ref().is_some_and(|handshake| handshake.used == 0) && begins_with_goodbye(input) {
+        if self.handshake.as_ref().is_some_and(|handshake| handshake.opened == 0) && begins_with_close_notify(input) {
             // The library would wait for what comes behind it.
             self.fail(TlsFault::Alert(0));
             return 0;
         }
-        let before = self.out.len();
-        let mut fruitless = true;
-        let Opened { used, end } = self.connection.open(input, &mut self.out, &mut |plaintext| {
-            fruitless = false;
+        let before = self.unsent.appended();
+        let mut has_plaintext = false;
+        let Opened { used, end } = self.connection.open(input, self.unsent.bytes_mut(), &mut |plaintext| {
+            has_plaintext = true;
             take(plaintext)
         });
         match end {
             End::More => {}
-            End::Closed => self.end = Some(Ok(())),
+            End::Closed => {
+                debug_assert!(self.end.is_none(), "the peer ends its side once");
+                self.end = Some(Ok(()));
+            }
             End::Refused => self.input_closed = true,
             End::Failed(error) => {
                 let fault = match &self.handshake {
@@ -226,13 +217,15 @@ impl TlsStream {
                 self.fail(fault);
             }
         }
-        let said = self.out.len().saturating_sub(before);
+        let appended = self.unsent.appended();
+        debug_assert!(appended >= before, "what the library sends is appended");
         if let Some(handshake) = &mut self.handshake {
-            handshake.used = handshake.used.saturating_add(used);
-            self.shake(said);
+            handshake.opened = handshake.opened.saturating_add(used);
+            handshake.sent = handshake.sent.saturating_add(appended.saturating_sub(before));
+            self.advance_handshake();
         } else {
             self.bytes_without_plaintext =
-                if fruitless { self.bytes_without_plaintext.saturating_add(used) } else { 0 };
+                if has_plaintext { 0 } else { self.bytes_without_plaintext.saturating_add(used) };
             if self.bytes_without_plaintext > HANDSHAKE_BYTES {
                 self.fail(TlsFault::Protocol);
             }
@@ -240,22 +233,24 @@ impl TlsStream {
         used
     }
 
-    /// `said` more bytes of the handshake are on their way; it may be done.
-    fn shake(&mut self, said: usize) {
-        let Some(handshake) = &mut self.handshake else { return };
+    /// The handshake may be done, or too large.
+    fn advance_handshake(&mut self) {
+        let Some(handshake) = &self.handshake else { return };
+        debug_assert!(
+            self.identity.is_none() && !self.close_notify_sealed,
+            "a handshake is done once, and first of all"
+        );
         if matches!(self.end, Some(Err(_))) {
             return;
         }
-        handshake.said = handshake.said.saturating_add(said);
-        let verdict = if handshake.said > HANDSHAKE_BYTES {
+        if handshake.sent > HANDSHAKE_BYTES {
             return self.refuse(TlsFault::HandshakeTooLarge);
-        } else if self.connection.is_handshaking() {
+        }
+        if self.connection.is_handshaking() {
             return;
-        } else {
-            let Handshake { tls, remote, direction, .. } = &**handshake;
-            tls.verified(*remote, *direction, self.connection.protocol(), self.connection.certificates())
-        };
-        match verdict {
+        }
+        let Handshake { tls, remote, direction, .. } = &**handshake;
+        match tls.verified(*remote, *direction, self.connection.protocol(), self.connection.certificates()) {
             Ok(identity) => {
                 self.identity = Some(identity);
                 self.handshake = None;
@@ -277,10 +272,10 @@ impl TlsStream {
         if !matches!(self.end, Some(Err(_))) {
             self.end = Some(Err(fault));
         }
-        (self.tail, self.whole) = (Vec::new(), 0);
+        self.tail.clear();
     }
 
-    /// Writes what was left, then seals and writes what the outbox has; with `last`, then close_notify.
+    /// Writes what was left, then seals and writes what the outbox has; if our side is closing, then close_notify.
     ///
     /// The answer counts the socket's bytes, and frames as written when they are sealed.
     pub(in crate::link) fn flush(
@@ -288,12 +283,12 @@ impl TlsStream {
         outbox: &mut Outbox,
         pool: &mut BufferPool,
         budget: usize,
-        last: bool,
+        side: WriteSide,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
         let mut sealing = pool.sealing();
-        let mut socket = Socket { write, sent: 0, blocked: false };
-        let mut flush = match self.drain(&mut socket) {
+        let mut socket = Socket::new(write);
+        let mut flush = match self.unsent.drain(&mut socket) {
             Ok(()) if self.can_seal() => {
                 outbox.flush(pool, budget, |slices| self.seal(slices, &mut sealing, &mut socket))
             }
@@ -301,17 +296,20 @@ impl TlsStream {
             Err(error) => Flush { bytes: 0, frames: 0, progress: Progress::Failed(error) },
         };
         pool.give_sealing(sealing);
-        if last && outbox.is_empty() && self.can_seal() && matches!(flush.progress, Progress::Empty) {
+        if side == WriteSide::Closing
+            && outbox.is_empty()
+            && self.can_seal()
+            && matches!(flush.progress, Progress::Empty)
+        {
             self.close_notify_sealed = true;
-            if let Err(error) =
-                self.connection.seal(&mut self.tail, &mut self.out, &mut |seal, out| seal.close_notify(out))
-            {
+            let (kept, out) = (self.tail.bytes_mut(), self.unsent.bytes_mut());
+            if let Err(error) = self.connection.seal(kept, out, &mut |seal, out| seal.close_notify(out)) {
                 self.fail(fault_of(&error));
             }
         }
-        // What came up meanwhile: close_notify, or why there is nothing more to say.
+        // What came up meanwhile: close_notify, or the alert of a failure.
         if !matches!(flush.progress, Progress::Failed(_))
-            && let Err(error) = self.drain(&mut socket)
+            && let Err(error) = self.unsent.drain(&mut socket)
         {
             flush.progress = Progress::Failed(error);
         }
@@ -321,22 +319,14 @@ impl TlsStream {
             Progress::Blocked if self.unsent() == 0 && matches!(self.end, Some(Err(_))) => Progress::Empty,
             progress => progress,
         };
-        flush.bytes = socket.sent;
+        flush.bytes = socket.sent();
         self.account(pool);
+        self.check();
         flush
     }
 
     pub(in crate::link) fn can_seal(&self) -> bool {
         self.handshake.is_none() && !self.close_notify_sealed && !matches!(self.end, Some(Err(_)))
-    }
-
-    /// Writes what was left, as far as the socket takes it.
-    fn drain(&mut self, socket: &mut Socket<impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>>) -> io::Result<()> {
-        self.at += socket.write(self.out.get(self.at..).unwrap_or_default())?;
-        if self.at >= self.out.len() {
-            (self.out, self.at) = (Vec::new(), 0);
-        }
-        Ok(())
     }
 
     /// Seals `slices` in rounds, as long as the socket takes what comes of it; answers how much is sealed.
@@ -348,13 +338,15 @@ impl TlsStream {
     ) -> io::Result<usize> {
         let mut slices = Slices::new(slices);
         while !slices.is_empty() {
-            if socket.blocked {
+            if socket.is_blocked() {
                 return if slices.taken() > 0 { Ok(slices.taken()) } else { Err(io::ErrorKind::WouldBlock.into()) };
             }
+            debug_assert!(self.unsent.is_empty(), "what is sealed leaves behind what waits");
             let Sealing { records, gather } = sealing;
             let (mut len, taken) = (0, slices.taken());
-            let outcome = self.connection.seal(&mut self.tail, &mut self.out, &mut |seal, out| {
-                // What the connection had to say comes first, and goes out by the same write.
+            let (kept, out) = (self.tail.bytes_mut(), self.unsent.bytes_mut());
+            let outcome = self.connection.seal(kept, out, &mut |seal, out| {
+                // What the library wants to send comes first, and leaves by the same write.
                 len = out.len();
                 if records.len() < len {
                     records.resize(len, 0);
@@ -376,90 +368,34 @@ impl TlsStream {
             }
             let sealed = records.get(..len).unwrap_or_default();
             let written = socket.write(sealed)?;
-            self.out.extend_from_slice(sealed.get(written..).unwrap_or_default());
+            self.unsent.append(sealed.get(written..).unwrap_or_default());
         }
         Ok(slices.taken())
     }
 
     /// Brings the pool's account up to date.
     pub(in crate::link) fn account(&mut self, pool: &mut BufferPool) {
-        let unsent = self.unsent();
-        pool.charge(unsent);
-        pool.release(core::mem::replace(&mut self.charged, unsent));
+        self.unsent.account(&mut pool.account);
     }
 
     pub(in crate::link) fn clear(&mut self, pool: &mut BufferPool) {
-        pool.release(core::mem::take(&mut self.charged));
-        (self.tail, self.whole) = (Vec::new(), 0);
-        (self.out, self.at) = (Vec::new(), 0);
+        self.tail.clear();
+        self.unsent.clear(&mut pool.account);
     }
-}
 
-/// A writer, and what it said so far.
-struct Socket<W> {
-    write: W,
-    sent: usize,
-    blocked: bool,
-}
-
-impl<W: FnMut(&[IoSlice<'_>]) -> io::Result<usize>> Socket<W> {
-    /// Writes as much as is taken; less than all means that it would block.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut at = 0;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty() && !self.blocked) {
-            match (self.write)(&[IoSlice::new(rest)]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    at += count.min(rest.len());
-                    self.blocked = at < bytes.len();
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
-                Err(error) => return Err(error),
-            }
-        }
-        self.sent += at;
-        Ok(at)
+    /// What holds in each state, and so after each change from one to another.
+    #[inline]
+    fn check(&self) {
+        debug_assert_ne!(
+            self.handshake.is_some(),
+            self.identity.is_some(),
+            "a peer is known from the end of the handshake on, and not before"
+        );
+        debug_assert!(self.end.is_none() || self.tail.is_empty(), "what will not be opened is kept");
+        debug_assert!(!self.close_notify_sealed || self.identity.is_some(), "nothing is sealed in a handshake");
+        let was_open = self.identity.is_some() || self.end.is_some();
+        debug_assert!(!self.input_closed || was_open, "plaintext came in the middle of a handshake");
     }
-}
-
-/// Can these be the bytes from number `position` on of a stream of TLS records that begins with a handshake? Only the
-/// first record's header is looked at: everything behind it is the connection's to judge.
-fn may_be_tls(position: usize, bytes: &[u8]) -> bool {
-    let mut header = (position..HEADER).zip(bytes);
-    header.all(|(index, byte)| match (index, *byte) {
-        // A handshake, or an alert of somebody who can not begin one.
-        (0, byte) => matches!(byte, 21 | 22),
-        (1, byte) => byte == 3,
-        (2, byte) => byte <= 4,
-        (3, byte) => byte <= (LONGEST >> 8) as u8,
-        _ => true,
-    })
-}
-
-/// Is the first record an alert that is close_notify, whatever its level?
-fn begins_with_goodbye(bytes: &[u8]) -> bool {
-    matches!(bytes, [21, _, _, 0, 2, _, 0, ..])
-}
-
-/// The longest content of a record that any version allows, in bytes.
-const LONGEST: usize = 16 * 1024 + 2048;
-
-/// The length of the record that begins here, header included.
-fn record_len(bytes: &[u8]) -> Option<usize> {
-    let [_, _, _, high, low] = *bytes.first_chunk::<HEADER>()?;
-    Some(HEADER + usize::from(u16::from_be_bytes([high, low])))
-}
-
-/// Bytes of the whole records at the front.
-fn whole_records(bytes: &[u8]) -> usize {
-    let mut whole = 0usize;
-    while let Some(rest) = bytes.get(whole..)
-        && let Some(len) = record_len(rest).filter(|len| *len <= rest.len())
-    {
-        whole = whole.saturating_add(len);
-    }
-    whole
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Forger {
 
 fn shake<D: rustls::SideData>(ours: &mut End, foreign: &mut ConnectionCommon<D>) {
     loop {
-        ours.flush(false);
+        ours.flush(WriteSide::Open);
         let theirs = core::mem::take(&mut ours.wire);
         let mut rest = &theirs[..];
         while !rest.is_empty() {
@@ -262,8 +262,8 @@ fn the_start_of_what_is_no_record_is_found_when_it_comes_and_not_by_the_next_who
             assert_eq!(ours.end(), Some(Err(TlsFault::Protocol)), "{start:?} by {size}");
             assert!(taken < needed + size, "{taken} of {start:?} by {size}");
             ours.send(1, &[1; 100]);
-            ours.flush(false);
-            ours.flush(true);
+            ours.flush(WriteSide::Open);
+            ours.flush(WriteSide::Closing);
             assert_eq!(ours.link.outbox.queued_frames(), 1);
         }
     }
@@ -284,7 +284,7 @@ fn an_alert_says_why_the_peer_left() {
 fn a_record_that_was_changed_ends_it_and_is_not_held_against_the_peer() {
     let (mut one, mut two) = End::open_pair();
     one.send(1, &[1; 100]);
-    one.flush(false);
+    one.flush(WriteSide::Open);
     let mut wire = core::mem::take(&mut one.wire);
     wire[20] ^= 1;
     two.receive(&wire);
@@ -292,7 +292,7 @@ fn a_record_that_was_changed_ends_it_and_is_not_held_against_the_peer() {
     assert_eq!(TlsFault::Tampered.blame(), crate::close::Blame::Lost);
     assert!(two.frames.is_empty());
     two.send(1, &[1; 100]);
-    two.flush(true);
+    two.flush(WriteSide::Closing);
     assert_eq!(two.link.outbox.queued_frames(), 1, "frames leave no more");
     one.receive(&core::mem::take(&mut two.wire));
     assert_eq!(one.end(), Some(Err(TlsFault::Alert(20))));
@@ -305,8 +305,8 @@ fn a_cut_an_alert_or_garbage_after_any_record_of_the_handshake_ends_it_and_frees
         let (mut one, mut two) = End::pair();
         let mut seen = 0;
         loop {
-            one.flush(false);
-            two.flush(false);
+            one.flush(WriteSide::Open);
+            two.flush(WriteSide::Open);
             let (there, back) = (core::mem::take(&mut one.wire), core::mem::take(&mut two.wire));
             if there.is_empty() && back.is_empty() {
                 return false;
@@ -357,7 +357,7 @@ fn a_cut_an_alert_or_garbage_after_any_record_of_the_handshake_ends_it_and_frees
 fn a_hello_in_tiny_records_passes_as_far_as_the_limit_goes() {
     for size in [1, 3, 500] {
         let (mut one, mut two) = End::pair();
-        one.flush(false);
+        one.flush(WriteSide::Open);
         let hello = core::mem::take(&mut one.wire);
         for record in records(&hello) {
             for part in record[5..].chunks(size) {
@@ -402,7 +402,7 @@ fn what_is_not_tls_is_refused_at_its_first_bytes_and_not_answered() {
         for outbound in [true, false] {
             let (one, two) = End::pair();
             let mut end = if outbound { one } else { two };
-            end.flush(false);
+            end.flush(WriteSide::Open);
             end.wire.clear();
             let mut taken = 0;
             for byte in bytes {

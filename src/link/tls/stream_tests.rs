@@ -13,7 +13,7 @@ use crate::id::{DialId, Direction};
 use crate::link::tls::identity::Identity;
 use crate::link::tls::trust::Trust;
 use crate::link::tls::{Tls, TlsOptions};
-use crate::link::{BufferPool, Link, OutboxLimits, Progress, Transport};
+use crate::link::{BufferPool, Link, OutboxLimits, Progress, Transport, WriteSide};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::frame::MAX_PAYLOAD;
@@ -73,9 +73,9 @@ impl End {
     }
 
     /// Everything queued onto the wire.
-    fn flush(&mut self, last: bool) {
+    fn flush(&mut self, side: WriteSide) {
         let End { link, pool, wire, .. } = self;
-        let flush = link.flush(pool, usize::MAX, last, |slices| {
+        let flush = link.flush(pool, usize::MAX, side, |slices| {
             slices.iter().for_each(|slice| wire.extend_from_slice(slice));
             Ok(slices.iter().map(|slice| slice.len()).sum())
         });
@@ -104,8 +104,8 @@ type Piece = Box<dyn FnMut(&[u8]) -> usize>;
 /// Carries bytes both ways in pieces until nobody has more to say.
 fn converse(one: &mut End, two: &mut End, mut piece: impl FnMut(&[u8]) -> usize) {
     loop {
-        one.flush(false);
-        two.flush(false);
+        one.flush(WriteSide::Open);
+        two.flush(WriteSide::Open);
         if one.wire.is_empty() && two.wire.is_empty() {
             return;
         }
@@ -178,9 +178,9 @@ fn a_short_conversation_is_the_same_for_every_split() {
     let mut split = 0;
     loop {
         send_all(&mut one, &talk[..3]);
-        one.flush(false);
+        one.flush(WriteSide::Open);
         send_all(&mut one, &talk[3..]);
-        one.flush(false);
+        one.flush(WriteSide::Open);
         let wire = core::mem::take(&mut one.wire);
         if split > wire.len() {
             break;
@@ -214,13 +214,13 @@ fn a_handshake_is_the_same_wherever_its_flights_are_split() {
 #[test]
 fn frames_may_follow_the_handshake_in_the_same_bytes() {
     let (mut one, mut two) = End::pair();
-    one.flush(false);
+    one.flush(WriteSide::Open);
     two.receive(&core::mem::take(&mut one.wire));
-    two.flush(false);
+    two.flush(WriteSide::Open);
     one.receive(&core::mem::take(&mut two.wire));
     assert!(!one.link.transport.is_securing() && two.link.transport.is_securing());
     one.send(3, &[1, 2, 3]);
-    one.flush(false);
+    one.flush(WriteSide::Open);
     two.receive(&core::mem::take(&mut one.wire));
     assert!(!two.link.transport.is_securing());
     assert_eq!(two.frames, [(3, vec![1, 2, 3])]);
@@ -230,7 +230,7 @@ fn frames_may_follow_the_handshake_in_the_same_bytes() {
 fn nothing_that_is_queued_leaves_before_the_handshake_is_done() {
     let (mut one, _) = End::pair();
     one.send(1, &[7; 100]);
-    one.flush(false);
+    one.flush(WriteSide::Open);
     assert_eq!(one.link.outbox.queued_frames(), 1);
     assert_eq!(one.wire.first(), Some(&22), "a hello and nothing else");
 }
@@ -246,7 +246,7 @@ fn a_writer_that_takes_little_at_a_time_gets_every_byte_once() {
         let End { link, pool, wire, .. } = &mut one;
         let mut credit = rng.below(90_000) as usize;
         let before = wire.len();
-        let flush = link.flush(pool, 1 << 20, false, |slices| {
+        let flush = link.flush(pool, 1 << 20, WriteSide::Open, |slices| {
             let len = slices.first().map_or(0, |slice| slice.len());
             let count = len.min(credit);
             if count == 0 {
@@ -278,10 +278,10 @@ fn a_goodbye_comes_behind_the_last_frame_and_a_cut_is_no_goodbye() {
     assert_eq!(two.link.transport.stream_ended(), Err(TlsFault::Cut));
     one.send(1, &[5; 40_000]);
     assert!(one.link.transport.owes_close_notify());
-    one.flush(true);
+    one.flush(WriteSide::Closing);
     assert!(!one.link.transport.owes_close_notify(), "said once");
     let said = one.wire.len();
-    one.flush(true);
+    one.flush(WriteSide::Closing);
     assert_eq!(one.wire.len(), said);
     let wire = core::mem::take(&mut one.wire);
     // What comes behind a close_notify means nothing.
@@ -291,7 +291,7 @@ fn a_goodbye_comes_behind_the_last_frame_and_a_cut_is_no_goodbye() {
     assert_eq!(two.link.transport.stream_ended(), Ok(()));
     // The other direction may still be used, and ends in its turn.
     two.send(2, &[6; 10]);
-    two.flush(true);
+    two.flush(WriteSide::Closing);
     assert!(!two.wire.is_empty() && !two.link.transport.owes_close_notify());
 }
 
@@ -300,9 +300,9 @@ fn a_goodbye_that_the_socket_does_not_take_waits() {
     let (mut one, mut two) = End::open_pair();
     one.send(1, &[5; 100]);
     let End { link, pool, .. } = &mut one;
-    let flush = link.flush(pool, usize::MAX, true, |_| Err(io::ErrorKind::WouldBlock.into()));
+    let flush = link.flush(pool, usize::MAX, WriteSide::Closing, |_| Err(io::ErrorKind::WouldBlock.into()));
     assert!(matches!(flush.progress, Progress::Blocked));
-    one.flush(true);
+    one.flush(WriteSide::Closing);
     two.receive(&core::mem::take(&mut one.wire));
     assert_eq!((two.frames.len(), two.end()), (1, Some(Ok(()))));
 }
@@ -311,7 +311,7 @@ fn a_goodbye_that_the_socket_does_not_take_waits() {
 fn nobody_who_wants_no_more_is_given_more() {
     let (mut one, mut two) = End::open_pair();
     send_all(&mut one, &frames(&[20_000; 10]));
-    one.flush(false);
+    one.flush(WriteSide::Open);
     let mut calls = 0;
     let mut wire = core::mem::take(&mut one.wire);
     for part in wire.chunks_mut(50_000) {
@@ -323,7 +323,7 @@ fn nobody_who_wants_no_more_is_given_more() {
     assert_eq!((calls, two.link.held()), (2, 0));
     // It may still say its last word.
     two.send(9, b"farewell");
-    two.flush(true);
+    two.flush(WriteSide::Closing);
     one.receive(&two.wire);
     assert_eq!((one.frames.len(), one.end()), (1, Some(Ok(()))));
 }
@@ -380,7 +380,7 @@ fn talk_to_buffered<D: rustls::SideData>(ours: &mut End, foreign: &mut Connectio
     let mut inbound: VecDeque<u8> = VecDeque::new();
     let (mut to_send, mut received) = (&plain[..], Vec::new());
     for _ in 0..200 {
-        ours.flush(false);
+        ours.flush(WriteSide::Open);
         inbound.extend(core::mem::take(&mut ours.wire));
         while !inbound.is_empty() {
             if foreign.read_tls(&mut inbound).unwrap() == 0 {
@@ -422,7 +422,7 @@ fn an_idle_channel_keeps_no_buffer() {
     converse(&mut one, &mut two, |_| 10_000);
     for end in [one, two] {
         let Transport::Tls(channel) = &end.link.transport else { panic!("it is TLS") };
-        assert_eq!((channel.tail.capacity(), channel.out.capacity()), (0, 0));
+        assert_eq!((channel.tail.capacity(), channel.unsent.capacity()), (0, 0));
         assert!(channel.handshake.is_none());
     }
 }

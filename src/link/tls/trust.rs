@@ -36,8 +36,9 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use crate::address::canonical;
 use crate::close::TlsFault;
 use crate::id::VerifiedId;
+use crate::link::tls::error::TlsError;
+use crate::link::tls::fault::fault_of;
 use crate::link::tls::provider::provider;
-use crate::link::tls::{TlsError, fault_of};
 
 /// The most addresses that are remembered, about 6 MiB. An address beyond them is met as if for the first time, every time.
 pub const KNOWN_MAX: usize = 65_536;
@@ -178,29 +179,5 @@ impl Authority {
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("roots", &self.roots.len()).field("names", &self.names).finish()
-    }
-}
-
-/// A peer that was refused for what it is, with what the operator needs to decide who is right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsRefusal {
-    /// The connection's remote address.
-    pub remote: SocketAddr,
-    /// Why.
-    pub fault: TlsFault,
-    /// The identity that was expected there, where there is exactly one.
-    pub expected: Option<VerifiedId>,
-    /// The identity that it showed, where its certificate could be read.
-    pub seen: Option<VerifiedId>,
-}
-
-impl fmt::Display for TlsRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TlsRefusal { remote, fault, expected, seen } = self;
-        match (expected, seen) {
-            (Some(expected), Some(seen)) => write!(f, "{remote} showed identity {seen} instead of {expected}: {fault}"),
-            (None, Some(seen)) => write!(f, "{remote} showed identity {seen}: {fault}"),
-            _ => write!(f, "{remote}: {fault}"),
-        }
     }
 }

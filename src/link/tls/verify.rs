@@ -4,7 +4,6 @@
 //! refused. It is passed again at the end because a resumed session shows no certificate: the identity comes from memory, and
 //! the trust may have changed since.
 
-use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,56 +12,20 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::close::TlsFault;
 use crate::id::VerifiedId;
-use crate::link::tls::fault_of;
+use crate::link::tls::fault::fault_of;
 use crate::link::tls::identity::SPKI_PREFIX;
 use crate::link::tls::provider::sha256;
+use crate::link::tls::refusal::Refused;
 use crate::link::tls::trust::{KnownIdentities, Trust};
 
 /// The most bytes of certificates that are looked at. A node's own has about 330.
 pub(crate) const CERTIFICATES_LEN_MAX: usize = 8 * 1024;
 /// The most certificates in an authority's chain: a node's and three intermediates.
 const CHAIN_LEN_MAX: usize = 4;
-
-/// A refusal before it is known whose connection it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) fault: TlsFault,
-    pub(crate) expected: Option<VerifiedId>,
-    pub(crate) seen: Option<VerifiedId>,
-}
-
-impl From<TlsFault> for Refused {
-    fn from(fault: TlsFault) -> Self {
-        Refused { fault, expected: None, seen: None }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fault.fmt(f)
-    }
-}
-
-impl core::error::Error for Refused {}
-
-impl From<Refused> for Error {
-    /// As rustls's own error where it has one, for that decides which alert the other side gets.
-    fn from(refused: Refused) -> Error {
-        Error::InvalidCertificate(match refused.fault {
-            TlsFault::BadCertificate => CertificateError::BadEncoding,
-            TlsFault::BadSignature => CertificateError::BadSignature,
-            TlsFault::ExpiredCertificate => CertificateError::Expired,
-            TlsFault::UnfitCertificate => CertificateError::InvalidPurpose,
-            TlsFault::UnknownAuthority => CertificateError::UnknownIssuer,
-            TlsFault::WrongName => CertificateError::NotValidForName,
-            _ => CertificateError::Other(OtherError(Arc::new(refused))),
-        })
-    }
-}
 
 /// Whether the signature that a self-signed certificate bears was verified before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +55,7 @@ impl Judge {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What a panicking holder leaves behind is whole: each change is one assignment.
+        // What a panicking holder leaves behind is complete: each change is one assignment.
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -252,8 +215,8 @@ fn value(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
         [0x82, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
         _ => return None,
     };
-    let (whole, rest) = bytes.split_at_checked(header + length)?;
-    Some((whole, whole.get(header..)?, rest))
+    let (value, rest) = bytes.split_at_checked(header + length)?;
+    Some((value, value.get(header..)?, rest))
 }
 
 impl ServerCertVerifier for Judge {
@@ -368,10 +331,10 @@ mod tests {
     #[test]
     fn a_certificate_that_is_cut_anywhere_has_no_parts() {
         let identity = crate::link::tls::identity::Identity::generate().unwrap();
-        let whole = identity.certificate();
-        assert_eq!(signed_parts(&whole.into()).unwrap().1.len(), 64);
-        for cut in 0..whole.len() {
-            assert_eq!(signed_parts(&whole[..cut].into()), None, "{cut}");
+        let complete = identity.certificate();
+        assert_eq!(signed_parts(&complete.into()).unwrap().1.len(), 64);
+        for cut in 0..complete.len() {
+            assert_eq!(signed_parts(&complete[..cut].into()), None, "{cut}");
         }
     }
 

@@ -1,0 +1,62 @@
+//! Plain buffers to lend: warm chunks for small frames, and buffers for large ones. They know nothing of who borrows them.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::limits::{CHUNK, CHUNK_START, COPY_STEP, POOL_CHUNKS, POOL_LARGE, POOL_LARGE_BYTES};
+
+/// The buffers that nobody has borrowed. Both lists are bounded.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    chunks: Vec<Vec<u8>>,
+    large: Vec<BytesMut>,
+}
+
+impl Buffers {
+    /// Bytes of memory that are kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let large: usize = self.large.iter().map(BytesMut::capacity).sum();
+        chunks + large
+    }
+
+    /// An empty chunk: a warm one of [`CHUNK`] bytes, or a small one that grows.
+    pub(super) fn chunk(&mut self, need: usize) -> Vec<u8> {
+        self.chunks.pop().unwrap_or_else(|| Vec::with_capacity(need.max(CHUNK_START)))
+    }
+
+    /// Takes a chunk back. Small ones are not worth the place.
+    pub(super) fn give_chunk(&mut self, mut chunk: Vec<u8>) {
+        if self.chunks.len() < POOL_CHUNKS && (CHUNK / 2..=2 * CHUNK).contains(&chunk.capacity()) {
+            chunk.clear();
+            self.chunks.push(chunk);
+        }
+    }
+
+    /// A buffer for a large frame: warm, or empty and without memory. What it holds already is to be overwritten.
+    pub(super) fn large(&mut self) -> BytesMut {
+        self.large.pop().unwrap_or_default()
+    }
+
+    /// Takes back the buffer of a large frame, if nobody else holds it.
+    pub(super) fn recycle(&mut self, payload: Bytes) {
+        if self.large.len() < POOL_LARGE
+            && let Ok(buffer) = payload.try_into_mut()
+            && buffer.capacity() <= POOL_LARGE_BYTES
+        {
+            self.large.push(buffer);
+        }
+    }
+}
+
+/// Appends in steps; see [`COPY_STEP`].
+#[inline]
+pub(super) fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() <= COPY_STEP {
+        buffer.extend_from_slice(bytes);
+        return;
+    }
+    buffer.reserve(bytes.len());
+    for step in bytes.chunks(COPY_STEP) {
+        buffer.extend_from_slice(step);
+    }
+}

@@ -1,0 +1,116 @@
+//! Gathers what leaves next into one vectored write: the partial frame, critical frames, then the other lines by their share.
+
+use std::io::{self, IoSlice};
+
+use super::plan::{Plan, Rounds, Run};
+use super::queues::Queues;
+use crate::limits::{WRITE_BYTES, WRITE_SLICES};
+
+/// Makes the next offer and shows it to `write`.
+pub(super) fn offer(
+    queues: &Queues,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> (Plan, io::Result<usize>) {
+    let mut gather = Gather {
+        plan: Plan::new(),
+        slices: [IoSlice::new(&[]); WRITE_SLICES],
+        used: 0,
+        cursors: [Cursor::default(); 4],
+        rounds: queues.rounds,
+    };
+    if let Some(partial) = &queues.partial {
+        gather.add_slices(partial.slices());
+    }
+    while gather.has_room() && gather.add_run(queues, 0, usize::MAX) {}
+    gather.share(queues);
+    let outcome = write(gather.slices.get(..gather.used).unwrap_or_default());
+    (gather.plan, outcome)
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    segment: usize,
+    /// Bytes of that segment that are planned; complete frames.
+    skip: usize,
+}
+
+struct Gather<'a> {
+    plan: Plan,
+    slices: [IoSlice<'a>; WRITE_SLICES],
+    used: usize,
+    cursors: [Cursor; 4],
+    rounds: Rounds,
+}
+
+impl<'a> Gather<'a> {
+    /// Room for one more segment, which takes up to two slices.
+    fn has_room(&self) -> bool {
+        self.used + 2 <= WRITE_SLICES && !self.plan.is_full() && self.plan.bytes() < WRITE_BYTES
+    }
+
+    fn add_slices(&mut self, slices: [&'a [u8]; 2]) {
+        for slice in slices.into_iter().filter(|slice| !slice.is_empty()) {
+            if let Some(place) = self.slices.get_mut(self.used) {
+                *place = IoSlice::new(slice);
+                self.used += 1;
+                self.plan.add_bytes(slice.len());
+            }
+        }
+    }
+
+    /// Plans complete frames of one segment, at most `max` bytes. False when there are none.
+    fn add_run(&mut self, queues: &'a Queues, rank: usize, max: usize) -> bool {
+        let (Some(line), Some(cursor)) = (queues.lines.get(rank), self.cursors.get_mut(rank)) else { return false };
+        let Some(segment) = line.segment(cursor.segment) else { return false };
+        let bytes = segment.complete_frames(cursor.skip, max);
+        if bytes == 0 {
+            return false;
+        }
+        let [first, second] = segment.slices(cursor.skip);
+        let first = first.get(..bytes.min(first.len())).unwrap_or_default();
+        cursor.skip += bytes;
+        if cursor.skip == segment.len() {
+            *cursor = Cursor { segment: cursor.segment + 1, skip: 0 };
+        }
+        self.add_slices([first, second]);
+        self.rounds.charge(rank, bytes);
+        self.plan.add_run(Run { rank, bytes, rounds: self.rounds });
+        true
+    }
+
+    fn is_exhausted(&self, queues: &Queues, rank: usize) -> bool {
+        match (queues.lines.get(rank), self.cursors.get(rank)) {
+            (Some(line), Some(cursor)) => line.segment(cursor.segment).is_none(),
+            _ => true,
+        }
+    }
+
+    /// Deficit round robin over the three lower lines until the offer is full or nothing is left.
+    fn share(&mut self, queues: &'a Queues) {
+        while self.has_room() {
+            let waiting = [1, 2, 3].map(|rank| !self.is_exhausted(queues, rank));
+            match waiting {
+                [false, false, false] => return,
+                [true, false, false] | [false, true, false] | [false, false, true] => {
+                    // Alone, a line owes nobody.
+                    self.rounds = Rounds::default();
+                    let rank = 1 + waiting.iter().position(|waits| *waits).unwrap_or_default();
+                    while self.has_room() && self.add_run(queues, rank, usize::MAX) {}
+                }
+                _ => self.visit(queues, waiting),
+            }
+        }
+    }
+
+    /// One visit to the current line, or the part of it that the offer has room for.
+    fn visit(&mut self, queues: &'a Queues, waiting: [bool; 3]) {
+        let Some(index) = self.rounds.visit(waiting) else { return };
+        while self.has_room() {
+            let credit = self.rounds.credit(index);
+            if credit == 0 || !self.add_run(queues, index + 1, credit) {
+                self.rounds.next_line();
+                return;
+            }
+        }
+    }
+}

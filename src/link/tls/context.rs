@@ -1,0 +1,223 @@
+//! What all connections of a node share to speak TLS: identity, trust, sessions to resume, and rustls's settings made of them.
+
+use core::fmt;
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, Error, ServerConfig};
+
+use crate::close::TlsFault;
+use crate::id::{Direction, VerifiedId};
+use crate::link::tls::alpn::{PROTOCOLS, Resolver, is_ours};
+use crate::link::tls::error::TlsError;
+use crate::link::tls::fault::refused_by;
+use crate::link::tls::identity::Identity;
+use crate::link::tls::provider::provider;
+use crate::link::tls::refusal::{Refusals, TlsRefusal};
+use crate::link::tls::trust::{KnownIdentities, Trust};
+use crate::link::tls::verify::{Judge, name_of};
+
+/// The most sessions that a server keeps to be resumed, each about half a KiB: the oldest is forgotten first.
+const SERVER_SESSIONS_MAX: usize = 1024;
+/// The most servers whose sessions a client keeps, of about 2 KiB each.
+const CLIENT_SERVERS_MAX: usize = 128;
+/// rustls counts eight tickets for each server.
+const TICKETS_PER_SERVER: usize = 8;
+
+/// What may be chosen beside identity and trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsOptions {
+    /// Speak TLS 1.2 with those who have nothing better. Off: its handshake shows certificates to whoever listens.
+    pub tls12: bool,
+    /// Remember sessions, so that connecting again sends no certificates and signs nothing: measured, 1.6 times as many
+    /// handshakes and 600 bytes less for each. On. In TLS 1.3 it saves no round trip, since a first handshake has only one.
+    /// Nothing is ever sent before the handshake is done (0-RTT), for that could be replayed.
+    pub resumption: bool,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        TlsOptions { tls12: false, resumption: true }
+    }
+}
+
+/// Everything that the connections of a node need to speak TLS. A clone is another handle to the same: sessions, trust and
+/// what is remembered are shared.
+#[derive(Clone)]
+pub struct Tls {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: VerifiedId,
+    judge: Arc<Judge>,
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    time: Arc<dyn TimeProvider>,
+    refusals: Refusals,
+}
+
+impl Tls {
+    /// TLS with this identity for those whom we trust.
+    ///
+    /// Certificates are judged by the machine's clock where dates matter at all.
+    ///
+    /// # Errors
+    ///
+    /// The crypto library refuses the configuration.
+    pub fn new(identity: &Identity, trust: Trust, options: TlsOptions) -> Result<Self, TlsError> {
+        Tls::with_time(identity, trust, options, Arc::new(DefaultTimeProvider))
+    }
+
+    /// The same by another clock.
+    pub(crate) fn with_time(
+        identity: &Identity,
+        trust: Trust,
+        options: TlsOptions,
+        time: Arc<dyn TimeProvider>,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(provider());
+        let judge = Arc::new(Judge::new(Arc::clone(&provider), trust));
+        let versions: &[_] = if options.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
+        let protocols: Vec<Vec<u8>> = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+
+        let mut client = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(&time))
+            .with_protocol_versions(versions)
+            .map_err(|_| TlsError::Library)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&judge) as _)
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+        client.alpn_protocols.clone_from(&protocols);
+        // In TLS 1.2 only this binds a resumed session to the identities of the first.
+        client.require_ems = true;
+        // Nodes have no names to send.
+        client.enable_sni = false;
+        client.resumption = if options.resumption {
+            Resumption::store(Arc::new(ClientSessionMemoryCache::new(CLIENT_SERVERS_MAX * TICKETS_PER_SERVER)))
+        } else {
+            Resumption::disabled()
+        };
+
+        let mut server = ServerConfig::builder_with_details(provider, Arc::clone(&time))
+            .with_protocol_versions(versions)
+            .map_err(|_| TlsError::Library)?
+            .with_client_cert_verifier(Arc::clone(&judge) as _)
+            .with_cert_resolver(Arc::new(Resolver::new(identity.certified())));
+        server.alpn_protocols = protocols;
+        server.require_ems = true;
+        // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
+        if options.resumption {
+            server.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX);
+            server.send_tls13_tickets = 1;
+        } else {
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+        }
+
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        let inner = Inner { id: identity.id(), judge, client, server, time, refusals: Refusals::default() };
+        Ok(Tls { inner: Arc::new(inner) })
+    }
+
+    /// The id that others see.
+    pub fn id(&self) -> VerifiedId {
+        self.inner.id
+    }
+
+    /// Whom we trust by now, with what was learned since it was set.
+    pub fn trust(&self) -> Trust {
+        self.inner.judge.trust()
+    }
+
+    /// Trusts others from now on. Open connections stay; a remembered session is judged by the new trust.
+    pub fn set_trust(&self, trust: Trust) {
+        self.inner.judge.set_trust(trust);
+    }
+
+    /// What first use has remembered, when that is more than at the last call: to be saved.
+    pub fn take_changes(&self) -> Option<KnownIdentities> {
+        self.inner.judge.take_changes()
+    }
+
+    /// The last refusals, by us or of us, oldest first; at most 64 are kept.
+    pub fn refusals(&self) -> Vec<TlsRefusal> {
+        self.inner.refusals.all()
+    }
+
+    /// The same, but each of them once: for a log. Of more than 64 since the last call, the oldest are lost.
+    pub fn take_refusals(&self) -> Vec<TlsRefusal> {
+        self.inner.refusals.take()
+    }
+
+    /// The last refusal of this address.
+    pub fn refusal(&self, remote: SocketAddr) -> Option<TlsRefusal> {
+        self.inner.refusals.of(remote)
+    }
+
+    /// What a connection that we open to `remote` needs.
+    pub(crate) fn client(&self, remote: SocketAddr) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (Arc::clone(&self.inner.client), name_of(remote))
+    }
+
+    /// What a connection that we accept needs.
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.inner.server)
+    }
+
+    /// To be called once for each connection, when its handshake is done and before anything is read from it or written
+    /// to it: who is there, if it speaks our protocol and is trusted at this moment. `protocol` is what ALPN settled on.
+    pub(crate) fn verified(
+        &self,
+        remote: SocketAddr,
+        direction: Direction,
+        protocol: Option<&[u8]>,
+        certificates: &[CertificateDer<'_>],
+    ) -> Result<VerifiedId, TlsFault> {
+        let judged = if is_ours(protocol) {
+            let now = self.inner.time.current_time().ok_or(TlsFault::Internal)?;
+            self.inner.judge.judge(direction.is_outbound().then_some(remote), certificates, now)
+        } else {
+            Err(TlsFault::WrongService.into())
+        };
+        match judged {
+            Ok(id) => {
+                if direction.is_outbound() {
+                    self.inner.judge.remember(remote, id);
+                }
+                Ok(id)
+            }
+            Err(refused) => Err(self.inner.refusals.keep(remote, refused)),
+        }
+    }
+
+    /// What an error of rustls means for the connection with `remote`. To be called at once, on the thread that got the
+    /// error.
+    ///
+    /// [`TlsFault::NotTls`] is meant for the first bytes of a connection; later the same error is a
+    /// [`TlsFault::Protocol`].
+    pub(crate) fn fault(&self, remote: SocketAddr, error: &Error) -> TlsFault {
+        self.inner.refusals.keep(remote, refused_by(error))
+    }
+
+    /// A connection with `remote` failed before its peer was known, by a fault that no error of rustls stands for.
+    pub(crate) fn refused(&self, remote: SocketAddr, fault: TlsFault) {
+        self.inner.refusals.keep(remote, fault.into());
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls({})", self.inner.id)
+    }
+}
+
+#[cfg(test)]
+#[path = "context_tests.rs"]
+mod tests;
