@@ -10,8 +10,8 @@ use spacetime_network::proto::Config;
 use spacetime_network::proto::budget::{EXEMPT_FACTOR, FLOOD_FACTOR, SERVING_RATE, default_rate};
 use spacetime_network::proto::peer::reputation::ReputationConfig;
 use spacetime_network::proto::peer::share::Intake;
-use spacetime_network::proto::rate::Rate;
 use spacetime_network::proto::sync::locator::HEADERS_ANSWER_BYTES_MAX;
+use spacetime_network::rate::Rate;
 use spacetime_network::wire::{Kind, frame, message};
 
 use crate::vectors::vectors;
