@@ -1,14 +1,12 @@
-//! One connection as the protocol sees it: introduced or not, in which version, how alive.
+//! What is known of a peer that has introduced itself: who it is, in which version we talk, how alive it is, what it may still do.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use crate::close::CloseReason;
-use crate::id::{ConnId, Direction, VerifiedId};
-use crate::proto::budget::{PeerBudgets, SendBudgets, Serving};
+use crate::id::{ConnId, VerifiedId};
+use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::event::Received;
-use crate::proto::peer::share::Intake;
 use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
@@ -19,47 +17,10 @@ pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
 /// Transactions that may wait for one peer's pace; later ones reach it in a block, or not at all.
 pub(super) const WAITING_TRANSACTIONS_MAX: usize = 10_000;
 
-/// A connection between its opening and the driver's word that it is gone.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) conn: ConnId,
-    pub(super) remote: SocketAddr,
-    pub(super) direction: Direction,
-    /// Who it is, as TLS has proven.
-    pub(super) identity: Option<VerifiedId>,
-    pub(super) state: SessionState,
-    /// When the next thing about this session is due; mirrors the node's timer table.
-    pub(super) timer: Instant,
-    /// When the last frame, or the last part of a large one, came.
-    pub(super) last_received: Instant,
-    pub(super) budgets: PeerBudgets,
-    /// How many addresses it may still tell us.
-    pub(super) intake: Intake,
-}
-
-/// How far a session has come.
-#[derive(Debug)]
-pub(super) enum SessionState {
-    /// Waits for the other side's introduction until the deadline.
-    Greeting {
-        /// Then the session is closed.
-        deadline: Instant,
-    },
-    /// Both sides know each other.
-    Ready(Box<Peer>),
-    /// We asked the driver to close it; nothing that still arrives counts.
-    Closing {
-        /// Why.
-        reason: CloseReason,
-        /// The peer's id, when it had introduced itself.
-        node_id: Option<String>,
-    },
-}
-
 /// What a handshake told us, and what happened since.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) node_id: String,
+    node_id: String,
     pub(super) user_agent: String,
     /// The version in force: the smaller of both sides'.
     pub(super) version: u8,
@@ -74,8 +35,6 @@ pub(super) struct Peer {
     pub(super) round_trip: Option<Duration>,
     /// What its connection had received when we asked last.
     pub(super) received: Option<Received>,
-    /// We asked, and have no answer yet.
-    pub(super) counting: bool,
     /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
     pub(super) doubted: Option<Instant>,
     /// When it may be in doubt again.
@@ -101,34 +60,44 @@ pub(super) struct Peer {
     pub(super) deferred: VecDeque<Hash>,
 }
 
-impl Session {
-    /// The peer, once both sides know each other and neither is leaving.
-    pub(super) fn peer(&self) -> Option<&Peer> {
-        match &self.state {
-            SessionState::Ready(peer) => Some(peer),
-            _ => None,
+impl Peer {
+    /// A peer that has just introduced itself.
+    pub(super) fn new(
+        (node_id, user_agent, version): (String, String, u8),
+        (now, next_heartbeat): (Instant, Instant),
+        transaction_pace: Pace,
+        send_budgets: SendBudgets,
+        serving: Serving,
+    ) -> Self {
+        Peer {
+            node_id,
+            user_agent,
+            version,
+            address: None,
+            chain_length: 0,
+            since: now,
+            next_heartbeat,
+            ping: None,
+            round_trip: None,
+            received: None,
+            doubted: None,
+            next_doubt: now,
+            asked_peers: false,
+            asked_peers_at: None,
+            asked_transactions: 0,
+            transaction_pace,
+            send_budgets,
+            waiting: VecDeque::new(),
+            transaction_at: None,
+            block_at: None,
+            serving,
+            deferred: VecDeque::new(),
         }
     }
 
-    /// The same, to change it.
-    pub(super) fn peer_mut(&mut self) -> Option<&mut Peer> {
-        match &mut self.state {
-            SessionState::Ready(peer) => Some(peer),
-            _ => None,
-        }
-    }
-
-    /// Something came: the peer is not silent, and the connection not in doubt.
-    pub(super) fn heard(&mut self, at: Instant) {
-        self.last_received = at;
-        if let Some(peer) = self.peer_mut() {
-            peer.doubted = None;
-        }
-    }
-
-    /// True once we asked for its close.
-    pub(super) fn is_closing(&self) -> bool {
-        matches!(self.state, SessionState::Closing { .. })
+    /// Its id, which never changes: the sessions find it by that.
+    pub(super) fn node_id(&self) -> &str {
+        &self.node_id
     }
 }
 

@@ -5,7 +5,6 @@ use crate::id::ConnId;
 use crate::proto::budget::Charge;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
-use crate::proto::session::SessionState;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 use crate::wire::message::Heartbeat;
@@ -13,7 +12,7 @@ use crate::wire::{Frame, FrameError, Kind, Message};
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         if session.is_closing() {
             return;
         }
@@ -30,7 +29,7 @@ impl<C: Chain> Node<C> {
                 return;
             }
         };
-        if matches!(session.state, SessionState::Greeting { .. }) {
+        if session.greeting_deadline().is_some() {
             self.on_greeting(now, conn, &message);
             return;
         }
@@ -43,7 +42,7 @@ impl<C: Chain> Node<C> {
 
     /// What a message of this kind costs its sender. Answers to our own questions are free: the question was the budget.
     fn charge(&mut self, now: Now, conn: ConnId, kind: Kind) -> Charge {
-        let Some(session) = self.sessions.get_mut(&conn) else { return Charge::Over };
+        let Some(session) = self.sessions.get_mut(conn) else { return Charge::Over };
         if let Some(peer) = session.peer_mut() {
             if kind == Kind::Transaction && peer.asked_transactions > 0 {
                 peer.asked_transactions -= 1;
@@ -91,7 +90,7 @@ impl<C: Chain> Node<C> {
             Message::TxPoolRequest(request) => self.on_pool_request(conn, request),
             // Ids alone tell nothing that the transactions before them did not; the list ends their answer.
             Message::TxPool(_) => {
-                if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+                if let Some(peer) = self.sessions.peer_mut(conn) {
                     peer.asked_transactions = 0;
                 }
             }
@@ -112,9 +111,9 @@ impl<C: Chain> Node<C> {
 
     fn on_heartbeat(&mut self, now: Now, conn: ConnId, heartbeat: &Heartbeat<'_>) {
         let Heartbeat::Status { chain_length, .. } = heartbeat else { return };
-        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
         peer.chain_length = u64::try_from(*chain_length).unwrap_or(0);
-        let (id, length) = (peer.node_id.clone(), peer.chain_length);
+        let (id, length) = (peer.node_id().to_owned(), peer.chain_length);
         self.peers.update_chain_length(&id, length);
         let height = length.saturating_sub(1);
         if height > self.chain.best().height {

@@ -12,8 +12,8 @@ use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::event::{Event, Output};
-use crate::proto::node::{Node, Timer};
-use crate::proto::session::{Peer, SessionState};
+use crate::proto::node::Node;
+use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
 use crate::rate::Pace;
 use crate::time::Now;
@@ -54,9 +54,9 @@ impl<C: Chain> Node<C> {
 
     /// A frame before the handshake is done.
     pub(super) fn on_greeting(&mut self, now: Now, conn: ConnId, message: &Message<'_>) {
-        let Some(session) = self.sessions.get(&conn) else { return };
-        let outbound = session.direction.is_outbound();
-        let (remote, identity) = (session.remote, session.identity);
+        let Some(session) = self.sessions.get(conn) else { return };
+        let outbound = session.is_outbound();
+        let (remote, identity) = (session.remote(), session.identity());
         match message {
             Message::Handshake(handshake) if !outbound => match self.check_introduction(handshake, identity) {
                 Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version)),
@@ -101,9 +101,9 @@ impl<C: Chain> Node<C> {
         Ok(u8::try_from(handshake.version).unwrap_or(u8::MAX).min(self.config.version))
     }
 
-    /// The other side is acceptable: settle which connection to it stays, then open the session.
+    /// The other side is acceptable: decides which connection to it stays, then opens the session.
     fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction) {
-        if let Some(other) = self.by_id.get(&introduction.node_id).copied() {
+        if let Some(other) = self.sessions.with_id(&introduction.node_id) {
             if self.keeps_older(now, other, conn, &introduction.node_id) {
                 self.doubt(now, other);
                 self.close(now, conn, CloseReason::DuplicateConnection);
@@ -111,8 +111,8 @@ impl<C: Chain> Node<C> {
             }
             self.close(now, other, CloseReason::DuplicateConnection);
         }
-        let Some(session) = self.sessions.get(&conn) else { return };
-        let (remote, outbound) = (session.remote, session.direction.is_outbound());
+        let Some(session) = self.sessions.get(conn) else { return };
+        let (remote, direction, outbound) = (session.remote(), session.direction(), session.is_outbound());
         if !outbound && !self.make_place(now, conn) {
             self.close(now, conn, CloseReason::LimitReached);
             return;
@@ -126,55 +126,28 @@ impl<C: Chain> Node<C> {
             (false, port) => Some(SocketAddr::new(remote.ip(), port)),
         };
         let next_heartbeat = now.at + self.config.heartbeat;
-        let peer = Peer {
-            node_id: introduction.node_id.clone(),
-            user_agent: introduction.user_agent,
-            version: introduction.version,
-            address,
-            chain_length: introduction.best.map_or(0, |(height, _)| height.saturating_add(1)),
-            since: now.at,
-            next_heartbeat,
-            ping: None,
-            round_trip: None,
-            received: None,
-            counting: false,
-            doubted: None,
-            next_doubt: now.at,
-            asked_peers: false,
-            asked_peers_at: None,
-            asked_transactions: 0,
-            transaction_pace: Pace::new(self.transaction_rate(remote)),
-            send_budgets: SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
-            serving: Serving::new(self.config.serving_rate, self.is_exempt(remote)),
-            waiting: std::collections::VecDeque::new(),
-            transaction_at: None,
-            block_at: None,
-            deferred: std::collections::VecDeque::new(),
-        };
+        let mut peer = Peer::new(
+            (introduction.node_id.clone(), introduction.user_agent, introduction.version),
+            (now.at, next_heartbeat),
+            Pace::new(self.transaction_rate(remote)),
+            SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
+            Serving::new(self.config.serving_rate, self.is_exempt(remote)),
+        );
+        peer.address = address;
+        peer.chain_length = introduction.best.map_or(0, |(height, _)| height.saturating_add(1));
         let version = peer.version;
         self.remember_peer(now, remote, &peer);
-        if let Some(session) = self.sessions.get_mut(&conn) {
-            self.timers.remove(&(session.timer, Timer::Session(conn)));
-            session.state = SessionState::Ready(Box::new(peer));
-            session.timer = next_heartbeat;
-            self.timers.insert((next_heartbeat, Timer::Session(conn)));
-        }
-        self.by_id.insert(introduction.node_id.clone(), conn);
+        self.sessions.introduce(conn, peer, next_heartbeat);
         self.admission.ready(conn);
-        self.relay.peer_ready(conn);
-        if outbound {
-            if let Some(Direction::Outbound(dial)) = self.sessions.get(&conn).map(|s| s.direction) {
-                let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng);
-                let spent = spent.map(Direction::Outbound);
-                let spent = self.sessions.values().find(|s| Some(s.direction) == spent).map(|s| s.conn);
-                if let Some(spent) = spent {
-                    self.close(now, spent, CloseReason::Done);
-                }
+        self.known.peer_ready(conn);
+        if let Direction::Outbound(dial) = direction {
+            let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng).map(Direction::Outbound);
+            let spent = self.sessions.iter().find(|s| Some(s.direction()) == spent).map(|s| s.conn());
+            if let Some(spent) = spent {
+                self.close(now, spent, CloseReason::Done);
             }
         } else if let Some(address) = address {
-            self.book.announced(address, now);
-            self.outbound.nudge();
-            self.spread(now, conn, &[address]);
+            self.on_announced(now, conn, address);
         }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
@@ -187,11 +160,11 @@ impl<C: Chain> Node<C> {
     /// takes stays, or whoever claims a peer's id could end our connection to it. Under TLS nobody else can claim it, and the
     /// rule is the same, for two nodes that dial each other again and again must agree on one connection all the same.
     fn keeps_older(&self, now: Now, older: ConnId, newer: ConnId, their_id: &str) -> bool {
-        let since = self.sessions.get(&older).and_then(|s| s.peer()).map(|peer| peer.since);
+        let since = self.sessions.peer(older).map(|peer| peer.since);
         if since.is_some_and(|since| now.at.since(since) > self.config.handshake_timeout) {
             return true;
         }
-        let dialed_by_us = |conn| self.sessions.get(&conn).is_some_and(|s| s.direction.is_outbound());
+        let dialed_by_us = |conn| self.sessions.get(conn).is_some_and(|s| s.is_outbound());
         let (older, newer) = (dialed_by_us(older), dialed_by_us(newer));
         let we_are_smaller = self.config.node_id.as_bytes() < their_id.as_bytes();
         older == newer || older == we_are_smaller
@@ -206,7 +179,7 @@ impl<C: Chain> Node<C> {
         if version >= 2 {
             let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
             self.send(conn, &Message::TxPoolRequest(request));
-            if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+            if let Some(peer) = self.sessions.peer_mut(conn) {
                 peer.asked_transactions = POOL_REQUEST_MAX;
             }
         }
@@ -214,10 +187,10 @@ impl<C: Chain> Node<C> {
 
     /// A second handshake: the same again is dropped, another identity ends the connection.
     pub(super) fn on_late_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, handshake: Option<&Handshake<'_>>) {
-        let Some(session) = self.sessions.get(&conn) else { return };
-        let expected = if session.direction.is_outbound() { Kind::HandshakeAck } else { Kind::Handshake };
+        let Some(session) = self.sessions.get(conn) else { return };
+        let expected = if session.is_outbound() { Kind::HandshakeAck } else { Kind::Handshake };
         let same = match (handshake, session.peer()) {
-            (Some(handshake), Some(peer)) => handshake.node_id == peer.node_id,
+            (Some(handshake), Some(peer)) => handshake.node_id == peer.node_id(),
             _ => true,
         };
         if kind != expected {

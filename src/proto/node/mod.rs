@@ -10,39 +10,51 @@
 //! | `dispatch` | what each message may cost, and who handles it |
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `serve` | answers to requests |
-//! | `timers` | liveness, dials, saving, staleness |
+//! | `addresses` | addresses that are asked for, told and passed on |
+//! | `liveness` | who is silent, and who is only slow |
+//! | `timers` | what is due, housekeeping and saving |
+//! | `dials` | when to dial, and what a failure means |
 //! | `places` | who gives way when all inbound places are taken |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
+//!
+//! Two tables have rules that only their own files can break: `sessions` (which connections there are, under which ids, and when
+//! each is due) and `known` (which objects are known, to whom, and which wait for a verdict).
 
+mod addresses;
 mod closing;
+mod dials;
 mod dispatch;
 mod greeting;
 mod invariants;
+mod known;
+mod liveness;
 mod objects;
 mod places;
 mod serve;
+mod sessions;
 mod timers;
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::address::Origin;
 use crate::admit::Admit;
 use crate::close::CloseReason;
 use crate::config::ConfigErrors;
-use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
 use crate::proto::event::{Command, Event, Input, Output};
-use crate::proto::gossip::{Relay, Seen};
+use crate::proto::node::known::KnownObjects;
+use crate::proto::node::sessions::Sessions;
+use crate::proto::node::timers::Rounds;
 use crate::proto::peer::address_book::{AddressBook, AddressBookConfig};
 use crate::proto::peer::admission::{Admission, AdmissionRefusal};
 use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
-use crate::proto::peer::share::Intake;
-use crate::proto::session::{PeerInfo, Session, SessionState};
+use crate::proto::session::PeerInfo;
 use crate::proto::sync::chain::Chain;
 use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::rng::Rng;
@@ -59,27 +71,15 @@ pub struct Node<C> {
     nonce: u64,
     /// Decides what no peer may foresee.
     key: u64,
-    sessions: BTreeMap<ConnId, Session>,
-    /// Connections whose peer is introduced, by its id.
-    by_id: BTreeMap<String, ConnId>,
-    /// When each session and the housekeeping are due; a session's entry equals its `timer`.
-    timers: BTreeSet<(Instant, Timer)>,
-    /// Peers of which the driver has yet to say what they have received.
-    counting: usize,
+    sessions: Sessions,
+    rounds: Rounds,
     peers: PeerTable,
     reputation: Reputation,
     admission: Admission,
     book: AddressBook,
     outbound: OutboundManager,
-    /// Dials under way: where to, and since when.
-    dials: BTreeMap<DialId, (SocketAddr, Instant)>,
     sync: SyncManager,
-    seen: Seen,
-    relay: Relay,
-    /// Objects that the chain judges later: what they are and where they came from.
-    pending: BTreeMap<u64, objects::Pending>,
-    /// Bytes of their payloads.
-    pending_bytes: usize,
+    known: KnownObjects,
     outputs: VecDeque<Output>,
     counters: Counters,
     stopping: bool,
@@ -105,19 +105,6 @@ pub struct Counters {
     pub turned_away: BTreeMap<&'static str, u64>,
 }
 
-/// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// Staleness, and addresses to ask for.
-    Housekeeping,
-    /// The known peers are worth a save.
-    Save,
-    /// Handshake, heartbeat, silence.
-    Session(ConnId),
-    /// Transactions wait for a peer's pace.
-    Pace(ConnId),
-}
-
 impl<C: Chain> Node<C> {
     /// A node at rest. `seed` decides every choice it makes; `nonce` must differ between running nodes.
     ///
@@ -128,7 +115,6 @@ impl<C: Chain> Node<C> {
     /// What [`Config::validate`] finds; the chain is dropped then.
     pub fn new(config: Config, chain: C, seed: u64, nonce: u64) -> Result<Self, ConfigErrors> {
         config.validate()?;
-        let timers = BTreeSet::from([(Instant::ZERO, Timer::Housekeeping), (Instant::ZERO, Timer::Save)]);
         let mut outbound = OutboundManager::new(OutboundConfig {
             outbound: config.outbound,
             feeler_every: config.feeler_every,
@@ -145,10 +131,8 @@ impl<C: Chain> Node<C> {
             rng: Rng::from_seed(seed),
             nonce,
             key: Rng::from_seed(!seed).next_u64(),
-            sessions: BTreeMap::new(),
-            by_id: BTreeMap::new(),
-            timers,
-            counting: 0,
+            sessions: Sessions::default(),
+            rounds: Rounds::default(),
             peers: PeerTable::new(PeerTableConfig { stale_after: config.stale_after, ..PeerTableConfig::default() }),
             reputation: Reputation::new(ReputationConfig::default()),
             admission: Admission::new(config.admission.clone()),
@@ -157,12 +141,8 @@ impl<C: Chain> Node<C> {
                 ..AddressBookConfig::default()
             }),
             outbound,
-            dials: BTreeMap::new(),
             sync: SyncManager::new(config.sync.clone()),
-            seen: Seen::default(),
-            relay: Relay::default(),
-            pending: BTreeMap::new(),
-            pending_bytes: 0,
+            known: KnownObjects::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             stopping: false,
@@ -183,7 +163,7 @@ impl<C: Chain> Node<C> {
             *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
             return Admit::Refuse;
         }
-        self.admission.keep_for_dials(self.dials.len());
+        self.admission.keep_for_dials(self.outbound.dialing());
         let mut answer = self.admission.admit(now.at, remote);
         let made_room = match answer {
             Err(AdmissionRefusal::Pending) => self.evict_pending(now, remote),
@@ -231,7 +211,7 @@ impl<C: Chain> Node<C> {
             Input::Tick => {
                 self.on_tick(now);
                 // The rest follows the last answer.
-                if self.counting > 0 {
+                if self.sessions.is_waiting() {
                     return;
                 }
             }
@@ -251,12 +231,12 @@ impl<C: Chain> Node<C> {
 
     /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|(at, _)| *at);
-        if self.counting > 0 {
-            return timer;
+        let first = Some(self.rounds.deadline()).into_iter().chain(self.sessions.deadline()).min();
+        if self.sessions.is_waiting() {
+            return first;
         }
-        let pool = if self.stopping { None } else { self.outbound.deadline() };
-        [timer, pool, self.sync.deadline()].into_iter().flatten().min()
+        let dial = if self.stopping { None } else { self.outbound.deadline() };
+        [first, dial, self.sync.deadline()].into_iter().flatten().min()
     }
 
     fn on_command(&mut self, now: Now, command: Command) {
@@ -268,9 +248,9 @@ impl<C: Chain> Node<C> {
                 self.outbound.unkeep(address);
                 let conns: Vec<ConnId> = self
                     .sessions
-                    .values()
-                    .filter(|s| s.remote == address || s.peer().is_some_and(|p| p.address == Some(address)))
-                    .map(|s| s.conn)
+                    .iter()
+                    .filter(|s| s.remote() == address || s.peer().is_some_and(|p| p.address == Some(address)))
+                    .map(|s| s.conn())
                     .collect();
                 for conn in conns {
                     self.close(now, conn, CloseReason::Requested);
@@ -297,28 +277,12 @@ impl<C: Chain> Node<C> {
     ) {
         let arrived = self.admission.opened(conn, remote, !direction.is_outbound());
         let started = match direction {
-            Direction::Outbound(dial) => {
-                self.outbound.dial_opened(dial);
-                self.dials.remove(&dial).map_or(now.at, |(_, since)| since)
-            }
-            Direction::Inbound => arrived.unwrap_or(now.at),
+            Direction::Outbound(dial) => self.outbound.dial_opened(dial),
+            Direction::Inbound => arrived,
         };
-        let deadline = started + self.config.handshake_timeout;
+        let deadline = started.unwrap_or(now.at) + self.config.handshake_timeout;
         let budgets = PeerBudgets::new(&self.config.rates, self.is_exempt(remote));
-        let state = SessionState::Greeting { deadline };
-        let session = Session {
-            conn,
-            remote,
-            direction,
-            identity,
-            state,
-            timer: deadline,
-            last_received: now.at,
-            budgets,
-            intake: Intake::new(),
-        };
-        self.timers.insert((deadline, Timer::Session(conn)));
-        self.sessions.insert(conn, session);
+        self.sessions.open(conn, (remote, direction, identity), (now.at, deadline), budgets);
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
         if !direction.is_outbound() && self.admission.is_full() {
             self.evict_stalled(now);
@@ -363,12 +327,12 @@ impl<C: Chain> Node<C> {
         while let Some(output) = self.sync.poll_output() {
             match output {
                 // A ban on the way here may have closed the connection.
-                SyncOutput::Send { conn, .. } if self.sessions.get(&conn).is_none_or(|s| s.is_closing()) => {}
+                SyncOutput::Send { conn, .. } if self.sessions.peer(conn).is_none() => {}
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
                     self.note_deed(now, from, Kind::Block);
-                    self.seen.mark(now.at, hash, Some(from));
+                    self.known.accept(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     tip_moved |= best_changed;
                 }
@@ -470,16 +434,16 @@ impl<C> Node<C> {
 
     /// The peers that have introduced themselves, in the order of their connections.
     pub fn connected(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.sessions.values().filter_map(|session| {
+        self.sessions.iter().filter_map(|session| {
             let peer = session.peer()?;
             Some(PeerInfo {
-                conn: session.conn,
-                node_id: peer.node_id.clone(),
-                identity: session.identity,
+                conn: session.conn(),
+                node_id: peer.node_id().to_owned(),
+                identity: session.identity(),
                 user_agent: peer.user_agent.clone(),
-                remote: session.remote,
+                remote: session.remote(),
                 address: peer.address,
-                outbound: session.direction.is_outbound(),
+                outbound: session.is_outbound(),
                 version: peer.version,
                 chain_length: peer.chain_length,
                 round_trip: peer.round_trip,

@@ -10,29 +10,16 @@ use core::time::Duration;
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::event::Event;
-use crate::proto::node::{Node, Timer};
+use crate::proto::node::Node;
+use crate::proto::node::known::Pending;
 use crate::proto::session::WAITING_TRANSACTIONS_MAX;
 use crate::proto::sync::chain::{Chain, HeaderError, Verdict};
 use crate::rate::Rate;
 use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
 
-/// Judgements that may be under way at once; above it the oldest is forgotten, as if the object never came.
-pub(super) const PENDING_MAX: usize = 4096;
-/// Bytes of objects under judgement: four of the largest. Above it the oldest are forgotten.
-pub(super) const PENDING_BYTES_MAX: usize = 64 << 20;
-
 /// What waits for a peer's pace waits for the clock to move.
 const STEP: Duration = Duration::from_millis(1);
-
-/// An object that the chain judges later.
-#[derive(Debug)]
-pub(super) struct Pending {
-    kind: Kind,
-    id: Hash,
-    from: Option<ConnId>,
-    payload: Bytes,
-}
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_transaction(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
@@ -69,7 +56,7 @@ impl<C: Chain> Node<C> {
             return;
         }
         if self.chain.position(&header.hash).is_some() {
-            self.relay.learned(from, header.hash);
+            self.known.learn(from, header.hash);
             return;
         }
         let verdict = self.chain.submit_block(now.unix, bytes.clone());
@@ -91,27 +78,16 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn on_verdict(&mut self, now: Now, ticket: u64, verdict: Verdict) {
-        if let Some(object) = self.take_pending(ticket) {
+        if let Some(object) = self.known.take(ticket) {
             self.judge(now, verdict, object);
         } else if let Err((conn, reason)) = self.sync.handle_verdict(now, ticket, verdict, &mut self.chain) {
             self.close(now, conn, reason);
         }
     }
 
-    fn take_pending(&mut self, ticket: u64) -> Option<Pending> {
-        let object = self.pending.remove(&ticket)?;
-        self.pending_bytes = self.pending_bytes.saturating_sub(object.payload.len());
-        Some(object)
-    }
-
-    /// Bytes of the objects whose verdict is still to come.
-    pub(super) fn bytes_under_judgement(&self) -> usize {
-        self.pending.values().map(|object| object.payload.len()).sum()
-    }
-
     /// True for an object that was judged valid lately; its sender is then known to have it.
     fn is_old(&mut self, now: Now, id: Hash, from: Option<ConnId>) -> bool {
-        let old = self.seen.contains(now.at, &id);
+        let old = self.known.is_accepted(now.at, &id);
         if old {
             self.has_it(from, id);
         }
@@ -120,8 +96,8 @@ impl<C: Chain> Node<C> {
 
     /// Notes that a peer has an object; if it was waiting to be sent there, it waits no longer.
     fn has_it(&mut self, conn: Option<ConnId>, id: Hash) {
-        self.relay.learned(conn, id);
-        if let Some(peer) = conn.and_then(|conn| self.sessions.get_mut(&conn)).and_then(|s| s.peer_mut())
+        self.known.learn(conn, id);
+        if let Some(peer) = conn.and_then(|conn| self.sessions.peer_mut(conn))
             && let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id)
         {
             peer.waiting.remove(at);
@@ -132,7 +108,7 @@ impl<C: Chain> Node<C> {
         let Pending { kind, id, from, payload } = object;
         match verdict {
             Verdict::Accepted { best_changed } => {
-                self.seen.mark(now.at, id, from);
+                self.known.accept(now.at, id, from);
                 if let Some(conn) = from {
                     self.record_success(now, conn);
                     self.note_deed(now, conn, kind);
@@ -151,13 +127,13 @@ impl<C: Chain> Node<C> {
                 }
             }
             Verdict::Known => {
-                self.seen.mark(now.at, id, from);
+                self.known.accept(now.at, id, from);
                 self.has_it(from, id);
             }
             Verdict::Orphan { .. } => match from {
                 Some(conn) if kind == Kind::NewBlock => {
                     // It has the block, though we cannot judge it yet: when it comes from another, it must not go back.
-                    self.relay.learned(from, id);
+                    self.known.learn(from, id);
                     self.sync.peer_announced(now, conn, None, Some(id), &self.chain);
                 }
                 _ => self.refuse_softly(from, kind, "its parent is unknown"),
@@ -168,23 +144,15 @@ impl<C: Chain> Node<C> {
             }
             Verdict::Invalid(rejection) => self.refuse(now, from, kind, rejection.why),
             Verdict::Pending(ticket) => {
-                self.pending_bytes = self.pending_bytes.saturating_add(payload.len());
-                if let Some(twin) = self.pending.insert(ticket, Pending { kind, id, from, payload }) {
-                    self.pending_bytes = self.pending_bytes.saturating_sub(twin.payload.len());
-                }
-                while (self.pending.len() > PENDING_MAX || self.pending_bytes > PENDING_BYTES_MAX)
-                    && let Some(oldest) = self.pending.first_key_value().map(|(ticket, _)| *ticket)
-                {
-                    self.take_pending(oldest);
-                }
+                self.known.put_off(ticket, Pending { kind, id, from, payload });
             }
         }
     }
 
     /// Sends an object to every peer that does not have it.
     fn pass_on(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
-        let ready = self.sessions.values().filter_map(|s| Some((s.conn, s.peer()?.version)));
-        for conn in self.relay.relay(id, from, ready, kind) {
+        let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
+        for conn in self.known.recipients(id, from, ready, kind) {
             let allowed = match kind {
                 Kind::Transaction => self.may_send_now(now, conn, id),
                 _ => self.may_pass_on(now, conn, kind),
@@ -197,7 +165,7 @@ impl<C: Chain> Node<C> {
 
     /// True when a peer takes one more unasked message of `kind` from us. Otherwise it must do without: others tell it.
     pub(super) fn may_pass_on(&mut self, now: Now, conn: ConnId, kind: Kind) -> bool {
-        let peer = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut());
+        let peer = self.sessions.peer_mut(conn);
         peer.is_some_and(|peer| peer.send_budgets.take(now.at, kind))
     }
 
@@ -212,13 +180,15 @@ impl<C: Chain> Node<C> {
     /// True when the peer's pace allows one more transaction; otherwise it waits its turn.
     fn may_send_now(&mut self, now: Now, conn: ConnId, id: Hash) -> bool {
         let later = buggify!(self, RelayLater);
-        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return false };
+        let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if peer.waiting.is_empty() {
             if !later && peer.transaction_pace.take(now.at) {
                 return true;
             }
-            self.timers.insert((peer.transaction_pace.ready_at().max(now.at + STEP), Timer::Pace(conn)));
+            let ready_at = peer.transaction_pace.ready_at();
+            self.sessions.pace(conn, ready_at.max(now.at + STEP));
         }
+        let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if peer.waiting.len() < WAITING_TRANSACTIONS_MAX {
             peer.waiting.push_back(id);
         }
@@ -228,15 +198,15 @@ impl<C: Chain> Node<C> {
     /// Sends waiting transactions as far as the peer's pace allows. What left the pool meanwhile is not sent.
     pub(super) fn send_waiting(&mut self, now: Now, conn: ConnId) {
         loop {
-            let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+            let Some(peer) = self.sessions.peer_mut(conn) else { return };
             let Some(id) = peer.waiting.front().copied() else { return };
             let Some(transaction) = self.chain.pool_transaction(&id) else {
                 peer.waiting.pop_front();
                 continue;
             };
             if !peer.transaction_pace.take(now.at) {
-                self.timers.insert((peer.transaction_pace.ready_at(), Timer::Pace(conn)));
-                return;
+                let ready_at = peer.transaction_pace.ready_at();
+                return self.sessions.pace(conn, ready_at);
             }
             peer.waiting.pop_front();
             self.send_payload(conn, Kind::Transaction, transaction);
@@ -250,8 +220,8 @@ impl<C: Chain> Node<C> {
         let headers = self.chain.headers_after(&mut core::iter::once(parent), None, 1);
         let Some(header) = headers.first() else { return };
         let Ok(payload) = Message::Headers(vec![header]).to_payload() else { return };
-        let ready = self.sessions.values().filter_map(|s| Some((s.conn, s.peer()?.version)));
-        for conn in self.relay.relay(tip.hash, None, ready, Kind::Headers) {
+        let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
+        for conn in self.known.recipients(tip.hash, None, ready, Kind::Headers) {
             if self.may_pass_on(now, conn, Kind::Headers) {
                 self.send_payload(conn, Kind::Headers, payload.clone());
             }
@@ -274,9 +244,9 @@ impl<C: Chain> Node<C> {
     }
 
     fn note_height(&mut self, conn: ConnId, height: u64) {
-        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+        if let Some(peer) = self.sessions.peer_mut(conn) {
             peer.chain_length = peer.chain_length.max(height.saturating_add(1));
-            let (id, length) = (peer.node_id.clone(), peer.chain_length);
+            let (id, length) = (peer.node_id().to_owned(), peer.chain_length);
             self.peers.update_chain_length(&id, length);
         }
     }

@@ -13,7 +13,6 @@ use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::node::Node;
 use crate::proto::peer::evict::{self, Candidate};
-use crate::proto::session::SessionState;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::Kind;
@@ -29,10 +28,10 @@ impl<C: Chain> Node<C> {
     /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out.
     pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
         let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
-        for session in self.sessions.values().filter(|s| !s.direction.is_outbound()) {
-            let SessionState::Greeting { deadline } = session.state else { continue };
-            let this = Reverse((deadline, session.conn));
-            let crowd = crowds.entry(Subnet::of(session.remote.ip())).or_insert((0, this));
+        for session in self.sessions.iter().filter(|s| !s.is_outbound()) {
+            let Some(deadline) = session.greeting_deadline() else { continue };
+            let this = Reverse((deadline, session.conn()));
+            let crowd = crowds.entry(Subnet::of(session.remote().ip())).or_insert((0, this));
             *crowd = (crowd.0 + 1, crowd.1.max(this));
         }
         let own = crowds.get(&Subnet::of(newcomer.ip())).map_or(0, |crowd| crowd.0);
@@ -52,13 +51,11 @@ impl<C: Chain> Node<C> {
     pub(super) fn make_way(&mut self, now: Now, newcomer: SocketAddr) -> bool {
         let Some(own) = self.admission.load(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
         let own = self.admission.with_one_more(own);
-        let inbound = || self.sessions.values().filter(|s| !s.direction.is_outbound());
-        let closing: Vec<ConnId> = inbound().filter(|s| s.is_closing()).map(|s| s.conn).collect();
-        let pending = inbound().filter_map(|session| match session.state {
-            SessionState::Greeting { deadline } => {
-                Some((self.admission.load(now.at, session.remote)?, Reverse(deadline), session.conn))
-            }
-            _ => None,
+        let inbound = || self.sessions.iter().filter(|s| !s.is_outbound());
+        let closing: Vec<ConnId> = inbound().filter(|s| s.is_closing()).map(|s| s.conn()).collect();
+        let pending = inbound().filter_map(|session| {
+            let deadline = session.greeting_deadline()?;
+            Some((self.admission.load(now.at, session.remote())?, Reverse(deadline), session.conn()))
         });
         let pushy = pending.max().filter(|(load, ..)| *load > own).map(|(.., conn)| conn);
         if closing.into_iter().any(|conn| self.admission.leave(conn)) {
@@ -72,10 +69,8 @@ impl<C: Chain> Node<C> {
     /// The last place was taken by an unfinished handshake: one that stalls makes it free again for the next stranger.
     pub(super) fn evict_stalled(&mut self, now: Now) {
         let spared = now.at + self.config.handshake_timeout.saturating_sub(GREETING_SPARED);
-        let stalled = self.sessions.values().filter(|s| !s.direction.is_outbound()).filter_map(|s| match s.state {
-            SessionState::Greeting { deadline } if deadline <= spared => Some((deadline, s.conn)),
-            _ => None,
-        });
+        let inbound = self.sessions.iter().filter(|s| !s.is_outbound());
+        let stalled = inbound.filter_map(|s| Some((s.greeting_deadline().filter(|at| *at <= spared)?, s.conn())));
         if let Some((_, oldest)) = stalled.min() {
             self.close(now, oldest, CloseReason::LimitReached);
         }
@@ -83,8 +78,8 @@ impl<C: Chain> Node<C> {
 
     /// Makes a place for an inbound peer whose handshake is about to be done; false when nobody gives way to it.
     pub(super) fn make_place(&mut self, now: Now, newcomer: ConnId) -> bool {
-        let Some(remote) = self.sessions.get(&newcomer).map(|s| s.remote) else { return false };
-        let settled = self.sessions.values().filter(|s| !s.direction.is_outbound() && s.peer().is_some()).count();
+        let Some(remote) = self.sessions.get(newcomer).map(|s| s.remote()) else { return false };
+        let settled = self.sessions.iter().filter(|s| !s.is_outbound() && s.peer().is_some()).count();
         if settled < self.admission.settled_max() {
             if buggify!(self, EvictNow) {
                 self.evict_one(now, remote);
@@ -96,13 +91,13 @@ impl<C: Chain> Node<C> {
 
     /// Ends the inbound peer that gives way to a newcomer from `remote`; false when there is none.
     pub(super) fn evict_one(&mut self, now: Now, remote: SocketAddr) -> bool {
-        let inbound = self.sessions.values().filter(|s| !s.direction.is_outbound() && !self.is_exempt(s.remote));
+        let inbound = self.sessions.iter().filter(|s| !s.is_outbound() && !self.is_exempt(s.remote()));
         let candidates = inbound.filter_map(|session| {
             let peer = session.peer()?;
             let kept = peer.address.is_some_and(|address| self.outbound.is_kept(address));
             (!kept).then_some(Candidate {
-                conn: session.conn,
-                ip: session.remote.ip(),
+                conn: session.conn(),
+                ip: session.remote().ip(),
                 since: peer.since,
                 round_trip: peer.round_trip,
                 transaction: peer.transaction_at,
@@ -116,7 +111,7 @@ impl<C: Chain> Node<C> {
 
     /// A peer brought something that was new and valid.
     pub(super) fn note_deed(&mut self, now: Now, conn: ConnId, kind: Kind) {
-        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
         match kind {
             Kind::Transaction => peer.transaction_at = Some(now.at),
             Kind::Block | Kind::NewBlock => peer.block_at = Some(now.at),

@@ -1,111 +1,23 @@
-//! Answers to requests: addresses, headers, blocks and the pool.
+//! Answers to requests: headers, blocks and the pool.
 
 use bytes::Bytes;
-use core::net::SocketAddr;
-use core::time::Duration;
 use std::collections::BTreeSet;
 
-use crate::address::Origin;
-use crate::address::may_pass;
 use crate::id::ConnId;
-use crate::proto::node::{Node, Timer};
-use crate::proto::peer::address_book::Heard;
-use crate::proto::peer::share;
+use crate::proto::node::Node;
 use crate::proto::session::DEFERRED_BLOCKS_MAX;
 use crate::proto::sync::answer_get_headers;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
-use crate::wire::message::{GetHeaders, GetPeers, TxPoolRequest};
+use crate::wire::message::{GetHeaders, TxPoolRequest};
 use crate::wire::{Hash, Kind, Message};
 
 /// Bytes of transactions in one answer to a TxPoolRequest: five bytes asked for it.
 const POOL_ANSWER_BYTES_MAX: usize = 2 << 20;
-/// A peer is asked for addresses again after this.
-const ASK_INTERVAL: Duration = Duration::from_secs(120);
-/// The same for exempt peers, whose answers are not rationed so hard.
-const ASK_EXEMPT_INTERVAL: Duration = Duration::from_secs(10);
-/// Peers that are told of a new address, as in Bitcoin Core: with two, news reaches everyone and dies out.
-const SPREAD_PEERS: usize = 2;
-/// Unasked-for answers with more news than this are a dump, not news, and are not passed on.
-const SPREAD_ADDRESSES_MAX: usize = 10;
 /// Ids in one TxPool: what the protocol allows.
 const POOL_IDS_MAX: u32 = 50_000;
 
 impl<C: Chain> Node<C> {
-    pub(super) fn on_get_peers(&mut self, now: Now, conn: ConnId, request: &GetPeers<'_>) {
-        let Some(session) = self.sessions.get(&conn) else { return };
-        let (remote, own) = (session.remote, session.peer().and_then(|p| p.address));
-        let (max, excluded): (u32, BTreeSet<SocketAddr>) = match request {
-            GetPeers::All => (1000, BTreeSet::new()),
-            GetPeers::Limited { max, exclude } => (*max, exclude.iter().filter_map(|text| text.parse().ok()).collect()),
-        };
-        let listening_port = own.map(|address| address.port());
-        let asker = share::Asker { remote, listening_port, max: max as usize, excluded: &excluded };
-        let banned = |ip| self.reputation.is_blacklisted(Origin::of(ip), now.at);
-        let answer = share::answer(&self.book, asker, banned, &mut self.rng);
-        self.send(conn, &Message::Peers(answer));
-    }
-
-    pub(super) fn on_peers(&mut self, now: Now, conn: ConnId, mut addresses: Vec<SocketAddr>) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let source = session.remote.ip();
-        let Some(peer) = session.peer_mut() else { return };
-        let asked = core::mem::take(&mut peer.asked_peers);
-        let mut news = Vec::new();
-        // Which ones are believed is not for their sender to choose.
-        self.rng.shuffle(&mut addresses);
-        for address in addresses {
-            if !session.intake.take(now.at) {
-                break;
-            }
-            if self.book.hear(address, Some(source), now) == Heard::New {
-                news.push(address);
-            }
-        }
-        if !news.is_empty() {
-            self.outbound.nudge();
-        }
-        if !asked && news.len() <= SPREAD_ADDRESSES_MAX {
-            self.spread(now, conn, &news);
-        }
-    }
-
-    /// Asks one peer for addresses, unless it was asked lately.
-    pub(super) fn ask_for_peers(&mut self, now: Now, conn: ConnId) {
-        let Some(session) = self.sessions.get(&conn) else { return };
-        let pause = if self.is_exempt(session.remote) { ASK_EXEMPT_INTERVAL } else { ASK_INTERVAL };
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let Some(peer) = session.peer_mut() else { return };
-        if peer.asked_peers_at.is_none_or(|at| now.at.since(at) >= pause) {
-            peer.asked_peers = true;
-            peer.asked_peers_at = Some(now.at);
-            session.intake.asked();
-            self.send(conn, &Message::GetPeers(GetPeers::All));
-        }
-    }
-
-    /// Tells a few peers of addresses that just became known, so that news travels without being asked for.
-    pub(super) fn spread(&mut self, now: Now, from: ConnId, addresses: &[SocketAddr]) {
-        let mut listeners: Vec<(ConnId, SocketAddr, Option<SocketAddr>)> = self
-            .sessions
-            .values()
-            .filter(|s| s.conn != from)
-            .filter_map(|s| Some((s.conn, s.remote, s.peer()?.address)))
-            .collect();
-        self.rng.shuffle(&mut listeners);
-        for (conn, remote, own) in listeners.into_iter().take(SPREAD_PEERS) {
-            let told = |address: &&SocketAddr| {
-                Some(**address) != own
-                    && may_pass(**address, remote.ip(), self.config.allow_private)
-                    && !self.is_banned(now, **address, None)
-            };
-            let news: Vec<SocketAddr> = addresses.iter().filter(told).copied().collect();
-            if !news.is_empty() && self.may_pass_on(now, conn, Kind::Peers) {
-                self.send(conn, &Message::Peers(news));
-            }
-        }
-    }
-
     pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {
         let mut headers = answer_get_headers(&self.chain, request);
         if buggify!(self, FewHeaders) {
@@ -116,7 +28,7 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn on_get_block(&mut self, now: Now, conn: ConnId, hash: Hash) {
-        let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) else { return };
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
         if !peer.deferred.is_empty() {
             if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
                 peer.deferred.push_back(hash);
@@ -129,17 +41,17 @@ impl<C: Chain> Node<C> {
     /// True when the next one waits, because a block goes out or must wait itself: what else there is to say takes no room worth
     /// waiting for.
     fn answer_block(&mut self, now: Now, conn: ConnId, hash: Hash) -> bool {
-        let Some(peer) = self.sessions.get(&conn).and_then(|s| s.peer()) else { return false };
+        let Some(peer) = self.sessions.peer(conn) else { return false };
         let (version, ready_at) = (peer.version, peer.serving.ready_at());
         if ready_at > now.at {
             self.put_off(conn, hash);
-            self.timers.insert((ready_at, Timer::Pace(conn)));
+            self.sessions.pace(conn, ready_at);
             return true;
         }
         match self.chain.block(&hash) {
             Some(block) => {
-                self.relay.learned(Some(conn), hash);
-                if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+                self.known.learn(Some(conn), hash);
+                if let Some(peer) = self.sessions.peer_mut(conn) {
                     peer.serving.give(now.at, hash, block.len());
                 }
                 self.send_payload(conn, Kind::Block, block);
@@ -165,13 +77,13 @@ impl<C: Chain> Node<C> {
                 let Some(left) = room.checked_sub(transaction.len()) else { break };
                 room = left;
                 sent += 1;
-                self.relay.learned(Some(conn), *id);
+                self.known.learn(Some(conn), *id);
                 // In one queue with the list that ends the answer, or it would overtake them.
                 self.send_at(Kind::TxPool.priority(), conn, Kind::Transaction, transaction);
             }
             ids.truncate(sent);
             // What waited for the peer's pace has gone there now.
-            if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
+            if let Some(peer) = self.sessions.peer_mut(conn)
                 && !peer.waiting.is_empty()
             {
                 let told: BTreeSet<&Hash> = ids.iter().collect();
@@ -187,7 +99,7 @@ impl<C: Chain> Node<C> {
         if kind != Kind::Block {
             return;
         }
-        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut()) {
+        if let Some(peer) = self.sessions.peer_mut(conn) {
             peer.serving.take_back();
         }
         let Ok(header) = self.chain.check_block_header(now.unix, payload) else { return };
@@ -196,7 +108,7 @@ impl<C: Chain> Node<C> {
 
     /// A block that found no room is the next to go.
     fn put_off(&mut self, conn: ConnId, hash: Hash) {
-        if let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
+        if let Some(peer) = self.sessions.peer_mut(conn)
             && peer.deferred.len() < DEFERRED_BLOCKS_MAX
         {
             peer.deferred.push_front(hash);
@@ -207,7 +119,7 @@ impl<C: Chain> Node<C> {
     /// over, and hold them all meanwhile. The driver says again that there is room after each block that found some.
     pub(super) fn on_writable(&mut self, now: Now, conn: ConnId) {
         // What is refused again comes back through `on_refused`, to the same place.
-        while let Some(peer) = self.sessions.get_mut(&conn).and_then(|s| s.peer_mut())
+        while let Some(peer) = self.sessions.peer_mut(conn)
             && let Some(hash) = peer.deferred.pop_front()
         {
             if self.answer_block(now, conn, hash) {

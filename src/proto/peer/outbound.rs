@@ -142,6 +142,8 @@ struct Link {
     /// Its group had an automatic connection already, for want of others.
     doubles: bool,
     state: DialState,
+    /// When its dial began.
+    since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +274,7 @@ impl OutboundManager {
                     self.feeler_at = Some(now.at + rng.jitter(FEELER_RETRY, 20));
                 }
                 context.book.tried(choice.address, now);
-                Some((self.begin(choice.address, choice.purpose), choice.address))
+                Some((self.begin(choice.address, choice.purpose, now.at), choice.address))
             }
             Err(wake) => {
                 self.wake = wake;
@@ -281,12 +283,13 @@ impl OutboundManager {
         }
     }
 
-    /// The dial ended in a connection.
-    pub fn dial_opened(&mut self, dial: DialId) {
-        if let Some(link) = self.links.get_mut(&dial) {
-            link.state = DialState::Greeting;
-            self.nudge();
-        }
+    /// The dial ended in a connection. Answers when it began.
+    pub fn dial_opened(&mut self, dial: DialId) -> Option<Instant> {
+        let link = self.links.get_mut(&dial)?;
+        link.state = DialState::Greeting;
+        let since = link.since;
+        self.nudge();
+        Some(since)
     }
 
     /// The connection's handshake is done. Answers the dial whose connection has served its purpose with that, if there is one:
@@ -392,7 +395,13 @@ impl OutboundManager {
 
     /// Dials on their way.
     pub fn dialing(&self) -> usize {
-        self.links.values().filter(|link| link.state == DialState::Dialing).count()
+        self.dials().count()
+    }
+
+    /// The dials on their way, and where they go.
+    pub fn dials(&self) -> impl Iterator<Item = (DialId, SocketAddr)> {
+        let dialing = self.links.iter().filter(|(_, link)| link.state == DialState::Dialing);
+        dialing.map(|(dial, link)| (*dial, link.address))
     }
 
     /// Automatic connections whose handshake is done.
@@ -445,11 +454,11 @@ impl OutboundManager {
         Invariant::S8.check(live, || "an address is taken by a dial that is gone".to_owned())
     }
 
-    fn begin(&mut self, address: SocketAddr, purpose: Purpose) -> DialId {
+    fn begin(&mut self, address: SocketAddr, purpose: Purpose, since: Instant) -> DialId {
         let dial = DialId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let doubles = self.is_in_used_group(address.ip());
-        self.links.insert(dial, Link { address, purpose, doubles, state: DialState::Dialing });
+        self.links.insert(dial, Link { address, purpose, doubles, state: DialState::Dialing, since });
         self.by_address.insert(address, dial);
         dial
     }

@@ -403,7 +403,7 @@ fn a_node_that_we_once_reached_and_that_says_no_is_asked_rarely_and_not_forgotte
             world.millis += 60_000;
             let now = world.now();
             if world.book.is_due(nth(n), now.at) {
-                let dial = world.pool.begin(nth(n), Purpose::Automatic);
+                let dial = world.pool.begin(nth(n), Purpose::Automatic, now.at);
                 world.pool.dial_opened(dial);
                 world.pool.closed(dial, CloseReason::RemoteClosed, now, true, &mut world.book, &mut world.rng);
                 dials += 1;

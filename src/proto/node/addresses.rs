@@ -1,0 +1,126 @@
+//! Addresses that go round: asked for, told, and passed on without being asked for.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use crate::address::{Origin, may_pass};
+use crate::id::ConnId;
+use crate::proto::node::Node;
+use crate::proto::peer::address_book::Heard;
+use crate::proto::peer::share;
+use crate::proto::sync::chain::Chain;
+use crate::time::Now;
+use crate::wire::message::GetPeers;
+use crate::wire::{Kind, Message};
+
+/// With fewer addresses than this in the book, a peer we dialed is asked for more.
+const ADDRESSES_WANTED: usize = 64;
+/// A peer is asked for addresses again after this.
+const ASK_INTERVAL: Duration = Duration::from_secs(120);
+/// The same for exempt peers, whose answers are not rationed so hard.
+const ASK_EXEMPT_INTERVAL: Duration = Duration::from_secs(10);
+/// Peers that are told of a new address, as in Bitcoin Core: with two, news reaches everyone and dies out.
+const SPREAD_PEERS: usize = 2;
+/// Unasked-for answers with more news than this are a dump, not news, and are not passed on.
+const SPREAD_ADDRESSES_MAX: usize = 10;
+
+impl<C: Chain> Node<C> {
+    /// A peer that dialed us says where it listens: others may dial it there.
+    pub(super) fn on_announced(&mut self, now: Now, conn: ConnId, address: SocketAddr) {
+        self.book.announced(address, now);
+        self.outbound.nudge();
+        self.spread(now, conn, &[address]);
+    }
+
+    pub(super) fn on_get_peers(&mut self, now: Now, conn: ConnId, request: &GetPeers<'_>) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let (remote, own) = (session.remote(), session.peer().and_then(|p| p.address));
+        let (max, excluded): (u32, BTreeSet<SocketAddr>) = match request {
+            GetPeers::All => (1000, BTreeSet::new()),
+            GetPeers::Limited { max, exclude } => (*max, exclude.iter().filter_map(|text| text.parse().ok()).collect()),
+        };
+        let listening_port = own.map(|address| address.port());
+        let asker = share::Asker { remote, listening_port, max: max as usize, excluded: &excluded };
+        let banned = |ip| self.reputation.is_blacklisted(Origin::of(ip), now.at);
+        let answer = share::answer(&self.book, asker, banned, &mut self.rng);
+        self.send(conn, &Message::Peers(answer));
+    }
+
+    pub(super) fn on_peers(&mut self, now: Now, conn: ConnId, mut addresses: Vec<SocketAddr>) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let source = session.remote().ip();
+        let Some(peer) = session.peer_mut() else { return };
+        let asked = core::mem::take(&mut peer.asked_peers);
+        let mut news = Vec::new();
+        // Which ones are believed is not for their sender to choose.
+        self.rng.shuffle(&mut addresses);
+        for address in addresses {
+            if !session.intake.take(now.at) {
+                break;
+            }
+            if self.book.hear(address, Some(source), now) == Heard::New {
+                news.push(address);
+            }
+        }
+        if !news.is_empty() {
+            self.outbound.nudge();
+        }
+        if !asked && news.len() <= SPREAD_ADDRESSES_MAX {
+            self.spread(now, conn, &news);
+        }
+    }
+
+    /// Asks one peer for addresses, unless it was asked lately.
+    pub(super) fn ask_for_peers(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let pause = if self.is_exempt(session.remote()) { ASK_EXEMPT_INTERVAL } else { ASK_INTERVAL };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(peer) = session.peer_mut() else { return };
+        if peer.asked_peers_at.is_none_or(|at| now.at.since(at) >= pause) {
+            peer.asked_peers = true;
+            peer.asked_peers_at = Some(now.at);
+            session.intake.asked();
+            self.send(conn, &Message::GetPeers(GetPeers::All));
+        }
+    }
+
+    /// Tells a few peers of addresses that just became known, so that news travels without being asked for.
+    pub(super) fn spread(&mut self, now: Now, from: ConnId, addresses: &[SocketAddr]) {
+        let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), session.remote(), peer.address));
+        let mut listeners: Vec<(ConnId, SocketAddr, Option<SocketAddr>)> =
+            ready.filter(|(conn, ..)| *conn != from).collect();
+        self.rng.shuffle(&mut listeners);
+        for (conn, remote, own) in listeners.into_iter().take(SPREAD_PEERS) {
+            let told = |address: &&SocketAddr| {
+                Some(**address) != own
+                    && may_pass(**address, remote.ip(), self.config.allow_private)
+                    && !self.is_banned(now, **address, None)
+            };
+            let news: Vec<SocketAddr> = addresses.iter().filter(told).copied().collect();
+            if !news.is_empty() && self.may_pass_on(now, conn, Kind::Peers) {
+                self.send(conn, &Message::Peers(news));
+            }
+        }
+    }
+
+    /// With too few addresses in the book, asks for more.
+    pub(super) fn seek_addresses(&mut self, now: Now) {
+        if !self.stopping && self.book.len() < ADDRESSES_WANTED {
+            self.ask_someone_for_peers(now);
+        }
+    }
+
+    /// Too few addresses: asks one of those we dialed, seeds among them. Who has none of these asks whoever came: a node that all
+    /// others reached first would never learn of another address.
+    fn ask_someone_for_peers(&mut self, now: Now) {
+        let ready = || self.sessions.ready().map(|(session, _)| session);
+        let mut conns: Vec<ConnId> = ready().filter(|s| s.is_outbound()).map(|s| s.conn()).collect();
+        if conns.is_empty() {
+            conns = ready().map(|s| s.conn()).collect();
+        }
+        if let Some(conn) = self.rng.index(conns.len()).and_then(|i| conns.get(i)) {
+            self.ask_for_peers(now, *conn);
+        }
+    }
+}

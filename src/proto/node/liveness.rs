@@ -1,0 +1,120 @@
+//! Who is alive: heartbeats, pings and silence.
+//!
+//! Every `heartbeat` a Heartbeat goes out, and a Ping to version 2; silence of `idle_timeout` or a Ping without its Pong for
+//! `ping_timeout` ends the connection. A peer in the middle of a large frame is not silent: before each judgement the driver is
+//! asked what the connection has received.
+
+use core::time::Duration;
+
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::proto::event::Received;
+use crate::proto::node::{Node, moment};
+use crate::proto::sync::chain::Chain;
+use crate::time::{Instant, Now};
+use crate::wire::Message;
+use crate::wire::message::{Heartbeat, Ping};
+
+/// How long a connection in doubt may stay silent.
+const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two doubts about one connection.
+const DOUBT_AGAIN: Duration = Duration::from_secs(5);
+
+impl<C: Chain> Node<C> {
+    /// The driver's answer. When bytes came since the last look, but no whole frame, the peer is slow and not silent: neither
+    /// silence nor a ping that waits behind the frame is held against it.
+    pub(super) fn on_received(&mut self, now: Now, conn: ConnId, received: Received) {
+        if !self.sessions.answered(conn) {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(conn)
+            && let Some(peer) = session.peer_mut()
+        {
+            let before = peer.received.replace(received);
+            if before.is_some_and(|before| received.bytes > before.bytes && received.frames == before.frames) {
+                if let Some((_, sent)) = &mut peer.ping {
+                    *sent = now.at;
+                }
+                session.heard(now.at);
+            }
+        }
+        self.judge_liveness(now, conn);
+        self.end_tick(now);
+    }
+
+    /// A close, a heartbeat, or nothing yet; then the session is due again when there may be something.
+    pub(super) fn judge_liveness(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if let Some(deadline) = session.greeting_deadline() {
+            if deadline <= now.at {
+                self.close(now, conn, CloseReason::HandshakeTimeout);
+            } else {
+                self.sessions.reschedule(conn, deadline);
+            }
+            return;
+        }
+        let idle_at = session.last_received() + self.config.idle_timeout;
+        let Some(peer) = session.peer_mut() else { return };
+        let ping_at = peer.ping.map_or(Instant::NEVER, |(_, sent)| sent + self.config.ping_timeout);
+        let ping_at = peer.doubted.map_or(ping_at, |since| ping_at.min(since + DOUBT_TIMEOUT));
+        if idle_at <= now.at {
+            return self.close(now, conn, CloseReason::IdleTimeout);
+        }
+        if ping_at <= now.at {
+            return self.close(now, conn, CloseReason::PingTimeout);
+        }
+        let first = idle_at.min(ping_at);
+        if peer.next_heartbeat > now.at {
+            let due = first.min(peer.next_heartbeat);
+            return self.sessions.reschedule(conn, due);
+        }
+        peer.next_heartbeat = now.at + self.config.heartbeat;
+        // A ping that leaves now has its own deadline, which may be the first one.
+        let due = first.min(peer.next_heartbeat).min(now.at + self.config.ping_timeout);
+        self.sessions.reschedule(conn, due);
+        self.send_heartbeat(now, conn);
+    }
+
+    fn send_heartbeat(&mut self, now: Now, conn: ConnId) {
+        let chain_length = i64::try_from(self.chain.best().height.saturating_add(1)).unwrap_or(i64::MAX);
+        let node_id = self.config.node_id.clone();
+        self.send(conn, &Message::Heartbeat(Heartbeat::Status { chain_length, node_id: &node_id }));
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let last_received = session.last_received();
+        let Some(peer) = session.peer_mut() else { return };
+        let (id, ask) = (peer.node_id().to_owned(), peer.version >= 2 && peer.ping.is_none());
+        let nonce = (self.rng.next_u64() >> 1) as i64;
+        if ask {
+            peer.ping = Some((nonce, now.at));
+        }
+        self.peers.update_last_seen(&id, moment(now, last_received));
+        if ask {
+            self.send(conn, &Message::Ping(Ping { nonce, unix_millis: now.unix.as_millis() }));
+        }
+        // The word that a queue has room may never come when others filled what all share.
+        self.on_writable(now, conn);
+    }
+
+    /// Another connection claims this peer's id. It may be the peer itself, back from a crash that left this connection
+    /// half-open; a ping that must be answered soon tells.
+    pub(super) fn doubt(&mut self, now: Now, conn: ConnId) {
+        let peer = self.sessions.peer_mut(conn);
+        let Some(peer) = peer.filter(|peer| peer.version >= 2 && peer.doubted.is_none()) else { return };
+        // Who claims the id again and again must not make us use up our budget at the peer.
+        if peer.next_doubt > now.at {
+            return;
+        }
+        (peer.doubted, peer.next_doubt) = (Some(now.at), now.at + DOUBT_AGAIN);
+        peer.next_heartbeat = now.at;
+        self.judge_liveness(now, conn);
+    }
+
+    pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, nonce: i64) {
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        // A pong to no ping of ours is dropped: it may answer one that a slow link delayed.
+        if let Some((_, sent)) = peer.ping.filter(|(expected, _)| *expected == nonce) {
+            peer.round_trip = Some(now.at.since(sent));
+            peer.ping = None;
+        }
+    }
+}
