@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use secured::bare::BareRustls;
-use secured::ours::{Ours, shake};
+use secured::ours::{Ours, handshake};
 use secured::{Carry, memory};
 
 /// Payload sizes, in bytes: a small transaction, a record, a block's part.
@@ -49,7 +49,7 @@ fn groups(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("handshake");
     for (name, resumption) in [("full", false), ("resumed", true)] {
         let pair = secured::ours::parties(resumption);
-        group.bench_function(name, |bencher| bencher.iter(|| black_box(shake(&pair))));
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(handshake(&pair))));
     }
     group.finish();
 }
@@ -94,10 +94,10 @@ fn ratios() {
     println!("\nhandshakes per second, both ends on one thread, each proving its identity");
     for (name, resumption) in [("full", false), ("resumed", true)] {
         let pair = secured::ours::parties(resumption);
-        let bytes = shake(&pair);
+        let bytes = handshake(&pair);
         let start = Instant::now();
         for _ in 0..HANDSHAKES {
-            black_box(shake(&pair));
+            black_box(handshake(&pair));
         }
         let each: Duration = start.elapsed() / HANDSHAKES;
         println!("{name:>8} {:>8.0}  ({bytes:?} bytes there and back)", 1.0 / each.as_secs_f64());
@@ -105,7 +105,7 @@ fn ratios() {
 
     let parties = secured::ours::parties(false);
     let before = memory::live();
-    let idle: Vec<_> = (0..PAIRS).map(|_| secured::ours::stand(&parties)).collect();
+    let idle: Vec<_> = (0..PAIRS).map(|_| secured::ours::connect(&parties)).collect();
     let each = (memory::live() - before) / (2 * PAIRS);
     println!("\nan idle connection's link: {each} bytes, what a crypto library in C keeps for it not counted");
     drop(black_box(idle));

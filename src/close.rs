@@ -227,10 +227,10 @@ impl fmt::Display for TlsFault {
             Alert(70) => "no TLS version in common; both sides need TLS 1.3",
             Alert(116) => "it wants a certificate, and has got none of a kind that it accepts",
             Alert(120) => "it is another service, or a spacetime node of another protocol version",
-            Alert(0) => "it said goodbye before the TLS handshake was done",
+            Alert(0) => "it closed the connection (close_notify) before the TLS handshake was done",
             Alert(number) => return write!(f, "it refused with TLS alert {number}"),
             HandshakeTimeout => "the TLS handshake took too long",
-            Cut => "the connection was cut without TLS's goodbye",
+            Cut => "the connection was cut: it ended without TLS's close_notify",
             Unanswered => {
                 "closed before the TLS handshake began; the node turns us away, as when it is full, or does not speak TLS: try \
                  again later"

@@ -51,9 +51,9 @@ pub const LEDGER_FROM: usize = 64 * 1024;
 /// Bytes queued to one connection beyond which frames are refused or dropped: one frame of the largest size and half of
 /// another.
 pub const OUTBOX_HARD: usize = 24 * 1024 * 1024;
-/// Bytes queued to one connection from which its sender should wait.
+/// The high watermark: bytes queued to one connection from which its sender should wait (backpressure).
 pub const OUTBOX_HIGH: usize = 1024 * 1024;
-/// Bytes queued at which a sender that waits is told to go on.
+/// The low watermark: bytes queued at which a sender that waits is told to go on.
 pub const OUTBOX_LOW: usize = 256 * 1024;
 
 /// Bytes of a TLS handshake in each direction, and of TLS's own messages between two of the peer's frames: several times
@@ -118,10 +118,10 @@ pub const SEND_RETRY: Duration = Duration::from_millis(50);
 pub const WRITE_STALL: Duration = Duration::from_secs(30);
 /// No byte of an unfinished frame for this long: the peer does not write.
 pub const FRAME_STALL: Duration = Duration::from_secs(30);
-/// A frame's whole time is [`FRAME_STALL`] and its length at this many bytes per second.
+/// A frame's time in all is [`FRAME_STALL`] and its length at this many bytes per second.
 pub const FRAME_RATE: u64 = 64 * 1024;
-/// How long after the last byte of a farewell the socket is kept, so that bytes still arriving do not turn into a reset
-/// that destroys the farewell at the peer.
+/// How long after the last byte that we write the socket is kept, so that bytes still arriving do not turn into a reset
+/// that destroys, at the peer, what it has not read: the error frame that says why.
 pub const LINGER: Duration = Duration::from_millis(250);
 /// How long connections may flush when the loop stops.
 pub const STOP_DRAIN: Duration = Duration::from_secs(3);

@@ -108,7 +108,7 @@ impl Carry for BareRustls {
             for record in round.chunks(RECORD) {
                 len += traffic.encrypt(record, &mut sealed[len..]).unwrap();
             }
-            // Only whole records are written, so that the other end keeps no tails.
+            // Only complete records are written, so that the other end keeps no tails.
             if !wire.fits(len) {
                 open(wire);
             }

@@ -30,29 +30,29 @@ fn remote() -> SocketAddr {
 }
 
 /// Two links that have shaken hands, and the bytes that went there and back.
-pub(crate) fn stand(parties: &[Tls; 2]) -> ([Link; 2], [usize; 2]) {
+pub(crate) fn connect(parties: &[Tls; 2]) -> ([Link; 2], [usize; 2]) {
     let link =
         |tls, direction| Link { transport: Transport::tls(tls, remote(), direction).unwrap(), ..Link::default() };
     let [mut one, mut two] = [link(&parties[0], OUTBOUND), link(&parties[1], Direction::Inbound)];
-    let mut said = [0; 2];
+    let mut sent = [0; 2];
     loop {
-        let there = say(&mut one, &mut two);
-        let back = say(&mut two, &mut one);
-        said = [said[0] + there, said[1] + back];
+        let there = pass(&mut one, &mut two);
+        let back = pass(&mut two, &mut one);
+        sent = [sent[0] + there, sent[1] + back];
         if there + back == 0 {
             break;
         }
     }
     assert!(one.transport.identity() == Some(parties[1].id()) && two.transport.identity() == Some(parties[0].id()));
-    ([one, two], said)
+    ([one, two], sent)
 }
 
 /// One handshake; the bytes that went there and back.
-pub(crate) fn shake(parties: &[Tls; 2]) -> [usize; 2] {
-    stand(parties).1
+pub(crate) fn handshake(parties: &[Tls; 2]) -> [usize; 2] {
+    connect(parties).1
 }
 
-fn say(from: &mut Link, to: &mut Link) -> usize {
+fn pass(from: &mut Link, to: &mut Link) -> usize {
     let mut wire = Vec::new();
     from.flush(&mut BufferPool::new(), usize::MAX, WriteSide::Open, |slices| {
         slices.iter().for_each(|slice| wire.extend_from_slice(slice));
@@ -76,7 +76,7 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn secured(size: usize, frames: usize) -> Self {
-        let ([from, to], _) = stand(&parties(false));
+        let ([from, to], _) = connect(&parties(false));
         Ours::over(from, to, size, frames)
     }
 

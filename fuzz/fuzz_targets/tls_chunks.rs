@@ -42,7 +42,7 @@ const SENT_MAX: usize = 128 * 1024;
 const RECORD: usize = 5 + 16 * 1024 + 2048;
 /// Twice what is kept, for a vector that doubles: a handshake's bytes and a record.
 const HELD_MAX: usize = 2 * (HANDSHAKE_BYTES + 2 * RECORD);
-/// What one round of sealing makes, and what the session says by itself.
+/// What one round of sealing makes, and what the library sends by itself.
 const UNSENT_MAX: usize = 4 * RECORD + 2 * HANDSHAKE_BYTES;
 
 fuzz_target!(|input: &[u8]| {
@@ -50,7 +50,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((cuts, steps)) = rest.split_at_checked(usize::from(*count)) else { return };
     let mut play = Play::new(who & 1 == 0, cuts.to_vec());
     if who & 2 != 0 {
-        play.shake();
+        play.handshake();
     }
     let mut steps = steps.iter().copied();
     while let Some(step) = steps.next() {
@@ -144,7 +144,7 @@ impl Play {
         Play { met: End::new(one, ours), peer: End::new(two, theirs), cuts, honest: true }
     }
 
-    fn shake(&mut self) {
+    fn handshake(&mut self) {
         for _ in 0..4 {
             let mut there = self.peer.flush(usize::MAX);
             self.met.receive(&mut there);
@@ -163,7 +163,7 @@ impl Play {
                 self.honest &= bytes.is_empty();
                 self.give(&mut bytes);
             }
-            // What the peer has to say, as it is, or with one byte of it changed.
+            // What the peer sends, as it is, or with one byte of it changed.
             1 => {
                 let mut wire = self.peer.flush(usize::MAX);
                 self.give(&mut wire);
@@ -178,7 +178,7 @@ impl Play {
                 }
                 self.give(&mut wire);
             }
-            // The peer says a part, and the rest is lost with the next step.
+            // The peer sends a part, and the rest is lost with the next step.
             3 => {
                 let mut wire = self.peer.flush(usize::MAX);
                 let kept = usize::from(u16::from_le_bytes([byte(), byte()])).min(wire.len());
@@ -188,7 +188,7 @@ impl Play {
             // Frames, either way.
             4 => self.peer.send(usize::from(u16::from_le_bytes([byte(), byte()]))),
             5 => self.met.send(usize::from(u16::from_le_bytes([byte(), byte()]))),
-            // What we have to say reaches the peer, as far as the socket takes it.
+            // What we send reaches the peer, as far as the socket takes it.
             6 => {
                 let mut wire = self.met.flush(256 * usize::from(byte()));
                 self.peer.receive(&mut wire);

@@ -272,7 +272,7 @@ impl Net {
         }
     }
 
-    /// The peer has ended its stream, or broken TLS's rules. It is still told goodbye, or why: that little is written and
+    /// The peer has ended its stream, or broken TLS's rules. It still gets our close_notify, or the alert that says why: that little is written and
     /// has a moment to arrive.
     pub(super) fn end_sealed(&mut self, id: ConnId, reason: CloseReason) {
         let now = self.now.at;

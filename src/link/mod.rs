@@ -10,7 +10,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | this one | [`Link`]: both directions and the transport, as one connection has them |
-//! | [`transport`] | what lies between the frames and the socket: nothing, or [`tls`](self::tls) |
+//! | [`transport`] | what lies between the frames and the socket: nothing, or `tls` |
 //! | [`inbox`], [`outbox`] | bytes to frames, and frames to bytes |
 //! | [`buffer_pool`] | the loop's memory for all of these |
 //! | `inbox::held`, `outbox::queues`, `tls::sealing` | what they keep while they keep something |

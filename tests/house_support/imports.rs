@@ -195,19 +195,17 @@ fn read(file: String, tokens: &[Token]) -> Module {
                 }
                 continue;
             }
-            Token::Word(word) => {
-                if !before.is_some_and(|token| *token == Token::PathSeparator || token.is_mark('.')) {
-                    used.insert(word.clone());
-                    let mut path = vec![word.clone()];
-                    while let (Some(Token::PathSeparator), Some(Token::Word(word))) =
-                        (tokens.get(index + 1), tokens.get(index + 2))
-                    {
-                        path.push(word.clone());
-                        index += 2;
-                    }
-                    if path.len() > 1 {
-                        module.named.push(Named { within: modules(), path, binding: None });
-                    }
+            Token::Word(word) if !before.is_some_and(|token| *token == Token::PathSeparator || token.is_mark('.')) => {
+                used.insert(word.clone());
+                let mut path = vec![word.clone()];
+                while let (Some(Token::PathSeparator), Some(Token::Word(word))) =
+                    (tokens.get(index + 1), tokens.get(index + 2))
+                {
+                    path.push(word.clone());
+                    index += 2;
+                }
+                if path.len() > 1 {
+                    module.named.push(Named { within: modules(), path, binding: None });
                 }
             }
             _ => {}

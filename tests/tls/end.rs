@@ -1,4 +1,4 @@
-//! How connections with TLS end: with a goodbye, without, by the clock, by a stop.
+//! How connections with TLS end: with a close_notify, without, by the clock, by a stop.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn over_a_wire(one: &mut Driver<Party>, two: &mut Driver<Party>) -> (Wire, ConnI
 }
 
 #[test]
-fn a_graceful_close_flushes_says_goodbye_and_is_told_from_a_cut() {
+fn a_graceful_close_flushes_sends_close_notify_and_is_told_from_a_cut() {
     let (mut one, _) = node();
     let (mut two, _) = node();
     let (conn, _) = connect(&mut one, &mut two);
@@ -45,7 +45,7 @@ fn a_graceful_close_flushes_says_goodbye_and_is_told_from_a_cut() {
 }
 
 #[test]
-fn a_close_without_drain_says_goodbye_when_there_is_room_for_it() {
+fn a_close_without_drain_sends_close_notify_when_there_is_room_for_it() {
     let (mut one, _) = node();
     let (mut two, _) = node();
     let (_, conn) = connect(&mut one, &mut two);
@@ -56,7 +56,7 @@ fn a_close_without_drain_says_goodbye_when_there_is_room_for_it() {
 }
 
 #[test]
-fn a_stream_that_ends_between_two_frames_without_a_goodbye_was_cut() {
+fn a_stream_that_ends_between_two_frames_without_a_close_notify_was_cut() {
     let (mut one, _) = node();
     let (mut two, _) = node();
     let (mut wire, _, sender) = over_a_wire(&mut one, &mut two);
@@ -91,7 +91,7 @@ fn a_stream_that_ends_within_a_frame_is_truncated_as_without_tls() {
 }
 
 #[test]
-fn a_goodbye_is_heard_after_the_frames_that_a_pause_left_behind() {
+fn a_close_notify_counts_after_the_frames_that_a_pause_left_behind() {
     let (mut one, _) = node();
     let config = secured(Trust::Any);
     let mut two = crate::party::reacting(config, |seen, net| {
@@ -145,7 +145,7 @@ fn a_record_that_is_never_finished_times_out_like_a_frame() {
 }
 
 #[test]
-fn a_violation_behind_tls_gets_its_farewell_and_the_goodbye() {
+fn a_violation_behind_tls_gets_its_last_error_and_the_close_notify() {
     static STRICT: FrameRules = FrameRules::any(100);
     let mut config = secured(Trust::Any);
     config.rules = &STRICT;
@@ -164,7 +164,7 @@ fn a_violation_behind_tls_gets_its_farewell_and_the_goodbye() {
 }
 
 #[test]
-fn a_stop_says_goodbye_to_all_and_forgets_those_who_still_shake_hands() {
+fn a_stop_sends_close_notify_to_all_and_forgets_those_who_still_shake_hands() {
     let (mut one, _) = node();
     let (mut two, _) = node();
     let address = listen(&mut two);

@@ -115,7 +115,7 @@ fn a_dial_to_a_socket_that_says_nothing_ends_when_the_dial_does() {
     assert_nothing_left(&one);
 }
 
-/// A dialer that a full node turned away was told of a connection cut without a goodbye, as if somebody stood in between.
+/// A dialer that a full node turned away was told of a connection cut without a close_notify, as if somebody stood in between.
 #[test]
 fn a_dial_that_is_turned_away_before_tls_began_says_so() {
     let (mut one, _) = node();
@@ -144,18 +144,18 @@ fn a_dial_that_is_turned_away_before_tls_began_says_so() {
     assert_nothing_left(&one);
 }
 
-/// Seven bytes kept a connection and its place for ten seconds: TLS's library takes a goodbye before the hello for a warning.
+/// Seven bytes kept a connection and its place for ten seconds: TLS's library takes a close_notify before the hello for a warning.
 #[test]
-fn a_goodbye_before_the_hello_ends_the_connection_at_once() {
+fn a_close_notify_before_the_hello_ends_the_connection_at_once() {
     let (mut two, _) = node();
     let address = listen(&mut two);
-    let goodbye = [21, 3, 3, 0, 2, 1, 0];
+    let close_notify = [21, 3, 3, 0, 2, 1, 0];
     for (count, at) in [7, 3, 6].into_iter().enumerate() {
         let mut stranger = TcpStream::connect(address).unwrap();
-        stranger.write_all(&goodbye[..at]).unwrap();
+        stranger.write_all(&close_notify[..at]).unwrap();
         let read = two.net().totals().bytes_in;
         turn_until(&mut two, |two| two.net().totals().bytes_in >= read + at as u64);
-        stranger.write_all(&goodbye[at..]).unwrap();
+        stranger.write_all(&close_notify[at..]).unwrap();
         turn_until(&mut two, |two| two.protocol().released.len() > count);
         assert_eq!(two.protocol().released.last(), Some(&CloseReason::Tls(TlsFault::Alert(0))));
         assert!(matches!(stranger.read(&mut [0; 64]), Ok(0) | Err(_)));

@@ -18,7 +18,7 @@ fn pinned(pins: &[VerifiedId]) -> Trust {
     Trust::Pinned(pins.iter().copied().collect())
 }
 
-/// A frame there and back, then a goodbye that both sides hear as one.
+/// A frame there and back, then a close_notify that both sides take for an orderly end.
 fn talk(dialing: &Engine, accepting: &Engine) {
     dialing.dial(accepting.address);
     let ((here, host), (there, guest)) = (dialing.opened(), accepting.opened());

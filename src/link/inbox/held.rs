@@ -153,7 +153,7 @@ impl Held {
         }
     }
 
-    /// The time until now does not count: neither towards the frame's whole time, nor since its last byte.
+    /// The time until now does not count: neither towards the frame's time in all, nor since its last byte.
     pub(super) fn restart(&mut self, now: Instant) {
         (self.began, self.progressed) = (now, now);
     }

@@ -21,7 +21,7 @@ use crate::link::tls::identity::Identity;
 use crate::link::tls::provider::provider;
 use crate::link::tls::refusal::{Refusals, TlsRefusal};
 use crate::link::tls::trust::{KnownIdentities, Trust};
-use crate::link::tls::verify::{Judge, name_of};
+use crate::link::tls::verify::{Verifier, name_of};
 
 /// The most sessions that a server keeps to be resumed, each about half a KiB: the oldest is forgotten first.
 const SERVER_SESSIONS_MAX: usize = 1024;
@@ -57,7 +57,7 @@ pub struct Tls {
 
 struct Inner {
     id: VerifiedId,
-    judge: Arc<Judge>,
+    verifier: Arc<Verifier>,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     time: Arc<dyn TimeProvider>,
@@ -84,7 +84,7 @@ impl Tls {
         time: Arc<dyn TimeProvider>,
     ) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let judge = Arc::new(Judge::new(Arc::clone(&provider), trust));
+        let verifier = Arc::new(Verifier::new(Arc::clone(&provider), trust));
         let versions: &[_] = if options.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let protocols: Vec<Vec<u8>> = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
 
@@ -92,7 +92,7 @@ impl Tls {
             .with_protocol_versions(versions)
             .map_err(|_| TlsError::Library)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&judge) as _)
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
         client.alpn_protocols.clone_from(&protocols);
         // In TLS 1.2 only this binds a resumed session to the identities of the first.
@@ -108,7 +108,7 @@ impl Tls {
         let mut server = ServerConfig::builder_with_details(provider, Arc::clone(&time))
             .with_protocol_versions(versions)
             .map_err(|_| TlsError::Library)?
-            .with_client_cert_verifier(Arc::clone(&judge) as _)
+            .with_client_cert_verifier(Arc::clone(&verifier) as _)
             .with_cert_resolver(Arc::new(Resolver::new(identity.certified())));
         server.alpn_protocols = protocols;
         server.require_ems = true;
@@ -122,7 +122,7 @@ impl Tls {
         }
 
         let (client, server) = (Arc::new(client), Arc::new(server));
-        let inner = Inner { id: identity.id(), judge, client, server, time, refusals: Refusals::default() };
+        let inner = Inner { id: identity.id(), verifier, client, server, time, refusals: Refusals::default() };
         Ok(Tls { inner: Arc::new(inner) })
     }
 
@@ -133,17 +133,17 @@ impl Tls {
 
     /// Whom we trust by now, with what was learned since it was set.
     pub fn trust(&self) -> Trust {
-        self.inner.judge.trust()
+        self.inner.verifier.trust()
     }
 
     /// Trusts others from now on. Open connections stay; a remembered session is judged by the new trust.
     pub fn set_trust(&self, trust: Trust) {
-        self.inner.judge.set_trust(trust);
+        self.inner.verifier.set_trust(trust);
     }
 
     /// What first use has remembered, when that is more than at the last call: to be saved.
     pub fn take_changes(&self) -> Option<KnownIdentities> {
-        self.inner.judge.take_changes()
+        self.inner.verifier.take_changes()
     }
 
     /// The last refusals, by us or of us, oldest first; at most 64 are kept.
@@ -182,14 +182,14 @@ impl Tls {
     ) -> Result<VerifiedId, TlsFault> {
         let judged = if is_ours(protocol) {
             let now = self.inner.time.current_time().ok_or(TlsFault::Internal)?;
-            self.inner.judge.judge(direction.is_outbound().then_some(remote), certificates, now)
+            self.inner.verifier.verify(direction.is_outbound().then_some(remote), certificates, now)
         } else {
             Err(TlsFault::WrongService.into())
         };
         match judged {
             Ok(id) => {
                 if direction.is_outbound() {
-                    self.inner.judge.remember(remote, id);
+                    self.inner.verifier.remember(remote, id);
                 }
                 Ok(id)
             }

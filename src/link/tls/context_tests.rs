@@ -477,7 +477,7 @@ fn tls_1_2_is_spoken_only_when_asked_for() {
         .with_protocol_versions(&[&TLS12])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&both.inner.judge) as _)
+        .with_custom_certificate_verifier(Arc::clone(&both.inner.verifier) as _)
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     old.alpn_protocols = vec![PROTOCOLS[0].to_vec()];
     let old = Arc::new(old);

@@ -9,7 +9,7 @@
 //! | `rustls_connection` | rustls's two state machines as one |
 //! | `sealing` | how plaintext becomes full records |
 //! | `context` | what all connections share: [`Tls`] |
-//! | `verify` | the judgement of a certificate, as rustls asks for it |
+//! | `verify` | the verification of a certificate, as rustls asks for it |
 //! | [`trust`] | whom to believe |
 //! | [`identity`] | our key and the certificate made of it |
 //! | `fault`, `refusal`, `error` | what went wrong: with a peer, for the operator, and with what the operator gave |

@@ -89,7 +89,9 @@ impl Tail {
     fn missing(&self) -> usize {
         debug_assert!(self.complete <= self.bytes.len());
         let part = self.bytes.get(self.complete..).unwrap_or_default();
-        record_len(part).unwrap_or(HEADER_LEN).saturating_sub(part.len())
+        let need = record_len(part).unwrap_or(HEADER_LEN);
+        debug_assert!(part.len() <= need, "a record that is complete is not counted as one");
+        need.saturating_sub(part.len())
     }
 }
 

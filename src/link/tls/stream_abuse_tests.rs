@@ -57,7 +57,7 @@ impl ServerCertVerifier for Credulous {
     }
 }
 
-/// The other end of a channel after its handshake, with its keys laid open: it sends any record it likes.
+/// The other end of a stream after its handshake, with its keys laid open: it sends any record it likes.
 struct Forger {
     encrypter: Box<dyn MessageEncrypter>,
     sequence: u64,
@@ -150,7 +150,7 @@ fn record_len_of(bytes: &[u8]) -> Option<usize> {
     Some(5 + usize::from(u16::from_be_bytes([*bytes.get(3)?, *bytes.get(4)?])))
 }
 
-/// Sends one record after another until the channel ends; answers how many it took and what came of it.
+/// Sends one record after another until the stream ends; answers how many it took and what came of it.
 fn exhaust(ours: &mut End, most: usize, mut next: impl FnMut() -> Vec<u8>) -> (usize, TlsFault) {
     for sent in 0..most {
         if let Some(end) = ours.end() {
@@ -319,9 +319,9 @@ fn a_cut_an_alert_or_garbage_after_any_record_of_the_handshake_ends_it_and_frees
                         return false;
                     }
                     how(victim);
-                    let Transport::Tls(channel) = &mut victim.link.transport else { panic!("it is TLS") };
-                    assert_eq!(channel.tail.capacity(), 0);
-                    channel.clear(&mut victim.pool);
+                    let Transport::Tls(stream) = &mut victim.link.transport else { panic!("it is TLS") };
+                    assert_eq!(stream.tail.capacity(), 0);
+                    stream.clear(&mut victim.pool);
                     assert_eq!(victim.pool.queued_bytes(), 0);
                     return true;
                 }

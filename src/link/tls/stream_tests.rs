@@ -273,7 +273,7 @@ fn a_writer_that_takes_little_at_a_time_gets_every_byte_once() {
 }
 
 #[test]
-fn a_goodbye_comes_behind_the_last_frame_and_a_cut_is_no_goodbye() {
+fn close_notify_comes_behind_the_last_frame_and_a_cut_is_not_taken_for_it() {
     let (mut one, mut two) = End::open_pair();
     assert_eq!(two.link.transport.stream_ended(), Err(TlsFault::Cut));
     one.send(1, &[5; 40_000]);
@@ -296,7 +296,7 @@ fn a_goodbye_comes_behind_the_last_frame_and_a_cut_is_no_goodbye() {
 }
 
 #[test]
-fn a_goodbye_that_the_socket_does_not_take_waits() {
+fn a_close_notify_that_the_socket_does_not_take_waits() {
     let (mut one, mut two) = End::open_pair();
     one.send(1, &[5; 100]);
     let End { link, pool, .. } = &mut one;
@@ -322,7 +322,7 @@ fn nobody_who_wants_no_more_is_given_more() {
     }
     assert_eq!((calls, two.link.held()), (2, 0));
     // It may still say its last word.
-    two.send(9, b"farewell");
+    two.send(9, b"the last");
     two.flush(WriteSide::Closing);
     one.receive(&two.wire);
     assert_eq!((one.frames.len(), one.end()), (1, Some(Ok(()))));
@@ -416,19 +416,19 @@ fn talk_to_buffered<D: rustls::SideData>(ours: &mut End, foreign: &mut Connectio
 }
 
 #[test]
-fn an_idle_channel_keeps_no_buffer() {
+fn an_idle_stream_keeps_no_buffer() {
     let (mut one, mut two) = End::open_pair();
     send_all(&mut one, &frames(&[100_000, 5]));
     converse(&mut one, &mut two, |_| 10_000);
     for end in [one, two] {
-        let Transport::Tls(channel) = &end.link.transport else { panic!("it is TLS") };
-        assert_eq!((channel.tail.capacity(), channel.unsent.capacity()), (0, 0));
-        assert!(channel.handshake.is_none());
+        let Transport::Tls(stream) = &end.link.transport else { panic!("it is TLS") };
+        assert_eq!((stream.tail.capacity(), stream.unsent.capacity()), (0, 0));
+        assert!(stream.handshake.is_none());
     }
 }
 
 #[test]
-fn the_stage_passes_everything_through_where_there_is_no_tls() {
+fn the_plain_transport_passes_everything_through() {
     let mut transport = Transport::Plain;
     let mut seen = Vec::new();
     transport.open(&mut [1, 2, 3], NOW, &mut |bytes| {

@@ -1,8 +1,8 @@
-//! The judgement of a certificate, in the places where rustls asks for it and once more when the handshake is done.
+//! The verification of a certificate, in the places where rustls asks for it and once more when the handshake is done.
 //!
-//! It is passed inside the handshake where that is possible, because then the other side learns from an alert why it was
-//! refused. It is passed again at the end because a resumed session shows no certificate: the identity comes from memory, and
-//! the trust may have changed since.
+//! Inside the handshake where that is possible, because then the other side learns from an alert why it was refused. And again
+//! at the end because a resumed session shows no certificate: the identity comes from memory, and the trust may have changed
+//! since.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,9 +36,9 @@ enum Signature {
 
 /// Trust at work.
 #[derive(Debug)]
-pub(crate) struct Judge {
+pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
-    // Several loops may share one judge; each holds it for a look-up.
+    // Several loops may share one verifier; each holds it for a look-up.
     trust: Mutex<State>,
 }
 
@@ -49,9 +49,9 @@ struct State {
     changed: bool,
 }
 
-impl Judge {
+impl Verifier {
     pub(crate) fn new(provider: Arc<CryptoProvider>, trust: Trust) -> Self {
-        Judge { provider, trust: Mutex::new(State { trust, changed: false }) }
+        Verifier { provider, trust: Mutex::new(State { trust, changed: false }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,7 +86,7 @@ impl Judge {
     }
 
     /// Who shows this chain, and whether we trust it. `dialed` is the address that we dialed, if it was us who did.
-    pub(crate) fn judge(
+    pub(crate) fn verify(
         &self,
         dialed: Option<SocketAddr>,
         chain: &[CertificateDer<'_>],
@@ -94,10 +94,10 @@ impl Judge {
     ) -> Result<VerifiedId, Refused> {
         let (end, intermediates) = chain.split_first().ok_or(TlsFault::NoCertificate)?;
         // It has passed below once, in this handshake or in the one that is resumed.
-        self.judge_parts(dialed, end, intermediates, now, Signature::Verified)
+        self.verify_parts(dialed, end, intermediates, now, Signature::Verified)
     }
 
-    fn judge_parts(
+    fn verify_parts(
         &self,
         dialed: Option<SocketAddr>,
         end: &CertificateDer<'_>,
@@ -219,7 +219,7 @@ fn value(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((value, value.get(header..)?, rest))
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end: &CertificateDer<'_>,
@@ -229,7 +229,7 @@ impl ServerCertVerifier for Judge {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let dialed = address_of(name).ok_or(Error::UnsupportedNameType)?;
-        self.judge_parts(Some(dialed), end, intermediates, now, Signature::Unverified)?;
+        self.verify_parts(Some(dialed), end, intermediates, now, Signature::Unverified)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -256,7 +256,7 @@ impl ServerCertVerifier for Judge {
     }
 }
 
-impl ClientCertVerifier for Judge {
+impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         // Who dials has one certificate and shows it; a hint would only be bytes.
         &[]
@@ -268,7 +268,7 @@ impl ClientCertVerifier for Judge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge_parts(None, end, intermediates, now, Signature::Unverified)?;
+        self.verify_parts(None, end, intermediates, now, Signature::Unverified)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -296,13 +296,13 @@ impl ClientCertVerifier for Judge {
 }
 
 /// The name under which rustls knows an address. It is never sent; it separates the remembered sessions of two ports of one
-/// host, and tells the judge which address was dialed.
+/// host, and tells the verifier which address was dialed.
 pub(crate) fn name_of(address: SocketAddr) -> ServerName<'static> {
     let ip = match address.ip().to_canonical() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
-    // A letter and hexadecimal digits are always a DNS name; what is not would be refused by the judge.
+    // A letter and hexadecimal digits are always a DNS name; what is not would be refused by the verifier.
     ServerName::try_from(format!("n{:032x}{:04x}", ip.to_bits(), address.port()))
         .unwrap_or_else(|_| ServerName::from(address.ip()))
 }
