@@ -28,7 +28,7 @@ impl<P: Protocol> Driver<P> {
     pub(crate) fn audit(&self) -> Audit {
         let waits = |notice: &&Notice| matches!(notice, Notice::Released(..));
         let mut audit = Audit { securing: self.net.notices.iter().filter(waits).count(), ..Audit::default() };
-        for (_, conn) in &self.net.conns {
+        for (_, conn) in self.net.conns.iter() {
             let queued = conn.link.queued_bytes();
             audit.connections += 1;
             audit.opened += usize::from(conn.pending.is_none());
@@ -58,6 +58,6 @@ impl<P: Protocol> Driver<P> {
 impl Net {
     /// A connection's descriptor on a virtual system.
     pub(crate) fn socket(&self, conn: ConnId) -> Option<SocketId> {
-        self.conn(conn)?.stream.socket()
+        self.conns.get(conn)?.stream.socket()
     }
 }
