@@ -51,9 +51,9 @@ pub const LEDGER_FROM: usize = 64 * 1024;
 /// Bytes queued to one connection beyond which frames are refused or dropped: one frame of the largest size and half of
 /// another.
 pub const OUTBOX_HARD: usize = 24 * 1024 * 1024;
-/// The high watermark: bytes queued to one connection from which its sender should wait (backpressure).
+/// Bytes queued to one connection from which its sender should wait: the high watermark of backpressure.
 pub const OUTBOX_HIGH: usize = 1024 * 1024;
-/// The low watermark: bytes queued at which a sender that waits is told to go on.
+/// Bytes queued at which a sender that waits is told to go on: the low watermark.
 pub const OUTBOX_LOW: usize = 256 * 1024;
 
 /// Bytes of a TLS handshake in each direction, and of TLS's own messages between two of the peer's frames: several times

@@ -201,13 +201,13 @@ impl SecurityWatch {
 
     /// Logs that more handshakes come than there is room or time for. Called after every turn of the loop.
     pub(crate) fn look_at_press(&mut self, now: Instant, net: &Net) {
-        let counted = (net.totals().tls_gave_way, net.totals().tls_waited);
+        let counted = (net.totals().tls_evicted, net.totals().tls_throttled);
         if counted == self.told || self.press.admit(now).is_none() {
             return;
         }
         let (gave_way, waited) = (counted.0 - self.told.0, counted.1 - self.told.1);
         self.told = counted;
-        let remote = net.pressing().map_or_else(String::new, |remote| remote.to_string());
+        let remote = net.last_throttled_handshake().map_or_else(String::new, |remote| remote.to_string());
         tracing::warn!(
             remote,
             gave_way,

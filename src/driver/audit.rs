@@ -55,7 +55,7 @@ impl<P: Protocol> Driver<P> {
 
     fn counted(&self) -> Counted {
         let mut counted = Counted::default();
-        for (_, conn) in &self.net.conns {
+        for (_, conn) in self.net.conns.iter() {
             let queued = conn.link.queued_bytes();
             let holds = queued + conn.link.outbox.partial_frame_written();
             counted.opened += usize::from(conn.pending.is_none());
@@ -90,6 +90,6 @@ impl<P: Protocol> Driver<P> {
 impl Net {
     /// A connection's descriptor on a virtual system.
     pub(crate) fn socket(&self, conn: ConnId) -> Option<SocketId> {
-        self.conn(conn)?.stream.socket()
+        self.conns.get(conn)?.stream.socket()
     }
 }

@@ -28,7 +28,7 @@ pub struct Config {
     pub backlog: i32,
     /// A listener on an IPv6 address takes IPv4 connections as well.
     pub dual_stack: bool,
-    /// The loop's read buffer, in bytes.
+    /// The loop's read buffer, in bytes. All connections share it.
     pub read_buffer: usize,
     /// Bytes read from one connection in one turn.
     pub turn_bytes: usize,
@@ -36,7 +36,7 @@ pub struct Config {
     pub turn_frames: usize,
     /// Connections accepted from one listener in one turn.
     pub turn_accepts: usize,
-    /// How much one connection may queue.
+    /// How much one connection may queue: its hard limit, and the high and low watermarks of backpressure.
     pub outbox: OutboxLimits,
     /// Memory for unfinished frames over all connections, in bytes. Above half of it a large frame is read further only
     /// as far as an equal share of the other half goes.

@@ -8,13 +8,23 @@ use super::config::Config;
 use super::system::Stream;
 use crate::close::{CloseReason, TlsFault};
 use crate::id::Direction;
-use crate::link::{Link, WriteSide};
+use crate::link::{BufferPool, Link, Transport, WriteSide};
 use crate::time::Instant;
 use crate::wire::FrameRules;
 
-/// A connection's life; the state after `Lingering` is to be gone from the slab.
+/// A connection's life. Each transition is a method of [`Conn`] that asserts what it comes from; closed is to be gone from the
+/// slab.
+///
+/// | from | to | when |
+/// |---|---|---|
+/// | connecting | securing | the socket is connected, and TLS is spoken |
+/// | connecting, securing | open | the socket is connected, or the handshake is done |
+/// | securing | draining | the handshake failed, and the peer is told why |
+/// | open | draining | the protocol closes it, or TLS has ended |
+/// | draining | lingering | everything is written, and there was a drain to wait for |
+/// | any | closed | the end of the stream, a failure, a deadline |
 #[derive(Debug)]
-pub(super) enum Life {
+pub(super) enum ConnState {
     /// The kernel is connecting.
     Connecting,
     /// The TLS handshake is under way; our address is for the protocol, later.
@@ -38,8 +48,7 @@ pub(super) struct PendingConn {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: Stream,
-    pub(super) generation: u32,
-    pub(super) life: Life,
+    pub(super) state: ConnState,
     /// Set until the protocol knows the connection, and for good if it never will.
     pub(super) pending: Option<Box<PendingConn>>,
     pub(super) flags: Flags,
@@ -62,14 +71,11 @@ pub(super) struct Flags {
     pub(super) ended: bool,
     /// The protocol does not want frames.
     pub(super) paused: bool,
-    /// In the list of connections to serve.
-    pub(super) ready: bool,
-    /// In the list of connections to flush.
-    pub(super) dirty: bool,
-    /// It had to wait before its handshake could begin.
-    pub(super) waited: bool,
-    /// The outbox went above its high mark and the protocol waits to hear that it drained.
-    pub(super) high: bool,
+    /// Its TLS handshake had to wait before it could begin.
+    pub(super) throttled: bool,
+    /// Backpressure: the outbox went above its high watermark, or refused a frame, and the protocol is owed an event when it has
+    /// drained to the low one.
+    pub(super) backpressure: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,11 +89,10 @@ pub(super) struct Counters {
 }
 
 impl Conn {
-    pub(super) fn new(stream: Stream, life: Life, rules: &'static FrameRules) -> Self {
+    pub(super) fn new(stream: Stream, state: ConnState, rules: &'static FrameRules) -> Self {
         Conn {
             stream,
-            generation: 0,
-            life,
+            state,
             pending: None,
             flags: Flags::default(),
             link: Link::default(),
@@ -100,17 +105,17 @@ impl Conn {
 
     #[inline]
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.life, Life::Open)
+        matches!(self.state, ConnState::Open)
     }
 
     #[inline]
     pub(super) fn is_connecting(&self) -> bool {
-        matches!(self.life, Life::Connecting)
+        matches!(self.state, ConnState::Connecting)
     }
 
     #[inline]
     pub(super) fn is_securing(&self) -> bool {
-        matches!(self.life, Life::Securing { .. })
+        matches!(self.state, ConnState::Securing { .. })
     }
 
     /// True when there is something to write. Behind the last frame of a connection that drains comes TLS's close_notify.
@@ -126,16 +131,16 @@ impl Conn {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        matches!(self.life, Life::Draining { .. })
+        matches!(self.state, ConnState::Draining { .. })
     }
 
     /// What the end is called that somebody calls `reason`: an earlier one stands. Nobody who was dialed and left without a
     /// byte can be said to have been cut off: it never was there.
     pub(super) fn reason_of(&self, reason: CloseReason) -> CloseReason {
-        match (&self.life, reason) {
-            (Life::Draining { reason, .. } | Life::Lingering { reason, .. }, _) => *reason,
+        match (&self.state, reason) {
+            (ConnState::Draining { reason, .. } | ConnState::Lingering { reason, .. }, _) => *reason,
             (
-                Life::Securing { .. },
+                ConnState::Securing { .. },
                 CloseReason::Tls(TlsFault::Cut)
                 | CloseReason::Io(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe),
             ) if self.counters.bytes_in == 0
@@ -149,13 +154,15 @@ impl Conn {
 
     /// The connection's earliest deadline and what it ends in; `None` when it is idle.
     pub(super) fn deadline(&self, config: &Config) -> Option<(Instant, CloseReason)> {
-        match &self.life {
-            Life::Connecting => self.pending.as_ref().map(|pending| (pending.until, CloseReason::DialTimeout)),
-            Life::Securing { .. } => {
+        match &self.state {
+            ConnState::Connecting => self.pending.as_ref().map(|pending| (pending.until, CloseReason::DialTimeout)),
+            ConnState::Securing { .. } => {
                 self.pending.as_ref().map(|pending| (pending.until, CloseReason::Tls(TlsFault::HandshakeTimeout)))
             }
-            Life::Draining { until, reason, .. } | Life::Lingering { until, reason } => Some((*until, *reason)),
-            Life::Open => {
+            ConnState::Draining { until, reason, .. } | ConnState::Lingering { until, reason } => {
+                Some((*until, *reason))
+            }
+            ConnState::Open => {
                 let frame = (!self.flags.paused).then(|| self.link.deadline(config.frame_stall)).flatten();
                 let write = (!self.link.is_flushed()).then(|| self.progressed + config.write_stall);
                 match (frame, write) {
@@ -167,11 +174,109 @@ impl Conn {
         }
     }
 
+    /// The socket is connected, and the TLS handshake begins. It may fail to, and then the connection is removed.
+    pub(super) fn start_securing(
+        &mut self,
+        local: SocketAddr,
+        transport: Result<Transport, TlsFault>,
+    ) -> Result<(), TlsFault> {
+        debug_assert!(
+            self.is_connecting() && self.pending.is_some(),
+            "only a fresh connection begins with TLS: {self:?}"
+        );
+        self.state = ConnState::Securing { local: Box::new(local) };
+        self.link.transport = transport?;
+        Ok(())
+    }
+
+    /// The protocol is about to know the connection: called once in a life, by [`ConnSlab::open`](super::slab::ConnSlab::open).
+    /// Answers what it was until now.
+    pub(super) fn open(&mut self) -> Option<PendingConn> {
+        debug_assert!(self.is_connecting() || self.is_securing(), "only a connection that comes up opens: {self:?}");
+        debug_assert!(!self.link.transport.is_securing(), "the handshake is done before frames flow");
+        let pending = self.pending.take()?;
+        self.state = ConnState::Open;
+        Some(*pending)
+    }
+
     /// Stops the frames. `drain` is how long what is queued may take to leave.
     pub(super) fn start_draining(&mut self, reason: CloseReason, now: Instant, drain: Duration) {
+        debug_assert!(self.is_open() || self.is_securing(), "who drains was up and did not drain yet: {self:?}");
+        debug_assert_eq!(self.is_open(), self.pending.is_none(), "the protocol knows who was open, and nobody else");
         // Without a drain the flush at the end of the turn is the one attempt, and the end; no timer may come before it.
         let until = if drain.is_zero() { Instant::NEVER } else { now + drain };
-        self.life = Life::Draining { reason, until, linger: !drain.is_zero() };
-        self.flags.high = false;
+        self.state = ConnState::Draining { reason, until, linger: !drain.is_zero() };
+        self.flags.backpressure = false;
+    }
+
+    /// Everything is written and our end of the stream is closed: what still arrives is thrown away until then.
+    pub(super) fn start_lingering(&mut self, reason: CloseReason, until: Instant) {
+        debug_assert!(
+            matches!(self.state, ConnState::Draining { linger: true, .. }),
+            "who lingers has drained: {self:?}"
+        );
+        debug_assert!(!self.has_output(), "nothing is written behind the end of the stream");
+        self.state = ConnState::Lingering { reason, until };
+        // There may be bytes that were never read, and no edge for them.
+        self.flags.readable = true;
+    }
+
+    /// Gives all memory back: the connection is gone, and in no account any more.
+    pub(super) fn clear(&mut self, pool: &mut BufferPool) {
+        self.link.clear(pool);
+        debug_assert_eq!((self.link.held(), self.link.queued_bytes()), (0, 0), "who is gone holds nothing");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::DialId;
+
+    fn conn() -> Conn {
+        let nowhere = mio::net::TcpStream::connect("127.0.0.1:9".parse().unwrap()).unwrap();
+        let mut conn = Conn::new(Stream::Tcp(nowhere), ConnState::Connecting, FrameRules::greeting());
+        let (direction, remote) = (Direction::Outbound(DialId(1)), "127.0.0.1:9".parse().unwrap());
+        conn.pending = Some(Box::new(PendingConn { direction, remote, until: Instant::from_millis(5) }));
+        conn
+    }
+
+    fn deadline(conn: &Conn) -> Option<(Instant, CloseReason)> {
+        conn.deadline(&Config::default())
+    }
+
+    #[test]
+    fn a_life_has_a_deadline_in_every_state_but_the_idle_one_and_ends_for_the_first_reason() {
+        let (now, drain) = (Instant::from_millis(100), Duration::from_millis(7));
+        let (until, local) = (Instant::from_millis(5), "127.0.0.1:8".parse().unwrap());
+        let mut conn = conn();
+        assert_eq!(deadline(&conn), Some((until, CloseReason::DialTimeout)));
+        conn.start_securing(local, Ok(Transport::Plain)).unwrap();
+        assert_eq!(deadline(&conn), Some((until, CloseReason::Tls(TlsFault::HandshakeTimeout))));
+        assert_eq!(conn.open().unwrap().direction, Direction::Outbound(DialId(1)));
+        assert_eq!(deadline(&conn), None);
+        conn.start_draining(CloseReason::LimitReached, now, drain);
+        assert_eq!(deadline(&conn), Some((now + drain, CloseReason::LimitReached)));
+        conn.start_lingering(CloseReason::LimitReached, now + drain * 2);
+        assert_eq!(deadline(&conn), Some((now + drain * 2, CloseReason::LimitReached)));
+        assert_eq!(conn.reason_of(CloseReason::RemoteClosed), CloseReason::LimitReached);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "who lingers has drained")]
+    fn a_connection_that_skips_a_state_is_our_fault_and_is_said() {
+        let mut conn = conn();
+        conn.open();
+        conn.start_lingering(CloseReason::LimitReached, Instant::NEVER);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "only a connection that comes up opens")]
+    fn a_connection_that_opens_twice_is_our_fault_and_is_said() {
+        let mut conn = conn();
+        conn.open();
+        conn.open();
     }
 }

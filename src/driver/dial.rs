@@ -8,9 +8,9 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use super::conn::{Conn, Life, PendingConn};
+use super::conn::{Conn, ConnState, PendingConn};
 use super::errno::dial_reason;
-use super::net::Net;
+use super::net::{Net, Phase};
 use super::system::Stream;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction};
@@ -19,7 +19,7 @@ impl Net {
     /// Starts a dial; the answer is always an event, never an error here.
     pub fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
         self.totals.dialed += 1;
-        if self.stopping {
+        if self.phase == Phase::Stopping {
             return self.fail_dial(dial, remote, CloseReason::Shutdown);
         }
         if self.is_full() {
@@ -27,7 +27,7 @@ impl Net {
         }
         let until = self.now.at + timeout;
         let started = self.system.connect(remote).and_then(|stream| {
-            let mut conn = Conn::new(stream, Life::Connecting, self.config.rules);
+            let mut conn = Conn::new(stream, ConnState::Connecting, self.config.rules);
             conn.pending = Some(Box::new(PendingConn { direction: Direction::Outbound(dial), remote, until }));
             self.insert(conn)
         });
@@ -41,7 +41,7 @@ impl Net {
 impl Net {
     /// The socket of a dial is ready for something. Our address, once it is connected.
     pub(super) fn finish_dial(&mut self, id: ConnId) -> Option<SocketAddr> {
-        let conn = self.conn_mut(id).filter(|conn| conn.is_connecting())?;
+        let conn = self.conns.get_mut(id).filter(|conn| conn.is_connecting())?;
         let reason = match ends(&conn.stream) {
             Ok(Some((local, peer))) if local == peer => CloseReason::SelfConnection,
             Ok(Some((local, _))) => {

@@ -1,19 +1,21 @@
-//! The TLS handshakes of those who dial us: who holds a place, who gives way, and whose turn at the processor it is.
+//! The TLS handshakes of those who dial us: who holds a place, who is evicted, and whose turn at the processor it is.
 //!
-//! A place costs a stranger one connection that says nothing, so a full house must refuse nobody: the newcomer takes its
-//! place, and the oldest one of the most crowded address or subnet, the newcomer counted in, gives way; one that has said
+//! A place costs a stranger one connection that says nothing, so when all places are taken nobody is refused: the newcomer takes
+//! one, and the oldest connection of the most crowded address or subnet, the newcomer counted in, is evicted; one that has said
 //! nothing before one that has. Whoever crowds only drives out himself.
 //!
 //! The processor costs a stranger a hello, so the budgets are taken when the first bytes are read, never by silence. Whoever
-//! comes too fast waits in his place, unread. Each address and each subnet has a budget, and what is left of everybody's when
+//! comes too fast is throttled: he waits in his place, unread. Each address and each subnet has a budget, and what is left of everybody's when
 //! half of it is gone is shared by the subnets: so many of them are needed to starve one that is not among them.
 
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::Config;
+use super::timer::{Due, Timers};
 use crate::address::{Origin, Subnet, crowding};
 use crate::id::ConnId;
+use crate::limits::TLS_RETRY;
 use crate::rate::{Bucket, BucketTable, Rate};
 use crate::time::Instant;
 
@@ -29,6 +31,10 @@ pub(super) struct Handshakes {
     by_subnet: BucketTable<Subnet>,
     /// What each subnet has left where everybody's budget is short.
     short: BucketTable<Subnet>,
+    /// Who is throttled, oldest first: by when its time is up. May name some who are gone.
+    waiters: BTreeSet<(Instant, ConnId)>,
+    /// Who was evicted or throttled last.
+    last_throttled: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -45,12 +51,44 @@ impl Handshakes {
 
     /// The connection has a place until then.
     pub(super) fn enter(&mut self, until: Instant, id: ConnId, remote: SocketAddr) {
-        self.places.insert((until, id), Pending { remote, begun: false });
+        let before = self.places.insert((until, id), Pending { remote, begun: false });
+        debug_assert!(before.is_none(), "a connection takes one place");
     }
 
     /// The place is free again.
     pub(super) fn leave(&mut self, until: Instant, id: ConnId) {
-        self.places.remove(&(until, id));
+        let place = self.places.remove(&(until, id));
+        debug_assert!(place.is_some(), "who leaves a place had it");
+    }
+
+    /// Lets a connection wait until there may be a budget for its handshake. It has its place until then.
+    pub(super) fn wait(
+        &mut self,
+        (until, id): (Instant, ConnId),
+        remote: SocketAddr,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        self.last_throttled = Some(remote);
+        if self.waiters.is_empty() {
+            timers.arm(now + TLS_RETRY, Due::Handshakes);
+        }
+        self.waiters.insert((until, id));
+    }
+
+    /// Those that waited, in their order: all of them ask again.
+    pub(super) fn take_waiters(&mut self) -> BTreeSet<(Instant, ConnId)> {
+        core::mem::take(&mut self.waiters)
+    }
+
+    /// Somebody at this address was evicted for a newcomer.
+    pub(super) fn note_evicted(&mut self, remote: SocketAddr) {
+        self.last_throttled = Some(remote);
+    }
+
+    /// Who was evicted or throttled last: among those who come too often, if there are any.
+    pub(super) fn last_throttled(&self) -> Option<SocketAddr> {
+        self.last_throttled
     }
 
     /// Whose place it is that the address holds.
@@ -58,7 +96,7 @@ impl Handshakes {
         self.places.iter().find(|(_, place)| place.remote == remote).map(|((_, id), _)| *id)
     }
 
-    /// Who gives way to a newcomer; `None` when nobody holds a place.
+    /// Who is evicted for a newcomer; `None` when nobody holds a place.
     pub(super) fn eviction_candidate(&self, newcomer: SocketAddr) -> Option<ConnId> {
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
         for ip in self.places.values().map(|place| place.remote.ip()).chain([newcomer.ip()]) {

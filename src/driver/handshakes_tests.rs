@@ -133,3 +133,22 @@ fn the_tables_stay_bounded() {
         assert!(len <= BUCKETS_MAX, "{len}");
     }
 }
+
+#[test]
+fn who_is_throttled_waits_once_oldest_first_and_one_timer_wakes_them_all() {
+    let (mut handshakes, mut timers) = (Handshakes::default(), Timers::default());
+    let wait = |handshakes: &mut Handshakes, timers: &mut Timers, n: u32| {
+        handshakes.wait((at(u64::from(n)), conn(n)), remote(&format!("20.0.0.{n}")), at(0), timers);
+    };
+    for n in [2, 1, 2] {
+        wait(&mut handshakes, &mut timers, n);
+    }
+    assert_eq!(handshakes.last_throttled(), Some(remote("20.0.0.2")));
+    assert_eq!(timers.pop(Instant::NEVER), Some((at(0) + TLS_RETRY, Due::Handshakes)));
+    assert_eq!(timers.next(), None);
+    let woken: Vec<_> = handshakes.take_waiters().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(woken, [conn(1), conn(2)]);
+    // Whoever is throttled again arms it again.
+    wait(&mut handshakes, &mut timers, 1);
+    assert!(timers.next().is_some());
+}

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use super::conn::{Conn, Life, PendingConn};
+use super::conn::{Conn, ConnState, PendingConn};
 use super::errno::is_resource;
 use super::run::listener_token;
 use super::system::{Acceptor, Stream};
@@ -98,13 +98,13 @@ impl<P: Protocol> Driver<P> {
         if self.net.handshakes.len() >= self.net.config.tls_pending
             && let Some(oldest) = self.net.handshakes.eviction_candidate(remote)
         {
-            self.end_handshake(oldest);
+            self.evict_handshake(oldest);
         }
         let mut answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         if let Admit::Evict(other) = answer
             && let Some(id) = self.net.handshakes.find(other)
         {
-            self.end_handshake(id);
+            self.evict_handshake(id);
             answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         }
         let net = &mut self.net;
@@ -121,7 +121,7 @@ impl<P: Protocol> Driver<P> {
         // The connection may be gone again already; then one of these says so and there is nothing to report.
         let until = net.now.at + net.config.tls_timeout;
         let inserted = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
-            let mut conn = Conn::new(stream, Life::Connecting, net.config.rules);
+            let mut conn = Conn::new(stream, ConnState::Connecting, net.config.rules);
             conn.pending = Some(Box::new(PendingConn { direction: Direction::Inbound, remote, until }));
             Ok((net.insert(conn)?, local))
         });

@@ -1,7 +1,7 @@
-//! The real world: one mio loop that owns sockets and the clock.
+//! The real world: an event loop on mio that owns the sockets and the clock.
 //!
 //! An embedder writes a [`Protocol`] and gives it to a [`Driver`]. The driver turns readiness into [`Event`]s; the
-//! protocol answers by calls on [`Net`], which queue and never block. One turn of the loop is always the same:
+//! protocol answers by calls on [`Net`], which queue and never block. One turn of the event loop is always the same:
 //!
 //! 1. Wait for readiness, but not past the next deadline.
 //! 2. Commands from [`Handle`]s, then new connections, then the connections that are ready, each within its budget.
@@ -11,21 +11,55 @@
 //! Readiness is edge-triggered: what a budget left over is remembered and served next turn without waiting.
 //! [`Net`] may be called at any point of an event, also to close the very connection that the event is about: nothing
 //! comes back into the protocol before it returns.
+//!
+//! # Backpressure
+//!
+//! Nothing here queues without a bound, so somebody has to wait, and it is told when it may go on:
+//!
+//! | what is full | who waits | until |
+//! |---|---|---|
+//! | one connection's queue, above its high watermark | the protocol, by its own choice | [`Event::Writable`], at the low watermark |
+//! | one connection's queue, at its hard limit | the protocol: frames are answered [`SendOutcome::Full`] | the same |
+//! | [`Config::send_budget`], over all connections | the protocol: likewise | the same, or when the budget has room again |
+//! | [`Config::receive_budget`], over all connections | the peer, whose TCP window closes | a retry each 50 ms |
+//! | the protocol itself: [`Net::pause`] | the peer | [`Net::resume`] |
+//! | a turn's bytes and frames | the connection | the next turn |
+//! | the queue of commands | the other thread: [`HandleError::Full`] | it tries again |
+//!
+//! # Files
+//!
+//! | file | owns |
+//! |---|---|
+//! | `run` | the turn and its order |
+//! | `net` | the face towards the protocol |
+//! | `slab` | connections by name; who is ready, who is dirty |
+//! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
+//! | `listen`, `dial` | sockets that come and sockets that go out |
+//! | `handshakes`, `tls` | who may begin TLS; from a socket to a known peer |
+//! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames; frames to bytes |
+//! | `budget` | memory over all connections, and who waits for it |
+//! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
+//! | `system` | the operating system, or the virtual one of a simulation |
+//! | [`node`], [`store`] | a whole node on the loop; its files |
 
 #[cfg(feature = "sim")]
 mod audit;
+mod budget;
 mod buffer;
 mod config;
 mod conn;
 mod dial;
+mod edge;
 mod errno;
 mod flush;
 mod handle;
 mod handshakes;
+mod lifecycle;
 mod listen;
 mod net;
 mod read;
 mod run;
+mod slab;
 mod stats;
 mod system;
 mod timer;

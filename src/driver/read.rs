@@ -1,14 +1,13 @@
 //! From readiness to frames: one connection's share of a turn.
 
-use std::io::{self, IoSliceMut, Read};
+use std::io::{IoSliceMut, Read};
 
-use super::conn::Life;
-use super::net::{Net, is_over};
-use super::timer::Due;
+use super::conn::ConnState;
+use super::edge::{Received, read_some};
+use super::net::Net;
 use super::{Driver, Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::ConnId;
-use crate::limits::RECEIVE_RETRY;
 use crate::link::Inbox;
 use crate::wire::{Frame, FrameError, FrameRules, Payload};
 
@@ -32,42 +31,41 @@ impl<P: Protocol> Driver<P> {
     /// Reads and delivers until the socket is drained or the connection's budget is used up.
     pub(super) fn read(&mut self, id: ConnId) {
         let net = &mut self.net;
-        let Some(conn) = net.conn_mut(id).filter(|conn| conn.is_open() && !conn.flags.paused) else { return };
+        let Some(conn) = net.conns.get_mut(id).filter(|conn| conn.is_open() && !conn.flags.paused) else { return };
         if !conn.flags.readable && !conn.link.inbox.has_stash() && conn.link.transport.end().is_none() {
             return;
         }
         let is_plain = conn.link.transport.is_plain();
         let held = conn.link.held();
-        // Taken out while frames are lent from it, so that the protocol may do anything to the connection meanwhile.
+        // Taken out, of the account too, while frames are lent from it: the protocol may do anything to the connection meanwhile.
         let mut inbox = core::mem::take(&mut conn.link.inbox);
-        net.held = net.held.saturating_sub(held);
+        net.receive.release(held);
         let pause = if is_plain { self.read_into(id, &mut inbox) } else { self.read_sealed(id, &mut inbox) };
 
         let net = &mut self.net;
         let now = net.now.at;
         let stall = net.config.frame_stall;
-        match net.conn_mut(id) {
+        match net.conns.get_mut(id) {
             Some(conn) if conn.is_open() => {
                 if matches!(pause, Pause::OverReceiveBudget) {
                     inbox.excuse(now);
                 }
                 conn.link.inbox = inbox;
                 let (held, deadline) = (conn.link.held(), conn.link.deadline(stall));
-                net.held += held;
+                net.receive.charge(held);
                 if let Some(deadline) = deadline {
                     net.arm(id, deadline);
                 }
             }
             other => {
-                let held = other.map_or(0, |conn| conn.link.held());
-                net.held += held;
+                net.receive.charge(other.map_or(0, |conn| conn.link.held()));
                 inbox.clear(&mut net.pool);
             }
         }
         match pause {
             Pause::Drained | Pause::Protocol => {}
-            Pause::Budget => net.make_ready(id),
-            Pause::OverReceiveBudget => net.starve(id),
+            Pause::Budget => net.conns.mark_ready(id),
+            Pause::OverReceiveBudget => net.receive.wait(id, now, &mut net.timers),
             Pause::Ended(reason) if is_plain => net.remove(id, reason),
             Pause::Ended(reason) => net.end_sealed(id, reason),
             Pause::Violation(error) => {
@@ -89,45 +87,37 @@ impl<P: Protocol> Driver<P> {
             if bytes_left == 0 {
                 return Pause::Budget;
             }
-            if inbox.is_large() {
-                let (own, budget) = (inbox.held(), net.config.receive_budget);
-                if is_over(net.held + own, budget, own, net.config.connections) && !net.may_exceed_receive_budget(id) {
-                    return Pause::OverReceiveBudget;
-                }
+            if !net.receive.admits(id, inbox, &net.config, &net.conns) {
+                return Pause::OverReceiveBudget;
             }
             let now = net.now.at;
-            let Some(conn) = net.conn_mut(id) else { return Pause::Protocol };
+            let Some(conn) = net.conns.get_mut(id) else { return Pause::Protocol };
             let size = buffer.len().min(bytes_left);
             let mut position = conn.counters.bytes_in;
-            let (outcome, direct) = match inbox.space() {
+            let (received, direct) = match inbox.space() {
                 // What a large frame misses goes where it belongs, what follows it into the buffer: one call for both.
                 Some(space) => {
                     let direct = space.len();
                     position += direct as u64;
                     let room = buffer.room(position, size);
-                    (conn.stream.read_vectored(&mut [IoSliceMut::new(space), IoSliceMut::new(room)]), direct)
+                    let received = read_some(conn, &mut net.totals, direct + size, |stream| {
+                        stream.read_vectored(&mut [IoSliceMut::new(space), IoSliceMut::new(room)])
+                    });
+                    (received, direct)
                 }
-                None => (conn.stream.read(buffer.room(position, size)), 0),
-            };
-            let count = match outcome {
-                Ok(0) if inbox.is_at_boundary() => return Pause::Ended(CloseReason::RemoteClosed),
-                Ok(0) => return Pause::Ended(CloseReason::TruncatedFrame),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    conn.flags.readable = false;
-                    return Pause::Drained;
+                None => {
+                    let room = buffer.room(position, size);
+                    (read_some(conn, &mut net.totals, size, |stream| stream.read(room)), 0)
                 }
-                Err(error) => return Pause::Ended(CloseReason::Io(error.kind())),
             };
-            conn.counters.bytes_in += count as u64;
-            // A short read has emptied the socket, and what comes later is a new edge. After the peer's end there is no
-            // later edge, so then the socket is read until it says so itself.
-            let drained = count < direct + size && !conn.flags.ended;
-            if drained {
-                conn.flags.readable = false;
-            }
-            net.totals.bytes_in += count as u64;
+            let (count, drained) = match received {
+                Received::Bytes { count, drained } => (count, drained),
+                Received::Nothing => return Pause::Drained,
+                Received::End if inbox.is_at_boundary() => return Pause::Ended(CloseReason::RemoteClosed),
+                Received::End => return Pause::Ended(CloseReason::TruncatedFrame),
+                Received::Failed(reason) => return Pause::Ended(reason),
+            };
+            // What went straight to a large frame may be more than what was left.
             bytes_left = bytes_left.saturating_sub(count);
             if direct > 0 {
                 inbox.advance(count.min(direct), now);
@@ -145,17 +135,16 @@ impl<P: Protocol> Driver<P> {
     /// Throws away what arrives on a connection that lingers, until the peer ends it.
     pub(super) fn discard(&mut self, id: ConnId) {
         let Driver { net, buffer, .. } = self;
-        let Some(conn) = net.conn_mut(id) else { return };
-        let Life::Lingering { reason, .. } = conn.life else { return };
-        if !conn.flags.readable {
+        let Some(mut entry) = net.conns.entry(id) else { return };
+        let ConnState::Lingering { reason, .. } = entry.conn.state else { return };
+        if !entry.conn.flags.readable {
             return;
         }
-        match conn.stream.read(buffer.room(0, usize::MAX)) {
-            Ok(0) => net.remove(id, reason),
-            Ok(_) => net.make_ready(id),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => net.make_ready(id),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.flags.readable = false,
-            Err(_) => net.remove(id, reason),
+        let room = buffer.room(0, usize::MAX);
+        match read_some(entry.conn, &mut net.totals, room.len(), |stream| stream.read(room)) {
+            Received::Bytes { .. } => entry.mark_ready(),
+            Received::Nothing => {}
+            Received::End | Received::Failed(_) => net.remove(id, reason),
         }
     }
 }
@@ -173,7 +162,7 @@ pub(super) fn deliver<P: Protocol>(
     let pause = deliver_each(protocol, net, id, inbox, input, frames_left);
     let delivered = (before - *frames_left) as u64;
     net.totals.frames_in += delivered;
-    if let Some(conn) = net.conn_mut(id) {
+    if let Some(conn) = net.conns.get_mut(id) {
         conn.counters.frames_in += delivered;
     }
     pause
@@ -188,7 +177,7 @@ fn deliver_each<P: Protocol>(
     frames_left: &mut usize,
 ) -> Option<Pause> {
     let now = net.now;
-    let mut rules: &'static FrameRules = net.conn(id)?.rules;
+    let mut rules: &'static FrameRules = net.conns.get(id)?.rules;
     net.touched = false;
     loop {
         if *frames_left == 0 {
@@ -225,7 +214,7 @@ fn deliver_each<P: Protocol>(
         }
         if net.touched {
             net.touched = false;
-            match net.conn(id) {
+            match net.conns.get(id) {
                 Some(conn) if conn.is_open() && !conn.flags.paused => rules = conn.rules,
                 Some(conn) if conn.is_open() => {
                     inbox.stash(&mut input, &mut net.pool);
@@ -243,36 +232,5 @@ impl Net {
         let frames = if buggify!(self, OneFrame) { 1 } else { self.config.turn_frames };
         let bytes = if buggify!(self, ReadOneByte) { 1 } else { self.config.turn_bytes };
         (frames, bytes)
-    }
-
-    /// True for the one connection that may finish its large frame above the receive budget. Without it, frames that
-    /// together fill the budget would wait for each other until all of them time out.
-    pub(super) fn may_exceed_receive_budget(&mut self, id: ConnId) -> bool {
-        let other = self.receive_exempt.filter(|other| *other != id);
-        let stands = |other: ConnId| {
-            self.conn(other).is_some_and(|conn| conn.is_open() && !conn.flags.paused && conn.link.inbox.is_large())
-        };
-        if other.is_some_and(stands) {
-            return false;
-        }
-        self.receive_exempt = Some(id);
-        true
-    }
-
-    /// Lets a connection wait until memory may have become free.
-    fn starve(&mut self, id: ConnId) {
-        if self.receive_waiters.is_empty() {
-            self.timers.arm(self.now.at + RECEIVE_RETRY, Due::Receive);
-        }
-        if !self.receive_waiters.contains(&id) {
-            self.receive_waiters.push(id);
-        }
-    }
-
-    /// Lets the connections that wait for memory try again.
-    pub(super) fn wake_receive_waiters(&mut self) {
-        for id in core::mem::take(&mut self.receive_waiters) {
-            self.make_ready(id);
-        }
     }
 }

@@ -9,8 +9,8 @@ use super::buffer::ReadBuffer;
 use super::config::Config;
 use super::handle::{Commands, Handle};
 use super::listen::Listener;
-use super::net::{Net, Notice};
-use super::system::{Clock, Poller, Readiness};
+use super::net::{Net, Notice, Phase};
+use super::system::{Clock, Poller};
 use super::timer::Due;
 use super::{Event, Protocol};
 use crate::close::CloseReason;
@@ -135,7 +135,7 @@ impl<P: Protocol> Driver<P> {
         let started = self.net.now.at;
         self.note_readiness();
         self.run_commands();
-        if self.net.stop_asked && !self.net.stopping {
+        if self.net.phase == Phase::StopAsked {
             self.begin_stop();
         }
         self.accept_all();
@@ -144,7 +144,7 @@ impl<P: Protocol> Driver<P> {
         self.deliver_notices();
         self.protocol.handle(self.net.now, Event::TurnEnded, &mut self.net);
         self.net.flush_dirty();
-        if self.net.stopping && self.net.conns.is_empty() && self.net.notices.is_empty() {
+        if self.net.phase == Phase::Stopping && self.net.conns.is_empty() && self.net.notices.is_empty() {
             self.finished = true;
             self.commands.end();
         }
@@ -167,12 +167,12 @@ impl<P: Protocol> Driver<P> {
     /// True when there is something to do that no readiness announces.
     fn has_work(&self) -> bool {
         let net = &self.net;
-        !net.ready.is_empty()
-            || !net.dirty.is_empty()
+        net.conns.ready_len() > 0
+            || net.conns.dirty_len() > 0
             || !net.notices.is_empty()
             || self.commands.is_awake()
-            || (net.stop_asked && !net.stopping)
-            || (net.stopping && net.conns.is_empty())
+            || net.phase == Phase::StopAsked
+            || (net.phase == Phase::Stopping && net.conns.is_empty())
             || self.listeners.iter().any(Listener::is_waiting)
     }
 
@@ -212,23 +212,13 @@ impl<P: Protocol> Driver<P> {
     /// Turns events into flags before anything is handled, so that no event can meet the next owner of a slot.
     fn note_readiness(&mut self) {
         let Driver { poller, net, listeners, .. } = self;
-        poller.each(|Readiness { token, readable, writable, ended }| {
-            if token == WAKER {
+        poller.each(|readiness| {
+            if readiness.token == WAKER {
                 return;
             }
-            if let Some(listener) = listeners.get_mut((WAKER - 1).wrapping_sub(token)) {
-                listener.ready = true;
-                return;
-            }
-            let Some(conn) = net.conns.get_mut(token) else { return };
-            conn.flags.readable |= readable;
-            conn.flags.writable |= writable;
-            conn.flags.ended |= ended;
-            if !conn.flags.ready {
-                conn.flags.ready = true;
-                if let Ok(index) = u32::try_from(token) {
-                    net.ready.push_back(crate::id::ConnId::new(index, conn.generation));
-                }
+            match listeners.get_mut((WAKER - 1).wrapping_sub(readiness.token)) {
+                Some(listener) => listener.ready = true,
+                None => net.conns.note_readiness(readiness),
             }
         });
     }
@@ -238,7 +228,9 @@ impl<P: Protocol> Driver<P> {
             return;
         }
         self.commands.rearm();
-        self.net.stop_asked |= self.commands.stop_asked();
+        if self.commands.stop_asked() {
+            self.net.stop();
+        }
         for _ in 0..self.net.config.commands {
             let Some(command) = self.commands.next() else { return };
             self.protocol.handle(self.net.now, Event::Command(command), &mut self.net);
@@ -248,14 +240,13 @@ impl<P: Protocol> Driver<P> {
 
     /// Serves each connection that was ready when the turn began once, as long as the turn's time lasts.
     fn serve_ready(&mut self, started: Instant) {
-        for _ in 0..self.net.ready.len() {
-            let Some(id) = self.net.ready.pop_front() else { return };
-            let Some(conn) = self.net.conn_mut(id) else { continue };
-            conn.flags.ready = false;
+        for _ in 0..self.net.conns.ready_len() {
+            let Some(id) = self.net.conns.pop_ready() else { return };
+            let Some(conn) = self.net.conns.get(id) else { continue };
             if conn.pending.is_some() {
-                self.bring_up(id);
+                self.advance_pending(id);
             }
-            self.net.make_dirty_if_queued(id);
+            self.net.mark_dirty_if_queued(id);
             self.read(id);
             self.discard(id);
             self.net.now = self.clock.now();
@@ -275,9 +266,17 @@ impl<P: Protocol> Driver<P> {
                         listener.wake();
                     }
                 }
-                Due::Receive => self.net.wake_receive_waiters(),
-                Due::Send => self.net.wake_send_waiters(),
-                Due::Handshakes => self.net.wake_handshake_waiters(),
+                Due::Receive => {
+                    for id in self.net.receive.take_waiters() {
+                        self.net.conns.mark_ready(id);
+                    }
+                }
+                Due::Send => self.net.wake_sender(),
+                Due::Handshakes => {
+                    for (_, id) in self.net.handshakes.take_waiters() {
+                        self.net.conns.mark_ready(id);
+                    }
+                }
             }
         }
         if self.protocol.deadline().is_some_and(|at| at <= now) {
@@ -290,7 +289,7 @@ impl<P: Protocol> Driver<P> {
         for _ in 0..self.net.notices.len() {
             let event = match self.net.notices.pop_front() {
                 Some(Notice::DialFailed { dial, remote, reason }) => Event::DialFailed { dial, remote, reason },
-                Some(Notice::Writable(conn)) if self.net.conn(conn).is_none() => continue,
+                Some(Notice::Writable(conn)) if self.net.conns.get(conn).is_none() => continue,
                 Some(Notice::Writable(conn)) => Event::Writable { conn },
                 Some(Notice::Closed(conn, reason)) => Event::Closed { conn, reason },
                 Some(Notice::Released(remote, reason)) => Event::AdmissionReleased { remote, reason },
@@ -300,20 +299,13 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    /// No new connections; those that stand may say their last word.
+    /// No new connections; those that are open drain.
     fn begin_stop(&mut self) {
-        self.net.stopping = true;
+        self.net.phase = Phase::Stopping;
         self.listeners.clear();
         self.protocol.handle(self.net.now, Event::Stopping, &mut self.net);
         let drain = self.net.config.stop_drain;
-        let ids: Vec<_> = self
-            .net
-            .conns
-            .iter()
-            .filter_map(|(key, conn)| {
-                Some((crate::id::ConnId::new(u32::try_from(key).ok()?, conn.generation), conn.pending.is_some()))
-            })
-            .collect();
+        let ids: Vec<_> = self.net.conns.iter().map(|(id, conn)| (id, conn.pending.is_some())).collect();
         for (id, pending) in ids {
             if pending {
                 self.net.remove(id, CloseReason::Shutdown);

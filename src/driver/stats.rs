@@ -48,10 +48,10 @@ pub struct Totals {
     pub refused_admit: u64,
     /// TLS handshakes that were done, of either side's dials.
     pub tls_handshakes: u64,
-    /// TLS handshakes of others that waited because too many began lately.
-    pub tls_waited: u64,
-    /// TLS handshakes of others that gave their place to a newcomer; they are among the failures too.
-    pub tls_gave_way: u64,
+    /// TLS handshakes of others that had to wait because too many began lately.
+    pub tls_throttled: u64,
+    /// TLS handshakes of others that were ended to make room for a newcomer; they are among the failures too.
+    pub tls_evicted: u64,
     /// Inbound connections whose TLS handshake failed, by `CloseReason::label`. No protocol saw them.
     pub tls_failures: BTreeMap<&'static str, u64>,
     /// Errors of `accept`.

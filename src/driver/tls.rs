@@ -4,29 +4,29 @@
 //! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for,
 //! or the address that it admitted.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 
-use super::conn::{Life, PendingConn};
-use super::net::{Net, Notice, is_over};
+use super::conn::{Conn, ConnState, PendingConn};
+use super::edge::{Received, read_some};
+use super::net::{Net, Notice};
 use super::read::{Pause, deliver};
-use super::timer::Due;
 use super::{Driver, Event, Protocol};
 use crate::close::{CloseReason, TlsFault};
 use crate::id::{ConnId, Direction};
-use crate::limits::{LINGER, TLS_RETRY};
+use crate::limits::LINGER;
 use crate::link::{Inbox, Link, Transport};
 
 impl<P: Protocol> Driver<P> {
     /// A connection that the protocol does not know is ready for something.
-    pub(super) fn bring_up(&mut self, id: ConnId) {
-        match self.net.conn(id).map(|conn| &conn.life) {
-            Some(Life::Connecting) => {
+    pub(super) fn advance_pending(&mut self, id: ConnId) {
+        match self.net.conns.get(id).map(|conn| &conn.state) {
+            Some(ConnState::Connecting) => {
                 if let Some(local) = self.net.finish_dial(id) {
                     self.on_connected(id, local);
                 }
             }
-            Some(Life::Securing { .. }) => self.secure(id),
+            Some(ConnState::Securing { .. }) => self.secure(id),
             _ => {}
         }
     }
@@ -34,10 +34,7 @@ impl<P: Protocol> Driver<P> {
     /// The socket is connected: on to TLS, or to the protocol.
     pub(super) fn on_connected(&mut self, id: ConnId, local: SocketAddr) {
         let net = &mut self.net;
-        let Some(conn) = net.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())
-        else {
-            return;
-        };
+        let Some(conn) = net.conns.get_mut(id) else { return };
         let Some(pending) = conn.pending.as_deref().copied() else { return };
         conn.flags.writable = true;
         if !net.config.speaks_tls() {
@@ -46,38 +43,33 @@ impl<P: Protocol> Driver<P> {
         if !pending.direction.is_outbound() {
             net.handshakes.enter(pending.until, id, pending.remote);
         }
-        conn.life = Life::Securing { local: Box::new(local) };
-        match net.config.transport(pending.remote, pending.direction) {
-            Ok(transport) => conn.link.transport = transport,
-            Err(fault) => return net.remove(id, CloseReason::Tls(fault)),
+        if let Err(fault) = conn.start_securing(local, net.config.transport(pending.remote, pending.direction)) {
+            return net.remove(id, CloseReason::Tls(fault));
         }
         net.arm(id, pending.until);
-        net.make_dirty_if_queued(id);
+        net.mark_dirty_if_queued(id);
     }
 
-    /// Ends a handshake that gives way to a newcomer, and tells the protocol at once: it is about to be asked whether there is a
+    /// Ends a handshake to make room for a newcomer, and tells the protocol at once: it is about to be asked whether there is a
     /// place.
-    pub(super) fn end_handshake(&mut self, id: ConnId) {
+    pub(super) fn evict_handshake(&mut self, id: ConnId) {
         let net = &mut self.net;
         match net.take_out(id, CloseReason::LimitReached) {
             Some(Notice::Released(remote, reason)) => {
-                net.totals.tls_gave_way += 1;
-                net.pressing = Some(remote);
+                net.totals.tls_evicted += 1;
+                net.handshakes.note_evicted(remote);
                 self.protocol.handle(net.now, Event::AdmissionReleased { remote, reason }, net);
             }
             other => net.notices.extend(other),
         }
     }
 
-    /// Tells the protocol that the connection stands.
+    /// Tells the protocol that the connection is open.
     fn announce(&mut self, id: ConnId, local: SocketAddr) {
         let net = &mut self.net;
         net.leave_securing(id);
-        let Some(conn) = net.conn_mut(id) else { return };
-        let Some(pending) = conn.pending.take() else { return };
-        conn.life = Life::Open;
-        let identity = conn.link.transport.identity();
-        net.count_opened();
+        let Some(pending) = net.conns.open(id) else { return };
+        let identity = net.conns.get(id).and_then(|conn| conn.link.transport.identity());
         let (remote, direction) = (pending.remote, pending.direction);
         self.protocol.handle(net.now, Event::Opened { conn: id, remote, local, direction, identity }, net);
     }
@@ -93,7 +85,7 @@ impl<P: Protocol> Driver<P> {
                 Err(reason) => self.net.end_sealed(id, reason),
             }
         }
-        self.net.make_dirty_if_queued(id);
+        self.net.mark_dirty_if_queued(id);
     }
 
     /// One read of a handshake: our address when it is done, the reason when it failed, `None` when it needs more than
@@ -101,8 +93,9 @@ impl<P: Protocol> Driver<P> {
     fn read_handshake(&mut self, id: ConnId) -> Option<Result<SocketAddr, CloseReason>> {
         let Driver { net, buffer, .. } = self;
         loop {
-            let conn = net.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())?;
-            let Life::Securing { local } = &conn.life else { return None };
+            let conn = net.conns.get_mut(id)?;
+            let ConnState::Securing { local } = &conn.state else { return None };
+            let local = **local;
             if !conn.flags.readable {
                 return None;
             }
@@ -113,28 +106,20 @@ impl<P: Protocol> Driver<P> {
             if let Some(stranger) = stranger
                 && !net.handshakes.may_begin(&net.config, stranger.remote, net.now.at)
             {
-                net.let_wait(id, stranger);
+                net.throttle(id, stranger);
                 return None;
             }
             let size = buffer.len().min(conn.link.transport.room());
-            let count = match conn.stream.read(buffer.room(position, size)) {
-                Ok(0) => return Some(Err(CloseReason::Tls(TlsFault::Cut))),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    conn.flags.readable = false;
-                    return None;
-                }
-                Err(error) => return Some(Err(CloseReason::Io(error.kind()))),
+            let room = buffer.room(position, size);
+            let count = match read_some(conn, &mut net.totals, size, |stream| stream.read(room)) {
+                Received::Bytes { count, .. } => count,
+                Received::Nothing => return None,
+                Received::End => return Some(Err(CloseReason::Tls(TlsFault::Cut))),
+                Received::Failed(reason) => return Some(Err(reason)),
             };
             if let Some(stranger) = stranger {
                 net.handshakes.begin(&net.config, (stranger.until, id), stranger.remote, net.now.at);
             }
-            if count < size && !conn.flags.ended {
-                conn.flags.readable = false;
-            }
-            conn.counters.bytes_in += count as u64;
-            net.totals.bytes_in += count as u64;
             let held = conn.link.held();
             let Link { inbox, transport, .. } = &mut conn.link;
             // Frames may follow the handshake at once; they wait until the protocol knows who sends them.
@@ -143,12 +128,13 @@ impl<P: Protocol> Driver<P> {
                 true
             });
             transport.account(&mut net.pool);
-            net.held = (net.held + conn.link.held()).saturating_sub(held);
+            net.receive.charge(conn.link.held());
+            net.receive.release(held);
             if let Some(Err(fault)) = conn.link.transport.end() {
                 return Some(Err(CloseReason::Tls(fault)));
             }
             if !conn.link.transport.is_securing() {
-                return Some(Ok(**local));
+                return Some(Ok(local));
             }
         }
     }
@@ -162,14 +148,14 @@ impl<P: Protocol> Driver<P> {
         {
             return pause;
         }
-        let Some(conn) = self.net.conn_mut(id) else { return Pause::Protocol };
+        let Some(conn) = self.net.conns.get_mut(id) else { return Pause::Protocol };
         // Taken out, as the inbox is: the protocol may do anything to the connection meanwhile.
         let mut transport = core::mem::take(&mut conn.link.transport);
         let pause = self.read_records(id, &mut transport, inbox, (frames_left, bytes_left));
-        match self.net.conn_mut(id) {
+        match self.net.conns.get_mut(id) {
             Some(conn) => {
                 conn.link.transport = transport;
-                self.net.make_dirty_if_queued(id);
+                self.net.mark_dirty_if_queued(id);
             }
             None => transport.clear(&mut self.net.pool),
         }
@@ -195,33 +181,22 @@ impl<P: Protocol> Driver<P> {
             if bytes_left == 0 {
                 return Pause::Budget;
             }
-            if inbox.is_large() {
-                let (own, budget) = (inbox.held(), net.config.receive_budget);
-                if is_over(net.held + own, budget, own, net.config.connections) && !net.may_exceed_receive_budget(id) {
-                    return Pause::OverReceiveBudget;
-                }
+            if !net.receive.admits(id, inbox, &net.config, &net.conns) {
+                return Pause::OverReceiveBudget;
             }
             let now = net.now.at;
-            let Some(conn) = net.conn_mut(id) else { return Pause::Protocol };
+            let Some(conn) = net.conns.get_mut(id) else { return Pause::Protocol };
             let size = buffer.len().min(bytes_left);
             let position = conn.counters.bytes_in;
-            let count = match conn.stream.read(buffer.room(position, size)) {
-                Ok(0) if !inbox.is_at_boundary() => return Pause::Ended(CloseReason::TruncatedFrame),
-                Ok(0) => return Pause::Ended(CloseReason::Tls(TlsFault::Cut)),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    conn.flags.readable = false;
-                    return Pause::Drained;
-                }
-                Err(error) => return Pause::Ended(CloseReason::Io(error.kind())),
+            let room = buffer.room(position, size);
+            let (count, drained) = match read_some(conn, &mut net.totals, size, |stream| stream.read(room)) {
+                Received::Bytes { count, drained } => (count, drained),
+                Received::Nothing => return Pause::Drained,
+                Received::End if !inbox.is_at_boundary() => return Pause::Ended(CloseReason::TruncatedFrame),
+                Received::End => return Pause::Ended(CloseReason::Tls(TlsFault::Cut)),
+                Received::Failed(reason) => return Pause::Ended(reason),
             };
-            conn.counters.bytes_in += count as u64;
-            let drained = count < size && !conn.flags.ended;
-            if drained {
-                conn.flags.readable = false;
-            }
-            net.totals.bytes_in += count as u64;
+            debug_assert!(count <= bytes_left, "the room was cut to what is left");
             bytes_left = bytes_left.saturating_sub(count);
             let mut pause = None;
             transport.open(buffer.filled_mut(position, count), now, &mut |mut plaintext| {
@@ -230,7 +205,7 @@ impl<P: Protocol> Driver<P> {
                 } else {
                     inbox.stash(&mut plaintext, &mut net.pool);
                 }
-                !matches!(pause, Some(Pause::Violation(_))) && net.conn(id).is_some_and(|conn| conn.is_open())
+                !matches!(pause, Some(Pause::Violation(_))) && net.conns.get(id).is_some_and(Conn::is_open)
             });
             transport.account(&mut net.pool);
             if let Some(pause) = pause {
@@ -245,41 +220,27 @@ impl<P: Protocol> Driver<P> {
 
 impl Net {
     /// The handshake begins when there is a budget for it; until then nothing of it is read.
-    fn let_wait(&mut self, id: ConnId, stranger: PendingConn) {
-        let Some(conn) = self.conn_mut(id) else { return };
-        if !core::mem::replace(&mut conn.flags.waited, true) {
-            self.totals.tls_waited += 1;
+    fn throttle(&mut self, id: ConnId, stranger: PendingConn) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if !core::mem::replace(&mut conn.flags.throttled, true) {
+            self.totals.tls_throttled += 1;
         }
-        self.pressing = Some(stranger.remote);
-        if self.handshake_waiters.is_empty() {
-            self.timers.arm(self.now.at + TLS_RETRY, Due::Handshakes);
-        }
-        self.handshake_waiters.insert((stranger.until, id));
-    }
-
-    /// Those that wait look again whether it is their turn.
-    pub(super) fn wake_handshake_waiters(&mut self) {
-        for (_, id) in core::mem::take(&mut self.handshake_waiters) {
-            self.make_ready(id);
-        }
+        self.handshakes.wait((stranger.until, id), stranger.remote, self.now.at, &mut self.timers);
     }
 
     /// The handshake is over, one way or the other.
     pub(super) fn leave_securing(&mut self, id: ConnId) {
-        let Some(conn) = self.conn(id).filter(|conn| conn.is_securing()) else { return };
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.is_securing()) else { return };
         if let Some(PendingConn { direction: Direction::Inbound, until, .. }) = conn.pending.as_deref() {
             self.handshakes.leave(*until, id);
         }
     }
 
-    /// The peer has ended its stream, or broken TLS's rules. It still gets our close_notify, or the alert that says why: that little is written and
+    /// The peer has ended its stream, or broken TLS's rules. Our close_notify, or the alert that says why, is still written and
     /// has a moment to arrive.
     pub(super) fn end_sealed(&mut self, id: ConnId, reason: CloseReason) {
         let now = self.now.at;
-        let Some(conn) = self.conns.get_mut(id.index() as usize).filter(|conn| conn.generation == id.generation())
-        else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         let drain = match reason {
             // The peer reads until our close_notify.
             CloseReason::RemoteClosed => core::time::Duration::ZERO,
@@ -290,12 +251,12 @@ impl Net {
             _ => return self.remove(id, reason),
         };
         self.leave_securing(id);
-        if let Some(conn) = self.conn_mut(id) {
+        if let Some(conn) = self.conns.get_mut(id) {
             conn.start_draining(reason, now, drain);
         }
         if !drain.is_zero() {
             self.arm(id, now + drain);
         }
-        self.make_dirty(id);
+        self.conns.mark_dirty(id);
     }
 }

@@ -27,14 +27,14 @@ fn silent_strangers_keep_nobody_out() {
         !one.protocol().opened().is_empty() && !two.protocol().opened().is_empty()
     });
     assert_eq!(two.protocol().released, [CloseReason::LimitReached]);
-    assert_eq!((two.net().totals().tls_gave_way, two.net().totals().refused), (1, 0));
-    assert!(two.net().pressing().is_some());
+    assert_eq!((two.net().totals().tls_evicted, two.net().totals().refused), (1, 0));
+    assert!(two.net().last_throttled_handshake().is_some());
     // The oldest it was, and it was told nothing.
     assert_eq!(silent[0].read(&mut [0; 8]).unwrap(), 0);
     // An open connection takes no place: one more is none too many.
     silent.push(TcpStream::connect(address).unwrap());
     turn_until(&mut two, |two| two.net().totals().accepted == 6);
-    assert_eq!(two.net().totals().tls_gave_way, 1);
+    assert_eq!(two.net().totals().tls_evicted, 1);
 }
 
 /// The protocol counts those whom it admitted: when it has no place left, it is asked again once one of them has given way.
@@ -68,7 +68,7 @@ fn only_those_who_say_something_use_up_the_budget() {
     turn_both(&mut one, &mut two, |one, two| {
         !one.protocol().opened().is_empty() && !two.protocol().opened().is_empty()
     });
-    assert_eq!(two.net().totals().tls_waited, 0);
+    assert_eq!(two.net().totals().tls_throttled, 0);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn handshakes_that_come_too_fast_wait_for_their_turn_and_all_stand_in_the_end() 
     let address = listen(&mut two);
     one.with(|_, _, net| (0..6).for_each(|n| net.dial(DialId(n), address, Duration::from_secs(60))));
     turn_both(&mut one, &mut two, |one, two| one.protocol().opened().len() == 6 && two.protocol().opened().len() == 6);
-    assert!(two.net().totals().tls_waited > 0);
+    assert!(two.net().totals().tls_throttled > 0);
     assert_eq!(two.net().totals().refused, 0);
 }
 
@@ -95,7 +95,7 @@ fn a_handshake_for_which_there_is_never_a_budget_is_not_read_and_ends_with_its_t
     strangers.iter_mut().for_each(|stranger| stranger.write_all(&[22, 3, 1]).unwrap());
     turn_until(&mut two, |two| two.protocol().released.len() == 3);
     assert_eq!(two.protocol().released, [CloseReason::Tls(TlsFault::HandshakeTimeout); 3]);
-    assert_eq!((two.net().totals().tls_waited, two.net().totals().bytes_in), (2, 3));
+    assert_eq!((two.net().totals().tls_throttled, two.net().totals().bytes_in), (2, 3));
     assert_nothing_left(&two);
 }
 
