@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use spacetime_network::driver;
 use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeProtocol, Observer};
-use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
+use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
 use spacetime_network::proto::{Command, Config, Event, Node};
 use spacetime_network::time::{Now, UnixTime};
 use spacetime_network::wire::{Hash, Kind};
@@ -88,17 +88,21 @@ impl Chain for Records {
         self.check_header(now, block)
     }
 
-    fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict {
-        let best = self.best();
-        match self.check_header(now, &block) {
-            Err(_) => Verdict::Invalid(Rejection::invalid("not a record")),
-            Ok(info) if self.position(&info.hash).is_some() => Verdict::Known,
-            Ok(info) if info.previous == best.hash && info.height == best.height + 1 => {
-                self.0.push(block);
-                Verdict::Accepted { best_changed: true }
-            }
-            Ok(info) if self.position(&info.previous).is_none() => Verdict::Orphan { parent: info.previous },
-            Ok(_) => Verdict::Ignored("records do not branch"),
+    fn block_hash(&self, block: &[u8]) -> Option<Hash> {
+        Some(fnv(block))
+    }
+
+    fn accept_block(&mut self, _: UnixTime, block: CheckedBlock) -> Verdict {
+        let (best, header) = (self.best(), block.header());
+        if self.position(&header.hash()).is_some() {
+            Verdict::Known
+        } else if header.previous() == best.hash && header.height() == best.height + 1 {
+            self.0.push(block.into_bytes());
+            Verdict::Accepted { best_changed: true }
+        } else if self.position(&header.previous()).is_none() {
+            Verdict::Orphan { parent: header.previous() }
+        } else {
+            Verdict::Ignored("records do not branch")
         }
     }
 

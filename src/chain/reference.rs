@@ -19,7 +19,7 @@ use crate::chain::open::OpenError;
 use crate::chain::store::{Health, Store, StoreError};
 use crate::chain::transaction::{self, NETWORK, Transaction, TransactionError};
 use crate::chain::{merkle, pow, rules};
-use crate::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
+use crate::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
 use crate::time::UnixTime;
 use crate::wire::{Hash, Kind};
 
@@ -235,33 +235,30 @@ impl ReferenceChain {
         }
     }
 
-    fn accept(&mut self, now: UnixTime, bytes: Bytes) -> Result<Verdict, Rejection> {
-        if bytes.len() > MAX_BLOCK_LEN {
+    fn accept(&mut self, block: CheckedBlock) -> Result<Verdict, Rejection> {
+        if block.bytes().len() > MAX_BLOCK_LEN {
             return Err(Rejection::mutated("block above the wire's largest payload"));
         }
-        let (header, info) = match self.header_of(now, &bytes) {
-            Ok(known) => known,
-            Err(HeaderError::Invalid(rejection)) => return Err(rejection),
-            Err(HeaderError::Early) => return Ok(Verdict::Ignored("its time is too far ahead")),
-        };
-        if self.index.find(&info.hash).is_some() {
+        let (info, bytes) = (block.header(), block.into_bytes());
+        if self.index.find(&info.hash()).is_some() {
             return Ok(Verdict::Known);
         }
-        let Some(parent) = self.index.find(&header.previous) else {
-            return Ok(Verdict::Orphan { parent: header.previous });
+        let Some(parent) = self.index.find(&info.previous()) else {
+            return Ok(Verdict::Orphan { parent: info.previous() });
         };
-        if self.index.node(parent).tip.height.checked_add(1) != Some(header.height) {
+        if self.index.node(parent).tip.height.checked_add(1) != Some(info.height()) {
             return Err(Rejection::invalid("height is not one above the parent's"));
         }
         if self.store.is_behind() {
             self.store.hand_over();
             return Ok(Verdict::Ignored("store is behind"));
         }
-        let ids = rules::body(&self.params, &bytes)?;
+        let (header, ids) = rules::body(&self.params, &bytes)?;
+        debug_assert_eq!(header.hash(), info.hash(), "the header was checked by a chain with other rules");
         if self.index.repeats(parent, &ids) {
             return Err(Rejection::invalid("transaction is in an ancestor already"));
         }
-        let (hash, work, len) = (info.hash, info.work, bytes.len());
+        let (hash, work, len) = (info.hash(), info.work(), bytes.len());
         let seq = Some(self.store.append(bytes));
         let id = self.index.insert(parent, NewBlock { header, hash, work, seq, len, ids });
         let reorg = self.index.follow(id);
@@ -275,11 +272,11 @@ impl ReferenceChain {
         }
         Ok(Verdict::Accepted { best_changed })
     }
+}
 
-    fn header_of(&self, now: UnixTime, block: &[u8]) -> Result<(Header, HeaderInfo), HeaderError> {
-        let bytes = block.get(..HEADER_LEN).ok_or(HeaderError::Invalid(Rejection::invalid("shorter than a header")))?;
-        rules::header(&self.params, &self.genesis, now, bytes)
-    }
+/// Where the header stands in a block.
+fn header_in(block: &[u8]) -> Option<&[u8]> {
+    block.get(..HEADER_LEN)
 }
 
 impl Chain for ReferenceChain {
@@ -333,11 +330,16 @@ impl Chain for ReferenceChain {
     }
 
     fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError> {
-        self.header_of(now, block).map(|(_, info)| info)
+        let header = header_in(block).ok_or(HeaderError::Invalid(Rejection::invalid("shorter than a header")))?;
+        self.check_header(now, header)
     }
 
-    fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict {
-        self.accept(now, block).unwrap_or_else(Verdict::Invalid)
+    fn block_hash(&self, block: &[u8]) -> Option<Hash> {
+        header_in(block).map(crate::chain::sha256)
+    }
+
+    fn accept_block(&mut self, _now: UnixTime, block: CheckedBlock) -> Verdict {
+        self.accept(block).unwrap_or_else(Verdict::Invalid)
     }
 
     fn submit_transaction(&mut self, _now: UnixTime, transaction: Bytes) -> Verdict {

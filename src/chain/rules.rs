@@ -52,8 +52,9 @@ pub(super) fn header(
     Ok((header, info))
 }
 
-/// Checks everything under a header that passed: framing, root, each transaction, the reward. The transactions' ids.
-pub(super) fn body(params: &Params, bytes: &Bytes) -> Result<Vec<Hash>, Rejection> {
+/// Checks everything under a header that passed: framing, root, each transaction, the reward. That header as the block has
+/// it, and the transactions' ids.
+pub(super) fn body(params: &Params, bytes: &Bytes) -> Result<(Header, Vec<Hash>), Rejection> {
     if bytes.len() > MAX_BLOCK_LEN {
         return Err(Rejection::mutated("block above the wire's largest payload"));
     }
@@ -77,7 +78,7 @@ pub(super) fn body(params: &Params, bytes: &Bytes) -> Result<Vec<Hash>, Rejectio
             return Err(Rejection::invalid("transaction twice in a block"));
         }
     }
-    Ok(ids)
+    Ok((block.header, ids))
 }
 
 /// Checks a transaction that is to wait in the pool.

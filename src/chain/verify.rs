@@ -141,7 +141,7 @@ impl ReferenceChain {
         let ids = if info.hash == self.genesis {
             Block::decode(&bytes).ok_or(error("is not a block"))?.ids()
         } else {
-            rules::body(&self.params, &bytes).map_err(|rejection| error(rejection.why))?
+            rules::body(&self.params, &bytes).map_err(|rejection| error(rejection.why))?.1
         };
         let new = NewBlock { header, hash: info.hash, work: info.work, seq: node.seq, len: bytes.len(), ids };
         Ok((new, header.previous))

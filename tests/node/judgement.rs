@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use spacetime_network::chain::{Miner, Params, ReferenceChain};
 use spacetime_network::id::{ConnId, Direction};
-use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Tip, Verdict};
+use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Tip, Verdict};
 use spacetime_network::proto::{Command, Config, Input, Node, Output};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Frame, Hash, Kind, Message, Payload};
@@ -50,7 +50,10 @@ impl Chain for Desk {
     fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError> {
         self.chain.check_block_header(now, block)
     }
-    fn submit_block(&mut self, _: UnixTime, _: Bytes) -> Verdict {
+    fn block_hash(&self, block: &[u8]) -> Option<Hash> {
+        self.chain.block_hash(block)
+    }
+    fn accept_block(&mut self, _: UnixTime, _: CheckedBlock) -> Verdict {
         self.ticket()
     }
     fn submit_transaction(&mut self, _: UnixTime, _: Bytes) -> Verdict {

@@ -1,9 +1,10 @@
 //! A chain whose blocks are whatever a test says they are: no work is done, headers claim it.
 
 use bytes::Bytes;
-use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
+use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
 use spacetime_network::time::UnixTime;
 use spacetime_network::wire::{Hash, Kind};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 pub const HEADER_LEN: usize = 57;
@@ -55,6 +56,10 @@ pub struct Toy {
     /// Answer "ignored" to the next so many blocks.
     pub ignore: u32,
     pub submitted: u32,
+    /// Headers looked at, alone or in a block.
+    pub checked: Cell<u32>,
+    /// The clock went back: every header is too early.
+    pub slow_clock: bool,
     /// Zeros after each header that is told, for answers that are too large.
     pub padding: usize,
 }
@@ -65,7 +70,17 @@ impl Toy {
         let hash = name(&genesis);
         let tip = Tip { hash, height: 0, work: 0 };
         let blocks = [(hash, (tip, Hash::ZERO, genesis))].into();
-        Toy { blocks, best: vec![hash], defer: false, deferred: Vec::new(), ignore: 0, submitted: 0, padding: 0 }
+        Toy {
+            blocks,
+            best: vec![hash],
+            defer: false,
+            deferred: Vec::new(),
+            ignore: 0,
+            submitted: 0,
+            checked: Cell::new(0),
+            slow_clock: false,
+            padding: 0,
+        }
     }
 
     /// Genesis and `count` blocks of work 1 with bodies of `label`.
@@ -185,11 +200,12 @@ impl Chain for Toy {
     }
 
     fn check_header(&self, _: UnixTime, header: &[u8]) -> Result<HeaderInfo, HeaderError> {
+        self.checked.set(self.checked.get() + 1);
         let bad = HeaderError::Invalid(Rejection::invalid("header"));
         if header.len() != HEADER_LEN || header[56] == Nature::BadHeader as u8 {
             return Err(bad);
         }
-        if header[56] == Nature::Early as u8 {
+        if self.slow_clock || header[56] == Nature::Early as u8 {
             return Err(HeaderError::Early);
         }
         Ok(HeaderInfo {
@@ -204,7 +220,12 @@ impl Chain for Toy {
         self.check_header(now, block.get(..HEADER_LEN).unwrap_or(&[]))
     }
 
-    fn submit_block(&mut self, _: UnixTime, block: Bytes) -> Verdict {
+    fn block_hash(&self, block: &[u8]) -> Option<Hash> {
+        block.get(..HEADER_LEN).map(hash)
+    }
+
+    fn accept_block(&mut self, _: UnixTime, block: CheckedBlock) -> Verdict {
+        assert_eq!(name(block.bytes()), block.hash(), "the proof is of this block's header");
         self.submitted += 1;
         if self.ignore > 0 {
             self.ignore -= 1;
@@ -212,10 +233,10 @@ impl Chain for Toy {
         }
         if self.defer {
             let ticket = u64::from(self.submitted);
-            self.deferred.push((ticket, block));
+            self.deferred.push((ticket, block.into_bytes()));
             return Verdict::Pending(ticket);
         }
-        self.judge(block)
+        self.judge(block.into_bytes())
     }
 
     fn submit_transaction(&mut self, _: UnixTime, _: Bytes) -> Verdict {

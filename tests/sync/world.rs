@@ -129,23 +129,20 @@ impl World {
         self.drain();
     }
 
-    /// Hands something to the engine as `conn` would send it; closes the connection when the engine says so.
+    /// Hands something to the engine as `conn` would send it. Answers why the engine closes that connection for it, if it does.
     pub fn deliver(&mut self, conn: ConnId, answer: Answer) -> Result<(), CloseReason> {
-        let result = match answer {
+        let before = self.closed.len();
+        match answer {
             Answer::Headers(headers) => {
                 let headers: Vec<&[u8]> = headers.iter().map(|header| header.as_ref()).collect();
                 self.sync.handle_headers(self.now, conn, &headers, &self.chain)
             }
             Answer::Block(block) => self.sync.handle_block(self.now, conn, block, &mut self.chain),
             Answer::NotFound(hash) => self.sync.handle_not_found(self.now, conn, hash, &self.chain),
-        };
-        if let Err(reason) = result {
-            self.trace.push(format!("{:?} {conn} refused: {reason}", self.now.at));
-            self.closed.push((conn, reason));
-            self.disconnect(conn);
         }
         self.drain();
-        result
+        let closed = self.closed.iter().skip(before).find(|(closed, _)| *closed == conn);
+        closed.map_or(Ok(()), |(_, reason)| Err(*reason))
     }
 
     /// Lets time pass until nothing is left to happen, or until `seconds` have passed.
@@ -210,6 +207,9 @@ impl World {
                 SyncOutput::Slow { conn } => self.slow.push(conn),
                 SyncOutput::Progress { height, target } => self.progress.push((height, target)),
             }
+        }
+        if self.trace.len().is_multiple_of(16) {
+            assert_eq!(self.sync.audit(), Ok(()));
         }
         let (headers, bytes) = self.sync.held();
         self.most_held = (self.most_held.0.max(headers), self.most_held.1.max(bytes));

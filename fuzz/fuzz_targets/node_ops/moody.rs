@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use spacetime_network::chain::{Params, ReferenceChain};
-use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Tip, Verdict};
+use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Tip, Verdict};
 use spacetime_network::time::UnixTime;
 use spacetime_network::wire::{Hash, Kind};
 
@@ -21,7 +21,7 @@ pub enum Mood {
 
 /// What waits for its verdict.
 enum Waiting {
-    Block(Bytes),
+    Block(CheckedBlock),
     Transaction(Bytes),
     Gossip(Kind, Bytes),
 }
@@ -49,7 +49,7 @@ impl Moody {
     pub fn verdict(&mut self, ticket: u64) -> Option<Verdict> {
         let (now, waiting) = self.waiting.remove(&ticket)?;
         Some(match waiting {
-            Waiting::Block(block) => self.inner.submit_block(now, block),
+            Waiting::Block(block) => self.inner.accept_block(now, block),
             Waiting::Transaction(transaction) => self.inner.submit_transaction(now, transaction),
             Waiting::Gossip(kind, payload) => self.inner.check_gossip(now, kind, &payload),
         })
@@ -95,7 +95,10 @@ impl Chain for Moody {
     fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError> {
         self.inner.check_block_header(now, block)
     }
-    fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict {
+    fn block_hash(&self, block: &[u8]) -> Option<Hash> {
+        self.inner.block_hash(block)
+    }
+    fn accept_block(&mut self, now: UnixTime, block: CheckedBlock) -> Verdict {
         self.answer(now, Waiting::Block(block))
     }
     fn submit_transaction(&mut self, now: UnixTime, transaction: Bytes) -> Verdict {

@@ -68,23 +68,12 @@ impl<C: Chain> Node<C> {
             Message::GetPeers(request) => self.on_get_peers(now, conn, &request),
             Message::Peers(addresses) => self.on_peers(now, conn, addresses),
             Message::GetHeaders(request) => self.on_get_headers(conn, &request),
-            Message::Headers(headers) => {
-                if let Err(reason) = self.sync.handle_headers(now, conn, &headers, &self.chain) {
-                    self.close(now, conn, reason);
-                }
-            }
+            Message::Headers(headers) => self.sync.handle_headers(now, conn, &headers, &self.chain),
             Message::GetBlock(hash) => self.on_get_block(now, conn, hash),
             Message::Block(block) => {
-                let block = frame.payload.keep(block);
-                if let Err(reason) = self.sync.handle_block(now, conn, block, &mut self.chain) {
-                    self.close(now, conn, reason);
-                }
+                self.sync.handle_block(now, conn, frame.payload.keep(block), &mut self.chain);
             }
-            Message::NotFound(hash) => {
-                if let Err(reason) = self.sync.handle_not_found(now, conn, hash, &self.chain) {
-                    self.close(now, conn, reason);
-                }
-            }
+            Message::NotFound(hash) => self.sync.handle_not_found(now, conn, hash, &self.chain),
             Message::Transaction(bytes) => self.on_transaction(now, conn, frame.payload.keep(bytes)),
             Message::NewBlock(bytes) => self.on_new_block(now, conn, frame.payload.keep(bytes)),
             Message::TxPoolRequest(request) => self.on_pool_request(conn, request),

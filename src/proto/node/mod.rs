@@ -204,7 +204,7 @@ impl<C: Chain> Node<C> {
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
             Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
             Input::Received { conn, received } => self.on_received(now, conn, received),
-            Input::SendRefused { conn, kind, payload } => self.on_refused(now, conn, kind, &payload),
+            Input::SendRefused { conn, kind, payload } => self.on_refused(conn, kind, &payload),
             // There was room for one, so the next that waits may try.
             Input::SendAccepted { conn } | Input::Writable { conn } => self.on_writable(now, conn),
             Input::Closed { conn, reason } => self.on_closed(now, conn, reason),

@@ -13,7 +13,7 @@ use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::node::known::Pending;
 use crate::proto::session::WAITING_TRANSACTIONS_MAX;
-use crate::proto::sync::chain::{Chain, HeaderError, Verdict};
+use crate::proto::sync::chain::{Chain, CheckedBlock, EARLY, HeaderError, Verdict};
 use crate::rate::Rate;
 use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
@@ -44,23 +44,24 @@ impl<C: Chain> Node<C> {
 
     pub(super) fn submit_block(&mut self, now: Now, from: Option<ConnId>, bytes: Bytes) {
         // The header is checked first: it is cheap to judge and dear to make, the rest of a block is the other way round.
-        let header = match self.chain.check_block_header(now.unix, &bytes) {
-            Ok(header) => header,
-            Err(HeaderError::Early) => return self.refuse_softly(from, Kind::NewBlock, "its time is too far ahead"),
+        let block = match CheckedBlock::check(&self.chain, now.unix, bytes) {
+            Ok(block) => block,
+            Err(HeaderError::Early) => return self.refuse_softly(from, Kind::NewBlock, EARLY),
             Err(HeaderError::Invalid(rejection)) => return self.refuse(now, from, Kind::NewBlock, rejection.why),
         };
+        let (id, payload) = (block.hash(), block.bytes().clone());
         if let Some(conn) = from {
-            self.note_height(conn, header.height);
+            self.note_height(conn, block.header().height());
         }
-        if self.is_old(now, header.hash, from) {
+        if self.is_old(now, id, from) {
             return;
         }
-        if self.chain.position(&header.hash).is_some() {
-            self.known.learn(from, header.hash);
+        if self.chain.position(&id).is_some() {
+            self.known.learn(from, id);
             return;
         }
-        let verdict = self.chain.submit_block(now.unix, bytes.clone());
-        self.judge(now, verdict, Pending { kind: Kind::NewBlock, id: header.hash, from, payload: bytes });
+        let verdict = self.chain.accept_block(now.unix, block);
+        self.judge(now, verdict, Pending { kind: Kind::NewBlock, id, from, payload });
     }
 
     pub(super) fn submit_gossip(&mut self, now: Now, from: Option<ConnId>, kind: Kind, payload: Bytes) {
@@ -80,8 +81,8 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_verdict(&mut self, now: Now, ticket: u64, verdict: Verdict) {
         if let Some(object) = self.known.take(ticket) {
             self.judge(now, verdict, object);
-        } else if let Err((conn, reason)) = self.sync.handle_verdict(now, ticket, verdict, &mut self.chain) {
-            self.close(now, conn, reason);
+        } else {
+            self.sync.handle_verdict(now, ticket, verdict, &mut self.chain);
         }
     }
 

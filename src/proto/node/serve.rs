@@ -94,7 +94,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// A full queue refused a frame. Answers to GetBlock wait for their turn; the rest is gone and counted.
-    pub(super) fn on_refused(&mut self, now: Now, conn: ConnId, kind: Kind, payload: &Bytes) {
+    pub(super) fn on_refused(&mut self, conn: ConnId, kind: Kind, payload: &Bytes) {
         *self.counters.refused.entry(kind).or_default() += 1;
         if kind != Kind::Block {
             return;
@@ -102,8 +102,9 @@ impl<C: Chain> Node<C> {
         if let Some(peer) = self.sessions.peer_mut(conn) {
             peer.serving.take_back();
         }
-        let Ok(header) = self.chain.check_block_header(now.unix, payload) else { return };
-        self.put_off(conn, header.hash);
+        if let Some(hash) = self.chain.block_hash(payload) {
+            self.put_off(conn, hash);
+        }
     }
 
     /// A block that found no room is the next to go.

@@ -17,15 +17,15 @@ impl SyncManager {
     pub fn audit(&self) -> Result<(), Broken> {
         for (hash, conn) in &self.in_flight {
             // One live request for each block: the map has one entry, and these are all that are waited for.
-            let awaited = self.peers.get(conn).is_some_and(|peer| peer.is_awaited(hash));
-            Invariant::S13.check(awaited, || format!("{hash} is waited for from {conn}, who was not asked"))?;
+            let asked = self.peers.get(conn).is_some_and(|peer| peer.is_in_flight(hash));
+            Invariant::S13.check(asked, || format!("{hash} is waited for from {conn}, who was not asked"))?;
         }
         for (conn, peer) in &self.peers {
             let sound = peer.is_sound();
             Invariant::S13.check(sound, || format!("the requests to {conn} are miscounted or too many"))?;
             let counted = self.in_flight.values().filter(|asked| *asked == conn).count();
             let most = self.config.blocks_per_peer.max(self.config.small_blocks_per_peer).max(1);
-            let live = peer.live();
+            let live = peer.in_flight();
             Invariant::S13.check(live <= most && counted <= live, || {
                 format!("{live} blocks are asked of {conn}, {counted} in flight, {most} at most")
             })?;
@@ -52,13 +52,10 @@ impl SyncManager {
         let most = self.config.headers_max.saturating_add(HEADERS_ANSWER_MAX as usize);
         let headers = self.tree.len();
         Invariant::S14.check(headers <= most, || format!("{headers} headers are held, {most} at most"))?;
-        let bytes: usize = self.ready.values().map(|(block, _)| block.len()).sum();
-        Invariant::S6.check(bytes == self.ready_bytes, || {
-            format!("{bytes} bytes of blocks wait, {} by the counter", self.ready_bytes)
-        })?;
-        // The next block is always taken, whatever waits besides.
-        let largest = self.ready.values().map(|(block, _)| block.len()).max().unwrap_or(0);
-        let most = self.config.window_bytes.saturating_add(largest);
-        Invariant::S6.check(bytes <= most, || format!("{bytes} bytes of blocks wait, {most} at most"))
+        for hash in self.path.blocks() {
+            let known = self.tree.header(hash).is_some();
+            Invariant::S14.check(known, || format!("the path leads over {hash}, which is not in the tree"))?;
+        }
+        self.buffer.audit(self.config.window_bytes)
     }
 }

@@ -20,7 +20,7 @@ pub struct Tip {
     pub work: u128,
 }
 
-/// What a header says and proves by itself, before anything is known of its parent.
+/// What a header says and proves by itself, before anything is known of its parent: a chain's answer to a look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderInfo {
     /// The header's hash, which is its block's.
@@ -31,6 +31,96 @@ pub struct HeaderInfo {
     pub height: u64,
     /// The work of this header alone.
     pub work: u128,
+}
+
+/// A header that a chain has checked: there is no other way to come by one.
+///
+/// The check may be dear, as that of a proof is, and its outcome does not change. So whatever comes after it, from the tree
+/// of headers to [`Chain::accept_block`], takes this proof of it and not the bytes. It holds for the chain that made it and
+/// for chains with the same rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckedHeader(HeaderInfo);
+
+impl CheckedHeader {
+    /// Has the chain check a header that stands alone.
+    ///
+    /// # Errors
+    ///
+    /// What [`Chain::check_header`] finds wrong with it.
+    pub fn check<C: Chain + ?Sized>(chain: &C, now: UnixTime, header: &[u8]) -> Result<Self, HeaderError> {
+        chain.check_header(now, header).map(CheckedHeader)
+    }
+
+    /// For tests of what takes such a proof, where no chain is about.
+    #[cfg(test)]
+    pub(crate) fn unchecked(info: HeaderInfo) -> Self {
+        CheckedHeader(info)
+    }
+
+    /// The header's hash, which is its block's.
+    pub fn hash(&self) -> Hash {
+        self.0.hash
+    }
+
+    /// The parent's hash.
+    pub fn previous(&self) -> Hash {
+        self.0.previous
+    }
+
+    /// The height it claims.
+    pub fn height(&self) -> u64 {
+        self.0.height
+    }
+
+    /// The work of this header alone.
+    pub fn work(&self) -> u128 {
+        self.0.work
+    }
+}
+
+/// A block's bytes, with the proof that its header was checked. Of the rest of it nothing is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedBlock {
+    header: CheckedHeader,
+    bytes: Bytes,
+}
+
+impl CheckedBlock {
+    /// Has the chain check the header that stands in a block.
+    ///
+    /// # Errors
+    ///
+    /// What [`Chain::check_block_header`] finds wrong with it.
+    pub fn check<C: Chain + ?Sized>(chain: &C, now: UnixTime, bytes: Bytes) -> Result<Self, HeaderError> {
+        let header = chain.check_block_header(now, &bytes).map(CheckedHeader)?;
+        Ok(CheckedBlock { header, bytes })
+    }
+
+    /// The block of a header that was checked before; `None` when another header stands in it.
+    pub fn of_header<C: Chain + ?Sized>(chain: &C, header: CheckedHeader, bytes: Bytes) -> Option<Self> {
+        let same = chain.block_hash(&bytes) == Some(header.hash());
+        same.then_some(CheckedBlock { header, bytes })
+    }
+
+    /// Its header.
+    pub fn header(&self) -> CheckedHeader {
+        self.header
+    }
+
+    /// The header's hash, which is the block's.
+    pub fn hash(&self) -> Hash {
+        self.header.hash()
+    }
+
+    /// The whole block as it came, header included.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same, without the proof.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
 }
 
 /// What a chain says of a block or a transaction that was submitted.
@@ -88,9 +178,16 @@ pub enum HeaderError {
     Early,
 }
 
+/// Why a block is dropped whose header's time has not come.
+pub(crate) const EARLY: &str = "its time is too far ahead";
+
 /// A chain of blocks: validation, fork choice, storage and the pool of waiting transactions.
 ///
 /// Implement it to run the engine on another chain. Nothing here may panic on any bytes.
+///
+/// A block is judged in two steps. Its header is checked once, by [`check_header`](Chain::check_header) when it comes alone
+/// or by [`check_block_header`](Chain::check_block_header) when it comes with its block; the engine passes the outcome on as
+/// a [`CheckedBlock`] to [`accept_block`](Chain::accept_block), which judges the rest.
 pub trait Chain {
     /// The hash of the first block, which is also the network's id.
     fn genesis(&self) -> Hash;
@@ -118,15 +215,29 @@ pub trait Chain {
     /// What is wrong with it.
     fn check_header(&self, now: UnixTime, header: &[u8]) -> Result<HeaderInfo, HeaderError>;
 
-    /// Reads and checks the header that stands in a block, without looking at the rest.
+    /// The same for the header that stands in a block, without looking at the rest.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
     fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError>;
 
-    /// Validates a block in full and keeps it when it is valid, on the best chain or on a side branch.
-    fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict;
+    /// The hash of the header that stands in a block, by which the block is asked for; `None` when none stands there. A
+    /// name and no check: the engine uses it to find the check that was made.
+    fn block_hash(&self, block: &[u8]) -> Option<Hash>;
+
+    /// Validates the rest of a block and keeps it when it is valid, on the best chain or on a side branch. Its header was
+    /// checked before, by this chain and perhaps some time ago.
+    fn accept_block(&mut self, now: UnixTime, block: CheckedBlock) -> Verdict;
+
+    /// Both steps in one, for a block that comes from anywhere but the engine.
+    fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict {
+        match CheckedBlock::check(self, now, block) {
+            Ok(block) => self.accept_block(now, block),
+            Err(HeaderError::Invalid(rejection)) => Verdict::Invalid(rejection),
+            Err(HeaderError::Early) => Verdict::Ignored(EARLY),
+        }
+    }
 
     /// Validates a transaction and keeps it in the pool.
     fn submit_transaction(&mut self, now: UnixTime, transaction: Bytes) -> Verdict;

@@ -33,7 +33,7 @@ pub struct SyncConfig {
     pub timeouts_max: u32,
     /// Headers in one request; the protocol's limit is 2,000.
     pub headers_per_request: u32,
-    /// Headers held whose blocks are missing, at about 130 bytes each.
+    /// Headers held whose blocks are missing, at about 190 bytes each.
     pub headers_max: usize,
     /// Headers held on one peer's word.
     pub headers_per_peer: usize,

@@ -2,10 +2,11 @@
 //!
 //! 1. A peer says, in its handshake or later, that it knows more than we do. That is a claim: it makes us ask it for
 //!    headers, rationed, and nothing else.
-//! 2. Headers are checked one by one and kept in a bounded tree of what is known but not held. Two peers at a time
+//! 2. Headers are checked, each once, and kept in a bounded tree of what is known but not held. Two peers at a time
 //!    tell theirs; the others wait, because mostly they would tell the same.
 //! 3. The heaviest branch, if it is heavier than our chain, becomes the path. Its blocks are asked for in a
-//!    sliding window, from all peers whose headers end on or above them, and submitted in order.
+//!    sliding window, from all peers whose headers end on or above them, and submitted in order, each with the proof that
+//!    its header was checked.
 //! 4. A peer that is late is asked for less, then doubled in time, then closed; its blocks are asked of others. A branch
 //!    whose next block nobody delivers is set aside for the next heaviest.
 //!
@@ -19,6 +20,7 @@ pub mod locator;
 
 mod audit;
 mod blocks;
+mod buffer;
 mod headers;
 mod path;
 mod peer;
@@ -31,7 +33,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
-use crate::proto::sync::chain::{Chain, Tip};
+use crate::proto::sync::buffer::BlockBuffer;
+use crate::proto::sync::chain::{Chain, CheckedBlock, Tip};
 use crate::proto::sync::path::Path;
 use crate::proto::sync::peer::Peer;
 use crate::proto::sync::tree::HeaderTree;
@@ -96,12 +99,11 @@ pub struct SyncManager {
     tree: HeaderTree,
     path: Path,
     /// Tips whose next block nobody delivers, and until when to prefer others. At most one for each claim of a peer.
-    shelved: BTreeMap<Hash, Instant>,
+    deprioritized: BTreeMap<Hash, Instant>,
     /// Who is being waited for; at most one for each block.
     in_flight: BTreeMap<Hash, ConnId>,
-    /// Blocks of the path that wait for an earlier one, with their senders.
-    ready: BTreeMap<Hash, (Bytes, ConnId)>,
-    ready_bytes: usize,
+    /// Blocks of the path that wait for an earlier one.
+    buffer: BlockBuffer,
     /// Blocks that the chain judges later, by its ticket.
     pending: BTreeMap<u64, Pending>,
     /// The chain ignored the next block; it is submitted again then.
@@ -113,8 +115,8 @@ pub struct SyncManager {
     block_bytes: Option<usize>,
     /// When a ration, a wait or a set-aside that keeps us from asking ends.
     wake: Option<Instant>,
-    /// Counts the waits for a turn to tell headers, to serve them in order.
-    turns: u64,
+    /// The place of the next peer that waits for its turn to tell headers.
+    next_place: u64,
     now: Instant,
     best: Option<Tip>,
     reported: (u64, u64),
@@ -125,9 +127,8 @@ pub struct SyncManager {
 
 #[derive(Debug)]
 struct Pending {
-    hash: Hash,
     from: ConnId,
-    block: Bytes,
+    block: CheckedBlock,
 }
 
 impl SyncManager {
@@ -139,16 +140,15 @@ impl SyncManager {
             peers: BTreeMap::new(),
             tree: HeaderTree::default(),
             path: Path::default(),
-            shelved: BTreeMap::new(),
+            deprioritized: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            ready: BTreeMap::new(),
-            ready_bytes: 0,
+            buffer: BlockBuffer::default(),
             pending: BTreeMap::new(),
             retry_at: None,
             stalled: None,
             block_bytes: None,
             wake: None,
-            turns: 0,
+            next_place: 0,
             now: Instant::ZERO,
             best: None,
             reported: (0, 0),
@@ -206,7 +206,7 @@ impl SyncManager {
 
     /// Headers and bytes of blocks held now.
     pub fn held(&self) -> (usize, usize) {
-        (self.tree.len(), self.ready_bytes)
+        (self.tree.len(), self.buffer.bytes())
     }
 
     /// Peers it knows: to check that nobody is forgotten, or left over.
@@ -244,20 +244,10 @@ impl SyncManager {
         }
     }
 
-    /// Closes a connection and forgets it.
+    /// Closes a connection and forgets it: the one way in which this engine ends one.
     fn close(&mut self, conn: ConnId, reason: CloseReason) {
         if self.forget(conn) {
             self.outputs.push_back(SyncOutput::Close { conn, reason });
-        }
-    }
-
-    /// Takes back the order to close `conn`, to be told as an error to the caller instead.
-    fn take_close(&mut self, conn: ConnId) -> Option<CloseReason> {
-        let is_it = |output: &SyncOutput| matches!(output, SyncOutput::Close { conn: other, .. } if *other == conn);
-        let index = self.outputs.iter().position(is_it)?;
-        match self.outputs.remove(index) {
-            Some(SyncOutput::Close { reason, .. }) => Some(reason),
-            _ => None,
         }
     }
 

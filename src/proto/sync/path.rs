@@ -33,9 +33,14 @@ impl Path {
         self.blocks.front().copied()
     }
 
-    /// The next `count` blocks with their heights.
-    pub(super) fn next(&self, count: usize) -> Vec<(u64, Hash)> {
-        (self.base..).zip(self.blocks.iter().copied()).take(count).collect()
+    /// The next `count` blocks.
+    pub(super) fn next(&self, count: usize) -> Vec<Hash> {
+        self.blocks.iter().copied().take(count).collect()
+    }
+
+    /// All of them.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &Hash> {
+        self.blocks.iter()
     }
 
     pub(super) fn contains(&self, hash: &Hash, height: u64) -> bool {

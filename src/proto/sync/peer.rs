@@ -1,8 +1,9 @@
-//! What the engine knows of one peer: its claims, what it owes, how late it was.
+//! What the engine knows of one peer: its tips, what it was asked for, how late it was.
 
 use std::collections::BTreeMap;
 
 use crate::id::ConnId;
+use crate::proto::sync::chain::CheckedHeader;
 use crate::proto::sync::config::SyncConfig;
 use crate::proto::sync::{SyncManager, tree::HeaderTree};
 use crate::rate::Pace;
@@ -11,11 +12,11 @@ use crate::wire::Hash;
 
 /// Branches remembered for each peer; the lightest goes.
 const TIPS_MAX: usize = 4;
-/// How far below a new claim to look for the claims that it continues.
+/// How far below a new tip to look for the tips that it continues.
 const CONTINUATION_MAX: usize = 4_096;
-/// Answers that a peer may owe. One that owes more is not asked until it answers.
-const OWED_MAX: usize = 64;
-/// Blocks not to ask a peer for; above it the peer's claims are worth nothing and are dropped.
+/// Blocks that a peer may have been asked for without an answer. One with more is not asked until it answers.
+const UNANSWERED_MAX: usize = 64;
+/// Blocks not to ask a peer for; above it the peer's tips are worth nothing and are dropped.
 const AVOID_MAX: usize = 1_024;
 
 #[derive(Debug)]
@@ -24,48 +25,52 @@ pub(super) struct Peer {
     /// Ends of the branches it told, all of them entries of the tree and held there.
     tips: Vec<Hash>,
     /// The outstanding GetHeaders.
-    pub(super) ask: Option<Ask>,
-    /// What to ask next.
-    pub(super) next: Option<Next>,
+    header_request: Option<HeaderRequest>,
+    /// What to ask for next.
+    pub(super) next_headers: Option<NextHeaders>,
     /// A block that it says it has and whose header we lack.
     pub(super) claim: Option<Hash>,
-    /// Where its last run of headers ended, so that an answer that leads nowhere ends the questions.
-    pub(super) walked: Option<u64>,
+    /// The height at which its last headers ended, so that an answer that leads nowhere ends the questions.
+    pub(super) headers_end: Option<u64>,
     /// It holds one of the turns to tell headers until then.
     pub(super) turn_until: Instant,
-    pub(super) announcements: Pace,
-    pub(super) header_requests: Pace,
-    pub(super) block_requests: Pace,
+    pub(super) announcement_pace: Pace,
+    pub(super) header_request_pace: Pace,
+    pub(super) block_request_pace: Pace,
     /// Blocks asked of it and not answered, timed out or not.
-    asked: BTreeMap<Hash, Asked>,
-    live: usize,
+    block_requests: BTreeMap<Hash, BlockRequest>,
+    /// Those of them that have not timed out.
+    in_flight: usize,
     pub(super) avoid: BTreeMap<Hash, Instant>,
     /// Timeouts in a row, for headers and for blocks.
-    pub(super) late_headers: u32,
-    pub(super) late_blocks: u32,
+    pub(super) header_timeouts: u32,
+    pub(super) block_timeouts: u32,
     /// The height up to which it has the path's blocks, for a generation of the path.
     reach: Option<(u64, Option<u64>)>,
 }
 
 /// A GetHeaders under way.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct HeaderRequest {
     pub(super) deadline: Instant,
     pub(super) anchors: Vec<Hash>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextHeaders {
     /// From where our chain and its chain part; waits for a turn, with its place in the line.
     Locate(u64),
     /// From the last header it told on.
     After(Hash),
 }
 
+/// A block that was asked for.
 #[derive(Debug)]
-struct Asked {
+struct BlockRequest {
+    /// Its header, so that the answer needs no other check of it.
+    header: CheckedHeader,
     /// Answers to come: a block may be asked for again after a timeout.
-    owed: u32,
+    unanswered: u32,
     /// When it is late; `None` when nobody waits for it any more.
     deadline: Option<Instant>,
 }
@@ -75,19 +80,19 @@ impl Peer {
         Peer {
             version,
             tips: Vec::new(),
-            ask: None,
-            next: None,
+            header_request: None,
+            next_headers: None,
             claim: None,
-            walked: None,
+            headers_end: None,
             turn_until: Instant::ZERO,
-            announcements: Pace::new(config.announcements),
-            header_requests: Pace::new(config.header_requests),
-            block_requests: Pace::new(config.block_requests),
-            asked: BTreeMap::new(),
-            live: 0,
+            announcement_pace: Pace::new(config.announcements),
+            header_request_pace: Pace::new(config.header_requests),
+            block_request_pace: Pace::new(config.block_requests),
+            block_requests: BTreeMap::new(),
+            in_flight: 0,
             avoid: BTreeMap::new(),
-            late_headers: 0,
-            late_blocks: 0,
+            header_timeouts: 0,
+            block_timeouts: 0,
             reach: None,
         }
     }
@@ -96,80 +101,126 @@ impl Peer {
         &self.tips
     }
 
-    pub(super) fn is_walking(&self) -> bool {
-        self.ask.is_some() || matches!(self.next, Some(Next::After(_)))
+    /// Is it telling us headers, one answer after the other?
+    pub(super) fn is_syncing_headers(&self) -> bool {
+        self.header_request.is_some() || matches!(self.next_headers, Some(NextHeaders::After(_)))
+    }
+
+    pub(super) fn header_request(&self) -> Option<&HeaderRequest> {
+        self.header_request.as_ref()
+    }
+
+    /// Notes a request for headers. There is one at a time, and it asks for what was planned.
+    pub(super) fn request_headers(&mut self, request: HeaderRequest) {
+        debug_assert!(self.header_request.is_none(), "an earlier request for headers is not answered");
+        debug_assert!(self.next_headers.is_some(), "headers are asked for that nobody planned to ask for");
+        // The claim is what this question is about: whatever the answer, it is not asked again.
+        self.claim = None;
+        self.next_headers = None;
+        self.header_request = Some(request);
+    }
+
+    /// The outstanding request for headers is answered, whatever the answer is worth.
+    pub(super) fn headers_answered(&mut self) {
+        if self.header_request.take().is_some() {
+            self.header_timeouts = 0;
+        }
+    }
+
+    /// The outstanding request for headers was not answered in time.
+    pub(super) fn headers_timed_out(&mut self) {
+        let request = self.header_request.take();
+        debug_assert!(request.is_some(), "no headers are asked for that could be late");
+        self.header_timeouts = self.header_timeouts.saturating_add(1);
+    }
+
+    /// It has no more headers to tell at the moment.
+    pub(super) fn end_header_sync(&mut self) {
+        self.headers_end = None;
+        if matches!(self.next_headers, Some(NextHeaders::After(_))) {
+            self.next_headers = None;
+        }
     }
 
     /// Blocks it is being waited for.
-    pub(super) fn live(&self) -> usize {
-        self.live
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     pub(super) fn can_take_more(&self, limit: usize) -> bool {
         // After a timeout one at a time, until it delivers.
-        let limit = if self.late_blocks > 0 { 1 } else { limit.max(1) };
-        self.live < limit && self.asked.len() < OWED_MAX
+        let limit = if self.block_timeouts > 0 { 1 } else { limit.max(1) };
+        self.in_flight < limit && self.block_requests.len() < UNANSWERED_MAX
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
-        let blocks = self.asked.values().filter_map(|asked| asked.deadline);
-        blocks.chain(self.ask.as_ref().map(|ask| ask.deadline))
+        let blocks = self.block_requests.values().filter_map(|request| request.deadline);
+        blocks.chain(self.header_request.as_ref().map(|request| request.deadline))
     }
 
     /// Notes a request for a block.
-    pub(super) fn expect(&mut self, hash: Hash, deadline: Instant) {
-        let asked = self.asked.entry(hash).or_insert(Asked { owed: 0, deadline: None });
-        asked.owed = asked.owed.saturating_add(1);
-        if asked.deadline.replace(deadline).is_none() {
-            self.live += 1;
+    pub(super) fn request_block(&mut self, header: CheckedHeader, deadline: Instant) {
+        let new = BlockRequest { header, unanswered: 0, deadline: None };
+        let request = self.block_requests.entry(header.hash()).or_insert(new);
+        request.unanswered = request.unanswered.saturating_add(1);
+        let waiting = request.deadline.replace(deadline);
+        debug_assert_eq!(waiting, None, "{} is asked for while it is being waited for", header.hash());
+        if waiting.is_none() {
+            self.in_flight = self.in_flight.saturating_add(1);
         }
     }
 
-    /// An answer for `hash` came. False when none was owed.
-    pub(super) fn answered(&mut self, hash: &Hash) -> bool {
-        self.stop_waiting(hash);
-        let Some(asked) = self.asked.get_mut(hash) else { return false };
-        asked.owed = asked.owed.saturating_sub(1);
-        if asked.owed == 0 {
-            self.asked.remove(hash);
+    /// An answer for this block came: the header by which it was asked for, if it was.
+    pub(super) fn take_answer(&mut self, hash: &Hash) -> Option<CheckedHeader> {
+        self.cancel_wait(hash);
+        let request = self.block_requests.get_mut(hash)?;
+        let header = request.header;
+        debug_assert!(request.unanswered > 0, "a request without an answer to come is kept");
+        request.unanswered = request.unanswered.saturating_sub(1);
+        if request.unanswered == 0 {
+            self.block_requests.remove(hash);
         }
-        true
+        Some(header)
     }
 
     /// Nobody waits for this answer any more. It may still come.
-    pub(super) fn stop_waiting(&mut self, hash: &Hash) {
-        if let Some(asked) = self.asked.get_mut(hash)
-            && asked.deadline.take().is_some()
+    pub(super) fn cancel_wait(&mut self, hash: &Hash) {
+        if let Some(request) = self.block_requests.get_mut(hash)
+            && request.deadline.take().is_some()
         {
-            self.live = self.live.saturating_sub(1);
+            debug_assert!(self.in_flight > 0, "{hash} was waited for, and the counter says that nothing was");
+            self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 
     /// It delivers, so what it was asked for besides gets at least until `deadline`.
-    pub(super) fn extend(&mut self, deadline: Instant) {
-        for asked in self.asked.values_mut() {
-            asked.deadline = asked.deadline.map(|old| old.max(deadline));
+    pub(super) fn extend_deadlines(&mut self, deadline: Instant) {
+        for request in self.block_requests.values_mut() {
+            request.deadline = request.deadline.map(|old| old.max(deadline));
         }
     }
 
     /// Is this block being waited for from this peer?
-    pub(super) fn is_awaited(&self, hash: &Hash) -> bool {
-        self.asked.get(hash).is_some_and(|asked| asked.deadline.is_some())
+    pub(super) fn is_in_flight(&self, hash: &Hash) -> bool {
+        self.block_requests.get(hash).is_some_and(|request| request.deadline.is_some())
     }
 
     /// Are the counts right, and the limits kept?
     pub(super) fn is_sound(&self) -> bool {
-        let live = self.asked.values().filter(|asked| asked.deadline.is_some()).count();
-        live == self.live
-            && self.asked.len() <= OWED_MAX
-            && self.asked.values().all(|asked| asked.owed > 0)
+        let in_flight = self.block_requests.values().filter(|request| request.deadline.is_some()).count();
+        in_flight == self.in_flight
+            && self.block_requests.len() <= UNANSWERED_MAX
+            && self
+                .block_requests
+                .iter()
+                .all(|(hash, request)| request.unanswered > 0 && request.header.hash() == *hash)
             && self.tips.len() <= TIPS_MAX
             && self.avoid.len() <= AVOID_MAX
     }
 
     pub(super) fn expired(&self, now: Instant) -> Vec<Hash> {
-        let late = self.asked.iter().filter(|(_, asked)| asked.deadline.is_some_and(|deadline| deadline <= now));
-        late.map(|(hash, _)| *hash).collect()
+        let is_late = |request: &BlockRequest| request.deadline.is_some_and(|deadline| deadline <= now);
+        self.block_requests.iter().filter(|(_, request)| is_late(request)).map(|(hash, _)| *hash).collect()
     }
 
     /// How far up the path it has blocks.
@@ -185,7 +236,7 @@ impl Peer {
         }
     }
 
-    /// Forgets a claim without touching the tree.
+    /// Forgets a tip without touching the tree.
     pub(super) fn drop_tip(&mut self, hash: &Hash) -> bool {
         let before = self.tips.len();
         self.tips.retain(|tip| tip != hash);
@@ -199,13 +250,13 @@ impl Peer {
 
 impl SyncManager {
     /// Notes that `conn` has the block of a header in the tree, and so all below it.
-    pub(super) fn tell(&mut self, conn: ConnId, hash: Hash) {
+    pub(super) fn add_tip(&mut self, conn: ConnId, hash: Hash) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if self.tree.get(&hash).is_none() || peer.tips.contains(&hash) {
             return;
         }
         self.tree.hold(&hash);
-        // The claims that this one continues are part of it.
+        // The tips that this one continues are part of it.
         let mut replaced = Vec::new();
         let mut below = hash;
         for _ in 0..CONTINUATION_MAX {
@@ -226,10 +277,10 @@ impl SyncManager {
             }
         }
         peer.reach = None;
-        self.shelved.remove(&hash);
+        self.deprioritized.remove(&hash);
     }
 
-    /// Takes back a peer's claims that `keep` does not keep.
+    /// Takes back a peer's tips that `keep` does not keep.
     pub(super) fn retain_tips(&mut self, conn: ConnId, keep: impl Fn(&HeaderTree, &Hash) -> bool) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let (kept, dropped): (Vec<Hash>, Vec<Hash>) = peer.tips.iter().partition(|tip| keep(&self.tree, tip));

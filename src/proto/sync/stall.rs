@@ -19,7 +19,7 @@ impl SyncManager {
             self.stalled = None;
             if let Some(holder) = self.in_flight.get(&hash).copied() {
                 self.stall_timeout = self.stall_timeout.saturating_mul(2).min(self.config.stall_max);
-                self.late(now, holder, &[hash]);
+                self.block_requests_timed_out(now, holder, &[hash]);
             }
         }
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
@@ -27,28 +27,26 @@ impl SyncManager {
             let Some(peer) = self.peers.get_mut(&conn) else { continue };
             peer.avoid.retain(|_, until| *until > now);
             let expired = peer.expired(now);
-            let headers = peer.ask.as_ref().is_some_and(|ask| ask.deadline <= now);
+            let headers = peer.header_request().is_some_and(|request| request.deadline <= now);
             if !expired.is_empty() {
-                self.late(now, conn, &expired);
+                self.block_requests_timed_out(now, conn, &expired);
             }
             if headers {
-                self.headers_late(conn);
+                self.header_request_timed_out(conn);
             }
         }
     }
 
     /// A peer did not deliver in time: others are asked, and it gets one thing at a time until it delivers.
-    fn late(&mut self, now: Instant, conn: ConnId, blocks: &[Hash]) {
+    fn block_requests_timed_out(&mut self, now: Instant, conn: ConnId, blocks: &[Hash]) {
         for hash in blocks {
-            if self.in_flight.get(hash) == Some(&conn) {
-                self.in_flight.remove(hash);
-            }
+            self.end_request(hash, conn);
             self.avoid(conn, *hash, now + self.config.avoid);
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        blocks.iter().for_each(|hash| peer.stop_waiting(hash));
-        peer.late_blocks = peer.late_blocks.saturating_add(1);
-        let is_last = peer.late_blocks >= self.config.timeouts_max;
+        blocks.iter().for_each(|hash| peer.cancel_wait(hash));
+        peer.block_timeouts = peer.block_timeouts.saturating_add(1);
+        let is_last = peer.block_timeouts >= self.config.timeouts_max;
         self.outputs.push_back(SyncOutput::Slow { conn });
         if is_last {
             self.close(conn, CloseReason::RequestTimeout);
@@ -57,13 +55,11 @@ impl SyncManager {
 
     /// Notes when the next block began to hold up the rest: it is on its way, nothing else is left to ask for, and
     /// another peer could be asked.
-    pub(super) fn watch_front(&mut self, now: Instant, front: Option<(u64, Hash)>, nothing_left: bool, limit: usize) {
-        let stalled = front.filter(|_| nothing_left).and_then(|(height, hash)| {
-            if self.ready.contains_key(&hash) {
-                return None;
-            }
+    pub(super) fn watch_front(&mut self, now: Instant, front: Option<&Hash>, nothing_left: bool, limit: usize) {
+        let stalled = front.copied().filter(|hash| nothing_left && !self.buffer.contains(hash)).and_then(|hash| {
             let holder = self.in_flight.get(&hash).copied()?;
-            self.provider(now, height, &hash, limit, Some(holder)).map(|_| hash)
+            let header = self.tree.header(&hash)?;
+            self.provider(now, &header, limit, Some(holder)).map(|_| hash)
         });
         self.stalled = match (stalled, self.stalled) {
             (Some(hash), Some((old, since))) if old == hash => Some((hash, since)),
@@ -73,7 +69,7 @@ impl SyncManager {
     }
 
     /// A block was accepted: the next stall is looked for a little sooner.
-    pub(super) fn relax(&mut self) {
+    pub(super) fn shorten_stall_timeout(&mut self) {
         self.stall_timeout = (self.stall_timeout / 8).saturating_mul(7).max(self.config.stall_min);
     }
 }

@@ -11,36 +11,35 @@ const CANDIDATES_MAX: usize = 8;
 impl SyncManager {
     pub(super) fn retarget<C: Chain>(&mut self, now: Instant, chain: &C) {
         let best = chain.best();
-        self.stored_front(chain);
+        self.skip_stored(chain);
         self.drop_light_tips(best);
         let mut candidates = self.candidates(best);
         let known: Vec<Hash> = candidates.iter().map(|tip| tip.hash).collect();
-        self.shelved.retain(|hash, until| *until > now && known.contains(hash));
-        // Those set aside come last, in the same order: with nothing else to do they are as good as any.
-        candidates.sort_by_key(|tip| self.shelved.contains_key(&tip.hash));
+        self.deprioritized.retain(|hash, until| *until > now && known.contains(hash));
+        // Those whose blocks are withheld come last, in the same order: with nothing else to do they are as good as any.
+        candidates.sort_by_key(|tip| self.deprioritized.contains_key(&tip.hash));
         for tip in candidates.iter().take(CANDIDATES_MAX) {
             self.follow(*tip);
-            if self.shelved.contains_key(&tip.hash) {
+            if self.deprioritized.contains_key(&tip.hash) {
                 break;
             }
             match self.blocked_until(now) {
-                Some(until) => self.shelved.insert(tip.hash, until),
+                Some(until) => self.deprioritized.insert(tip.hash, until),
                 None => break,
             };
         }
         match candidates.first() {
             None => {
                 self.path.clear();
-                self.ready.clear();
-                self.ready_bytes = 0;
+                self.buffer.clear();
             }
             // All tried ones are withheld: stay with the heaviest.
-            Some(heaviest) if self.path.target().is_some_and(|tip| self.shelved.contains_key(&tip.hash)) => {
+            Some(heaviest) if self.path.target().is_some_and(|tip| self.deprioritized.contains_key(&tip.hash)) => {
                 self.follow(*heaviest);
             }
             Some(_) => {}
         }
-        if let Some(until) = self.shelved.values().min().copied() {
+        if let Some(until) = self.deprioritized.values().min().copied() {
             self.wake_at(until);
         }
     }
@@ -51,8 +50,10 @@ impl SyncManager {
         self.path.lead_to(&self.tree, tip);
         if self.path.generation() != generation {
             let (path, tree) = (&self.path, &self.tree);
-            self.ready.retain(|hash, _| tree.get(hash).is_some_and(|tip| path.contains(hash, tip.height)));
-            self.ready_bytes = self.ready.values().map(|(block, _)| block.len()).sum();
+            self.buffer.retain(|block| {
+                let hash = block.hash();
+                tree.get(&hash).is_some() && path.contains(&hash, block.header().height())
+            });
         }
         for peer in self.peers.values_mut() {
             peer.update_reach(&self.path, &self.tree);
@@ -72,7 +73,7 @@ impl SyncManager {
     /// When somebody may be asked for the next block again, if nobody may now.
     fn blocked_until(&self, now: Instant) -> Option<Instant> {
         let front = self.path.front()?;
-        if self.in_flight.contains_key(&front) || self.ready.contains_key(&front) || self.is_pending(&front) {
+        if self.in_flight.contains_key(&front) || self.buffer.contains(&front) || self.is_pending(&front) {
             return None;
         }
         let height = self.tree.get(&front)?.height;
@@ -88,41 +89,43 @@ impl SyncManager {
 
     /// A peer that has told all it has keeps only the claims that are worth a download.
     fn drop_light_tips(&mut self, best: Tip) {
-        let idle = self.peers.iter().filter(|(_, peer)| !peer.is_walking() && !peer.tips().is_empty());
+        let idle = self.peers.iter().filter(|(_, peer)| !peer.is_syncing_headers() && !peer.tips().is_empty());
         let idle: Vec<_> = idle.map(|(conn, _)| *conn).collect();
         for conn in idle {
             self.retain_tips(conn, |tree, tip| tree.get(tip).is_some_and(|tip| tip.work > best.work));
         }
     }
 
-    /// The chain holds this block now: nothing here is about it any more.
+    /// The chain holds this block now, and so those that it stands on: nothing here is about them any more.
     pub(super) fn block_stored(&mut self, hash: &Hash) {
+        let mut stored = Some(*hash);
+        while let Some(hash) = stored {
+            stored = self.tree.previous(&hash).filter(|previous| self.tree.get(previous).is_some());
+            self.forget_block(&hash);
+        }
+    }
+
+    fn forget_block(&mut self, hash: &Hash) {
         if self.path.front().as_ref() == Some(hash) {
             self.path.pop_front();
             self.retry_at = None;
         }
         self.tree.block_stored(hash);
-        self.unready(hash);
+        self.buffer.remove(hash);
         self.in_flight.remove(hash);
         for peer in self.peers.values_mut() {
             peer.drop_tip(hash);
-            peer.stop_waiting(hash);
+            peer.cancel_wait(hash);
             peer.avoid.remove(hash);
         }
     }
 
-    /// The chain may have got blocks by itself.
-    pub(super) fn stored_front<C: Chain>(&mut self, chain: &C) {
+    /// Takes the blocks off the path that the chain got by itself.
+    pub(super) fn skip_stored<C: Chain>(&mut self, chain: &C) {
         while let Some(front) = self.path.front()
             && chain.position(&front).is_some()
         {
             self.block_stored(&front);
-        }
-    }
-
-    pub(super) fn unready(&mut self, hash: &Hash) {
-        if let Some((block, _)) = self.ready.remove(hash) {
-            self.ready_bytes = self.ready_bytes.saturating_sub(block.len());
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
-use crate::proto::sync::chain::{HeaderInfo, Tip};
+use crate::proto::sync::chain::{CheckedHeader, Tip};
 use crate::wire::Hash;
 
 /// Headers remembered as invalid, so that telling one again is recognised; each cost its teller a header that proves work.
@@ -24,12 +24,24 @@ pub(super) struct HeaderTree {
 
 #[derive(Debug)]
 struct Entry {
-    previous: Hash,
-    height: u64,
+    header: CheckedHeader,
+    /// Of all headers up to and including this one.
     work: u128,
+    /// Who told it first.
     owner: ConnId,
     children: u32,
     holders: u32,
+}
+
+impl Entry {
+    fn add_child(&mut self) {
+        self.children = self.children.saturating_add(1);
+    }
+
+    fn drop_child(&mut self) {
+        debug_assert!(self.children > 0, "{} loses a child that it does not have", self.header.hash());
+        self.children = self.children.saturating_sub(1);
+    }
 }
 
 impl HeaderTree {
@@ -42,7 +54,7 @@ impl HeaderTree {
         let (mut owned, mut children) = (BTreeMap::new(), BTreeMap::new());
         for entry in self.entries.values() {
             *owned.entry(entry.owner).or_insert(0usize) += 1;
-            *children.entry(entry.previous).or_insert(0u32) += 1;
+            *children.entry(entry.header.previous()).or_insert(0u32) += 1;
         }
         Invariant::S14.check(owned == self.owned, || "the headers by owner are miscounted".to_owned())?;
         for (hash, entry) in &self.entries {
@@ -70,27 +82,39 @@ impl HeaderTree {
     }
 
     pub(super) fn get(&self, hash: &Hash) -> Option<Tip> {
-        self.entries.get(hash).map(|entry| Tip { hash: *hash, height: entry.height, work: entry.work })
+        self.entries.get(hash).map(|entry| Tip { hash: *hash, height: entry.header.height(), work: entry.work })
     }
 
     pub(super) fn previous(&self, hash: &Hash) -> Option<Hash> {
-        self.entries.get(hash).map(|entry| entry.previous)
+        self.entries.get(hash).map(|entry| entry.header.previous())
+    }
+
+    /// The proof that a header was checked, for whoever asks for its block.
+    pub(super) fn header(&self, hash: &Hash) -> Option<CheckedHeader> {
+        self.entries.get(hash).map(|entry| entry.header)
     }
 
     pub(super) fn is_invalid(&self, hash: &Hash) -> bool {
         self.invalid.contains(hash)
     }
 
-    /// Adds a header whose parent is an entry or a block we hold. Until it is held it must get a child that is.
-    pub(super) fn insert(&mut self, info: &HeaderInfo, work: u128, owner: ConnId) {
-        let HeaderInfo { hash, previous, height, .. } = *info;
+    /// Adds a header whose parent is an entry or a block we hold; `work` is that of both. Until it is held it must get a child
+    /// that is.
+    pub(super) fn insert(&mut self, header: CheckedHeader, work: u128, owner: ConnId) {
+        let hash = header.hash();
+        debug_assert!(!self.is_invalid(&hash), "{hash} is known to be invalid");
         if self.entries.contains_key(&hash) {
             return;
         }
-        if let Some(parent) = self.entries.get_mut(&previous) {
-            parent.children = parent.children.saturating_add(1);
+        if let Some(parent) = self.entries.get_mut(&header.previous()) {
+            debug_assert_eq!(
+                parent.header.height().checked_add(1),
+                Some(header.height()),
+                "{hash} is not above its parent"
+            );
+            parent.add_child();
         }
-        self.entries.insert(hash, Entry { previous, height, work, owner, children: 0, holders: 0 });
+        self.entries.insert(hash, Entry { header, work, owner, children: 0, holders: 0 });
         *self.owned.entry(owner).or_default() += 1;
     }
 
@@ -104,14 +128,19 @@ impl HeaderTree {
     /// One claim less ends here; what nobody claims any more goes.
     pub(super) fn release(&mut self, hash: &Hash) {
         if let Some(entry) = self.entries.get_mut(hash) {
+            debug_assert!(entry.holders > 0, "{hash} is released by one who does not hold it");
             entry.holders = entry.holders.saturating_sub(1);
         }
         self.prune(*hash);
     }
 
-    /// The block of this header is held now: the header's children hang from the chain.
+    /// The chain holds the block of this header now: the header goes, and its children hang from the chain.
     pub(super) fn block_stored(&mut self, hash: &Hash) -> bool {
-        self.remove(hash).is_some()
+        let Some(entry) = self.remove(hash) else { return false };
+        if let Some(parent) = self.entries.get_mut(&entry.header.previous()) {
+            parent.drop_child();
+        }
+        true
     }
 
     /// Removes a header and all that stands on it, and returns them. With `blame` it is remembered as invalid.
@@ -125,10 +154,11 @@ impl HeaderTree {
             }
         }
         let mut cut = BTreeSet::new();
-        let Some(height) = self.entries.get(&root).map(|entry| entry.height) else { return cut };
+        let Some(height) = self.entries.get(&root).map(|entry| entry.header.height()) else { return cut };
         // Parents come before children in the order of heights.
-        let above = self.entries.iter().filter(|(_, entry)| entry.height > height);
-        let mut above: Vec<(u64, Hash, Hash)> = above.map(|(hash, e)| (e.height, *hash, e.previous)).collect();
+        let headers = self.entries.values().map(|entry| entry.header);
+        let above = headers.filter(|header| header.height() > height);
+        let mut above: Vec<(u64, Hash, Hash)> = above.map(|h| (h.height(), h.hash(), h.previous())).collect();
         above.sort_unstable();
         cut.insert(root);
         for (_, hash, previous) in above {
@@ -142,7 +172,7 @@ impl HeaderTree {
         }
         if let Some(parent) = parent {
             if let Some(entry) = self.entries.get_mut(&parent) {
-                entry.children = entry.children.saturating_sub(1);
+                entry.drop_child();
             }
             self.prune(parent);
         }
@@ -152,16 +182,18 @@ impl HeaderTree {
     fn prune(&mut self, mut hash: Hash) {
         while self.entries.get(&hash).is_some_and(|entry| entry.children == 0 && entry.holders == 0) {
             let Some(entry) = self.remove(&hash) else { return };
-            hash = entry.previous;
+            hash = entry.header.previous();
             if let Some(parent) = self.entries.get_mut(&hash) {
-                parent.children = parent.children.saturating_sub(1);
+                parent.drop_child();
             }
         }
     }
 
     fn remove(&mut self, hash: &Hash) -> Option<Entry> {
         let entry = self.entries.remove(hash)?;
-        if let Some(count) = self.owned.get_mut(&entry.owner) {
+        let owned = self.owned.get_mut(&entry.owner);
+        debug_assert!(owned.as_ref().is_some_and(|count| **count > 0), "{} owns a header too few", entry.owner);
+        if let Some(count) = owned {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.owned.remove(&entry.owner);
@@ -174,6 +206,7 @@ impl HeaderTree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::sync::chain::HeaderInfo;
 
     fn hash(n: u8) -> Hash {
         Hash([n; 32])
@@ -189,7 +222,7 @@ mod tests {
         for &(name, parent) in headers {
             let below = tree.get(&hash(parent)).map_or((0, 0), |tip| (tip.height, tip.work));
             let info = HeaderInfo { hash: hash(name), previous: hash(parent), height: below.0 + 1, work: 1 };
-            tree.insert(&info, below.1 + 1, conn(0));
+            tree.insert(CheckedHeader::unchecked(info), below.1 + 1, conn(0));
         }
         tree
     }
