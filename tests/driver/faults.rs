@@ -155,6 +155,9 @@ fn a_full_loop_and_an_unwelcome_address_are_refused_and_counted() {
     let address = listen(&mut driver);
     let _second = TcpStream::connect(address).unwrap();
     turn_until(&mut driver, |driver| driver.net().totals().refused_limit == 1);
+    // The protocol had a place for it, and has it back.
+    assert_eq!(driver.protocol().admitted.len(), 2);
+    assert_eq!(driver.protocol().released, [CloseReason::LimitReached]);
     driver.with(|_, _, net| net.dial(DialId(3), address, Duration::from_secs(1)));
     turn_until(&mut driver, |driver| {
         driver.protocol().seen.contains(&Seen::DialFailed(DialId(3), CloseReason::LimitReached))

@@ -107,7 +107,7 @@ fn a_peer_that_is_disconnected_by_hand_is_not_dialed_again() {
 }
 
 #[test]
-fn stopping_says_goodbye_to_everyone_and_takes_nobody_new() {
+fn a_stop_closes_every_connection_and_admits_nobody_any_more() {
     let mut world = World::new();
     let alice = world.node("alice", &address(0), |_| {});
     let peer = world.peer(alice, "10.9.0.1:1", "carol", 2);

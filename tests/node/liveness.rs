@@ -87,6 +87,31 @@ fn ninety_seconds_of_silence_end_a_version_1_connection() {
     assert_eq!(world.count(alice, closed_for(CloseReason::IdleTimeout)), 1);
 }
 
+/// The rule was in the adapter for real sockets, and no test that plays with the clock had it.
+#[test]
+fn a_peer_in_the_middle_of_a_large_frame_is_slow_and_not_silent() {
+    for version in [1, 2] {
+        let mut world = World::new();
+        let alice = world.node("alice", ALICE, |_| {});
+        // It answers nothing any more: its next frame has begun.
+        let slow = world.stranger(alice, "10.9.0.1:1").unwrap();
+        world.say(slow, &introduction("slow", version, 0));
+        world.say(slow, &Message::Headers(vec![]));
+        for _ in 0..60 {
+            world.trickle(slow, 1);
+            world.advance(Duration::from_secs(10));
+        }
+        assert!(!world.is_closed(slow), "ten minutes for sixty bytes");
+        // At the last look there were new bytes; at the next ones there are none.
+        world.advance(Duration::from_secs(60));
+        assert_eq!(world.is_closed(slow), version == 2, "a ping waits for as long as a ping may");
+        world.advance(Duration::from_secs(60));
+        assert!(world.is_closed(slow), "and silence for as long as silence may");
+        let reason = if version == 2 { CloseReason::PingTimeout } else { CloseReason::IdleTimeout };
+        assert_eq!(world.count(alice, closed_for(reason)), 1);
+    }
+}
+
 #[test]
 fn peers_unseen_for_five_minutes_are_no_longer_known() {
     let mut world = World::new();

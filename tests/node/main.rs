@@ -5,6 +5,7 @@ mod blame;
 mod carrier;
 mod chaos;
 mod clumsy;
+mod contract;
 mod discovery;
 mod greeting;
 mod healing;

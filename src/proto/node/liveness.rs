@@ -24,10 +24,8 @@ impl<C: Chain> Node<C> {
     /// The driver's answer. When bytes came since the last look, but no whole frame, the peer is slow and not silent: neither
     /// silence nor a ping that waits behind the frame is held against it.
     pub(super) fn on_received(&mut self, now: Now, conn: ConnId, received: Received) {
-        if !self.sessions.answered(conn) {
-            return;
-        }
-        if let Some(session) = self.sessions.get_mut(conn)
+        if self.sessions.answered(conn)
+            && let Some(session) = self.sessions.get_mut(conn)
             && let Some(peer) = session.peer_mut()
         {
             let before = peer.received.replace(received);
@@ -37,8 +35,8 @@ impl<C: Chain> Node<C> {
                 }
                 session.heard(now.at);
             }
+            self.judge_liveness(now, conn);
         }
-        self.judge_liveness(now, conn);
         self.end_tick(now);
     }
 

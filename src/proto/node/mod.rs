@@ -1,8 +1,9 @@
 //! The node's decisions: one state machine that composes sessions, peers, relay and sync.
 //!
-//! **Feed one, drain all.** Call [`Node::handle`] with one input, then [`Node::poll_output`] until it says `None`, and
-//! call again no later than [`Node::deadline`] with [`Input::Tick`]. Nothing here blocks, reads a clock, touches a socket
-//! or allocates without a limit; the same inputs with the same seed give the same outputs.
+//! **Feed one, drain all.** One input into [`Node::handle`], or one address into [`Node::admit`]; then [`Node::poll_output`] until
+//! it says `None`; and [`Input::Tick`] no later than at [`Node::deadline`]. Nothing here blocks, reads a clock, touches a socket or
+//! allocates without a limit; the same inputs with the same seed give the same outputs. The front page of the crate drives one
+//! by hand.
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -62,6 +63,11 @@ use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{FrameRules, Kind, Message, Priority};
 
 /// A node on chain `C`.
+///
+/// 1. [`handle`](Self::handle) takes one thing that happened, [`admit`](Self::admit) the address of one who wants to connect.
+/// 2. [`poll_output`](Self::poll_output) gives what follows, until it says `None`. Only then comes the next of either.
+/// 3. [`deadline`](Self::deadline) says until when nothing needs to come.
+/// 4. All other calls read, or prepare the node before it runs.
 #[derive(Debug)]
 pub struct Node<C> {
     config: Config,

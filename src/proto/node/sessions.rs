@@ -242,14 +242,14 @@ impl Sessions {
         }
         self.index.reschedule(session, now + DUE_AGAIN);
         let asks = session.peer().is_some() && !session.awaited;
-        self.index.await_(session, asks);
+        self.index.set_awaited(session, asks);
         Some(if asks { Due::Count(conn) } else { Due::Judge(conn) })
     }
 
     /// The driver says what it was asked. False when it was not, or when nobody waits for it any more.
     pub(super) fn answered(&mut self, conn: ConnId) -> bool {
         let Some(session) = self.all.get_mut(&conn).filter(|session| session.awaited) else { return false };
-        self.index.await_(session, false);
+        self.index.set_awaited(session, false);
         true
     }
 
@@ -306,7 +306,7 @@ impl Index {
         self.timers.extend(at.map(|at| (at, Timer::Pace(session.conn))));
     }
 
-    fn await_(&mut self, session: &mut Session, awaited: bool) {
+    fn set_awaited(&mut self, session: &mut Session, awaited: bool) {
         let before = core::mem::replace(&mut session.awaited, awaited);
         debug_assert!(!before || self.awaited > 0, "{} is awaited, and nothing is", session.conn);
         self.awaited = self.awaited.saturating_sub(usize::from(before)) + usize::from(awaited);
@@ -315,7 +315,7 @@ impl Index {
     /// It begins to close, or is gone.
     fn leave(&mut self, session: &mut Session) {
         debug_assert!(!session.is_closing(), "{} leaves twice", session.conn);
-        self.await_(session, false);
+        self.set_awaited(session, false);
         self.pace(session, None);
         let timed = self.timers.remove(&(session.due, Timer::Session(session.conn)));
         debug_assert!(timed, "{} is live and has no timer", session.conn);
@@ -396,3 +396,7 @@ impl Session {
         self.state
     }
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -1,0 +1,248 @@
+//! The contract with a driver: what it is asked, what it need not say, and what comes of a driver that breaks it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use spacetime_network::chain::{Miner, Params, ReferenceChain};
+use spacetime_network::close::CloseReason;
+use spacetime_network::id::{ConnId, Direction};
+use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Tip, Verdict};
+use spacetime_network::proto::{Admit, Command, Config, Event, Input, Node, Output, Received};
+use spacetime_network::time::{Instant, Now, UnixTime};
+use spacetime_network::wire::{Frame, FrameError, Hash, Kind, Message, Payload};
+
+use crate::world::introduction;
+
+const PEER: ConnId = ConnId::new(1, 0);
+
+/// A driver that carries nothing out, and remembers what it should have.
+struct Hand {
+    node: Node<ReferenceChain>,
+    now: Now,
+}
+
+impl Hand {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
+        let node = Node::new(config, ReferenceChain::memory(Params::new(1, 50).unwrap()), 1, 1).unwrap();
+        let mut hand = Hand { node, now };
+        hand.feed(Input::Tick);
+        hand
+    }
+
+    /// One whose peer has introduced itself in `version`.
+    fn with_peer(version: u8) -> Self {
+        let mut hand = Hand::new(|config| config.outbound = 0);
+        let remote = "10.1.0.1:1".parse().unwrap();
+        assert_eq!(hand.node.admit(hand.now, remote), Admit::Accept);
+        hand.feed(Input::Opened { conn: PEER, remote, direction: Direction::Inbound, identity: None });
+        hand.say(&introduction("peer", version, 0));
+        hand.say(&Message::Headers(vec![]));
+        hand
+    }
+
+    fn feed(&mut self, input: Input<'_>) -> Vec<Output> {
+        self.node.handle(self.now, input);
+        core::iter::from_fn(|| self.node.poll_output()).collect()
+    }
+
+    fn say(&mut self, message: &Message<'_>) -> Vec<Output> {
+        let payload = Payload::Given(message.to_payload().unwrap());
+        self.feed(Input::Frame { conn: PEER, frame: Frame { kind: message.kind() as u8, payload } })
+    }
+
+    /// To the next deadline.
+    fn tick(&mut self) -> Vec<Output> {
+        let at = self.node.deadline().unwrap();
+        self.now.at = self.now.at.max(at);
+        self.feed(Input::Tick)
+    }
+}
+
+fn counts(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::CountReceived { .. })).count()
+}
+
+fn closed(outputs: &[Output]) -> Option<CloseReason> {
+    outputs.iter().find_map(|output| match output {
+        Output::Close { reason, .. } => Some(*reason),
+        _ => None,
+    })
+}
+
+#[test]
+fn only_blocks_are_worth_a_report_and_every_other_send_costs_no_input() {
+    let mut hand = Hand::with_peer(2);
+    let mut block = hand.node.chain().template(hand.now.unix, "miner", 1 << 20).unwrap();
+    block.header = Miner::new(block.header).run(u64::MAX).unwrap();
+    let hash = block.header.hash();
+    let mut outputs = hand.feed(Input::Command(Command::SubmitBlock(block.encode())));
+    outputs.extend(hand.say(&Message::GetBlock(hash)));
+    outputs.extend(hand.say(&Message::GetBlock(Hash([9; 32]))));
+    let sends: Vec<(Kind, bool)> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Send { kind, report, .. } => Some((*kind, *report)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sends, [(Kind::NewBlock, false), (Kind::Block, true), (Kind::NotFound, false)]);
+}
+
+#[test]
+fn a_close_carries_the_last_error_and_how_long_to_drain() {
+    let close = |outputs: Vec<Output>| {
+        outputs.into_iter().find_map(|output| match output {
+            Output::Close { reason, last_error, drain, .. } => Some((reason, last_error, drain)),
+            _ => None,
+        })
+    };
+    let error = FrameError::UnknownType(0xee);
+    let bad = Hand::with_peer(2).feed(Input::BadFrame { conn: PEER, error });
+    let text = Bytes::from_static(b"unknown message type");
+    assert_eq!(close(bad), Some((CloseReason::Frame(error), Some(text), Duration::from_millis(500))));
+    let asked = Hand::with_peer(2).feed(Input::Command(Command::Disconnect("10.1.0.1:1".parse().unwrap())));
+    assert_eq!(close(asked), Some((CloseReason::Requested, None, Duration::from_secs(2))), "no fault, no last word");
+}
+
+/// Between the question and its answer the deadline was to be in the past, and a loop would have spun.
+#[test]
+fn a_question_moves_the_deadline_whether_it_is_answered_or_not() {
+    let mut hand = Hand::with_peer(2);
+    while counts(&hand.tick()) == 0 {}
+    assert!(hand.node.deadline().unwrap() > hand.now.at);
+    let heartbeat = hand.feed(Input::Received { conn: PEER, received: Received { bytes: 100, frames: 1 } });
+    assert!(matches!(
+        heartbeat[..],
+        [Output::Send { kind: Kind::Heartbeat, .. }, Output::Send { kind: Kind::Ping, .. }]
+    ));
+    assert!(hand.node.deadline().unwrap() > hand.now.at);
+}
+
+#[test]
+fn a_driver_that_never_says_what_came_loses_its_silent_peers_a_second_later_all_the_same() {
+    for (version, reason, limit) in [(1, CloseReason::IdleTimeout, 91), (2, CloseReason::PingTimeout, 62)] {
+        let mut hand = Hand::with_peer(version);
+        let begun = hand.now.at;
+        let mut ticks = 0;
+        let found = loop {
+            let outputs = hand.tick();
+            ticks += 1;
+            assert!(ticks < 100, "the loop spins");
+            if let Some(found) = closed(&outputs) {
+                break found;
+            }
+        };
+        assert_eq!(found, reason);
+        assert!(hand.now.at.since(begun) <= Duration::from_secs(limit), "{:?}", hand.now.at.since(begun));
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_changes_nothing() {
+    let mut hand = Hand::with_peer(2);
+    for (conn, bytes) in [(PEER, 7), (ConnId::new(9, 9), 7), (PEER, u64::MAX), (PEER, 0)] {
+        let outputs = hand.feed(Input::Received { conn, received: Received { bytes, frames: 0 } });
+        assert!(outputs.is_empty(), "{outputs:?}");
+    }
+}
+
+#[test]
+fn the_place_of_an_admitted_address_is_free_again_once_it_is_released() {
+    let mut hand = Hand::new(|config| {
+        config.outbound = 0;
+        config.admission.connections_max = 1;
+        config.admission.inbound_max = 1;
+    });
+    let (first, second) = ("10.1.0.1:1".parse().unwrap(), "10.2.0.1:1".parse().unwrap());
+    assert_eq!(hand.node.admit(hand.now, first), Admit::Accept);
+    assert_eq!(hand.node.admit(hand.now, second), Admit::Refuse, "one as alone came first");
+    hand.now.at = hand.now.at + Duration::from_secs(2);
+    assert_eq!(hand.node.admit(hand.now, second), Admit::Evict(first), "but takes long");
+    assert_eq!(hand.node.counters().turned_away.values().sum::<u64>(), 1, "who is asked about again is not refused");
+    let reason = CloseReason::LimitReached;
+    let told = hand.feed(Input::AdmissionReleased { remote: first, reason });
+    assert!(matches!(told[..], [Output::Event(Event::HandshakeFailed { remote, .. })] if remote == first), "{told:?}");
+    assert_eq!(hand.node.admit(hand.now, second), Admit::Accept);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic(expected = "all outputs are carried out before the next input")]
+fn an_input_before_the_last_one_is_drained_is_a_fault_of_the_driver() {
+    let mut hand = Hand::new(|_| {});
+    hand.node.handle(hand.now, Input::Command(Command::Stop));
+    hand.node.handle(hand.now, Input::TurnEnded);
+}
+
+/// Counts the ends of turns.
+struct Turns(u32);
+
+impl Chain for Turns {
+    fn genesis(&self) -> Hash {
+        Hash::ZERO
+    }
+    fn best(&self) -> Tip {
+        Tip { hash: Hash::ZERO, height: 0, work: 0 }
+    }
+    fn position(&self, _: &Hash) -> Option<Tip> {
+        None
+    }
+    fn locator(&self) -> Vec<Hash> {
+        vec![Hash::ZERO]
+    }
+    fn headers_after(&self, _: &mut dyn Iterator<Item = Hash>, _: Option<Hash>, _: usize) -> Vec<Bytes> {
+        Vec::new()
+    }
+    fn block(&self, _: &Hash) -> Option<Bytes> {
+        None
+    }
+    fn check_header(&self, _: UnixTime, _: &[u8]) -> Result<HeaderInfo, HeaderError> {
+        Err(HeaderError::Early)
+    }
+    fn check_block_header(&self, _: UnixTime, _: &[u8]) -> Result<HeaderInfo, HeaderError> {
+        Err(HeaderError::Early)
+    }
+    fn submit_block(&mut self, _: UnixTime, _: Bytes) -> Verdict {
+        Verdict::Ignored("no blocks")
+    }
+    fn submit_transaction(&mut self, _: UnixTime, _: Bytes) -> Verdict {
+        Verdict::Ignored("no transactions")
+    }
+    fn transaction_id(&self, _: &[u8]) -> Option<Hash> {
+        None
+    }
+    fn pool_ids(&self, _: usize) -> Vec<Hash> {
+        Vec::new()
+    }
+    fn pool_transaction(&self, _: &Hash) -> Option<Bytes> {
+        None
+    }
+    fn check_gossip(&mut self, _: UnixTime, _: Kind, _: &[u8]) -> Verdict {
+        Verdict::Ignored("no gossip")
+    }
+    fn gossip_id(&self, _: Kind, _: &[u8]) -> Hash {
+        Hash::ZERO
+    }
+    fn turn_ended(&mut self) {
+        self.0 += 1;
+    }
+}
+
+/// The contract did not name it, and without it the reference store never wrote.
+#[test]
+fn the_end_of_a_turn_reaches_the_chain_and_nobody_else() {
+    let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
+    let mut node = Node::new(Config::default(), Turns(0), 1, 1).unwrap();
+    node.handle(now, Input::Tick);
+    while node.poll_output().is_some() {}
+    let deadline = node.deadline();
+    for turn in 1..=3 {
+        node.handle(now, Input::TurnEnded);
+        assert_eq!(node.chain().0, turn);
+        assert!(node.poll_output().is_none());
+    }
+    assert_eq!(node.deadline(), deadline);
+}
