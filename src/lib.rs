@@ -48,7 +48,7 @@
 //! use spacetime_network::wire::{Frame, Payload};
 //! use std::collections::VecDeque;
 //! # use bytes::Bytes;
-//! # use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Tip, Verdict};
+//! # use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Tip, Verdict};
 //! # use spacetime_network::wire::{Hash, Kind};
 //! #
 //! # /// A chain of one block.
@@ -63,7 +63,8 @@
 //! #     fn block(&self, _: &Hash) -> Option<Bytes> { None }
 //! #     fn check_header(&self, _: UnixTime, _: &[u8]) -> Result<HeaderInfo, HeaderError> { Err(HeaderError::Early) }
 //! #     fn check_block_header(&self, _: UnixTime, _: &[u8]) -> Result<HeaderInfo, HeaderError> { Err(HeaderError::Early) }
-//! #     fn submit_block(&mut self, _: UnixTime, _: Bytes) -> Verdict { Verdict::Ignored("no blocks") }
+//! #     fn block_hash(&self, _: &[u8]) -> Option<Hash> { None }
+//! #     fn accept_block(&mut self, _: UnixTime, _: CheckedBlock) -> Verdict { Verdict::Ignored("no blocks") }
 //! #     fn submit_transaction(&mut self, _: UnixTime, _: Bytes) -> Verdict { Verdict::Ignored("no pool") }
 //! #     fn transaction_id(&self, _: &[u8]) -> Option<Hash> { None }
 //! #     fn pool_ids(&self, _: usize) -> Vec<Hash> { vec![] }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use spacetime_network::chain::{Miner, Params, ReferenceChain};
 use spacetime_network::close::CloseReason;
 use spacetime_network::id::{ConnId, Direction};
-use spacetime_network::proto::sync::chain::{Chain, HeaderError, HeaderInfo, Tip, Verdict};
+use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Tip, Verdict};
 use spacetime_network::proto::{Admit, Command, Config, Event, Input, Node, Output, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Frame, FrameError, Hash, Kind, Message, Payload};
@@ -205,7 +205,10 @@ impl Chain for Turns {
     fn check_block_header(&self, _: UnixTime, _: &[u8]) -> Result<HeaderInfo, HeaderError> {
         Err(HeaderError::Early)
     }
-    fn submit_block(&mut self, _: UnixTime, _: Bytes) -> Verdict {
+    fn block_hash(&self, _: &[u8]) -> Option<Hash> {
+        None
+    }
+    fn accept_block(&mut self, _: UnixTime, _: CheckedBlock) -> Verdict {
         Verdict::Ignored("no blocks")
     }
     fn submit_transaction(&mut self, _: UnixTime, _: Bytes) -> Verdict {
