@@ -48,7 +48,6 @@ const CIRCLES: &[&[&str]] = &[
         "src/driver/system/stream.rs",
         "src/driver/system/virtual_kernel.rs",
     ],
-    &["src/proto/node/mod.rs", "src/proto/node/objects.rs"],
     &["src/proto/sync/mod.rs", "src/proto/sync/peer.rs"],
     &["src/sim/run.rs", "src/sim/workload.rs"],
 ];

@@ -6,43 +6,18 @@ use crate::proto::event::Output;
 use crate::proto::node::sessions::Due;
 use crate::proto::node::{Node, moment};
 use crate::proto::sync::chain::Chain;
-use crate::time::{Instant, Now};
+use crate::time::Now;
 
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
-/// When what comes again and again is due next.
-#[derive(Debug)]
-pub(super) struct Rounds {
-    /// Staleness, and addresses to ask for.
-    housekeeping: Instant,
-    /// The known peers are worth a save.
-    save: Instant,
-}
-
-impl Default for Rounds {
-    fn default() -> Self {
-        Rounds { housekeeping: Instant::ZERO, save: Instant::ZERO }
-    }
-}
-
-impl Rounds {
-    pub(super) fn deadline(&self) -> Instant {
-        self.housekeeping.min(self.save)
-    }
-}
-
 impl<C: Chain> Node<C> {
     pub(super) fn on_tick(&mut self, now: Now) {
-        if self.rounds.housekeeping <= now.at {
-            self.rounds.housekeeping = now.at + HOUSEKEEPING;
+        if self.rounds.housekeeping.begins(now.at, HOUSEKEEPING) {
             self.keep_house(now);
         }
-        if self.rounds.save <= now.at {
-            self.rounds.save = now.at + self.config.save_interval;
-            if !buggify!(self, DelaySave) {
-                self.outputs.push_back(Output::SavePeers);
-            }
+        if self.rounds.save.begins(now.at, self.config.save_interval) && !buggify!(self, DelaySave) {
+            self.outputs.push_back(Output::SavePeers);
         }
         while let Some(due) = self.sessions.pop_due(now.at) {
             match due {
