@@ -15,6 +15,31 @@ use crate::wire::FrameRules;
 
 /// Settings of the loop. Start from the default and change what must differ; [`Config::validate`] is called by
 /// [`Driver::new`](super::Driver::new).
+///
+/// Sizes are in bytes. Defaults and their reasons are in [`limits`](crate::limits).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use spacetime_network::driver::Config;
+/// use spacetime_network::wire::FrameRules;
+///
+/// static RULES: FrameRules = FrameRules::none().with(1, 64).with(2, 1 << 20);
+///
+/// let mut config = Config::default();
+/// config.rules = &RULES;
+/// config.connections = 100;
+/// config.outbox.high = 64 << 10;
+/// config.write_stall = Duration::from_secs(5);
+///
+/// // Everything that is wrong, at once, each with its remedy.
+/// let errors = config.validate().unwrap_err();
+/// assert_eq!(errors.to_string(), "outbox.low must not be above high");
+/// config.outbox.low = 16 << 10;
+/// assert_eq!(config.validate(), Ok(()));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -52,6 +77,7 @@ pub struct Config {
     pub stop_drain: Duration,
     /// Speak TLS on every connection; `None` speaks plain.
     #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
     pub tls: Option<Tls>,
     /// How long TLS's handshake may take with those who dialed us. Where we dial, it is part of the dial.
     pub tls_timeout: Duration,

@@ -9,6 +9,42 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use super::system::Waker;
 
 /// A way into the loop from other threads. Dropping it, or all of them, leaves the loop running.
+///
+/// It is cheap to clone, and every clone may go to another thread. The queue holds [`Config::commands`](super::Config::commands)
+/// commands.
+///
+/// # Examples
+///
+/// ```
+/// use spacetime_network::driver::{Config, Driver, Event, Net, Protocol};
+/// use spacetime_network::time::Now;
+///
+/// #[derive(Default)]
+/// struct Sum(u64);
+///
+/// impl Protocol for Sum {
+///     type Command = u64;
+///
+///     fn handle(&mut self, _now: Now, event: Event<'_, u64>, _net: &mut Net) {
+///         if let Event::Command(number) = event {
+///             self.0 += number;
+///         }
+///     }
+/// }
+///
+/// let mut driver = Driver::new(Config::default(), Sum::default())?;
+/// let handle = driver.handle();
+/// let other = std::thread::spawn(move || {
+///     // A queue that is full hands the command back, for the loop is behind: that is backpressure too.
+///     (1..=10).try_for_each(|number| handle.send(number))?;
+///     handle.stop();
+///     Ok::<_, spacetime_network::driver::HandleError<u64>>(())
+/// });
+/// driver.run()?;
+/// other.join().unwrap()?;
+/// assert_eq!(driver.protocol().0, 55);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Handle<C> {
     sender: SyncSender<C>,
     shared: Arc<Shared>,

@@ -158,6 +158,71 @@ pub enum Event<'a, C> {
 }
 
 /// What an embedder writes: events in, calls on `Net` out.
+///
+/// The calls come from one thread, one at a time, and must return soon: nothing else happens meanwhile.
+///
+/// # Examples
+///
+/// Who comes from elsewhere is refused, connections that say nothing for a minute are closed, and a command counts those that are
+/// open.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::net::SocketAddr;
+/// use std::sync::mpsc::Sender;
+/// use std::time::Duration;
+///
+/// use spacetime_network::close::CloseReason;
+/// use spacetime_network::driver::{Admit, Config, Driver, Event, Net, Protocol};
+/// use spacetime_network::id::ConnId;
+/// use spacetime_network::time::{Instant, Now};
+///
+/// const PATIENCE: Duration = Duration::from_secs(60);
+///
+/// #[derive(Default)]
+/// struct Door {
+///     heard: BTreeMap<ConnId, Instant>,
+/// }
+///
+/// impl Protocol for Door {
+///     /// Asks how many connections are open.
+///     type Command = Sender<usize>;
+///
+///     fn admit(&mut self, _now: Now, remote: SocketAddr, _net: &mut Net) -> Admit {
+///         if remote.ip().is_loopback() { Admit::Accept } else { Admit::Refuse }
+///     }
+///
+///     fn handle(&mut self, now: Now, event: Event<'_, Sender<usize>>, net: &mut Net) {
+///         match event {
+///             Event::Opened { conn, .. } | Event::Frame { conn, .. } => drop(self.heard.insert(conn, now.at)),
+///             Event::Closed { conn, .. } => drop(self.heard.remove(&conn)),
+///             Event::Timer => {
+///                 for (conn, _) in self.heard.iter().filter(|(_, at)| now.at.since(**at) >= PATIENCE) {
+///                     net.close(*conn, CloseReason::IdleTimeout, Duration::ZERO);
+///                 }
+///             }
+///             Event::Command(asker) => drop(asker.send(self.heard.len())),
+///             _ => {}
+///         }
+///     }
+///
+///     fn deadline(&self) -> Option<Instant> {
+///         self.heard.values().min().map(|at| *at + PATIENCE)
+///     }
+/// }
+///
+/// let mut driver = Driver::new(Config::default(), Door::default())?;
+/// let address = driver.listen("127.0.0.1:0".parse()?)?;
+/// let _client = std::net::TcpStream::connect(address)?;
+/// while driver.protocol().heard.is_empty() {
+///     driver.turn(None)?;
+/// }
+/// let (asker, answer) = std::sync::mpsc::channel();
+/// driver.handle().send(asker).map_err(|error| error.to_string())?;
+/// driver.turn(None)?;
+/// assert_eq!(answer.recv()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Protocol {
     /// What handles may send.
     type Command: Send + 'static;

@@ -65,11 +65,67 @@ pub(super) enum Phase {
 ///
 /// Calls with a [`ConnId`] whose connection is gone do nothing, or say so.
 ///
+/// Nothing here blocks: what is sent waits in a queue and leaves at the end of the turn.
+///
 /// # Backpressure
 ///
 /// A queue above its high watermark, or a frame that is answered [`SendOutcome::Full`], means that the sender should wait for
 /// [`Event::Writable`](super::Event::Writable), which comes when the queue has drained to its low watermark. In the other
 /// direction, [`Net::pause`] stops reading a connection, so that its peer has to wait.
+///
+/// # Examples
+///
+/// A source that sends as fast as its one reader takes it, with little memory.
+///
+/// ```
+/// use std::io::Read;
+///
+/// use spacetime_network::driver::{Config, Driver, Event, Net, Protocol, SendOutcome};
+/// use spacetime_network::id::ConnId;
+/// use spacetime_network::time::Now;
+/// use spacetime_network::wire::Priority;
+///
+/// struct Source {
+///     left: u32,
+/// }
+///
+/// impl Source {
+///     fn go_on(&mut self, conn: ConnId, net: &mut Net) {
+///         while self.left > 0 && net.queued_bytes(conn) < net.config().outbox.high {
+///             match net.send(conn, Priority::Normal, 7, &[0; 1000]) {
+///                 SendOutcome::Accepted { .. } => self.left -= 1,
+///                 SendOutcome::Full | SendOutcome::Closed => return,
+///             }
+///         }
+///     }
+/// }
+///
+/// impl Protocol for Source {
+///     type Command = ();
+///
+///     fn handle(&mut self, _now: Now, event: Event<'_, ()>, net: &mut Net) {
+///         match event {
+///             Event::Opened { conn, .. } | Event::Writable { conn } => self.go_on(conn, net),
+///             Event::Closed { .. } => net.stop(),
+///             _ => {}
+///         }
+///     }
+/// }
+///
+/// let mut config = Config::default();
+/// (config.outbox.low, config.outbox.high) = (16 << 10, 64 << 10);
+/// let mut driver = Driver::new(config, Source { left: 10_000 })?;
+/// let address = driver.listen("127.0.0.1:0".parse()?)?;
+/// let reader = std::thread::spawn(move || {
+///     let mut all = vec![0; 10_000 * 1005]; // a frame's header has five bytes
+///     std::net::TcpStream::connect(address)?.read_exact(&mut all)
+/// });
+/// // Ends when the reader has all and leaves.
+/// driver.run()?;
+/// reader.join().unwrap()?;
+/// assert_eq!(driver.protocol().left, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Net {
     pub(super) system: System,
     pub(super) config: Config,

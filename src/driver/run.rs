@@ -25,6 +25,60 @@ pub(super) fn listener_token(index: usize) -> usize {
 }
 
 /// The loop: a protocol, its connections and the thread that calls [`Driver::run`] or [`Driver::turn`].
+///
+/// # Examples
+///
+/// An echo server, and a client on a plain socket. Both share this thread here; a program calls [`Driver::run`] on a thread of its
+/// own.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::time::Duration;
+///
+/// use spacetime_network::driver::{Config, Driver, Event, Net, Protocol};
+/// use spacetime_network::time::Now;
+/// use spacetime_network::wire::{FrameRules, Priority};
+///
+/// static RULES: FrameRules = FrameRules::any(1024); // any type, payloads up to 1 KiB
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     type Command = ();
+///
+///     fn handle(&mut self, _now: Now, event: Event<'_, ()>, net: &mut Net) {
+///         if let Event::Frame { conn, frame } = event {
+///             // Never blocks. A full queue refuses, and an `Event::Writable` follows when it has room again.
+///             let _ = net.send(conn, Priority::Normal, frame.kind, &frame.payload);
+///         }
+///     }
+/// }
+///
+/// // 1. The loop, with the rules for what every new connection may send.
+/// let mut config = Config::default();
+/// config.rules = &RULES;
+/// let mut driver = Driver::new(config, Echo)?;
+/// let address = driver.listen("127.0.0.1:0".parse()?)?;
+///
+/// // 2. A client says one frame: a length that counts the type byte, the type, the payload.
+/// let frame = [3, 0, 0, 0, 0x42, b'h', b'i'];
+/// let mut client = std::net::TcpStream::connect(address)?;
+/// client.write_all(&frame)?;
+/// client.set_nonblocking(true)?;
+///
+/// // 3. Turn the loop until it has answered.
+/// let (mut answer, mut bytes) = (Vec::new(), [0; 64]);
+/// while answer.len() < frame.len() {
+///     driver.turn(Some(Duration::from_millis(10)))?;
+///     match client.read(&mut bytes) {
+///         Ok(0) => panic!("the server has closed"),
+///         Ok(count) => answer.extend_from_slice(&bytes[..count]),
+///         Err(_would_block) => {}
+///     }
+/// }
+/// assert_eq!(answer, frame);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Driver<P: Protocol> {
     pub(super) protocol: P,
     pub(super) net: Net,

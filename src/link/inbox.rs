@@ -26,6 +26,30 @@ use crate::wire::{Frame, FrameError, FrameRules, Parse, Payload};
 /// One connection's unfinished input.
 ///
 /// After an error the stream has no next frame; clear the inbox and close.
+///
+/// # Examples
+///
+/// ```
+/// use spacetime_network::link::{BufferPool, Inbox};
+/// use spacetime_network::time::Instant;
+/// use spacetime_network::wire::{FrameRules, frame};
+///
+/// let rules = FrameRules::any(1024);
+/// let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
+/// let stream = [&frame::header(1, 5)?[..], b"hello", &frame::header(2, 0)?[..]].concat();
+///
+/// // The socket gives what it has, with no regard for frames.
+/// let mut seen = Vec::new();
+/// for piece in stream.chunks(4) {
+///     let mut input = piece;
+///     while let Some(frame) = inbox.next(&mut input, &rules, Instant::ZERO, &mut pool)? {
+///         seen.push((frame.kind, frame.payload.to_vec()));
+///     }
+/// }
+/// assert_eq!(seen, [(1, b"hello".to_vec()), (2, vec![])]);
+/// assert!(inbox.is_at_boundary(), "nothing is left unfinished");
+/// # Ok::<(), spacetime_network::wire::FrameError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Inbox {
     held: Option<Box<Held>>,

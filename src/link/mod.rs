@@ -25,6 +25,7 @@ pub mod inbox;
 pub mod outbox;
 mod queue_account;
 #[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
 pub mod tls;
 pub mod transport;
 
@@ -39,6 +40,32 @@ pub use outbox::{Flush, Full, Outbox, OutboxLimits, Progress, WriteSide};
 pub use transport::Transport;
 
 /// One connection's two directions and what lies between them and the socket.
+///
+/// # Examples
+///
+/// What one side flushes, the other side's inbox takes.
+///
+/// ```
+/// use spacetime_network::link::{BufferPool, Link, OutboxLimits, WriteSide};
+/// use spacetime_network::time::Instant;
+/// use spacetime_network::wire::{FrameRules, Priority};
+///
+/// let mut pool = BufferPool::new();
+/// let (mut here, mut there) = (Link::default(), Link::default());
+/// here.outbox.push(Priority::Normal, 7, b"over", &OutboxLimits::default(), &mut pool).unwrap();
+///
+/// let mut wire = Vec::new();
+/// here.flush(&mut pool, usize::MAX, WriteSide::Open, |slices| {
+///     slices.iter().for_each(|slice| wire.extend_from_slice(slice));
+///     Ok(slices.iter().map(|slice| slice.len()).sum())
+/// });
+/// assert!(here.is_flushed());
+///
+/// let mut input = &wire[..];
+/// let frame = there.inbox.next(&mut input, &FrameRules::any(16), Instant::ZERO, &mut pool)?.unwrap();
+/// assert_eq!((frame.kind, &frame.payload[..]), (7, &b"over"[..]));
+/// # Ok::<(), spacetime_network::wire::FrameError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Link {
     /// Bytes in, frames out.

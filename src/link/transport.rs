@@ -31,6 +31,7 @@ pub enum Transport {
     Plain,
     /// TLS.
     #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
     Tls(Box<TlsStream>),
 }
 
@@ -52,6 +53,7 @@ impl Transport {
     ///
     /// The library can not begin a handshake with these settings.
     #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
     pub fn tls(tls: &Tls, remote: SocketAddr, direction: Direction) -> Result<Self, TlsFault> {
         TlsStream::new(tls, remote, direction).map(|stream| Transport::Tls(Box::new(stream)))
     }

@@ -11,6 +11,26 @@ use crate::proto::sync::SyncConfig;
 
 /// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs; [`Config::validate`]
 /// is called by [`Node::new`](crate::proto::Node::new).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use spacetime_network::proto::Config;
+///
+/// let mut config = Config::default();
+/// config.node_id = "my-node".to_owned();
+/// config.seeds = vec!["192.0.2.7:8333".parse()?];
+/// config.outbound = 16;
+/// config.idle_timeout = Duration::from_secs(20);
+///
+/// // Everything that is wrong, at once, each with its remedy: here, peers would be dropped between two heartbeats.
+/// assert!(config.validate().unwrap_err().names("idle_timeout"));
+/// config.heartbeat = Duration::from_secs(5);
+/// assert_eq!(config.validate(), Ok(()));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {

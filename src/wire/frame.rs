@@ -18,6 +18,29 @@ pub const MAX_GREETING_PAYLOAD: u32 = 1024;
 /// Which type bytes a connection accepts now, and how large each may be.
 ///
 /// A table of 256 limits, made once and shared: the parser knows the verdict on a frame from its first five bytes.
+///
+/// # Examples
+///
+/// A protocol of one's own: type 1 is a request of at most 64 bytes, type 2 an answer of at most 1 MiB.
+///
+/// ```
+/// use spacetime_network::wire::{FrameError, FrameRules, Parse, frame};
+///
+/// static RULES: FrameRules = FrameRules::none().with(1, 64).with(2, 1 << 20);
+///
+/// assert_eq!(RULES.max_payload(1), Some(64));
+/// assert_eq!(RULES.max_payload(3), None);
+///
+/// // A request of 65 bytes is refused after its first five bytes, before anything is stored.
+/// let header = frame::header(1, 65)?;
+/// assert_eq!(frame::parse(&header, &RULES), Parse::Never(FrameError::Oversize { kind: 1, len: 65 }));
+///
+/// // An answer is complete when its payload is.
+/// let answer = [&frame::header(2, 3)?[..], b"yes"].concat();
+/// assert_eq!(frame::parse(&answer[..7], &RULES), Parse::NeedMore { total: Some(8) });
+/// assert_eq!(frame::parse(&answer, &RULES), Parse::Complete { kind: 2, payload: b"yes", rest: &[] });
+/// # Ok::<(), FrameError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct FrameRules {
     /// The largest accepted length field for each type; the field counts the type byte, so 0 means "not a type".

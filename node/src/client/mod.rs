@@ -1,6 +1,6 @@
 //! Questions to a running node, over the wire: each connects, greets, asks, prints and leaves.
 //!
-//! [`talk`] is the conversation, on a loop of its own, and `guest` our side of it. The other files are the questions.
+//! `blocking` is the conversation, on a loop of its own, and `protocol` our side of it. The other files are the questions.
 
 mod block;
 pub(crate) mod blocking;

@@ -94,6 +94,35 @@ pub struct Flush {
 }
 
 /// One connection's queue of frames to send.
+///
+/// # Examples
+///
+/// ```
+/// use spacetime_network::link::{BufferPool, Outbox, OutboxLimits, Progress};
+/// use spacetime_network::wire::Priority;
+///
+/// let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new());
+/// let limits = OutboxLimits { hard: 30, high: 20, low: 5 };
+///
+/// // Two frames of ten bytes, headers included.
+/// let dropped = outbox.push(Priority::Low, 1, b"later", &limits, &mut pool).unwrap();
+/// assert_eq!((dropped, outbox.queued_bytes()), (0, 10));
+/// outbox.push(Priority::Critical, 2, b"first", &limits, &mut pool).unwrap();
+///
+/// // What is too much drops frames of lower priority, or is refused.
+/// assert_eq!(outbox.push(Priority::High, 3, &[0; 15], &limits, &mut pool), Ok(1));
+/// assert!(outbox.push(Priority::High, 3, b"", &limits, &mut pool).is_err());
+///
+/// // The writer takes what it can; here all. The critical frame leaves first.
+/// let mut wire = Vec::new();
+/// let flush = outbox.flush(&mut pool, usize::MAX, |slices| {
+///     slices.iter().for_each(|slice| wire.extend_from_slice(slice));
+///     Ok(slices.iter().map(|slice| slice.len()).sum())
+/// });
+/// assert!(matches!(flush.progress, Progress::Empty));
+/// assert_eq!((flush.bytes, flush.frames), (30, 2));
+/// assert_eq!(wire[..10], *b"\x06\0\0\0\x02first");
+/// ```
 #[derive(Debug, Default)]
 pub struct Outbox {
     queues: Option<Box<Queues>>,

@@ -50,6 +50,60 @@ impl Default for TlsOptions {
 
 /// Everything that the connections of a node need to speak TLS. A clone is another handle to the same: sessions, trust and
 /// what is remembered are shared.
+///
+/// # Examples
+///
+/// Two loops that trust each other's identity and nobody else's. Both share this thread here.
+///
+/// ```
+/// use std::collections::BTreeSet;
+/// use std::time::Duration;
+///
+/// use spacetime_network::driver::{Config, Driver, Event, Net, Protocol};
+/// use spacetime_network::id::{DialId, VerifiedId};
+/// use spacetime_network::link::tls::identity::Identity;
+/// use spacetime_network::link::tls::trust::Trust;
+/// use spacetime_network::link::tls::{Tls, TlsOptions};
+/// use spacetime_network::time::Now;
+///
+/// /// Whom it has met.
+/// #[derive(Default)]
+/// struct Met(Option<VerifiedId>);
+///
+/// impl Protocol for Met {
+///     type Command = ();
+///
+///     fn handle(&mut self, _now: Now, event: Event<'_, ()>, _net: &mut Net) {
+///         match event {
+///             // Comes once TLS stands and the other side has proven its key.
+///             Event::Opened { identity, .. } => self.0 = identity,
+///             Event::DialFailed { reason, .. } => panic!("{reason}"),
+///             _ => {}
+///         }
+///     }
+/// }
+///
+/// fn with_tls(identity: &Identity, trusted: VerifiedId) -> Result<Driver<Met>, Box<dyn std::error::Error>> {
+///     let mut config = Config::default();
+///     let trust = Trust::Pinned(BTreeSet::from([trusted]));
+///     config.tls = Some(Tls::new(identity, trust, TlsOptions::default())?);
+///     Ok(Driver::new(config, Met::default())?)
+/// }
+///
+/// // A node keeps its key: `Identity::generate_pkcs8` once, `Identity::from_pkcs8` at every start.
+/// let (alice, bob) = (Identity::generate()?, Identity::generate()?);
+/// let mut at_alice = with_tls(&alice, bob.id())?;
+/// let mut at_bob = with_tls(&bob, alice.id())?;
+/// let address = at_bob.listen("127.0.0.1:0".parse()?)?;
+/// at_alice.with(|_, _, net| net.dial(DialId(1), address, Duration::from_secs(10)));
+/// while at_alice.protocol().0.is_none() || at_bob.protocol().0.is_none() {
+///     at_alice.turn(Some(Duration::from_millis(1)))?;
+///     at_bob.turn(Some(Duration::from_millis(1)))?;
+/// }
+/// assert_eq!(at_alice.protocol().0, Some(bob.id()));
+/// assert_eq!(at_bob.protocol().0, Some(alice.id()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Tls {
     inner: Arc<Inner>,

@@ -69,6 +69,84 @@ use crate::wire::{FrameRules, Kind, Message, Priority};
 /// 2. [`poll_output`](Self::poll_output) gives what follows, until it says `None`. Only then comes the next of either.
 /// 3. [`deadline`](Self::deadline) says until when nothing needs to come.
 /// 4. All other calls read, or prepare the node before it runs.
+#[cfg_attr(
+    feature = "chain",
+    doc = r#"
+# Examples
+
+Driven by hand, on a clock that is only numbers: a stranger connects and introduces itself, and later the deadline passes.
+
+```
+use std::collections::VecDeque;
+
+use spacetime_network::admit::Admit;
+use spacetime_network::chain::{Params, ReferenceChain};
+use spacetime_network::id::{ConnId, Direction};
+use spacetime_network::proto::event::{Event, Input, Output, Received};
+use spacetime_network::proto::{Config, Node};
+use spacetime_network::time::{Instant, Now, UnixTime};
+use spacetime_network::wire::message::{Handshake, Message};
+use spacetime_network::wire::{Frame, Kind, Payload};
+
+/// Feeds one input and carries out all that follows. A real driver writes what is sent to sockets; this one lists its kinds.
+fn feed(node: &mut Node<ReferenceChain>, now: Now, input: Input<'_>) -> Vec<Kind> {
+    let (mut sent, mut answers) = (Vec::new(), VecDeque::new());
+    node.handle(now, input);
+    loop {
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Send { conn, kind, report, .. } => {
+                    sent.push(kind);
+                    answers.extend(report.then_some(Input::SendAccepted { conn }));
+                }
+                // A driver counts the bytes of unfinished frames too, which show that a peer is slow but not silent.
+                Output::CountReceived { conn } => {
+                    answers.push_back(Input::Received { conn, received: Received { bytes: 100, frames: 1 } });
+                }
+                Output::Event(Event::PeerConnected { node_id, .. }) => println!("{node_id} is here"),
+                _ => {}
+            }
+        }
+        // The answers are the next inputs, one at a time.
+        let Some(answer) = answers.pop_front() else { return sent };
+        node.handle(now, answer);
+    }
+}
+
+let chain = ReferenceChain::memory(Params::default());
+let mut node = Node::new(Config::default(), chain, 7, 8)?;
+let mut now = Now { at: Instant::from_millis(1), unix: UnixTime::from_secs(1_700_000_000) };
+feed(&mut node, now, Input::Tick);
+
+// 1. Somebody wants to connect: the one question, asked before anything is allocated for it.
+let remote = "192.0.2.7:40000".parse()?;
+assert_eq!(node.admit(now, remote), Admit::Accept);
+
+// 2. The connection is open. The acceptor waits to be greeted.
+let conn = ConnId::new(0, 0);
+let opened = Input::Opened { conn, remote, direction: Direction::Inbound, identity: None };
+assert_eq!(feed(&mut node, now, opened), []);
+
+// 3. The stranger introduces itself. It is answered, and asked what it has.
+let (node_id, user_agent) = ("stranger", "example/1");
+let greeting = Handshake { version: 1, unix_seconds: 1_700_000_000, node_id, user_agent, extension: None };
+let payload = Payload::Given(Message::Handshake(greeting).to_payload()?);
+let frame = Frame { kind: Kind::Handshake as u8, payload };
+assert_eq!(feed(&mut node, now, Input::Frame { conn, frame }), [Kind::HandshakeAck, Kind::GetHeaders]);
+assert_eq!(node.connected().count(), 1);
+
+// 4. Time passes, from deadline to deadline: a node that knows nobody else asks for addresses, and after half a minute a
+//    heartbeat is due.
+let mut sent = Vec::new();
+while !sent.contains(&Kind::Heartbeat) {
+    now.at = now.at.max(node.deadline().expect("there is always something to do later"));
+    sent = feed(&mut node, now, Input::Tick);
+}
+assert_eq!(now.at, Instant::from_millis(30_001));
+# Ok::<(), Box<dyn std::error::Error>>(())
+```
+"#
+)]
 #[derive(Debug)]
 pub struct Node<C> {
     config: Config,

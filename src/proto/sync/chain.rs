@@ -188,6 +188,110 @@ pub(crate) const EARLY: &str = "its time is too far ahead";
 /// A block is judged in two steps. Its header is checked once, by [`check_header`](Chain::check_header) when it comes alone
 /// or by [`check_block_header`](Chain::check_block_header) when it comes with its block; the engine passes the outcome on as
 /// a [`CheckedBlock`] to [`accept_block`](Chain::accept_block), which judges the rest.
+///
+/// # Examples
+///
+/// A chain that has no work, no branches and no transactions: a list of records, each with the hash of the one before, its number
+/// and a text. `examples/own_chain.rs` runs two nodes on one like it.
+///
+/// ```
+/// use bytes::Bytes;
+/// use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
+/// use spacetime_network::time::UnixTime;
+/// use spacetime_network::wire::{Hash, Kind};
+///
+/// struct Records(Vec<Bytes>);
+///
+/// /// Names a record. A real chain takes a hash that resists collisions.
+/// fn name(record: &[u8]) -> Hash {
+///     let mut hash = Hash::ZERO;
+///     for (at, byte) in record.iter().enumerate() {
+///         hash.0[at % 32] = hash.0[at % 32].rotate_left(3) ^ byte;
+///     }
+///     hash
+/// }
+///
+/// impl Records {
+///     fn tip(&self, number: usize) -> Option<Tip> {
+///         let hash = name(self.0.get(number)?);
+///         Some(Tip { hash, height: number as u64, work: number as u128 })
+///     }
+/// }
+///
+/// impl Chain for Records {
+///     fn genesis(&self) -> Hash {
+///         name(&self.0[0])
+///     }
+///     fn best(&self) -> Tip {
+///         self.tip(self.0.len() - 1).expect("there is always a first record")
+///     }
+///     fn position(&self, hash: &Hash) -> Option<Tip> {
+///         (0..self.0.len()).filter_map(|number| self.tip(number)).find(|tip| tip.hash == *hash)
+///     }
+///     fn locator(&self) -> Vec<Hash> {
+///         (0..self.0.len()).rev().take(65).map(|number| name(&self.0[number])).collect()
+///     }
+///     fn headers_after(&self, locator: &mut dyn Iterator<Item = Hash>, stop: Option<Hash>, max: usize) -> Vec<Bytes> {
+///         let start = locator.filter_map(|hash| self.position(&hash)).next().map_or(0, |tip| tip.height as usize);
+///         let end = stop.and_then(|hash| self.position(&hash)).map_or(self.0.len(), |tip| tip.height as usize + 1);
+///         self.0.iter().take(end).skip(start + 1).take(max).cloned().collect()
+///     }
+///     fn block(&self, hash: &Hash) -> Option<Bytes> {
+///         self.position(hash).map(|tip| self.0[tip.height as usize].clone())
+///     }
+///     fn check_header(&self, _now: UnixTime, header: &[u8]) -> Result<HeaderInfo, HeaderError> {
+///         // Whatever a stranger sends comes here: nothing may panic.
+///         let short = HeaderError::Invalid(Rejection::invalid("a record has at least 40 bytes"));
+///         let (previous, rest) = header.split_first_chunk().ok_or(short)?;
+///         let height = u64::from_le_bytes(*rest.first_chunk().ok_or(short)?);
+///         Ok(HeaderInfo { hash: name(header), previous: Hash(*previous), height, work: 1 })
+///     }
+///     fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError> {
+///         self.check_header(now, block) // a record is its own header
+///     }
+///     fn block_hash(&self, block: &[u8]) -> Option<Hash> {
+///         Some(name(block))
+///     }
+///     fn accept_block(&mut self, _now: UnixTime, block: CheckedBlock) -> Verdict {
+///         let (best, header) = (self.best(), block.header());
+///         if self.position(&header.hash()).is_some() {
+///             Verdict::Known
+///         } else if header.previous() == best.hash && header.height() == best.height + 1 {
+///             self.0.push(block.into_bytes());
+///             Verdict::Accepted { best_changed: true }
+///         } else if self.position(&header.previous()).is_none() {
+///             Verdict::Orphan { parent: header.previous() }
+///         } else {
+///             Verdict::Ignored("records do not branch")
+///         }
+///     }
+///     fn submit_transaction(&mut self, _now: UnixTime, _transaction: Bytes) -> Verdict {
+///         Verdict::Ignored("records have no transactions")
+///     }
+///     fn transaction_id(&self, _transaction: &[u8]) -> Option<Hash> {
+///         None
+///     }
+///     fn pool_ids(&self, _max: usize) -> Vec<Hash> {
+///         Vec::new()
+///     }
+///     fn pool_transaction(&self, _id: &Hash) -> Option<Bytes> {
+///         None
+///     }
+///     fn check_gossip(&mut self, _now: UnixTime, _kind: Kind, _payload: &[u8]) -> Verdict {
+///         Verdict::Ignored("records have no gossip")
+///     }
+///     fn gossip_id(&self, kind: Kind, payload: &[u8]) -> Hash {
+///         name(&[&[kind as u8], payload].concat())
+///     }
+/// }
+///
+/// let mut chain = Records(vec![[&[0; 40][..], b"the beginning"].concat().into()]);
+/// let second: Bytes = [&chain.genesis().0[..], &1u64.to_le_bytes(), b"the second"].concat().into();
+/// assert_eq!(chain.submit_block(UnixTime::default(), second.clone()), Verdict::Accepted { best_changed: true });
+/// assert_eq!(chain.submit_block(UnixTime::default(), second.clone()), Verdict::Known);
+/// let after = chain.headers_after(&mut [chain.genesis()].into_iter(), None, 2000);
+/// assert_eq!(after, [second]);
+/// ```
 pub trait Chain {
     /// The hash of the first block, which is also the network's id.
     fn genesis(&self) -> Hash;
