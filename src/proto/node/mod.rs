@@ -103,7 +103,7 @@ fn feed(node: &mut Node<ReferenceChain>, now: Now, input: Input<'_>) -> Vec<Kind
                 Output::CountReceived { conn } => {
                     answers.push_back(Input::Received { conn, received: Received { bytes: 100, frames: 1 } });
                 }
-                Output::Event(Event::PeerConnected { node_id, .. }) => println!("{node_id} is here"),
+                Output::Event(Event::PeerConnected { node_id, .. }) => assert_eq!(node_id, "stranger"),
                 _ => {}
             }
         }
