@@ -19,8 +19,6 @@ pub enum CloseReason {
     Payload(Kind, DecodeError),
     /// A frame that has no place here: wrong direction, before the handshake, or a second handshake.
     Unexpected(Kind),
-    /// The peer changed its id or closed the stream in the middle of a frame.
-    TruncatedFrame,
     /// A second handshake with another identity.
     IdentityChanged,
     /// A block that nobody asked for.
@@ -51,6 +49,8 @@ pub enum CloseReason {
     // The network, or the peer's silence, ended it.
     /// The peer closed the stream between two frames.
     RemoteClosed,
+    /// The stream ended in the middle of a frame: a line that was cut, or a process that died.
+    TruncatedFrame,
     /// The operating system reported an error on the socket.
     Io(io::ErrorKind),
     /// The dial took too long.
@@ -220,6 +220,7 @@ impl fmt::Display for TlsFault {
             Alert(42) => {
                 "it refused our certificate as malformed or for another name; compare its names with our address"
             }
+            Alert(10) => "it does not speak TLS; switch TLS on there or off here",
             Alert(43 | 51) => "it refused our certificate as of the wrong kind; both sides must trust in the same way",
             Alert(45) => "our certificate is expired or not valid yet; renew it, or set the clock there",
             Alert(44 | 46 | 49) => "it does not trust our identity; have our node id added there",
@@ -280,12 +281,14 @@ impl CloseReason {
     pub const fn blame(self) -> Blame {
         use CloseReason::*;
         match self {
-            Frame(_) | Payload(..) | Unexpected(_) | TruncatedFrame | IdentityChanged | UnrequestedBlock
-            | BadAnswer(_) | Invalid(_) | Flooding(_) | IdentityMismatch => Blame::Misbehaved,
+            // It is at the wrong door. Only the beginning of a stream is taken for another protocol.
+            Frame(FrameError::Foreign(_)) => Blame::Incompatible,
+            Frame(_) | Payload(..) | Unexpected(_) | IdentityChanged | UnrequestedBlock | BadAnswer(_) | Invalid(_)
+            | Flooding(_) | IdentityMismatch => Blame::Misbehaved,
             Tls(fault) => fault.blame(),
             VersionTooLow(_) | WrongNetwork | SelfConnection | DuplicateConnection => Blame::Incompatible,
-            RemoteClosed | Io(_) | DialTimeout | HandshakeTimeout | IdleTimeout | PingTimeout | FrameTimeout
-            | WriteTimeout | RequestTimeout => Blame::Lost,
+            RemoteClosed | TruncatedFrame | Io(_) | DialTimeout | HandshakeTimeout | IdleTimeout | PingTimeout
+            | FrameTimeout | WriteTimeout | RequestTimeout => Blame::Lost,
             Requested | Shutdown | LimitReached | Blacklisted | LocalResource(_) | Done => Blame::Ours,
         }
     }
@@ -332,6 +335,7 @@ impl CloseReason {
     pub const fn label(self) -> &'static str {
         use CloseReason::*;
         match self {
+            Frame(FrameError::Foreign(_)) => "foreign-protocol",
             Frame(_) => "bad-frame",
             Payload(..) => "bad-payload",
             Unexpected(_) => "unexpected-message",
@@ -391,6 +395,123 @@ impl fmt::Display for CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Foreign;
+
+    /// Every reason, with one of each of what it carries. A new one does not compile until it stands here.
+    fn every_reason() -> Vec<CloseReason> {
+        use CloseReason::*;
+        let next = |reason: Option<CloseReason>| {
+            Some(match reason {
+                None => Frame(FrameError::Length(0)),
+                Some(Frame(FrameError::Length(_))) => Frame(FrameError::UnknownType(9)),
+                Some(Frame(FrameError::UnknownType(_))) => Frame(FrameError::Oversize { kind: 1, len: 9 }),
+                Some(Frame(FrameError::Oversize { .. })) => Frame(FrameError::Foreign(Foreign::HttpRequest)),
+                Some(Frame(FrameError::Foreign(_))) => Payload(Kind::Ping, DecodeError::Trailing),
+                Some(Payload(..)) => Unexpected(Kind::Ping),
+                Some(Unexpected(_)) => TruncatedFrame,
+                Some(TruncatedFrame) => IdentityChanged,
+                Some(IdentityChanged) => UnrequestedBlock,
+                Some(UnrequestedBlock) => BadAnswer(Kind::Headers),
+                Some(BadAnswer(_)) => Invalid(Kind::Block),
+                Some(Invalid(_)) => Flooding(Kind::Ping),
+                Some(Flooding(_)) => IdentityMismatch,
+                Some(IdentityMismatch) => VersionTooLow(0),
+                Some(VersionTooLow(_)) => WrongNetwork,
+                Some(WrongNetwork) => SelfConnection,
+                Some(SelfConnection) => DuplicateConnection,
+                Some(DuplicateConnection) => RemoteClosed,
+                Some(RemoteClosed) => Io(io::ErrorKind::ConnectionReset),
+                Some(Io(_)) => DialTimeout,
+                Some(DialTimeout) => HandshakeTimeout,
+                Some(HandshakeTimeout) => IdleTimeout,
+                Some(IdleTimeout) => PingTimeout,
+                Some(PingTimeout) => FrameTimeout,
+                Some(FrameTimeout) => WriteTimeout,
+                Some(WriteTimeout) => RequestTimeout,
+                Some(RequestTimeout) => Requested,
+                Some(Requested) => Shutdown,
+                Some(Shutdown) => LimitReached,
+                Some(LimitReached) => Blacklisted,
+                Some(Blacklisted) => LocalResource(io::ErrorKind::Other),
+                Some(LocalResource(_)) => Done,
+                Some(Done) => Tls(TlsFault::Protocol),
+                Some(Tls(fault)) => Tls(after(fault)?),
+            })
+        };
+        core::iter::successors(next(None), |reason| next(Some(*reason))).collect()
+    }
+
+    fn after(fault: TlsFault) -> Option<TlsFault> {
+        use TlsFault::*;
+        Some(match fault {
+            Protocol => BadCertificate,
+            BadCertificate => BadSignature,
+            BadSignature => HandshakeTooLarge,
+            HandshakeTooLarge => NotTls,
+            NotTls => NothingInCommon,
+            NothingInCommon => WrongService,
+            WrongService => WrongVersion,
+            WrongVersion => NoCertificate,
+            NoCertificate => ExpiredCertificate,
+            ExpiredCertificate => UnfitCertificate,
+            UnfitCertificate => UnknownAuthority,
+            UnknownAuthority => WrongName,
+            WrongName => UnknownIdentity,
+            UnknownIdentity => IdentityChanged,
+            IdentityChanged => Alert(0),
+            Alert(0) => Alert(40),
+            Alert(_) => HandshakeTimeout,
+            HandshakeTimeout => Cut,
+            Cut => Unanswered,
+            Unanswered => Tampered,
+            Tampered => Internal,
+            Internal => return None,
+        })
+    }
+
+    /// The whole table: whose doing a reason is, and whether it counts as a failure. Only misbehaviour leads to a ban.
+    #[test]
+    fn every_reason_has_its_blame_and_its_consequence() {
+        use CloseReason::*;
+        let mut labels = std::collections::BTreeMap::new();
+        for reason in every_reason() {
+            let blame = match reason {
+                Frame(FrameError::Foreign(_)) => Blame::Incompatible,
+                Frame(_) | Payload(..) | Unexpected(_) | IdentityChanged | UnrequestedBlock | BadAnswer(_)
+                | Invalid(_) | Flooding(_) | IdentityMismatch => Blame::Misbehaved,
+                VersionTooLow(_) | WrongNetwork | SelfConnection | DuplicateConnection => Blame::Incompatible,
+                Requested | Shutdown | LimitReached | Blacklisted | LocalResource(_) | Done => Blame::Ours,
+                Tls(
+                    TlsFault::Protocol
+                    | TlsFault::BadCertificate
+                    | TlsFault::BadSignature
+                    | TlsFault::HandshakeTooLarge,
+                ) => Blame::Misbehaved,
+                Tls(
+                    TlsFault::Alert(0)
+                    | TlsFault::HandshakeTimeout
+                    | TlsFault::Cut
+                    | TlsFault::Unanswered
+                    | TlsFault::Tampered,
+                ) => Blame::Lost,
+                Tls(TlsFault::Internal) => Blame::Ours,
+                Tls(_) => Blame::Incompatible,
+                _ => Blame::Lost,
+            };
+            let consequence = reason.consequence();
+            assert_eq!(reason.blame(), blame, "{reason:?}");
+            let fails = blame == Blame::Misbehaved || (blame == Blame::Lost && reason != RemoteClosed);
+            assert_eq!(consequence.counts_as_failure, fails, "{reason:?}");
+            let never = matches!(reason, SelfConnection | WrongNetwork);
+            assert_eq!(consequence.redial == Redial::Never, never, "{reason:?}");
+            assert!(consequence.last_error.is_none_or(|text| text.len() <= 1024 && !text.is_empty()), "{reason:?}");
+            assert!(!reason.to_string().is_empty());
+            let same = labels.insert(reason.label(), reason);
+            let shared = matches!(reason, Frame(_) | Tls(TlsFault::Alert(_)));
+            assert!(same.is_none() || shared, "{reason:?} has the label of {same:?}");
+        }
+        assert_eq!(labels.len(), 51, "{labels:?}");
+    }
 
     #[test]
     fn our_own_reasons_cost_the_peer_nothing() {

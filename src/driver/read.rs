@@ -1,6 +1,6 @@
 //! From readiness to frames: one connection's share of a turn.
 
-use std::io::{IoSliceMut, Read};
+use std::io::{IoSlice, IoSliceMut, Read};
 
 use super::conn::ConnState;
 use super::edge::{Received, read_some};
@@ -9,7 +9,7 @@ use super::{Driver, Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::link::Inbox;
-use crate::wire::{Frame, FrameError, FrameRules, Payload};
+use crate::wire::{Foreign, Frame, FrameError, FrameRules, Payload};
 
 /// Why reading a connection stopped.
 pub(super) enum Pause {
@@ -69,6 +69,9 @@ impl<P: Protocol> Driver<P> {
             Pause::Ended(reason) if is_plain => net.remove(id, reason),
             Pause::Ended(reason) => net.end_sealed(id, reason),
             Pause::Violation(error) => {
+                if let FrameError::Foreign(foreign) = error {
+                    answer_foreign(net, id, foreign);
+                }
                 self.protocol.handle(net.now, Event::BadFrame { conn: id, error }, net);
                 net.close(id, CloseReason::Frame(error), core::time::Duration::ZERO);
             }
@@ -146,6 +149,20 @@ impl<P: Protocol> Driver<P> {
             Received::Nothing => {}
             Received::End | Received::Failed(_) => net.remove(id, reason),
         }
+    }
+}
+
+/// Says no in the language of whoever took us for something else, where nothing of ours was written before: one attempt, for a
+/// new socket takes these few bytes, and whoever makes it refuse them learns no more.
+fn answer_foreign(net: &mut Net, id: ConnId, foreign: Foreign) {
+    let Some(conn) = net.conns.get_mut(id).filter(|conn| conn.counters.bytes_out == 0) else { return };
+    let answer = foreign.answer();
+    if answer.is_empty() || !conn.link.transport.is_plain() || !conn.link.outbox.is_empty() {
+        return;
+    }
+    if let Ok(count) = conn.stream.write_vectored(&[IoSlice::new(answer)]) {
+        conn.counters.bytes_out += count as u64;
+        net.totals.bytes_out += count as u64;
     }
 }
 

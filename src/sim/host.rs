@@ -19,7 +19,6 @@ use super::tls::Security;
 use super::trace::{What, fnv};
 use crate::buggify::Buggify;
 use crate::chain::{Params, ReferenceChain};
-use crate::close::CloseReason;
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
 use crate::invariant::Invariant;
@@ -443,9 +442,7 @@ impl Host {
                     }
                 }
                 Note::Judged(ip, reason) => {
-                    // A stream that the network cut in the middle of a frame looks like a peer that did.
-                    let fair = reason.is_none_or(|reason| reason == CloseReason::TruncatedFrame);
-                    let fair = fair || sim.corrupted || !sim.is_honest(ip);
+                    let fair = reason.is_none() || sim.corrupted || !sim.is_honest(ip);
                     sim.check.that(Invariant::S9, index, fair, || format!("honest {ip} is blamed: {reason:?}"));
                 }
                 Note::Banned(remote) => {

@@ -6,6 +6,7 @@ use core::ops::Deref;
 
 pub use crate::wire::kind::MAX_PAYLOAD;
 
+use crate::wire::foreign::Foreign;
 use crate::wire::kind::Kind;
 
 /// Bytes before the payload: the length and the type.
@@ -45,12 +46,14 @@ pub const MAX_GREETING_PAYLOAD: u32 = 1024;
 pub struct FrameRules {
     /// The largest accepted length field for each type; the field counts the type byte, so 0 means "not a type".
     bounds: [u32; 256],
+    /// Is another protocol recognised by how it begins?
+    foreign: bool,
 }
 
 impl FrameRules {
     /// No type at all; a start for [`FrameRules::with`].
     pub const fn none() -> Self {
-        FrameRules { bounds: [0; 256] }
+        FrameRules { bounds: [0; 256], foreign: false }
     }
 
     /// Every type byte with payloads of at most `max_payload` bytes, for protocols that are not this one.
@@ -71,6 +74,13 @@ impl FrameRules {
     pub const fn with(mut self, byte: u8, max_payload: u32) -> Self {
         let max = if max_payload > MAX_PAYLOAD { MAX_PAYLOAD } else { max_payload };
         self.bounds[byte as usize] = max + 1;
+        self
+    }
+
+    /// These rules for the beginning of a stream: bytes with which a [`Foreign`] protocol begins, and which are no frame here,
+    /// are told as [`FrameError::Foreign`].
+    pub const fn with_foreign(mut self) -> Self {
+        self.foreign = true;
         self
     }
 
@@ -113,7 +123,8 @@ impl fmt::Debug for FrameRules {
 static GREETING: FrameRules = FrameRules::none()
     .with(Kind::Handshake as u8, MAX_GREETING_PAYLOAD)
     .with(Kind::HandshakeAck as u8, MAX_GREETING_PAYLOAD)
-    .with(Kind::Error as u8, MAX_GREETING_PAYLOAD);
+    .with(Kind::Error as u8, MAX_GREETING_PAYLOAD)
+    .with_foreign();
 static VERSION_1: FrameRules = FrameRules::for_version(1);
 static VERSION_2: FrameRules = FrameRules::for_version(2);
 
@@ -131,6 +142,9 @@ pub enum FrameError {
         /// The payload's length in bytes, as announced.
         len: u32,
     },
+    /// The stream begins as another protocol does; known after four or five bytes, where the rules
+    /// [ask for it](FrameRules::with_foreign).
+    Foreign(Foreign),
 }
 
 impl fmt::Display for FrameError {
@@ -138,14 +152,14 @@ impl fmt::Display for FrameError {
         match *self {
             FrameError::Length(length) => {
                 write!(f, "frame length {length} is not within 1..={MAX_LENGTH}")?;
-                // A handshake record of version 1.0 or 1.2: what a hello begins with.
-                if matches!(length.to_le_bytes(), [22, 3, 1 | 3, _]) {
-                    f.write_str(", but it is how TLS begins: switch TLS on here or off there")?;
+                match Foreign::of(length.to_le_bytes()) {
+                    Some(foreign) => write!(f, ", but {foreign}"),
+                    None => Ok(()),
                 }
-                Ok(())
             }
             FrameError::UnknownType(byte) => write!(f, "type 0x{byte:02x} is not accepted here"),
             FrameError::Oversize { kind, len } => write!(f, "{len} bytes are too many for type 0x{kind:02x}"),
+            FrameError::Foreign(foreign) => write!(f, "{foreign}"),
         }
     }
 }
@@ -182,7 +196,7 @@ pub fn parse<'a>(input: &'a [u8], rules: &FrameRules) -> Parse<'a> {
     let Some((header, body)) = input.split_first_chunk::<HEADER_LEN>() else {
         return match input.first_chunk::<4>() {
             Some(prefix) if !length_is_valid(u32::from_le_bytes(*prefix)) => {
-                Parse::Never(FrameError::Length(u32::from_le_bytes(*prefix)))
+                Parse::Never(refusal(u32::from_le_bytes(*prefix), 0, 0, rules.foreign))
             }
             _ => Parse::NeedMore { total: None },
         };
@@ -194,7 +208,7 @@ pub fn parse<'a>(input: &'a [u8], rules: &FrameRules) -> Parse<'a> {
     #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places")]
     let bound = rules.bounds[usize::from(kind)];
     if length.wrapping_sub(1) >= bound {
-        return Parse::Never(refusal(length, kind, bound));
+        return Parse::Never(refusal(length, kind, bound, rules.foreign));
     }
     let len = (length - 1) as usize;
     match body.split_at_checked(len) {
@@ -208,8 +222,10 @@ const fn length_is_valid(length: u32) -> bool {
 }
 
 #[cold]
-fn refusal(length: u32, kind: u8, bound: u32) -> FrameError {
-    if !length_is_valid(length) {
+fn refusal(length: u32, kind: u8, bound: u32, foreign: bool) -> FrameError {
+    if foreign && let Some(foreign) = Foreign::of(length.to_le_bytes()) {
+        FrameError::Foreign(foreign)
+    } else if !length_is_valid(length) {
         FrameError::Length(length)
     } else if bound == 0 {
         FrameError::UnknownType(kind)

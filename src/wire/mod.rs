@@ -33,6 +33,7 @@ mod address;
 mod block;
 mod cursor;
 mod error;
+pub mod foreign;
 pub mod frame;
 mod handshake;
 pub mod hash;
@@ -46,6 +47,7 @@ mod transaction;
 #[doc = include_str!("protocol.md")]
 pub mod protocol {}
 
+pub use foreign::Foreign;
 pub use frame::{Frame, FrameError, FrameRules, Parse, Payload};
 pub use hash::Hash;
 pub use kind::{Kind, Priority};

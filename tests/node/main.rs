@@ -18,3 +18,4 @@ mod relay;
 mod serving;
 mod settings;
 mod world;
+mod wrong_door;

@@ -117,3 +117,26 @@ fn a_stream_cut_anywhere_in_a_frame_leaves_the_node_well() {
     }
     node.greet("still here", 2);
 }
+
+/// A health check or a node with another setting was told nothing, or in a language that it does not know.
+#[test]
+fn a_stranger_at_the_wrong_door_is_told_so_in_its_own_language() {
+    use std::io::Read;
+    let node = Running::start(|_| {});
+    let cases: [(&[u8], &[u8]); 4] = [
+        (b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", b"This is a peer-to-peer node"),
+        (&[22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3], &[21, 3, 1, 0, 2, 2, 10]),
+        (&[22, 3, 1, 5, 220, 1, 0, 5, 216, 3, 3], &[21, 3, 1, 0, 2, 2, 10]),
+    ];
+    for round in 0..6 {
+        for (says, hears) in cases {
+            let mut stranger = node.connect();
+            stranger.say_bytes(says);
+            let mut answer = Vec::new();
+            stranger.socket.read_to_end(&mut answer).unwrap();
+            assert!(answer.starts_with(hears), "round {round}: {:?}", String::from_utf8_lossy(&answer));
+        }
+    }
+    node.greet("still here", 2);
+}

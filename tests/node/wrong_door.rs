@@ -1,0 +1,121 @@
+//! Lines that were cut and strangers at the wrong door: no reason to ban anybody.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use spacetime_network::admit::Admit;
+use spacetime_network::chain::{Params, ReferenceChain};
+use spacetime_network::close::CloseReason;
+use spacetime_network::id::{ConnId, Direction};
+use spacetime_network::proto::{Config, Event, Input, Node, Output};
+use spacetime_network::time::{Instant, Now, UnixTime};
+use spacetime_network::wire::{Foreign, Frame, FrameError, Kind, Payload};
+
+use crate::world::introduction;
+
+/// A node and what it told its embedder.
+struct House {
+    node: Node<ReferenceChain>,
+    now: Now,
+    next: u32,
+    events: Vec<Event>,
+    closed: Vec<(CloseReason, Option<String>)>,
+}
+
+impl House {
+    fn new() -> Self {
+        let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
+        let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
+        let node = Node::new(Config::default(), chain, 1, 2).unwrap();
+        House { node, now, next: 0, events: Vec::new(), closed: Vec::new() }
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Event(event) => self.events.push(event),
+                Output::Close { reason, last_error, .. } => {
+                    let text = last_error.map(|payload| String::from_utf8(payload.to_vec()).unwrap());
+                    self.closed.push((reason, text));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A stranger connects; false when it is turned away.
+    fn comes(&mut self, from: &str) -> Option<ConnId> {
+        self.now.at = self.now.at + Duration::from_secs(2);
+        let remote: SocketAddr = from.parse().unwrap();
+        if self.node.admit(self.now, remote) != Admit::Accept {
+            return None;
+        }
+        self.next += 1;
+        let conn = ConnId::new(self.next, 0);
+        self.feed(Input::Opened { conn, remote, direction: Direction::Inbound, identity: None });
+        Some(conn)
+    }
+
+    fn introduces_itself(&mut self, conn: ConnId) {
+        let payload = introduction("stranger", 2, 0).to_payload().unwrap();
+        let frame = Frame { kind: Kind::Handshake as u8, payload: Payload::Given(payload) };
+        self.feed(Input::Frame { conn, frame });
+    }
+
+    fn is_banned(&self, from: &str) -> bool {
+        self.node.is_blacklisted(self.now, from.parse().unwrap())
+    }
+}
+
+/// A line that broke five times in the middle of a frame, on a train, got its owner banned for a day: the end of a stream was
+/// held against the peer, who had no part in it.
+#[test]
+fn a_line_that_is_cut_in_the_middle_of_a_frame_again_and_again_bans_nobody() {
+    let mut house = House::new();
+    for round in 0..20 {
+        let conn = house.comes("10.8.0.1:1000").expect("nothing was done that a ban is for");
+        house.introduces_itself(conn);
+        house.feed(Input::Closed { conn, reason: CloseReason::TruncatedFrame });
+        assert!(!house.is_banned("10.8.0.1:1000"), "round {round}");
+    }
+    let known = house.node.peers().get("stranger").unwrap();
+    assert!(known.failures > 0, "it is a failure all the same: others are dialed first");
+}
+
+/// A node with TLS that dialed one without, or five health checks of a load balancer: banned for a day, and the operator who
+/// had mended his setting was still refused.
+#[test]
+fn a_stranger_at_the_wrong_door_is_turned_away_again_and_again_and_never_banned() {
+    for foreign in [Foreign::TlsHello, Foreign::TlsAlert, Foreign::HttpRequest, Foreign::Ssh, Foreign::Bitcoin] {
+        let mut house = House::new();
+        for _ in 0..20 {
+            let conn = house.comes("10.8.0.1:1000").expect("a mistake is no attack");
+            house.feed(Input::BadFrame { conn, error: FrameError::Foreign(foreign) });
+            let (reason, text) = house.closed.pop().expect("closed at once");
+            assert_eq!((reason, text), (CloseReason::Frame(FrameError::Foreign(foreign)), None), "no frame for it");
+            house.feed(Input::Closed { conn, reason });
+        }
+        assert!(!house.is_banned("10.8.0.1:1000"));
+        // The setting is mended: it comes in.
+        let conn = house.comes("10.8.0.1:1000").unwrap();
+        house.introduces_itself(conn);
+        assert!(matches!(house.events.last(), Some(Event::PeerConnected { .. })), "{:?}", house.events.last());
+    }
+}
+
+/// The excuse is for those who never were anything else. A peer that has introduced itself and then sends such bytes breaks the
+/// protocol as with any others: the rules after the handshake know no strangers.
+#[test]
+fn a_peer_that_turns_into_a_web_client_is_banned_as_for_any_other_bytes() {
+    let mut house = House::new();
+    for _ in 0..5 {
+        let Some(conn) = house.comes("10.8.0.1:1000") else { break };
+        house.introduces_itself(conn);
+        house.feed(Input::BadFrame { conn, error: FrameError::Length(u32::from_le_bytes(*b"GET ")) });
+        let (reason, text) = house.closed.pop().unwrap();
+        assert_eq!(text.as_deref(), Some("bad frame length"));
+        house.feed(Input::Closed { conn, reason });
+    }
+    assert!(house.is_banned("10.8.0.1:1000"));
+}
