@@ -1,11 +1,11 @@
-//! A low-level, embeddable peer-to-peer engine for blockchain nodes: one thread, one readiness loop, frames parsed by
+//! A low-level, embeddable peer-to-peer engine for blockchain nodes: one thread, one event loop, frames parsed by
 //! hand, and every decision in code that touches no socket, no clock and no file.
 //!
 //! # Layers, top to bottom
 //!
 //! | module | is | a normal user touches it |
 //! |---|---|---|
-//! | [`driver`] | the mio loop: sockets, clock, files | always |
+//! | [`driver`] | the event loop on mio: sockets, clock, files | always |
 //! | [`proto`] | decisions: sessions, peers, relay, sync, as inputs and outputs | to configure a node |
 //! | [`link`] | one connection's pipe: bytes in, frames out, and back | hardly |
 //! | [`wire`] | frames and messages as pure functions | for a codec or a protocol of one's own |
@@ -21,7 +21,8 @@
 //!
 //! An embedder may enter at any of them: `wire` alone is a codec; [`driver::Driver`] with a [`driver::Protocol`] of its
 //! own moves frames and knows no blockchain words; [`driver::node`] is the whole node on a
-//! [`Chain`](proto::sync::chain::Chain) of its own. Each of the three has an example.
+//! [`Chain`](proto::sync::chain::Chain) of its own. Each of the three has an example. What goes over the wire is written
+//! down in [`wire::protocol`].
 //!
 //! # The drive contract: feed one, drain all
 //!

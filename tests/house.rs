@@ -7,7 +7,7 @@ mod house_support;
 use std::collections::BTreeSet;
 
 use house_support::imports::{circles, graph, graph_of, shortest};
-use house_support::{code, sources};
+use house_support::{code, papers, sources};
 
 /// Layer, and the modules below it, which it may name; the arrows of the design. A layer may name itself, and only the
 /// simulator, which plays all of it, may name everything.
@@ -97,6 +97,27 @@ const STRAY: &[(&str, &str)] = &[
     ("todo!", "write it, or leave the name out until it is written"),
     ("unimplemented!", "write it, or leave the name out until it is written"),
 ];
+
+/// What an embedder meets first: each runs in an example of its own.
+const SHOWN: &[&str] = &[
+    "struct Driver<P",
+    "trait Protocol {",
+    "struct Net {",
+    "struct Handle<C",
+    "struct Config {\n    /// What a connection accepts",
+    "struct Config {\n    /// Our id",
+    "struct Node<C",
+    "trait Chain {",
+    "struct Tls {",
+    "struct Inbox {",
+    "struct Outbox {",
+    "struct Link {",
+    "struct FrameRules {",
+];
+
+/// The papers that name files, and how many things they say of them at least.
+const PAPERS: &[(&str, usize)] =
+    &[("ARCHITECTURE.md", 100), ("CONTRIBUTING.md", 30), ("SECURITY.md", 5), ("README.md", 3)];
 
 /// Where our code is. The program's folders are missing from the library's own package.
 const FOLDERS: &[&str] = &["src", "tests", "benches", "examples", "node/src", "node/tests"];
@@ -283,6 +304,33 @@ fn a_circle_is_seen_through_names_passed_on_modules_in_files_and_paths_without_u
         ),
     ];
     assert!(imports(&files, "b.rs").is_empty());
+}
+
+#[test]
+fn what_an_embedder_meets_first_has_an_example() {
+    let mut faults = Vec::new();
+    for item in SHOWN {
+        let declared = format!("\npub {item}");
+        let all = sources("src");
+        let found = all.iter().find_map(|(_, text)| text.find(&declared).map(|at| &text[..at]));
+        // The last example before it, with no other public item between.
+        let example = found.and_then(|before| before.rfind("# Examples").map(|at| &before[at..]));
+        if !example.is_some_and(|example| example.contains("```") && !example.contains("\npub ")) {
+            faults.push(format!("pub {item}: show how it is used, under `# Examples`"));
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_papers_name_files_that_are_there_and_what_stands_in_them() {
+    let mut faults = Vec::new();
+    for (paper, least) in PAPERS {
+        let (wrong, said) = papers::faults(paper);
+        faults.extend(wrong);
+        assert!(said >= *least, "{paper}: names only {said} files: is this test still looking in the right places?");
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]

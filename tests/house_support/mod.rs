@@ -1,6 +1,7 @@
 //! How the house rules read the code: the sources, without what is no code.
 
 pub(crate) mod imports;
+pub(crate) mod papers;
 pub(crate) mod tokens;
 
 use std::fs;
