@@ -149,8 +149,15 @@ impl<C: Chain> Node<C> {
             by_id: BTreeMap::new(),
             timers,
             counting: 0,
-            peers: PeerTable::new(PeerTableConfig { stale_after: config.stale_after, ..PeerTableConfig::default() }),
-            reputation: Reputation::new(ReputationConfig::default()),
+            peers: PeerTable::new(PeerTableConfig {
+                stale_after: config.stale_after,
+                blacklist: config.blacklist.clone(),
+                ..PeerTableConfig::default()
+            }),
+            reputation: Reputation::new(ReputationConfig {
+                blacklist: config.blacklist.clone(),
+                ..ReputationConfig::default()
+            }),
             admission: Admission::new(config.admission.clone()),
             book: AddressBook::new(AddressBookConfig {
                 allow_private: config.allow_private,
