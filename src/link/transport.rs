@@ -80,15 +80,6 @@ impl Transport {
         either!(self, None, stream => stream.end())
     }
 
-    /// The stream ended. Without a close_notify somebody may have cut it.
-    ///
-    /// # Errors
-    ///
-    /// [`TlsFault::Cut`].
-    pub fn stream_ended(&self) -> Result<(), TlsFault> {
-        either!(self, Ok(()), stream => stream.end().unwrap_or(Err(TlsFault::Cut)))
-    }
-
     /// How many bytes may be read from the socket next: a handshake must be done within its limit.
     #[inline]
     pub fn room(&self) -> usize {

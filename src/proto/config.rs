@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::config::{ConfigCheck, ConfigErrors};
 use crate::proto::budget::{MessageRates, SERVING_RATE};
 use crate::proto::peer::admission::AdmissionConfig;
+use crate::proto::peer::blacklist::BlacklistConfig;
 use crate::proto::peer::outbound::FEELER_EVERY;
 use crate::proto::sync::SyncConfig;
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub allow_private: bool,
     /// Connection limits, rates and who is exempt from the per-address ones.
     pub admission: AdmissionConfig,
+    /// Who counts as bad, and for how long.
+    pub blacklist: BlacklistConfig,
     /// What each peer may send, by kind.
     pub rates: MessageRates,
     /// Bytes of blocks that one peer is given for its questions, per second; an exempt one
@@ -91,6 +94,7 @@ impl Default for Config {
             seeds: Vec::new(),
             allow_private: false,
             admission: AdmissionConfig::default(),
+            blacklist: BlacklistConfig::default(),
             rates: MessageRates::default(),
             serving_rate: SERVING_RATE,
             sync: SyncConfig::default(),
@@ -106,8 +110,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks every setting and every relation between them, also in the parts: [`AdmissionConfig`], [`MessageRates`] and
-    /// [`SyncConfig`].
+    /// Checks every setting and every relation between them, also in the parts: [`AdmissionConfig`],
+    /// [`BlacklistConfig`], [`MessageRates`] and [`SyncConfig`].
     ///
     /// # Errors
     ///
@@ -121,6 +125,7 @@ impl Config {
         let known = (1..=2).contains(&self.version);
         check.require(known, "version", format!("must be 1 or 2, not {}", self.version));
         check.part("admission", self.admission.validate());
+        check.part("blacklist", self.blacklist.validate());
         check.part("rates", self.rates.validate());
         check.require(self.serving_rate >= 1, "serving_rate", "must be more than zero, or no peer ever gets a block");
         check.part("sync", self.sync.validate());
@@ -158,6 +163,11 @@ mod tests {
             change(&mut config.admission);
             config
         };
+        let blacklist = |change: fn(&mut BlacklistConfig)| {
+            let mut config = Config::default();
+            change(&mut config.blacklist);
+            config
+        };
         let sync = |change: fn(&mut SyncConfig)| {
             let mut config = Config::default();
             change(&mut config.sync);
@@ -173,6 +183,11 @@ mod tests {
             ("serving_rate", Config { serving_rate: 0, ..Config::default() }),
             ("feeler_every", Config { feeler_every: Some(zero), ..Config::default() }),
             ("idle_timeout", Config { idle_timeout: Duration::from_secs(30), ..Config::default() }),
+            ("blacklist.score", blacklist(|lines| lines.score = 0)),
+            ("blacklist.score", blacklist(|lines| lines.score = -21)),
+            ("blacklist.failures", blacklist(|lines| lines.failures = 0)),
+            ("blacklist.violations", blacklist(|lines| lines.violations = 0)),
+            ("blacklist.duration", blacklist(|lines| lines.duration = Duration::ZERO)),
             ("rates.Ping.burst", Config { rates, ..Config::default() }),
             ("admission.inbound_max", admission(|limits| limits.inbound_max = limits.connections_max + 1)),
             ("admission.pending_max", admission(|limits| limits.pending_max = 0)),

@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod config;
+mod counter;
 pub mod event;
 pub mod gossip;
 mod node;

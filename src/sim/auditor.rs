@@ -18,7 +18,7 @@ use crate::driver::{ConnStats, Net, SendOutcome};
 use crate::id::{ConnId, DialId, VerifiedId};
 use crate::invariant::Invariant;
 use crate::proto::Config;
-use crate::proto::peer::peer_table::{FAILURE_POINTS, SUCCESS_POINTS};
+use crate::proto::peer::blacklist::{FAILURE_POINTS, SUCCESS_POINTS};
 use crate::time::Instant;
 use crate::wire::frame::HEADER_LEN;
 use crate::wire::{FrameRules, Hash, Kind, Message, Priority};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use spacetime_network::limits;
 use spacetime_network::proto::Config;
 use spacetime_network::proto::budget::{EXEMPT_FACTOR, FLOOD_FACTOR, SERVING_RATE, default_rate};
-use spacetime_network::proto::peer::reputation::ReputationConfig;
+use spacetime_network::proto::peer::BlacklistConfig;
 use spacetime_network::proto::peer::share::Intake;
 use spacetime_network::proto::sync::locator::HEADERS_ANSWER_BYTES_MAX;
 use spacetime_network::rate::Rate;
@@ -77,7 +77,7 @@ fn the_table_of_rates_is_what_a_peer_may_send() {
 
 #[test]
 fn the_tables_of_numbers_are_the_constants() {
-    let reputation = ReputationConfig::default();
+    let blacklist = BlacklistConfig::default();
     let held = BTreeMap::from([
         ("wire::frame::MAX_LENGTH", i64::from(frame::MAX_LENGTH)),
         ("wire::frame::MAX_PAYLOAD", i64::from(frame::MAX_PAYLOAD)),
@@ -98,9 +98,9 @@ fn the_tables_of_numbers_are_the_constants() {
         ("proto::budget::EXEMPT_FACTOR", i64::from(EXEMPT_FACTOR)),
         ("limits::FRAME_RATE", limits::FRAME_RATE as i64),
         ("limits::HANDSHAKE_BYTES", limits::HANDSHAKE_BYTES as i64),
-        ("proto::peer::reputation::ReputationConfig::blacklist_score", i64::from(reputation.blacklist_score)),
-        ("proto::peer::reputation::ReputationConfig::blacklist_failures", i64::from(reputation.blacklist_failures)),
-        ("proto::peer::reputation::ReputationConfig::blacklist_violations", reputation.blacklist_violations as i64),
+        ("proto::peer::BlacklistConfig::score", i64::from(blacklist.score)),
+        ("proto::peer::BlacklistConfig::failures", i64::from(blacklist.failures)),
+        ("proto::peer::BlacklistConfig::violations", blacklist.violations as i64),
     ]);
     assert_eq!(stated("number", "value"), held);
 
@@ -117,7 +117,7 @@ fn the_tables_of_numbers_are_the_constants() {
             ("proto::sync::SyncConfig::headers_deadline", config.sync.headers_deadline),
             ("limits::FRAME_STALL", limits::FRAME_STALL),
             ("limits::WRITE_STALL", limits::WRITE_STALL),
-            ("proto::peer::reputation::ReputationConfig::blacklist_for", reputation.blacklist_for),
+            ("proto::peer::BlacklistConfig::duration", blacklist.duration),
         ]
         .map(|(name, time)| (name, time.as_secs() as i64)),
     );

@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use super::disk::{Disk, System};
 use super::{read_bounded_on, remove_leftover_on, replace_on, rfc3339, set_aside_on};
 use crate::address::Scope;
-use crate::proto::peer::peer_table::{NODE_ID_LEN_MAX, PeerRecord, SCORE_MAX};
+use crate::proto::peer::blacklist::SCORE_MAX;
+use crate::proto::peer::peer_table::{NODE_ID_LEN_MAX, PeerRecord};
 use crate::time::{Now, UnixTime};
 
 /// Peers in a file at most, as many as the table holds.

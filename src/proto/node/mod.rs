@@ -218,8 +218,15 @@ impl<C: Chain> Node<C> {
             key: Rng::from_seed(!seed).next_u64(),
             sessions: Sessions::default(),
             rounds: Rounds::default(),
-            peers: PeerTable::new(PeerTableConfig { stale_after: config.stale_after, ..PeerTableConfig::default() }),
-            reputation: Reputation::new(ReputationConfig::default()),
+            peers: PeerTable::new(PeerTableConfig {
+                stale_after: config.stale_after,
+                blacklist: config.blacklist.clone(),
+                ..PeerTableConfig::default()
+            }),
+            reputation: Reputation::new(ReputationConfig {
+                blacklist: config.blacklist.clone(),
+                ..ReputationConfig::default()
+            }),
             admission: Admission::new(config.admission.clone()),
             book: AddressBook::new(AddressBookConfig {
                 allow_private: config.allow_private,

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::retry::Backoff;
 use crate::address::{Group, Scope, Subnet, canonical, may_pass};
+use crate::proto::counter::lower;
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 
@@ -295,7 +296,7 @@ impl AddressBook {
         self.unindex(address, &entry);
         let subnet = Subnet::of(address.ip());
         if let Some(crowd) = self.subnets.get_mut(&subnet) {
-            *crowd = crowd.saturating_sub(1);
+            lower(crowd, 1);
             if *crowd == 0 {
                 self.subnets.remove(&subnet);
             }
@@ -425,7 +426,7 @@ impl AddressBook {
         if let Some(group) = Group::of(address.ip()).filter(|_| entry.is_sound())
             && let Some(count) = self.groups.get_mut(&group)
         {
-            *count = count.saturating_sub(1);
+            lower(count, 1);
             if *count == 0 {
                 self.groups.remove(&group);
             }

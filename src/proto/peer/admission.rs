@@ -17,6 +17,7 @@ pub use self::limits::{AdmissionConfig, AdmissionRefusal};
 use crate::address::{ExemptRanges, Origin, Subnet, crowding};
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
+use crate::proto::counter::lower;
 use crate::rate::{Bucket, BucketTable};
 use crate::time::Instant;
 
@@ -112,12 +113,12 @@ impl Admission {
         if *count == 0 {
             self.arriving.remove(&remote);
         }
-        self.inbound = self.inbound.saturating_sub(1);
-        self.pending = self.pending.saturating_sub(1);
+        lower(&mut self.inbound, 1);
+        lower(&mut self.pending, 1);
         if let Some((origin, subnet)) = self.shares(remote, true) {
             // Before the rest, which forgets those of whom there are none.
-            self.by_ip.entry(origin).and_modify(|count| count.pending = count.pending.saturating_sub(1));
-            self.by_subnet.entry(subnet).and_modify(|count| count.pending = count.pending.saturating_sub(1));
+            self.by_ip.entry(origin).and_modify(|count| lower(&mut count.pending, 1));
+            self.by_subnet.entry(subnet).and_modify(|count| lower(&mut count.pending, 1));
             leave(&mut self.by_ip, &origin);
             leave(&mut self.by_subnet, &subnet);
         }
@@ -153,10 +154,10 @@ impl Admission {
         let Some(visit) = self.open.get_mut(&conn).filter(|visit| visit.pending) else { return };
         visit.pending = false;
         let shares = visit.shares;
-        self.pending = self.pending.saturating_sub(1);
+        lower(&mut self.pending, 1);
         if let Some((origin, subnet)) = shares {
-            self.by_ip.entry(origin).and_modify(|count| count.pending = count.pending.saturating_sub(1));
-            self.by_subnet.entry(subnet).and_modify(|count| count.pending = count.pending.saturating_sub(1));
+            self.by_ip.entry(origin).and_modify(|count| lower(&mut count.pending, 1));
+            self.by_subnet.entry(subnet).and_modify(|count| lower(&mut count.pending, 1));
         }
     }
 
@@ -165,9 +166,9 @@ impl Admission {
         self.ready(conn);
         let Some(visit) = self.open.remove(&conn) else { return };
         if visit.leaving {
-            self.leaving = self.leaving.saturating_sub(1);
+            lower(&mut self.leaving, 1);
         } else if visit.inbound {
-            self.inbound = self.inbound.saturating_sub(1);
+            lower(&mut self.inbound, 1);
         }
         if let Some((origin, subnet)) = visit.shares {
             leave(&mut self.by_ip, &origin);
@@ -188,7 +189,7 @@ impl Admission {
         };
         visit.leaving = true;
         self.leaving += 1;
-        self.inbound = self.inbound.saturating_sub(1);
+        lower(&mut self.inbound, 1);
         true
     }
 
@@ -398,7 +399,7 @@ impl Count {
 
 fn leave<K: Ord>(counts: &mut BTreeMap<K, Count>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
-        count.inbound = count.inbound.saturating_sub(1);
+        lower(&mut count.inbound, 1);
         if count.inbound == 0 {
             counts.remove(key);
         }

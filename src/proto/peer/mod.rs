@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`peer_table`] | which peers do we know, and which are the best? |
 //! | [`reputation`] | what has this address or identity done to us, and is it blacklisted? |
+//! | [`blacklist`] | when does somebody count as bad, for either of these two? |
 //! | [`admission`] | may this stranger connect? |
 //! | [`evict`] | who gives way to a newcomer? |
 //! | [`address_book`] | which addresses have we heard of, and which may be dialed now? |
@@ -15,6 +16,7 @@
 
 pub mod address_book;
 pub mod admission;
+pub mod blacklist;
 pub mod evict;
 pub mod outbound;
 pub mod peer_table;
@@ -26,6 +28,7 @@ mod decay;
 
 pub use address_book::{AddressBook, AddressBookConfig};
 pub use admission::{Admission, AdmissionConfig, AdmissionRefusal};
+pub use blacklist::BlacklistConfig;
 pub use outbound::{OutboundConfig, OutboundManager};
 pub use peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 pub use reputation::{Reputation, ReputationConfig};

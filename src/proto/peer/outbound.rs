@@ -172,6 +172,18 @@ enum DialState {
     Ready(Instant),
 }
 
+impl Link {
+    /// The next state of its life. None is left out and none comes back: the end of it is not a state.
+    fn advance(&mut self, next: DialState) {
+        let follows = matches!(
+            (self.state, next),
+            (DialState::Dialing, DialState::Greeting) | (DialState::Greeting, DialState::Ready(_))
+        );
+        debug_assert!(follows, "the dial to {} is {:?} and becomes {next:?}", self.address, self.state);
+        self.state = next;
+    }
+}
+
 impl OutboundManager {
     /// A pool without connections that looks for some at once.
     pub fn new(config: OutboundConfig) -> Self {
@@ -286,7 +298,7 @@ impl OutboundManager {
     /// The dial ended in a connection. Answers when it began.
     pub fn dial_opened(&mut self, dial: DialId) -> Option<Instant> {
         let link = self.links.get_mut(&dial)?;
-        link.state = DialState::Greeting;
+        link.advance(DialState::Greeting);
         let since = link.since;
         self.nudge();
         Some(since)
@@ -296,7 +308,7 @@ impl OutboundManager {
     /// the node should close it.
     pub fn ready(&mut self, dial: DialId, now: Now, book: &mut AddressBook, rng: &mut Rng) -> Option<DialId> {
         let link = self.links.get_mut(&dial)?;
-        link.state = DialState::Ready(now.at);
+        link.advance(DialState::Ready(now.at));
         let feels = link.purpose == Purpose::Feeler;
         self.failed_in_row = 0;
         if let Some(seed) = self.seeds.get_mut(&link.address) {
@@ -323,7 +335,8 @@ impl OutboundManager {
         rng: &mut Rng,
     ) {
         let Some(link) = self.links.remove(&dial) else { return };
-        self.by_address.remove(&link.address);
+        let named = self.by_address.remove(&link.address);
+        debug_assert_eq!(named, Some(dial), "{} is dialed under another name", link.address);
         self.nudge();
         if link.purpose == Purpose::Feeler && self.feelers().next().is_none() {
             let soon = now.at + rng.jitter(FEELER_RETRY, 20);
@@ -458,8 +471,9 @@ impl OutboundManager {
         let dial = DialId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let doubles = self.is_in_used_group(address.ip());
-        self.links.insert(dial, Link { address, purpose, doubles, state: DialState::Dialing, since });
-        self.by_address.insert(address, dial);
+        let twin = self.links.insert(dial, Link { address, purpose, doubles, state: DialState::Dialing, since });
+        let other = self.by_address.insert(address, dial);
+        debug_assert!(twin.is_none() && other.is_none(), "{address} is dialed already, or a name is used twice");
         dial
     }
 }

@@ -1,7 +1,7 @@
 //! The known peers: whom we have met, by the node id they gave, and which of them are the best.
 //!
 //! A node id in plaintext is a claim. The table therefore orders dials and answers questions; bans are the business of
-//! [`standing`](super::reputation), which goes by address.
+//! [`reputation`](super::reputation), which goes by address.
 //!
 //! 1. A peer enters when its handshake is done, or from a file.
 //! 2. Useful deeds cost it +1, failures -2; ten below zero or five failures in a row and it is not dialed.
@@ -11,6 +11,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::blacklist::{BlacklistConfig, FAILURE_POINTS, SCORE_MAX, SUCCESS_POINTS};
 use crate::address::canonical;
 use crate::invariant::{Broken, Invariant};
 use crate::time::{Instant, Now, UnixTime};
@@ -19,12 +20,6 @@ use crate::time::{Instant, Now, UnixTime};
 pub const NODE_ID_LEN_MAX: usize = 128;
 /// The longest user agent kept, in bytes; the handshake's own limit.
 pub const USER_AGENT_LEN_MAX: usize = 256;
-/// Scores stay within plus and minus this, so that no past, however long, outweighs the present for long.
-pub const SCORE_MAX: i32 = 20;
-/// What a success earns.
-pub const SUCCESS_POINTS: i32 = 1;
-/// What a failure costs.
-pub const FAILURE_POINTS: i32 = -2;
 
 /// The numbers of a [`PeerTable`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +28,8 @@ pub struct PeerTableConfig {
     pub peers_max: usize,
     /// Unseen for so long, a peer that is not connected is dropped. Default 5 minutes.
     pub stale_after: Duration,
-    /// A peer with this score or less is blacklisted. Default -10.
-    pub blacklist_score: i32,
-    /// A peer with so many failures in a row is blacklisted. Default 5.
-    pub blacklist_failures: u32,
+    /// Which peers are not worth a dial. Of this, score and failures count here: an id is not banned, so nothing lasts.
+    pub blacklist: BlacklistConfig,
 }
 
 impl Default for PeerTableConfig {
@@ -44,8 +37,7 @@ impl Default for PeerTableConfig {
         PeerTableConfig {
             peers_max: 10_000,
             stale_after: Duration::from_secs(300),
-            blacklist_score: -10,
-            blacklist_failures: 5,
+            blacklist: BlacklistConfig::default(),
         }
     }
 }
@@ -113,6 +105,24 @@ pub enum Added {
 }
 
 /// The known-peers table.
+///
+/// It has what the C# library's `IPeerManager` has, by these names:
+///
+/// | `IPeerManager` | here | differs in |
+/// |---|---|---|
+/// | `KnownPeers` | [`known_peers`](Self::known_peers) | in the order of their ids |
+/// | `ConnectedPeers` | [`connected_peers`](Self::connected_peers) | in the order of their ids |
+/// | `AddPeer` | [`add`](Self::add) | a known peer is brought up to date; the table has a limit |
+/// | `RemovePeer` | [`remove`](Self::remove) | answers the record |
+/// | `GetPeer` | [`get`](Self::get) | |
+/// | `UpdatePeerConnectionStatus` | [`set_connected`](Self::set_connected) | connecting forgives no failures; success does |
+/// | `RecordSuccess` | [`record_success`](Self::record_success) | is no sight of the peer: [`update_last_seen`](Self::update_last_seen) is |
+/// | `RecordFailure` | [`record_failure`](Self::record_failure) | |
+/// | `GetBestPeers` | [`best_peers`](Self::best_peers) | only those that can be dialed |
+/// | `ShouldBlacklist` | [`should_blacklist`](Self::should_blacklist) | bans are [`Reputation`](super::Reputation)'s |
+///
+/// The node uses all of them but `connected_peers`, which is for reports: its own answer to who is connected,
+/// [`Node::connected`](crate::proto::Node::connected), tells more.
 #[derive(Clone, Debug, Default)]
 pub struct PeerTable {
     config: PeerTableConfig,
@@ -246,19 +256,19 @@ impl PeerTable {
         self.peers.is_empty()
     }
 
-    /// The peers worth a dial: neither connected nor blacklisted, best score first, then longest unseen.
-    pub fn candidates(&self) -> impl Iterator<Item = &PeerRecord> {
-        self.ranked.iter().filter_map(|rank| self.peers.get(&rank.node_id)).filter(|record| !self.is_bad(record))
+    /// The peers to dial first, at most `count`: those that can be dialed, are not connected and
+    /// [not bad](Self::should_blacklist), best score first, then longest unseen. Each costs O(log n) when it is asked for.
+    pub fn best_peers(&self, count: usize) -> impl Iterator<Item = &PeerRecord> {
+        let fit = self.ranked.iter().filter(|rank| !self.should_blacklist(&rank.node_id));
+        let fit = fit.filter_map(|rank| self.peers.get(&rank.node_id));
+        fit.filter(|record| record.address.is_some()).take(count)
     }
 
-    /// The first `count` of [`candidates`](Self::candidates).
-    pub fn best_peers(&self, count: usize) -> Vec<&PeerRecord> {
-        self.candidates().take(count).collect()
-    }
-
-    /// Should nobody talk to this peer? False when it is unknown.
+    /// Is this peer beyond the line of [`BlacklistConfig`], so that it is not dialed? False when it is unknown. It may connect
+    /// all the same: an id is a claim, and who is banned is [`Reputation`](super::Reputation)'s to say.
     pub fn should_blacklist(&self, node_id: &str) -> bool {
-        self.peers.get(node_id).is_some_and(|record| self.is_bad(record))
+        let bad = |record: &PeerRecord| self.config.blacklist.is_bad(record.score, record.failures);
+        self.peers.get(node_id).is_some_and(bad)
     }
 
     /// Is the table within its limit, and its ranking in step?
@@ -279,10 +289,6 @@ impl PeerTable {
             })?;
         }
         Ok(())
-    }
-
-    fn is_bad(&self, record: &PeerRecord) -> bool {
-        record.score <= self.config.blacklist_score || record.failures >= self.config.blacklist_failures
     }
 
     /// The peer that goes first: the lowest score, then the longest unseen; never a connected one.

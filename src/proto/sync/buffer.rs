@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
+use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedBlock;
 use crate::wire::Hash;
 
@@ -35,9 +36,7 @@ impl BlockBuffer {
 
     pub(super) fn remove(&mut self, hash: &Hash) -> Option<(CheckedBlock, ConnId)> {
         let removed = self.blocks.remove(hash)?;
-        let len = removed.0.bytes().len();
-        debug_assert!(self.bytes >= len, "a block of {len} bytes leaves where {} are counted", self.bytes);
-        self.bytes = self.bytes.saturating_sub(len);
+        lower(&mut self.bytes, removed.0.bytes().len());
         Some(removed)
     }
 

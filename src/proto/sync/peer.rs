@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::ConnId;
+use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedHeader;
 use crate::proto::sync::config::SyncConfig;
 use crate::proto::sync::{SyncManager, tree::HeaderTree};
@@ -188,8 +189,7 @@ impl Peer {
         if let Some(request) = self.block_requests.get_mut(hash)
             && request.deadline.take().is_some()
         {
-            debug_assert!(self.in_flight > 0, "{hash} was waited for, and the counter says that nothing was");
-            self.in_flight = self.in_flight.saturating_sub(1);
+            lower(&mut self.in_flight, 1);
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
+use crate::proto::counter::lower;
 use crate::proto::sync::chain::{CheckedHeader, Tip};
 use crate::wire::Hash;
 
@@ -192,9 +193,9 @@ impl HeaderTree {
     fn remove(&mut self, hash: &Hash) -> Option<Entry> {
         let entry = self.entries.remove(hash)?;
         let owned = self.owned.get_mut(&entry.owner);
-        debug_assert!(owned.as_ref().is_some_and(|count| **count > 0), "{} owns a header too few", entry.owner);
+        debug_assert!(owned.is_some(), "{} told a header and is counted for none", entry.owner);
         if let Some(count) = owned {
-            *count = count.saturating_sub(1);
+            lower(count, 1);
             if *count == 0 {
                 self.owned.remove(&entry.owner);
             }

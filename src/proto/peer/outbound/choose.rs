@@ -138,7 +138,7 @@ impl OutboundManager {
         exclude: &dyn Fn(&SocketAddr) -> bool,
     ) -> Option<Choice> {
         let book = &*context.book;
-        let known = context.peers.candidates().filter_map(|peer| peer.address).take(CANDIDATES_MAX);
+        let known = context.peers.best_peers(CANDIDATES_MAX).filter_map(|peer| peer.address);
         let known = known.filter(|address| !exclude(address)).find(|address| book.is_due(*address, now));
         let choice = |address| Choice { address, purpose: Purpose::Automatic, urgent: false };
         if let Some(address) = known {

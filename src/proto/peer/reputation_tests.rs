@@ -1,0 +1,160 @@
+//! Reputation by what it promises, and against a judge that remembers everything.
+
+use core::net::{IpAddr, Ipv6Addr};
+use proptest::prelude::*;
+
+use super::bans::Ban;
+use super::*;
+
+const MINUTE: u64 = 60_000;
+
+fn origin(text: &str) -> Origin {
+    Origin::of(text.parse().unwrap())
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+#[test]
+fn the_fifth_failure_in_a_row_blacklists_for_a_day() {
+    let mut reputation = Reputation::default();
+    let who = origin("1.2.3.4");
+    assert_eq!((0..5).map(|n| reputation.record_violation(who, at(n))).filter(|banned| *banned).count(), 1);
+    assert!(reputation.is_blacklisted(who, at(24 * 60 * MINUTE)));
+    assert!(!reputation.is_blacklisted(who, at(24 * 60 * MINUTE + 5)));
+    assert!(!reputation.record_violation(who, at(25 * 60 * MINUTE)), "the time is served");
+    assert_eq!(reputation.bans(at(25 * 60 * MINUTE)).count(), 0);
+}
+
+#[test]
+fn good_deeds_do_not_buy_violations() {
+    let mut reputation = Reputation::default();
+    let who = origin("2001:db8::1");
+    for n in 1..=10u64 {
+        for good in 0..2 {
+            reputation.record_success(who, at(n * 5 * MINUTE + good * 2 * MINUTE));
+        }
+        assert_eq!(reputation.record_violation(who, at(n * 5 * MINUTE + 4 * MINUTE)), n == 10, "violation {n}");
+    }
+    assert!(reputation.is_blacklisted(origin("2001:db8::ffff"), at(60 * MINUTE)), "the /64 is one origin");
+}
+
+#[test]
+fn rare_violations_of_a_useful_peer_are_forgotten() {
+    let mut reputation = Reputation::default();
+    let who = origin("1.2.3.4");
+    for n in 0..100u64 {
+        reputation.record_success(who, at(n * 10 * MINUTE));
+        assert!(!reputation.record_violation(who, at(n * 10 * MINUTE + 1)), "violation {n}");
+    }
+}
+
+#[test]
+fn farming_earns_a_point_a_minute_and_never_more_than_twenty() {
+    let mut reputation = Reputation::default();
+    let who = origin("1.2.3.4");
+    for n in 0..59 {
+        reputation.record_success(who, at(n * 1000));
+    }
+    assert_eq!(reputation.score(who, at(59_000)), 1);
+    for n in 1..1000 {
+        reputation.record_success(who, at(n * MINUTE));
+    }
+    assert!(reputation.score(who, at(1000 * MINUTE)) <= 20);
+    let banned = (0..10).filter(|n| reputation.record_violation(who, at(1000 * MINUTE + n))).count();
+    assert_eq!(banned, 1);
+}
+
+#[test]
+fn a_score_halves_in_ten_minutes() {
+    let mut reputation = Reputation::default();
+    let who = origin("1.2.3.4");
+    for n in 0..4 {
+        reputation.record_violation(who, at(n));
+    }
+    assert_eq!(reputation.score(who, at(3)), -8);
+    assert_eq!(reputation.score(who, at(10 * MINUTE)), -4);
+    assert_eq!(reputation.score(who, at(20 * MINUTE)), -2);
+    assert_eq!(reputation.score(who, at(100 * MINUTE)), 0);
+}
+
+#[test]
+fn a_flood_of_origins_displaces_neither_bans_nor_memory() {
+    let mut reputation = Reputation::new(ReputationConfig { entries_max: 100, ..Default::default() });
+    let (villain, manual) = (origin("9.9.9.9"), origin("8.8.8.8"));
+    reputation.ban(manual, Duration::from_secs(1 << 40), BannedBy::Operator, at(0));
+    (0..5).for_each(|n| assert_eq!(reputation.record_violation(villain, at(n)), n == 4));
+    for n in 0..10_000u128 {
+        let ip = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | (n << 64)));
+        reputation.record_violation(Origin::of(ip), at(10 + n as u64));
+        assert!(reputation.len() <= 100 && reputation.order.len() == reputation.len());
+    }
+    let now = at(20_000);
+    assert!(reputation.is_blacklisted(villain, now) && reputation.is_blacklisted(manual, now));
+    assert_eq!(reputation.bans(now).map(|ban| ban.by).collect::<Vec<_>>(), [BannedBy::Operator, BannedBy::Rules]);
+    assert!(reputation.unban(villain, now) && !reputation.is_blacklisted(villain, now));
+}
+
+#[test]
+fn a_table_full_of_operator_bans_keeps_them() {
+    let mut reputation = Reputation::new(ReputationConfig { entries_max: 2, ..Default::default() });
+    for who in ["1.1.1.1", "2.2.2.2"] {
+        reputation.ban(origin(who), Duration::from_secs(60), BannedBy::Operator, at(0));
+    }
+    reputation.record_violation(origin("3.3.3.3"), at(10));
+    assert_eq!(reputation.bans(at(10)).count(), 2);
+    reputation.record_violation(origin("3.3.3.3"), at(60_000));
+    assert_eq!(reputation.score(origin("3.3.3.3"), at(60_000)), -2, "a ban that is over makes room");
+}
+
+#[test]
+fn a_ban_is_restored_with_the_time_that_remained() {
+    let mut reputation = Reputation::default();
+    (0..5).for_each(|n| assert_eq!(reputation.record_violation(origin("1.1.1.1"), at(0)), n == 4));
+    let saved: Vec<Ban> = reputation.bans(at(23 * 60 * MINUTE)).collect();
+    let mut restored = Reputation::default();
+    for ban in saved {
+        restored.ban(ban.origin, ban.remaining, ban.by, at(0));
+    }
+    assert!(restored.is_blacklisted(origin("1.1.1.1"), at(60 * MINUTE - 1)));
+    assert!(!restored.is_blacklisted(origin("1.1.1.1"), at(60 * MINUTE)));
+}
+
+proptest! {
+    /// The naive judge keeps every deed and computes the score with real numbers.
+    #[test]
+    fn it_agrees_with_a_judge_that_remembers_everything(
+        deeds in prop::collection::vec((any::<bool>(), 0u64..400_000), 1..60)
+    ) {
+        let mut reputation = Reputation::default();
+        let who = origin("1.2.3.4");
+        let (mut millis, mut score, mut row) = (0u64, 0f64, 0u32);
+        let (mut violations, mut rewarded) = (Vec::new(), None::<u64>);
+        for (good, passed) in deeds {
+            millis += passed;
+            score *= (-(passed as f64) / 600_000.0).exp2();
+            let banned = if good {
+                row = 0;
+                if rewarded.is_none_or(|then| millis - then >= MINUTE) {
+                    rewarded = Some(millis);
+                    score += 1.0;
+                }
+                reputation.record_success(who, at(millis));
+                false
+            } else {
+                violations.push(millis);
+                (score, row) = (score - 2.0, row + 1);
+                reputation.record_violation(who, at(millis))
+            };
+            score = score.clamp(-20.0, 20.0);
+            let recent = violations.iter().filter(|then| millis - **then < 60 * MINUTE).count();
+            // A score at the very edge may round either way.
+            let edge = (score + 9.5).abs() < 1e-3;
+            if !edge {
+                prop_assert_eq!(banned, !good && (row >= 5 || recent >= 10 || score <= -9.5), "{} {}", score, row);
+            }
+            if banned || edge { break; }
+        }
+    }
+}
