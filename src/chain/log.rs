@@ -35,7 +35,7 @@ pub(super) struct Segment {
     pub(super) synced: u64,
     /// Another segment says where it ends.
     pub(super) is_closed: bool,
-    /// Bytes of records of blocks that are still wanted.
+    /// Bytes of records of blocks that are still wanted, and of other records that are needed.
     pub(super) live: u64,
     /// A record in it is damaged: it is kept, for what else is in it.
     pub(super) is_spoiled: bool,
@@ -61,6 +61,8 @@ pub(super) struct Log {
     /// Blocks that stand in a segment and are not wanted there: removed ones, and copies. As long as one stands somewhere,
     /// the record that removes it is kept.
     pub(super) spare: BTreeSet<(u64, u32)>,
+    /// Where the record stands that removes a block, as long as it is kept.
+    pub(super) removals: BTreeMap<u64, u32>,
     /// Segments that were removed, but may come back in a crash.
     pub(super) going: Vec<u32>,
     /// Above every number that a segment has had.
@@ -79,6 +81,8 @@ struct Batch {
     buffer: Vec<u8>,
     placed: Vec<(u64, Place)>,
     removed: Vec<u64>,
+    /// Bytes of records that close other segments.
+    closing: u64,
 }
 
 impl Batch {
@@ -91,7 +95,8 @@ impl Batch {
                 self.placed.push((seq, Place { segment: self.header.number, len, offset: self.end }));
             }
             What::Removed(seq) => self.removed.push(seq),
-            What::Mark | What::Closed(_) => {}
+            What::Closed(_) => self.closing = self.closing.saturating_add((RECORD_LEN + payload.len()) as u64),
+            What::Mark => {}
         }
         self.end = self.end.saturating_add((RECORD_LEN + payload.len()) as u64);
         if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
@@ -124,8 +129,7 @@ impl Log {
 
     /// Makes `changes` durable, all of them or some of the first ones; an error means that it is not known how many.
     pub(super) fn write(&mut self, changes: &[Change]) -> io::Result<()> {
-        self.append(|log, batch| {
-            log.settle(batch)?;
+        self.append(|_, batch| {
             changes.iter().try_for_each(|change| match change {
                 Change::Put(seq, bytes) => batch.add(What::Block(*seq), bytes),
                 Change::Remove(seq) => batch.add(What::Removed(*seq), &[]),
@@ -137,8 +141,8 @@ impl Log {
     fn append(&mut self, fill: impl FnOnce(&Log, &mut Batch) -> io::Result<()>) -> io::Result<()> {
         let (header, file, begin) = self.ready()?;
         let (buffer, placed, removed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut batch = Batch { header, file, begin, end: begin, buffer, placed, removed };
-        let written = fill(self, &mut batch).and_then(|()| batch.write()).and_then(|()| batch.file.sync());
+        let mut batch = Batch { header, file, begin, end: begin, buffer, placed, removed, closing: 0 };
+        let written = self.fill(&mut batch, fill).and_then(|()| batch.file.sync());
         if let Err(error) = written {
             self.give_up(&error);
             return Err(error);
@@ -198,17 +202,24 @@ impl Log {
         }
     }
 
-    /// Copies what is unsure to the batch, and says where the segments end that are not written any more.
-    fn settle(&self, batch: &mut Batch) -> io::Result<()> {
+    /// Puts a batch together: what is unsure, then what `fill` adds, then where the segments end that are not written any
+    /// more. That comes last, for of a batch that is torn the first part is taken: what stands behind those ends is a part
+    /// of this batch, and must be found there before it is lost from sight here.
+    fn fill(
+        &self,
+        batch: &mut Batch,
+        fill: impl FnOnce(&Log, &mut Batch) -> io::Result<()>,
+    ) -> io::Result<()> {
         let unsettled = self.unsettled().map(|(number, segment)| (number, segment.synced, segment.end));
         let unsettled: Vec<(u32, u64, u64)> = unsettled.collect();
         for (number, synced, end) in &unsettled {
             self.copy(batch, *number, *synced..*end, None, &mut true)?;
         }
-        // Only after all of the copies: of a batch that is torn, the first part is taken.
-        unsettled
-            .iter()
-            .try_for_each(|(number, synced, _)| batch.add(What::Closed(*number), &synced.to_le_bytes()))
+        fill(self, batch)?;
+        for (number, synced, _) in &unsettled {
+            batch.add(What::Closed(*number), &synced.to_le_bytes())?;
+        }
+        batch.write()
     }
 
     /// Copies those of a segment's records that are still needed when the segment `going` is gone; `is_readable` becomes
@@ -250,7 +261,8 @@ impl Log {
         Ok(())
     }
 
-    fn stands_besides(&self, seq: u64, going: Option<u32>) -> bool {
+    /// Does a block that is not wanted stand in some segment?
+    pub(super) fn stands_besides(&self, seq: u64, going: Option<u32>) -> bool {
         self.spare.range((seq, 0)..=(seq, u32::MAX)).any(|(_, segment)| Some(*segment) != going)
     }
 
@@ -263,12 +275,17 @@ impl Log {
         let placed: u64 = batch.placed.iter().map(|(_, place)| place.total_len()).sum();
         if let Some(segment) = self.segments.get_mut(&number) {
             (segment.end, segment.synced) = (batch.end, batch.end);
-            segment.live = segment.live.saturating_add(placed);
         }
+        self.needs(number, placed.saturating_add(batch.closing));
         for (seq, place) in old.into_iter().chain(gone) {
             self.spare.insert((seq, place.segment));
-            if let Some(segment) = self.segments.get_mut(&place.segment) {
-                segment.live = segment.live.saturating_sub(place.total_len());
+            self.needs_no_more(place.segment, place.total_len());
+        }
+        for seq in &batch.removed {
+            if self.stands_besides(*seq, None) {
+                self.needs(number, RECORD_LEN as u64);
+                let before = self.removals.insert(*seq, number);
+                before.into_iter().for_each(|before| self.needs_no_more(before, RECORD_LEN as u64));
             }
         }
         let others = self.segments.iter_mut().filter(|(other, segment)| **other != number && !segment.is_closed);
@@ -278,6 +295,19 @@ impl Log {
             segment.is_closed = true;
             // Only to give its room back.
             let _ = self.places.storage.open(*other, Access::Write).and_then(|file| file.set_len(segment.end));
+        }
+    }
+
+    /// Records of so many bytes in a segment are needed.
+    pub(super) fn needs(&mut self, number: u32, bytes: u64) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.live = segment.live.saturating_add(bytes);
+        }
+    }
+
+    fn needs_no_more(&mut self, number: u32, bytes: u64) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.live = segment.live.saturating_sub(bytes);
         }
     }
 
@@ -304,10 +334,8 @@ impl Log {
             return Ok(());
         };
         let mut is_readable = true;
-        let copied = self.append(|log, batch| {
-            log.settle(batch)?;
-            log.copy(batch, number, begin..end, Some(number), &mut is_readable)
-        });
+        let copied =
+            self.append(|log, batch| log.copy(batch, number, begin..end, Some(number), &mut is_readable));
         if !is_readable {
             self.segments.get_mut(&number).into_iter().for_each(|segment| segment.is_spoiled = true);
         }
@@ -338,7 +366,16 @@ impl Log {
     fn settle_names(&mut self) {
         if !self.going.is_empty() && self.places.storage.sync_names().is_ok() {
             let going = core::mem::take(&mut self.going);
-            self.spare.retain(|(_, segment)| !going.contains(segment));
+            let spare: Vec<(u64, u32)> =
+                self.spare.iter().filter(|(_, segment)| going.contains(segment)).copied().collect();
+            for (seq, segment) in spare {
+                self.spare.remove(&(seq, segment));
+                if !self.stands_besides(seq, None)
+                    && let Some(number) = self.removals.remove(&seq)
+                {
+                    self.needs_no_more(number, RECORD_LEN as u64);
+                }
+            }
         }
     }
 }
@@ -347,12 +384,4 @@ impl Log {
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
-
-/// Opens the segment to go on writing where it ends.
-pub(super) fn reopen(places: &Places, header: SegmentHeader) -> io::Result<Active> {
-    let file = Arc::from(places.storage.open(header.number, Access::Write)?);
-    places.hold(header.number, &file);
-    // Its name was made durable before its first record was written, which may not have been.
-    Ok(Active { header, file, is_named: false, failures: 0 })
 }

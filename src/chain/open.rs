@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use crate::chain::block::Block;
 use crate::chain::genesis::Params;
-use crate::chain::log::{self, Log, Segment};
+use crate::chain::log::{Active, Log, Segment};
 use crate::chain::places::{Place, Places, ReadError};
-use crate::chain::record::{FIXED_LEN, FORMAT, What};
+use crate::chain::record::{FIXED_LEN, FORMAT, RECORD_LEN, What};
 use crate::chain::scan::{self, Found, ScanError, Scanned, Window};
-use crate::chain::storage::{Access, Storage};
+use crate::chain::storage::{Access, SegmentFile, Storage};
 
 /// What a store of format 1, which was one file, begins with.
 const EARLIER_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -145,6 +145,7 @@ pub(super) fn open(
         segments: BTreeMap::new(),
         active: None,
         spare: BTreeSet::new(),
+        removals: BTreeMap::new(),
         going: Vec::new(),
         next_number,
         tidy_pause: (0, 0),
@@ -156,12 +157,18 @@ pub(super) fn open(
         }
         return Ok(Opened { log, lock, next_seq: 0 });
     }
-    let mut reading = Reading { access, path, params, log, closes: BTreeMap::new(), removed: BTreeSet::new(), next_seq: 0 };
+    let mut reading = Reading { access, path, params, log, closes: BTreeMap::new(), removed: BTreeMap::new(), next_seq: 0 };
     // Backwards: where a segment ends is said in a later one, and of two copies the later one counts.
     for number in numbers.into_iter().rev() {
         reading.segment(number)?;
     }
-    let Reading { log, next_seq, .. } = reading;
+    let Reading { mut log, removed, next_seq, .. } = reading;
+    for (seq, number) in removed {
+        if log.stands_besides(seq, None) {
+            log.needs(number, RECORD_LEN as u64);
+            log.removals.insert(seq, number);
+        }
+    }
     Ok(Opened { log, lock, next_seq })
 }
 
@@ -172,13 +179,19 @@ struct Reading<'a> {
     params: &'a Params,
     log: Log,
     closes: BTreeMap<u32, u64>,
-    removed: BTreeSet<u64>,
+    /// Blocks that are removed, and the last segment that says so.
+    removed: BTreeMap<u64, u32>,
     next_seq: u64,
 }
 
 impl Reading<'_> {
     fn segment(&mut self, number: u32) -> Result<(), OpenError> {
-        let (scanned, genesis) = self.scan(number).map_err(|error| self.error(number, error))?;
+        let is_last = self.log.segments.is_empty();
+        let access = if is_last { self.access } else { Access::Read };
+        let opened = self.log.places.storage.open(number, access);
+        let file: Arc<dyn SegmentFile> = opened.map_err(|error| self.error(number, error.into()))?.into();
+        self.log.places.hold(number, &file);
+        let (scanned, genesis) = self.scan(number, &*file).map_err(|error| self.error(number, error))?;
         if genesis != self.log.genesis {
             let found = Block::decode(&genesis.into()).and_then(|block| Params::of_genesis(&block));
             return Err(OpenError::OtherNetwork { path: self.path.into(), found, wanted: *self.params });
@@ -192,19 +205,19 @@ impl Reading<'_> {
             let (What::Block(seq) | What::Removed(seq)) = record.what else { continue };
             self.next_seq = self.next_seq.max(seq.saturating_add(1));
             if record.what == What::Removed(seq) {
-                self.removed.insert(seq);
-            } else if self.removed.contains(&seq) || self.log.places.find(seq).is_some() {
+                self.removed.entry(seq).or_insert(number);
+            } else if self.removed.contains_key(&seq) || self.log.places.find(seq).is_some() {
                 self.log.spare.insert((seq, number));
             } else {
                 placed.push((seq, Place { segment: number, len: record.len, offset: *offset }));
             }
         }
-        let live = placed.iter().map(|(_, place)| place.total_len()).sum();
+        let closing = (RECORD_LEN as u64).saturating_mul(scanned.closes.len() as u64);
+        let live = closing.saturating_add(placed.iter().map(|(_, place)| place.total_len()).sum());
         self.log.places.put(placed.into_iter());
-        let is_last = self.log.segments.is_empty();
         if is_last && scanned.is_clean && self.access == Access::Write {
-            let active = log::reopen(&self.log.places, scanned.header);
-            self.log.active = Some(active.map_err(|error| self.error(number, error.into()))?);
+            // Its name was made durable before its first record was written, which may not have been.
+            self.log.active = Some(Active { header: scanned.header, file, is_named: false, failures: 0 });
         }
         let Scanned { begin, end, synced, .. } = scanned;
         let is_closed = self.closes.contains_key(&number);
@@ -212,9 +225,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn scan(&self, number: u32) -> Result<(Scanned, Vec<u8>), ScanError> {
-        let file = self.log.places.segment(number)?;
-        let mut window = Window::new(&*file)?;
+    fn scan(&self, number: u32, file: &dyn SegmentFile) -> Result<(Scanned, Vec<u8>), ScanError> {
+        let mut window = Window::new(file)?;
         let (header, genesis) = scan::header(&mut window, number)?;
         let begin = (FIXED_LEN + genesis.len() + 4) as u64;
         Ok((scan::records(&mut window, header, begin, self.closes.get(&number).copied())?, genesis))

@@ -33,6 +33,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// So much is not waited with.
 const GATHER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Segments whose room is given back after one batch.
+const TIDIED_AT_ONCE: u32 = 4;
 /// How many blocks are let go under one lock: the loop waits for the lock, and not for a whole batch.
 const RELEASED_AT_ONCE: usize = 256;
 
@@ -281,7 +283,12 @@ fn run(shared: &Shared, log: &mut Log) {
             return;
         }
         release(shared, &batch);
-        while !shared.lock().has_work() && log.tidy() {}
+        // One segment and one look at what waits after the other.
+        for _ in 0..TIDIED_AT_ONCE {
+            if shared.lock().has_work() || !log.tidy() {
+                break;
+            }
+        }
         gather(shared, begun);
     }
 }
@@ -309,7 +316,7 @@ fn write_once(shared: &Shared, log: &mut Log) {
     match log.write(&batch) {
         Ok(()) => {
             release(shared, &batch);
-            while log.tidy() {}
+            let _ = (0..TIDIED_AT_ONCE).all(|_| log.tidy());
         }
         Err(error) => {
             let mut state = shared.lock();

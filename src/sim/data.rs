@@ -60,6 +60,8 @@ struct ChainBooks {
     flipped: bool,
     /// The store was opened as it was before, in a part.
     stale: bool,
+    /// Chains of before the store was as it was before them: what they stored may come back with another of its files.
+    elders: Vec<ReferenceChain>,
     /// How many stores were set aside before this one.
     former_stores: u32,
 }
@@ -159,14 +161,17 @@ impl Data {
         if self.chain.flipped {
             return;
         }
-        let known = former.position(&best.hash).is_some() && chain.block_count() <= former.block_count();
+        let sources = || self.chain.elders.iter().chain([&former]);
+        let held: usize = sources().map(ReferenceChain::block_count).sum();
+        let known = sources().any(|held| held.position(&best.hash).is_some()) && chain.block_count() <= held;
         sim.check.that(Invariant::S18, host, known, || {
-            let (found, held) = (chain.block_count(), former.block_count());
+            let found = chain.block_count();
             format!("the store holds {found} blocks up to {}, and {held} others were stored", best.hash)
         });
         if core::mem::take(&mut self.chain.stale) {
             // What was durable is as old as the file now.
             self.chain.durable = None;
+            self.chain.elders.push(former);
         }
         let durable = self.chain.durable;
         let there = durable.is_none_or(|tip| chain.position(&tip).is_some());
@@ -193,6 +198,10 @@ impl Data {
         let bytes = self.disk.peek(&peers_path());
         let held = bytes.as_ref().map(|bytes| digest(0, bytes));
         let auditor = &mut self.peers;
+        if stale {
+            // Also when it could not be read then: it stays as it was before.
+            auditor.allowed.extend(&auditor.former);
+        }
         let settled = core::mem::take(&mut auditor.settled) && loaded.problem.is_none();
         match loaded.problem {
             // It stays where it is.
@@ -205,7 +214,7 @@ impl Data {
             None => {
                 let known = match held {
                     None => auditor.absent,
-                    Some(held) => auditor.allowed.contains(&held) || stale && auditor.former.contains(&held),
+                    Some(held) => auditor.allowed.contains(&held),
                 };
                 sim.check.that(Invariant::S18, host, known, || {
                     format!("peers.json holds {} peers, which nobody has saved", loaded.peers.len())
