@@ -67,7 +67,7 @@ fn submit(criterion: &mut Criterion) {
 
 fn store(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("chain.redb");
+    let path = directory.path().join("chain");
     let mut chain = ReferenceChain::open(params(), &path).unwrap();
     let mut blocks = 0;
     while blocks < STORED {

@@ -53,7 +53,7 @@ fn child() {
 #[test]
 fn a_killed_process_leaves_a_store_that_holds_all_that_was_durable_and_no_holes() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("chain.redb");
+    let path = directory.path().join("chain");
     let mut last_height = 0;
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())

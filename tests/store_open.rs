@@ -1,20 +1,17 @@
-//! Opening a store: what comes back, and every way in which a file may not be ours.
+//! Opening a store: what comes back, and every way in which it may not be ours.
 
 #![cfg(feature = "chain")]
 
 mod chain_support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chain_support::{BEST, KEPT, NOW, block, grow, hash_of, params, transfer};
-use redb::{Database, TableDefinition};
 use spacetime_network::chain::{OpenError, Params, ReferenceChain, Store};
 use spacetime_network::proto::sync::chain::{Chain, Verdict};
 
-const BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("blocks");
-const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store with 20 blocks of difficulty 0, closed.
@@ -25,18 +22,35 @@ fn stored(path: &Path) -> Vec<bytes::Bytes> {
     blocks
 }
 
-fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
+fn scratch() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("chain.redb");
+    let path = directory.path().join("chain");
     (directory, path)
 }
 
-/// Changes a closed store behind the chain's back.
-fn tamper(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
-    let database = Database::open(path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    change(&transaction);
-    transaction.commit().unwrap();
+/// The only segment of a small store.
+fn segment(path: &Path) -> PathBuf {
+    path.join("00000001.blocks")
+}
+
+/// Changes the blocks of a closed store behind the chain's back, with checksums as they should be.
+fn tamper(path: &Path, change: impl FnOnce(&mut Vec<bytes::Bytes>)) {
+    let mut blocks = Vec::new();
+    let mut store = Store::open(path, &params(0)).unwrap();
+    store
+        .load(|_, bytes| {
+            blocks.push(bytes);
+            Ok(())
+        })
+        .unwrap();
+    drop(store);
+    change(&mut blocks);
+    fs::remove_dir_all(path).unwrap();
+    let mut store = Store::open(path, &params(0)).unwrap();
+    for bytes in blocks {
+        store.append(bytes);
+    }
+    store.flush(PATIENCE).unwrap();
 }
 
 #[test]
@@ -130,15 +144,28 @@ fn another_networks_store_says_which() {
 fn an_unknown_format_says_its_number() {
     let (_directory, path) = scratch();
     stored(&path);
-    tamper(&path, |transaction| {
-        transaction.open_table(META).unwrap().insert("format", &7u32.to_le_bytes()[..]).unwrap();
-    });
+    let whole = fs::read(segment(&path)).unwrap();
+    let mut later = whole.clone();
+    later[8] = 7;
+    fs::write(segment(&path), &later).unwrap();
     let error = ReferenceChain::open(params(0), &path).unwrap_err();
     assert!(matches!(error, OpenError::UnknownFormat { found: 7, .. }), "{error:?}");
-    tamper(&path, |transaction| {
-        transaction.open_table(META).unwrap().insert("format", &1u32.to_le_bytes()[..]).unwrap();
-    });
+    fs::write(segment(&path), &whole).unwrap();
     assert_eq!(ReferenceChain::open(params(0), &path).unwrap().block_count(), 21);
+}
+
+/// The store was one file of another library before.
+#[test]
+fn the_file_of_an_earlier_version_says_so_and_is_left_alone() {
+    let (_directory, path) = scratch();
+    let theirs = b"redb\x1a\x0a\xa9\x0d\x0a and then what was in it";
+    fs::write(&path, theirs).unwrap();
+    for opened in [ReferenceChain::open(params(0), &path), ReferenceChain::open_read_only(params(0), &path)] {
+        let error = opened.unwrap_err();
+        assert!(matches!(error, OpenError::UnknownFormat { found: 1, .. }), "{error:?}");
+        assert!(error.to_string().contains("use the version that wrote it"), "{error}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), theirs);
 }
 
 #[test]
@@ -149,70 +176,167 @@ fn a_file_that_is_no_store_is_damaged_and_left_alone() {
     let error = ReferenceChain::open(params(0), &path).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
     assert_eq!(fs::read(&path).unwrap(), theirs);
-    // A store of another program.
+    // The same under a segment's name.
     fs::remove_file(&path).unwrap();
-    let database = Database::create(&path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(TableDefinition::<u64, u64>::new("theirs")).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
+    fs::create_dir(&path).unwrap();
+    fs::write(segment(&path), theirs).unwrap();
+    let error = ReferenceChain::open(params(0), &path).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert_eq!(fs::read(segment(&path)).unwrap(), theirs);
+}
+
+/// An operator's own notes, or another program's files, are nobody's segments.
+#[test]
+fn other_files_in_the_directory_are_left_alone() {
+    let (_directory, path) = scratch();
+    let blocks = stored(&path);
+    for name in ["notes.txt", "1.blocks", "0000000x.blocks", "00000001.blocks.copy", "00000009.tmp"] {
+        fs::write(path.join(name), "mine").unwrap();
+    }
+    let mut chain = ReferenceChain::open(params(0), &path).unwrap();
+    assert_eq!(chain.best().hash, hash_of(&blocks[19]));
+    grow(&mut chain, &params(0), 3);
+    drop(chain);
+    for name in ["notes.txt", "1.blocks", "0000000x.blocks", "00000001.blocks.copy", "00000009.tmp"] {
+        assert_eq!(fs::read(path.join(name)).unwrap(), b"mine");
+    }
+}
+
+/// A file cut short looks as after a crash: what is whole is kept, and the rest is downloaded again. The header, which was
+/// durable before the file had its name, and whatever another segment says of this one, are not a crash's work.
+#[test]
+fn a_truncated_segment_holds_its_first_blocks_or_is_damaged() {
+    let (_directory, path) = scratch();
+    let blocks = stored(&path);
+    let whole = fs::read(segment(&path)).unwrap();
+    for part in [0, 10, 100] {
+        fs::write(segment(&path), &whole[..part]).unwrap();
+        let error = ReferenceChain::open(params(0), &path).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{part} bytes: {error:?}");
+    }
+    for part in [300, whole.len() / 2, whole.len() - 41] {
+        fs::write(segment(&path), &whole[..part]).unwrap();
+        let chain = ReferenceChain::open_read_only(params(0), &path).unwrap();
+        let best = chain.best();
+        assert!(best.height < 20 && (best.height == 0 || best.hash == hash_of(&blocks[best.height as usize - 1])));
+        chain.verify(|_, _| ()).unwrap();
+    }
+    // With a later segment, the same is damage.
+    fs::write(segment(&path), &whole).unwrap();
+    let mut chain = ReferenceChain::open(params(0), &path).unwrap();
+    grow(&mut chain, &params(0), 5);
+    chain.flush(PATIENCE).unwrap();
+    drop(chain);
+    let longer = fs::read(segment(&path)).unwrap();
+    fs::write(segment(&path), &longer[..longer.len() - 41]).unwrap();
+    ReferenceChain::open(params(0), &path).unwrap().flush(PATIENCE).unwrap();
+    assert!(path.join("00000002.blocks").exists(), "what was unsure was copied");
+    let closed = fs::read(segment(&path)).unwrap();
+    ReferenceChain::open(params(0), &path).unwrap().verify(|_, _| ()).unwrap();
+    fs::write(segment(&path), &closed[..closed.len() - 1]).unwrap();
     let error = ReferenceChain::open(params(0), &path).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
 }
 
+/// A link to a disk that is not mounted was replaced by an empty chain.
+#[cfg(unix)]
 #[test]
-fn a_truncated_file_is_damaged() {
-    let (_directory, path) = scratch();
-    stored(&path);
-    let whole = fs::read(&path).unwrap();
-    for part in [10, 100, 4096, whole.len() / 2] {
-        fs::write(&path, &whole[..part]).unwrap();
-        let error = ReferenceChain::open(params(0), &path).unwrap_err();
-        assert!(matches!(error, OpenError::Damaged { .. }), "{part} bytes: {error:?}");
+fn a_link_to_what_is_not_there_is_an_error_and_stays() {
+    let (directory, path) = scratch();
+    let target = directory.path().join("mount/chain");
+    std::os::unix::fs::symlink(&target, &path).unwrap();
+    for opened in [ReferenceChain::open(params(0), &path), ReferenceChain::open_read_only(params(0), &path)] {
+        let error = opened.unwrap_err();
+        assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+        assert!(error.to_string().contains("mount/chain, which is not there"), "{error}");
     }
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink() && !target.exists());
+    fs::create_dir_all(&target).unwrap();
+    stored(&path);
+    assert!(target.join("00000001.blocks").exists());
+}
+
+/// `chain --verify` on a backup that is mounted to be read only, and by two at once.
+#[test]
+fn a_store_is_read_where_nothing_may_be_written() {
+    let (_directory, path) = scratch();
+    let blocks = stored(&path);
+    fs::remove_file(path.join("lock")).unwrap();
+    let set_read_only = |read_only| {
+        for file in [segment(&path), path.clone()] {
+            let mut permissions = fs::metadata(&file).unwrap().permissions();
+            permissions.set_readonly(read_only);
+            fs::set_permissions(file, permissions).unwrap();
+        }
+    };
+    set_read_only(true);
+    let before = fs::read(segment(&path)).unwrap();
+    let first = ReferenceChain::open_read_only(params(0), &path).unwrap();
+    let mut second = ReferenceChain::open_read_only(params(0), &path).unwrap();
+    assert_eq!(first.verify(|_, _| ()).unwrap().blocks, 21);
+    // What comes all the same stays in memory, and that is said.
+    let next = block(&params(0), second.best(), &[], 0);
+    assert_eq!(second.submit_block(NOW, next.clone()), BEST);
+    assert_eq!(second.block(&hash_of(&next)), Some(next));
+    assert!(second.flush(PATIENCE).is_err());
+    assert_eq!(second.health().error.as_deref(), Some("the store was opened to be read only"));
+    drop((first, second));
+    assert_eq!(fs::read(segment(&path)).unwrap(), before);
+    set_read_only(false);
+    let names = fs::read_dir(&path).unwrap().count();
+    assert_eq!(names, 1, "nothing was made");
+    assert_eq!(ReferenceChain::open(params(0), &path).unwrap().best().hash, hash_of(&blocks[19]));
+}
+
+#[test]
+fn a_store_that_is_written_is_not_read_by_others_and_none_is_made_to_be_read() {
+    let (_directory, path) = scratch();
+    let error = ReferenceChain::open_read_only(params(0), &path).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }) && !path.exists(), "{error:?}");
+    let open = ReferenceChain::open(params(0), &path).unwrap();
+    let error = ReferenceChain::open_read_only(params(0), &path).unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+    drop(open);
+    let reader = ReferenceChain::open_read_only(params(0), &path).unwrap();
+    assert!(matches!(ReferenceChain::open(params(0), &path), Err(OpenError::Locked { .. })));
+    drop(reader);
+    ReferenceChain::open(params(0), &path).unwrap();
 }
 
 #[test]
 fn a_missing_directory_is_an_io_error_with_a_remedy() {
     let (directory, _) = scratch();
-    let error = Store::open(&directory.path().join("no/such/chain.redb"), &params(0)).unwrap_err();
+    let error = Store::open(&directory.path().join("no/such/chain"), &params(0)).unwrap_err();
     assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
     assert!(error.to_string().contains("check that the directory exists"));
 }
 
 #[test]
 fn a_hole_or_a_broken_block_is_damage_that_names_the_block() {
-    type Change = fn(&redb::WriteTransaction, &[bytes::Bytes]);
+    type Change = fn(&mut Vec<bytes::Bytes>);
+    fn changed(bytes: &bytes::Bytes, change: impl FnOnce(&mut Vec<u8>)) -> bytes::Bytes {
+        let mut bytes = bytes.to_vec();
+        change(&mut bytes);
+        bytes.into()
+    }
     let cases: [(&str, Change); 6] = [
-        ("block 8: its parent is missing", |transaction, _| {
-            transaction.open_table(BLOCKS).unwrap().remove(7).unwrap();
+        ("block 7: its parent is missing", |blocks| drop(blocks.remove(7))),
+        ("block 9: not a block", |blocks| blocks[9] = blocks[9].slice(..100)),
+        ("block 20: it stands there twice", |blocks| blocks.push(blocks[3].clone())),
+        ("block 20: its height is not one above its parent's", |blocks| {
+            blocks.push(changed(&blocks[19], |bytes| bytes[4] = 9));
         }),
-        ("block 9: not a block", |transaction, blocks| {
-            transaction.open_table(BLOCKS).unwrap().insert(9, &blocks[9][..100]).unwrap();
+        ("block 12: its transactions are not the ones of its root", |blocks| {
+            blocks[12] = changed(&blocks[12], |bytes| *bytes.last_mut().unwrap() ^= 1);
         }),
-        ("block 20: it stands there twice", |transaction, blocks| {
-            transaction.open_table(BLOCKS).unwrap().insert(20, &blocks[3][..]).unwrap();
-        }),
-        ("block 20: its height is not one above its parent's", |transaction, blocks| {
-            let mut bytes = blocks[19].to_vec();
-            bytes[4] = 9;
-            transaction.open_table(BLOCKS).unwrap().insert(20, &bytes[..]).unwrap();
-        }),
-        ("block 12: its transactions are not the ones of its root", |transaction, blocks| {
-            let mut bytes = blocks[12].to_vec();
-            *bytes.last_mut().unwrap() ^= 1;
-            transaction.open_table(BLOCKS).unwrap().insert(12, &bytes[..]).unwrap();
-        }),
-        ("block 20: not the chain's difficulty", |transaction, blocks| {
-            let mut bytes = blocks[19].to_vec();
-            bytes[84] = 9;
-            transaction.open_table(BLOCKS).unwrap().insert(20, &bytes[..]).unwrap();
+        ("block 20: not the chain's difficulty", |blocks| {
+            blocks.push(changed(&blocks[19], |bytes| bytes[84] = 9));
         }),
     ];
     for (expected, change) in cases {
         let (_directory, path) = scratch();
-        let blocks = stored(&path);
-        tamper(&path, |transaction| change(transaction, &blocks));
+        stored(&path);
+        tamper(&path, change);
         let error = ReferenceChain::open(params(0), &path).unwrap_err();
         assert!(error.to_string().contains(expected), "{expected}: {error}");
     }
@@ -226,35 +350,52 @@ fn verify_finds_what_opening_does_not_look_at() {
     let greedy = Params::new(0, 51).unwrap();
     let parent = ReferenceChain::open(params(0), &path).unwrap().position(&hash_of(&blocks[19])).unwrap();
     let bytes = block(&greedy, parent, &[], 0);
-    tamper(&path, |transaction| {
-        transaction.open_table(BLOCKS).unwrap().insert(20, &bytes[..]).unwrap();
-    });
+    let added = bytes.clone();
+    tamper(&path, |blocks| blocks.push(added));
     let chain = ReferenceChain::open(params(0), &path).unwrap();
     let error = chain.verify(|_, _| ()).unwrap_err();
     assert_eq!((error.height, error.hash, error.why), (21, hash_of(&bytes), "not the chain's reward"));
 }
 
 #[test]
-fn a_flipped_bit_anywhere_is_reported_or_harmless() {
+fn a_flipped_bit_anywhere_is_reported_unless_it_is_in_the_last_mark() {
     let (_directory, path) = scratch();
     stored(&path);
-    let whole = fs::read(&path).unwrap();
-    let mut damaged = 0;
-    // The header closely, the rest in steps that divide no page size and so reach every part of a page.
-    for at in (0..400).step_by(7).chain((400..whole.len()).step_by(whole.len() / 97)) {
+    let whole = fs::read(segment(&path)).unwrap();
+    // Opening to read changes nothing, so that every bit is tried on the same bytes.
+    for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
-        fs::write(&path, &bytes).unwrap();
-        match ReferenceChain::open(params(0), &path) {
+        fs::write(segment(&path), &bytes).unwrap();
+        match ReferenceChain::open_read_only(params(0), &path) {
             Err(OpenError::Io { .. } | OpenError::Locked { .. }) => {
                 panic!("a flip at {at} is taken for something else")
             }
-            Err(_) => damaged += 1,
-            // Free space, or a page that only `verify` looks into.
-            Ok(chain) => drop(chain.verify(|_, _| ())),
+            Err(_) => assert!(at < whole.len() - 40, "a flip at {at} is in the mark"),
+            Ok(chain) => {
+                assert!(at >= whole.len() - 40, "a flip at {at} is not noticed");
+                assert_eq!(chain.verify(|_, _| ()).unwrap().blocks, 21);
+            }
         }
     }
-    fs::write(&path, &whole).unwrap();
-    assert!(damaged > 0, "the header is among what was flipped");
+    fs::write(segment(&path), &whole).unwrap();
     ReferenceChain::open(params(0), &path).unwrap().verify(|_, _| ()).unwrap();
+}
+
+#[test]
+fn a_segment_that_was_taken_away_is_damage() {
+    let (_directory, path) = scratch();
+    stored(&path);
+    // A crash's rest: the store goes on in a second segment.
+    let mut bytes = fs::read(segment(&path)).unwrap();
+    bytes.extend_from_slice(b"torn");
+    fs::write(segment(&path), bytes).unwrap();
+    let mut chain = ReferenceChain::open(params(0), &path).unwrap();
+    grow(&mut chain, &params(0), 5);
+    chain.flush(PATIENCE).unwrap();
+    drop(chain);
+    assert_eq!(ReferenceChain::open(params(0), &path).unwrap().block_count(), 26);
+    fs::remove_file(segment(&path)).unwrap();
+    let error = ReferenceChain::open(params(0), &path).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
 }

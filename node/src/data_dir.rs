@@ -111,7 +111,15 @@ impl DataDir {
 
     /// The chain's store.
     pub(crate) fn chain(&self) -> PathBuf {
-        self.path.join("chain.redb")
+        self.path.join("chain")
+    }
+
+    /// The store of a version before 0.1, when it is all there is: it must not be passed over in silence.
+    pub(crate) fn earlier_chain(&self) -> Option<PathBuf> {
+        let earlier = self.path.join("chain.redb");
+        // A link to what is not there is there too.
+        let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+        (is_there(&earlier) && !is_there(&self.chain())).then_some(earlier)
     }
 
     /// The directory itself.

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -120,9 +121,22 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, F
 }
 
 fn open_chain(params: Params, data: &DataDir) -> Result<ReferenceChain, Failure> {
+    if let Some(earlier) = data.earlier_chain() {
+        return Err(earlier_chain(&earlier));
+    }
     // The chain's own errors say what was tried and what to do.
     ReferenceChain::open(params, &data.chain())
         .map_err(|error| Failure::Failed(crate::failure::one_line(&error.to_string())))
+}
+
+/// Why a store of an earlier version is not opened. It is left as it is.
+pub(crate) fn earlier_chain(path: &Path) -> Failure {
+    Failure::new(
+        format!("open {}", path.display()),
+        "an earlier version wrote it in a format that this one does not read",
+        "move it away and start again to download the chain anew, or, if nobody else has the chain, let the earlier \
+         version run with it and sync this one from there into another --data-dir",
+    )
 }
 
 fn listen(driver: &mut NodeDriver<ReferenceChain, Watch>, address: SocketAddr) -> Result<SocketAddr, Failure> {

@@ -14,7 +14,7 @@ use crate::cli::{ChainArgs, ForgetArgs, IdArgs, KnownPeersArgs};
 use crate::data_dir::DataDir;
 use crate::failure::{Failure, one_line};
 use crate::output::{self, clean};
-use crate::{key, known_identities, peers_file};
+use crate::{full_node, key, known_identities, peers_file};
 
 /// Time between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +43,9 @@ struct Verified {
 /// Prints where the chain ends, and what was asked for besides.
 pub(crate) fn chain(args: &ChainArgs) -> Result<(), Failure> {
     let data = DataDir::existing(args.data.data_dir.as_deref())?;
+    if let Some(earlier) = data.earlier_chain() {
+        return Err(full_node::earlier_chain(&earlier));
+    }
     if !data.chain().exists() {
         return Err(Failure::new(
             format!("show the chain in {}", data.path().display()),
@@ -56,7 +59,7 @@ pub(crate) fn chain(args: &ChainArgs) -> Result<(), Failure> {
         Failure::new(
             format!("{tried} {}", data.chain().display()),
             error,
-            "move the file away and run the node again to download the chain anew",
+            "move it away and run the node again to download the chain anew",
         )
     };
     let verified = match args.verify {
@@ -108,8 +111,8 @@ fn chain_lines(report: &ChainReport) -> Vec<String> {
 /// The file says itself which network it is of.
 fn open(data: &DataDir) -> Result<ReferenceChain, Failure> {
     let path = data.chain();
-    let opened = match ReferenceChain::open(Params::default(), &path) {
-        Err(OpenError::OtherNetwork { found: Some(params), .. }) => ReferenceChain::open(params, &path),
+    let opened = match ReferenceChain::open_read_only(Params::default(), &path) {
+        Err(OpenError::OtherNetwork { found: Some(params), .. }) => ReferenceChain::open_read_only(params, &path),
         other => other,
     };
     opened.map_err(|error| Failure::Failed(one_line(&error.to_string())))

@@ -1,19 +1,13 @@
-//! What is said of a panic: one line like any other error, without a stack trace; nothing when the store catches it.
+//! What is said of a panic: one line like any other error, without a stack trace.
 
 use std::panic::{self, PanicHookInfo};
-
-use spacetime_network::chain::is_store_guarded;
 
 use crate::failure::one_line;
 use crate::output;
 
 /// Replaces the standard report for this process.
 pub(crate) fn in_one_line() {
-    panic::set_hook(Box::new(|info| {
-        if !is_store_guarded() {
-            output::note(report(info));
-        }
-    }));
+    panic::set_hook(Box::new(|info| output::note(report(info))));
 }
 
 fn report(info: &PanicHookInfo<'_>) -> String {

@@ -297,12 +297,28 @@ fn a_damaged_peers_file_is_set_aside_and_a_damaged_chain_is_not_touched() {
     assert_eq!(done.code, 0);
     assert!(done.stderr.contains("peers.json.damaged-"), "{done:?}");
 
-    let chain = directory.path().join("chain.redb");
+    let chain = directory.path().join("chain/00000001.blocks");
     fs::write(&chain, "this is no store").unwrap();
     let refused = program(&["run", "--no-listen", "--data-dir"]).path(directory.path()).run();
     assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused:?}");
-    assert!(refused.stderr.contains("chain.redb") && refused.stderr.lines().count() == 1, "{refused:?}");
+    assert!(refused.stderr.contains("/chain is damaged") && refused.stderr.lines().count() == 1, "{refused:?}");
     assert_eq!(fs::read_to_string(&chain).unwrap(), "this is no store");
+}
+
+/// The chain was one file, of another library, in the first versions. It is the only copy of somebody's chain.
+#[test]
+fn the_chain_of_an_earlier_version_is_refused_with_a_word_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let chain = directory.path().join("chain.redb");
+    fs::write(&chain, "redb, and what was in it").unwrap();
+    for command in [&["run", "--no-listen", "--data-dir"][..], &["chain", "--data-dir"]] {
+        let refused = program(command).path(directory.path()).run();
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused:?}");
+        assert!(refused.stderr.contains("chain.redb: an earlier version wrote it"), "{refused:?}");
+        assert!(refused.stderr.contains("move it away") && refused.stderr.lines().count() == 1, "{refused:?}");
+        assert!(!directory.path().join("chain").exists());
+    }
+    assert_eq!(fs::read_to_string(&chain).unwrap(), "redb, and what was in it");
 }
 
 #[cfg(unix)]

@@ -15,22 +15,33 @@
 //! | `index`       | the tree of blocks in memory: work, ancestors, the best chain              |
 //! | `mempool`     | transactions that wait for a block                                         |
 //! | `gossip`      | the layouts of what this chain only passes on                               |
-//! | `store`       | the blocks on disk; `writer` is its helper thread, `open` opens the file,  |
-//! |               | `storage` is where the file lies                                           |
+//! | `store`       | the blocks on disk, and what is promised of them                           |
+//! | `writer`      | its helper thread                                                          |
+//! | `log`         | the segments as who writes them sees them                                  |
+//! | `places`      | where each block stands, and reading it                                    |
+//! | `open`        | opening a store, and the ways in which one is not ours                     |
+//! | `scan`        | reading a segment: where its records end, and whether that is damage       |
+//! | `record`      | the bytes of segments and records; `crc` is their checksum                 |
+//! | `storage`     | where segments lie                                                         |
 //! | `reference`   | [`ReferenceChain`]: all of these behind the engine's trait                 |
 //! | `verify`      | looking at a chain: iteration, balances, full verification                 |
 
 pub mod block;
+mod crc;
 pub mod genesis;
 mod gossip;
 mod index;
+mod log;
 pub mod mempool;
 pub mod merkle;
 mod open;
+mod places;
 pub mod pow;
 mod read;
+mod record;
 pub mod reference;
 mod rules;
+mod scan;
 mod storage;
 pub mod store;
 pub mod transaction;
@@ -41,11 +52,10 @@ pub use block::{Block, Header};
 pub use genesis::{Params, ParamsError};
 pub use mempool::Mempool;
 pub use open::OpenError;
-pub use open::is_store_guarded;
 pub use pow::Miner;
 pub use reference::ReferenceChain;
 #[cfg(feature = "sim")]
-pub(crate) use storage::Storage;
+pub(crate) use storage::{Access, SegmentFile, Storage};
 pub use store::{Health, Store, StoreError};
 pub use transaction::Transaction;
 pub use verify::{VerifyError, VerifyReport};

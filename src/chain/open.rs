@@ -1,28 +1,24 @@
-//! Opening the store's file: making a new one, and telling the ways apart in which an old one is not ours.
+//! Opening a store: making a new one, and telling the ways apart in which an old one is not ours.
 //!
-//! A file that cannot be used is reported and left as it is. Nothing here deletes, truncates or recreates.
+//! A store that cannot be used is reported and left as it is. Nothing here deletes, truncates or recreates.
 
-use core::cell::Cell;
 use core::fmt;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-use bytes::Bytes;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError};
+use std::sync::Arc;
 
 use crate::chain::block::Block;
 use crate::chain::genesis::Params;
-use crate::chain::storage::Storage;
+use crate::chain::log::{Active, Log, Segment};
+use crate::chain::places::{Place, Places, ReadError};
+use crate::chain::record::{FIXED_LEN, FORMAT, RECORD_LEN, What};
+use crate::chain::scan::{self, Found, ScanError, Scanned, Window};
+use crate::chain::storage::{Access, SegmentFile, Storage};
 
-/// Blocks in order of arrival, genesis not among them. A block comes after its parent.
-pub(super) const BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("blocks");
-/// `format`: u32, little-endian. `genesis`: the genesis block's bytes.
-const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
-
-/// The layout that this code writes.
-const FORMAT: u32 = 1;
-/// redb's page cache. Its default, 1 GiB, is more than a node may take by surprise.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// What a store of format 1, which was one file, begins with.
+const EARLIER_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// Why a store cannot be opened. Each says what to do about it.
 #[derive(Debug)]
@@ -30,19 +26,19 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 pub enum OpenError {
     /// Another process has it open.
     Locked {
-        /// The file.
+        /// The store.
         path: PathBuf,
     },
     /// It is not a store, or no longer a whole one.
     Damaged {
-        /// The file.
+        /// The store.
         path: PathBuf,
         /// What was found.
         why: String,
     },
     /// It holds another network's chain.
     OtherNetwork {
-        /// The file.
+        /// The store.
         path: PathBuf,
         /// The network it was made for, when its genesis says so.
         found: Option<Params>,
@@ -51,14 +47,14 @@ pub enum OpenError {
     },
     /// It was written in a format that this version does not know.
     UnknownFormat {
-        /// The file.
+        /// The store.
         path: PathBuf,
         /// The format's number.
         found: u32,
     },
     /// The system did not let us.
     Io {
-        /// The file.
+        /// The store.
         path: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -105,52 +101,148 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Opens the store in `storage`, or makes one, for the network of `params`. `path` is its name in reports.
-pub(super) fn open(storage: &impl Storage, path: &Path, params: &Params) -> Result<Database, OpenError> {
-    guard(|| open_unguarded(storage, path, params)).unwrap_or_else(|| Err(damaged(path, GUARDED)))
-}
-
-/// What is said of a file over which redb panicked.
-pub(super) const GUARDED: &str = "its pages contradict each other";
-
-/// Runs something that reads the file; `None` when it panicked. redb asserts what it believes of its own pages, and flipped
-/// bits on a disk can make that false (`a_flipped_bit_anywhere_is_reported_or_harmless`); that must not end a node.
-pub(super) fn guard<T>(read: impl FnOnce() -> T) -> Option<T> {
-    let outer = IS_GUARDED.replace(true);
-    // Nothing of ours is left half changed: redb's transaction is dropped with the panic.
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok();
-    IS_GUARDED.set(outer);
-    result
-}
-
-thread_local! {
-    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is inside the store, where a panic is caught and becomes an error. A program's panic hook asks this,
-/// so that it does not announce a crash that is none: a hook runs before a panic is caught.
-pub fn is_store_guarded() -> bool {
-    IS_GUARDED.get()
-}
-
-fn open_unguarded(storage: &impl Storage, path: &Path, params: &Params) -> Result<Database, OpenError> {
-    let create = |backend| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-    let failed = |error| OpenError::Io { path: path.into(), error };
-    let Some(backend) = storage.open().map_err(|error| database_error(path, error))? else {
-        let made = storage.make().and_then(create).map_err(|error| database_error(path, error))?;
-        write_meta(&made, params).map_err(|error| classify(path, error))?;
-        storage.put_in_place().and_then(|()| storage.sync_place()).map_err(failed)?;
-        return Ok(made);
-    };
-    let database = create(backend).map_err(|error| database_error(path, error))?;
-    // Every time: the process that made the file may have died before it came to this.
-    storage.sync_place().map_err(failed)?;
-    match read_meta(&database) {
-        Ok(Some((format, genesis))) => check(path, params, &format, genesis)?,
-        Ok(None) => write_meta(&database, params).map_err(|error| classify(path, error))?,
-        Err(error) => return Err(classify(path, error)),
+/// Refuses a file where a directory should be: what a version before this one made says so.
+pub(super) fn refuse_file(path: &Path) -> Result<(), OpenError> {
+    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
     }
-    Ok(database)
+    let mut begin = [0; EARLIER_MAGIC.len()];
+    match file.read_exact(&mut begin) {
+        Ok(()) if begin == *EARLIER_MAGIC => Err(OpenError::UnknownFormat { path: path.into(), found: 1 }),
+        _ => Err(damaged(path, "a store is a directory, and this is a file")),
+    }
+}
+
+/// A store that is open.
+pub(super) struct Opened {
+    pub(super) log: Log,
+    /// The right to use it.
+    pub(super) lock: Option<File>,
+    /// Above every number of a block that was seen.
+    pub(super) next_seq: u64,
+}
+
+/// Opens the store in `storage`, or makes one, for the network of `params`. `path` is its name in reports.
+pub(super) fn open(
+    storage: Box<dyn Storage>,
+    path: &Path,
+    params: &Params,
+    access: Access,
+) -> Result<Opened, OpenError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked { path: path.into() },
+        _ => OpenError::Io { path: path.into(), error },
+    };
+    let lock = storage.enter(access).map_err(failed)?;
+    let mut numbers = storage.numbers().map_err(failed)?;
+    numbers.sort_unstable();
+    let next_number = numbers.last().map_or(1, |last| last.saturating_add(1));
+    let places = Arc::new(Places::new(storage));
+    let mut log = Log {
+        places,
+        genesis: params.genesis().encode().to_vec(),
+        segments: BTreeMap::new(),
+        active: None,
+        spare: BTreeSet::new(),
+        removals: BTreeMap::new(),
+        going: Vec::new(),
+        next_number,
+        tidy_pause: (0, 0),
+    };
+    if numbers.is_empty() {
+        match access {
+            Access::Write => log.begin_segment().map_err(failed)?,
+            Access::Read => return Err(failed(io::ErrorKind::NotFound.into())),
+        }
+        return Ok(Opened { log, lock, next_seq: 0 });
+    }
+    let mut reading = Reading { access, path, params, log, closes: BTreeMap::new(), removed: BTreeMap::new(), next_seq: 0 };
+    // Backwards: where a segment ends is said in a later one, and of two copies the later one counts.
+    for number in numbers.into_iter().rev() {
+        reading.segment(number)?;
+    }
+    let Reading { mut log, removed, next_seq, .. } = reading;
+    for (seq, number) in removed {
+        if log.stands_besides(seq, None) {
+            log.needs(number, RECORD_LEN as u64);
+            log.removals.insert(seq, number);
+        }
+    }
+    Ok(Opened { log, lock, next_seq })
+}
+
+/// A store of which the later segments are read.
+struct Reading<'a> {
+    access: Access,
+    path: &'a Path,
+    params: &'a Params,
+    log: Log,
+    closes: BTreeMap<u32, u64>,
+    /// Blocks that are removed, and the last segment that says so.
+    removed: BTreeMap<u64, u32>,
+    next_seq: u64,
+}
+
+impl Reading<'_> {
+    fn segment(&mut self, number: u32) -> Result<(), OpenError> {
+        let is_last = self.log.segments.is_empty();
+        let access = if is_last { self.access } else { Access::Read };
+        let opened = self.log.places.storage.open(number, access);
+        let file: Arc<dyn SegmentFile> = opened.map_err(|error| self.error(number, error.into()))?.into();
+        self.log.places.hold(number, &file);
+        let (scanned, genesis) = self.scan(number, &*file).map_err(|error| self.error(number, error))?;
+        if genesis != self.log.genesis {
+            let found = Block::decode(&genesis.into()).and_then(|block| Params::of_genesis(&block));
+            return Err(OpenError::OtherNetwork { path: self.path.into(), found, wanted: *self.params });
+        }
+        for (segment, end) in &scanned.closes {
+            // The same word twice is a copy that was made of the first.
+            self.closes.insert(*segment, *end);
+        }
+        let mut placed = Vec::new();
+        for Found { offset, record } in scanned.records.iter().rev() {
+            let (What::Block(seq) | What::Removed(seq)) = record.what else { continue };
+            self.next_seq = self.next_seq.max(seq.saturating_add(1));
+            if record.what == What::Removed(seq) {
+                self.removed.entry(seq).or_insert(number);
+            } else if self.removed.contains_key(&seq) || self.log.places.find(seq).is_some() {
+                self.log.spare.insert((seq, number));
+            } else {
+                placed.push((seq, Place { segment: number, len: record.len, offset: *offset }));
+            }
+        }
+        let closing = (RECORD_LEN as u64).saturating_mul(scanned.closes.len() as u64);
+        let live = closing.saturating_add(placed.iter().map(|(_, place)| place.total_len()).sum());
+        self.log.places.put(placed.into_iter());
+        if is_last && scanned.is_clean && self.access == Access::Write {
+            // Its name was made durable before its first record was written, which may not have been.
+            self.log.active = Some(Active { header: scanned.header, file, is_named: false, failures: 0 });
+        }
+        let Scanned { begin, end, synced, .. } = scanned;
+        let is_closed = self.closes.contains_key(&number);
+        self.log.segments.insert(number, Segment { begin, end, synced, is_closed, live, is_spoiled: false });
+        Ok(())
+    }
+
+    fn scan(&self, number: u32, file: &dyn SegmentFile) -> Result<(Scanned, Vec<u8>), ScanError> {
+        let mut window = Window::new(file)?;
+        let (header, genesis) = scan::header(&mut window, number)?;
+        let begin = (FIXED_LEN + genesis.len() + 4) as u64;
+        Ok((scan::records(&mut window, header, begin, self.closes.get(&number).copied())?, genesis))
+    }
+
+    fn error(&self, number: u32, error: ScanError) -> OpenError {
+        let path = self.path.into();
+        match error {
+            ScanError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                damaged(self.path, format!("segment {number} is shorter than it says"))
+            }
+            ScanError::Io(error) => OpenError::Io { path, error },
+            ScanError::Format(found) => OpenError::UnknownFormat { path, found },
+            ScanError::Damaged(at, why) => damaged(self.path, format!("segment {number}, byte {at}: {why}")),
+        }
+    }
 }
 
 /// The error for a block that does not fit where it stands.
@@ -158,67 +250,10 @@ pub(super) fn damaged(path: &Path, why: impl Into<String>) -> OpenError {
     OpenError::Damaged { path: path.into(), why: why.into() }
 }
 
-/// What redb's many errors mean for an operator.
-pub(super) fn classify(path: &Path, error: redb::Error) -> OpenError {
+/// What an error in the middle of reading means for an operator.
+pub(super) fn unreadable(path: &Path, error: ReadError) -> OpenError {
     match error {
-        redb::Error::DatabaseAlreadyOpen => OpenError::Locked { path: path.into() },
-        redb::Error::Io(error) if !means_damage(&error) => OpenError::Io { path: path.into(), error },
-        other => damaged(path, other.to_string()),
+        ReadError::Io(error) => OpenError::Io { path: path.into(), error },
+        ReadError::Spoiled => damaged(path, "a block does not match its checksum"),
     }
-}
-
-fn database_error(path: &Path, error: DatabaseError) -> OpenError {
-    classify(path, error.into())
-}
-
-/// A file that is too short or says nonsense is an `io::Error` too.
-fn means_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
-}
-
-type Meta = (Vec<u8>, Bytes);
-
-/// The two rows of `meta`; `None` when the file has no table at all, as after a crash between making it and filling it.
-fn read_meta(database: &Database) -> Result<Option<Meta>, redb::Error> {
-    let transaction = database.begin_read()?;
-    let meta = match transaction.open_table(META) {
-        Ok(meta) => meta,
-        Err(TableError::TableDoesNotExist(_)) => {
-            if transaction.list_tables()?.next().is_some() {
-                return Err(StorageError::Corrupted("it has tables, but not ours".into()).into());
-            }
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let row = |name: &str| match meta.get(name)? {
-        Some(value) => Ok(value.value().to_vec()),
-        None => Err(redb::Error::from(StorageError::Corrupted(format!("it has no {name}")))),
-    };
-    Ok(Some((row("format")?, row("genesis")?.into())))
-}
-
-fn check(path: &Path, params: &Params, format: &[u8], genesis: Bytes) -> Result<(), OpenError> {
-    let format: [u8; 4] = format.try_into().map_err(|_| damaged(path, "its format is no number"))?;
-    let found = u32::from_le_bytes(format);
-    if found != FORMAT {
-        return Err(OpenError::UnknownFormat { path: path.into(), found });
-    }
-    if genesis != params.genesis().encode() {
-        let found = Block::decode(&genesis).and_then(|block| Params::of_genesis(&block));
-        return Err(OpenError::OtherNetwork { path: path.into(), found, wanted: *params });
-    }
-    Ok(())
-}
-
-fn write_meta(database: &Database, params: &Params) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    {
-        let mut meta = transaction.open_table(META)?;
-        meta.insert("format", &FORMAT.to_le_bytes()[..])?;
-        meta.insert("genesis", &params.genesis().encode()[..])?;
-        transaction.open_table(BLOCKS)?;
-    }
-    transaction.commit()?;
-    Ok(())
 }

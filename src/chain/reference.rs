@@ -18,6 +18,7 @@ use crate::chain::mempool::Mempool;
 use crate::chain::open::OpenError;
 use crate::chain::store::{Health, Store, StoreError};
 use crate::chain::transaction::{self, NETWORK, Transaction, TransactionError};
+use crate::chain::writer::SPOILED;
 use crate::chain::{merkle, pow, rules};
 use crate::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
 use crate::time::UnixTime;
@@ -29,10 +30,6 @@ const LOCATOR_DENSE: usize = 10;
 const LOCATOR_MAX: usize = 65;
 /// The most headers in one answer: what a Headers frame carries.
 const HEADERS_MAX: usize = 2000;
-
-/// What is said of a store that gave back other bytes than it was given.
-const SPOILED: &str = "the disk gives back blocks that are not the ones it was given: check the disk, then move the store away \
-                       and start again to download the chain anew";
 
 /// The reference chain. Not `Clone`: it owns its store.
 #[derive(Debug)]
@@ -53,14 +50,23 @@ impl ReferenceChain {
         ReferenceChain::new(params, Store::memory())
     }
 
-    /// The chain in the file at `path`, which is made when it is not there. Reads every block once: formats, links, work and
-    /// roots are checked, not what the transactions say; [`ReferenceChain::verify`] checks all.
+    /// The chain in the directory `path`, which is made when it is not there. Reads every block once: formats, links, work
+    /// and roots are checked, not what the transactions say; [`ReferenceChain::verify`] checks all.
     ///
     /// # Errors
     ///
-    /// Why the file cannot be used. It is left as it is.
+    /// Why the store cannot be used. It is left as it is.
     pub fn open(params: Params, path: &Path) -> Result<ReferenceChain, OpenError> {
         ReferenceChain::with_store(params, Store::open(path, &params)?)
+    }
+
+    /// The chain in the directory `path`, to look at it: nothing is written, and others may look at it too.
+    ///
+    /// # Errors
+    ///
+    /// Why the store cannot be used; also when there is none.
+    pub fn open_read_only(params: Params, path: &Path) -> Result<ReferenceChain, OpenError> {
+        ReferenceChain::with_store(params, Store::open_read_only(path, &params)?)
     }
 
     /// The chain in `storage`, written by its own thread of calls: no clock, no thread. `path` is its name in reports.

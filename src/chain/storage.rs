@@ -1,73 +1,252 @@
-//! Where a store's bytes lie: a file of the system's, or what a simulated machine has for one.
-//!
-//! A new store is made beside its place and put there when it is whole: redb takes several writes to make one, and what a
-//! crash leaves of them looks like a damaged store, which nobody may throw away.
+//! Where a store's segments lie: in a directory of the system's, or what a simulated machine has for one.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(not(unix))]
+use std::sync::{Mutex, PoisonError};
 
-use redb::backends::FileBackend;
-use redb::{DatabaseError, StorageBackend};
+/// A segment takes no more records once it is as long as this.
+const SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+
+/// What is wanted of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// To read and to write it, alone.
+    Write,
+    /// To read it, beside others who do. Nothing is changed, made or repaired.
+    Read,
+}
 
 /// The place of one store.
-pub(crate) trait Storage: Send + 'static {
-    /// What redb reads and writes.
-    type Backend: StorageBackend;
+pub(crate) trait Storage: Send + Sync + 'static {
+    /// Makes the place where it is missing and may be made, and takes the right to use it, which is given back when the
+    /// answer is dropped. [`io::ErrorKind::WouldBlock`] when somebody else has it.
+    fn enter(&self, access: Access) -> io::Result<Option<File>>;
 
-    /// Opens what is there; `None` when there is nothing. What was opened before is closed by then.
-    fn open(&self) -> Result<Option<Self::Backend>, DatabaseError>;
+    /// The numbers of the segments that are there, in no order.
+    fn numbers(&self) -> io::Result<Vec<u32>>;
 
-    /// Makes an empty one beside its place, and forgets what an earlier try left there.
-    fn make(&self) -> Result<Self::Backend, DatabaseError>;
+    /// Opens a segment, for writing too when that is wanted.
+    fn open(&self, number: u32, access: Access) -> io::Result<Box<dyn SegmentFile>>;
 
-    /// Puts what was made, which is whole and durable now, where it belongs.
-    fn put_in_place(&self) -> io::Result<()>;
+    /// Makes an empty file beside the segment's place, and forgets what an earlier try left there.
+    fn make(&self, number: u32) -> io::Result<Box<dyn SegmentFile>>;
 
-    /// Makes sure that a crash leaves it where it is found. redb syncs a file and not its name.
-    fn sync_place(&self) -> io::Result<()>;
+    /// Puts what was made, whose header is durable now, where it belongs.
+    fn put_in_place(&self, number: u32) -> io::Result<()>;
+
+    /// Removes a segment.
+    fn remove(&self, number: u32) -> io::Result<()>;
+
+    /// Makes the names durable: those that came and those that went.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Eight bytes that nobody else knows.
+    fn salt(&self) -> io::Result<[u8; 8]>;
+
+    /// How long a segment becomes before the next one is begun.
+    fn segment_bytes(&self) -> u64 {
+        SEGMENT_BYTES
+    }
 }
 
-/// A file.
+/// A segment's bytes. Several threads may read while one writes.
+pub(crate) trait SegmentFile: Send + Sync {
+    /// How many there are.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `out` from `offset`.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes`, and makes the file longer when it must. After an error any part may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes everything written so far durable. After an error any part may be lost, and a later success says nothing of
+    /// it: a system marks pages as written that it could not write.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A directory.
 #[derive(Clone, Debug)]
-pub(super) struct FilePath(pub(super) PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
-impl FilePath {
-    fn beside(&self) -> PathBuf {
-        let mut name = self.0.file_name().map(OsString::from).unwrap_or_default();
-        name.push(".tmp");
-        self.0.with_file_name(name)
+impl Directory {
+    fn segment(&self, number: u32) -> PathBuf {
+        self.0.join(format!("{number:08}.blocks"))
+    }
+
+    fn beside(&self, number: u32) -> PathBuf {
+        self.0.join(format!("{number:08}.tmp"))
+    }
+
+    fn lock(&self, access: Access) -> io::Result<Option<File>> {
+        let path = self.0.join("lock");
+        let file = match access {
+            Access::Write => OpenOptions::new().create(true).truncate(false).write(true).open(path)?,
+            Access::Read => match File::open(path) {
+                Ok(file) => file,
+                // A copy need not have one, and nobody makes one where nothing may be written.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        let locked = match access {
+            Access::Write => file.try_lock(),
+            Access::Read => file.try_lock_shared(),
+        };
+        match locked {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            // A file system without locks: the program's own lock is all there is.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 }
 
-impl Storage for FilePath {
-    type Backend = FileBackend;
-
-    fn open(&self) -> Result<Option<FileBackend>, DatabaseError> {
-        match OpenOptions::new().read(true).write(true).open(&self.0) {
-            Ok(file) => FileBackend::new(file).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+impl Storage for Directory {
+    fn enter(&self, access: Access) -> io::Result<Option<File>> {
+        if access == Access::Write {
+            match fs::create_dir(&self.0) {
+                // Its own name must not be lost with all that is in it.
+                Ok(()) => sync_directory(self.0.parent().unwrap_or(Path::new("")))?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
         }
+        if let (Err(error), Ok(target)) = (fs::metadata(&self.0), fs::read_link(&self.0)) {
+            let why = format!("it is a link to {}, which is not there ({error})", target.display());
+            return Err(io::Error::new(error.kind(), why));
+        }
+        self.lock(access)
     }
 
-    fn make(&self) -> Result<FileBackend, DatabaseError> {
-        let path = self.beside();
+    fn numbers(&self) -> io::Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".blocks")).and_then(|n| n.parse().ok());
+            // Nothing else has this form: what does not come out as it went in is somebody else's.
+            numbers.extend(number.filter(|number| self.segment(*number).file_name() == Some(&name)));
+        }
+        Ok(numbers)
+    }
+
+    fn open(&self, number: u32, access: Access) -> io::Result<Box<dyn SegmentFile>> {
+        let file = OpenOptions::new().read(true).write(access == Access::Write).open(self.segment(number))?;
+        Ok(Box::new(PlainFile::new(file)))
+    }
+
+    fn make(&self, number: u32) -> io::Result<Box<dyn SegmentFile>> {
+        let path = self.beside(number);
         let _absent = fs::remove_file(&path);
-        FileBackend::new(OpenOptions::new().read(true).write(true).create_new(true).open(path)?)
+        Ok(Box::new(PlainFile::new(OpenOptions::new().read(true).write(true).create_new(true).open(path)?)))
     }
 
-    fn put_in_place(&self) -> io::Result<()> {
-        fs::rename(self.beside(), &self.0)
+    fn put_in_place(&self, number: u32) -> io::Result<()> {
+        fs::rename(self.beside(number), self.segment(number))
     }
 
-    fn sync_place(&self) -> io::Result<()> {
-        #[cfg(unix)]
-        {
-            let directory = self.0.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    fn remove(&self, number: u32) -> io::Result<()> {
+        fs::remove_file(self.segment(number))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        sync_directory(&self.0)
+    }
+
+    fn salt(&self) -> io::Result<[u8; 8]> {
+        let mut salt = [0; 8];
+        getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(salt)
+    }
+}
+
+/// Makes the names in a directory durable, where that is not the system's own affair.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        match File::open(path)?.sync_all() {
+            // File systems that do not know it keep names by themselves, as well as they do.
+            Err(error) if is_refused(&error) => Ok(()),
+            synced => synced,
         }
+    }
+    #[cfg(not(unix))]
+    {
+        let _synced_by_the_system = path;
         Ok(())
+    }
+}
+
+/// EPERM, EINVAL, ENOTSUP: "not here", where EIO is "not any more".
+#[cfg(unix)]
+fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+}
+
+/// A file of the system's.
+#[derive(Debug)]
+struct PlainFile {
+    file: File,
+    /// Held while the file's one position is used.
+    #[cfg(not(unix))]
+    position: Mutex<()>,
+}
+
+impl PlainFile {
+    fn new(file: File) -> PlainFile {
+        PlainFile {
+            file,
+            #[cfg(not(unix))]
+            position: Mutex::new(()),
+        }
+    }
+}
+
+impl SegmentFile for PlainFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, out, offset)
+    }
+
+    #[cfg(unix)]
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
+    }
+
+    #[cfg(not(unix))]
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        use std::io::{Read, Seek};
+        let _held = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        (&self.file).seek(io::SeekFrom::Start(offset))?;
+        (&self.file).read_exact(out)
+    }
+
+    #[cfg(not(unix))]
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        use std::io::{Seek, Write};
+        let _held = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        (&self.file).seek(io::SeekFrom::Start(offset))?;
+        (&self.file).write_all(bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // The length is part of the data as far as it is needed to find them.
+        self.file.sync_data()
     }
 }

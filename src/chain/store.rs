@@ -1,13 +1,4 @@
-//! Where blocks are kept: in a file that survives `kill -9`, or in memory for tests and embedders.
-//!
-//! ```text
-//! meta    format -> u32 (1)        genesis -> the genesis block
-//! blocks  seq (u64) -> block       in order of arrival, so a parent always stands before its children
-//! ```
-//!
-//! Every write is durable before it counts as written (`Durability::Immediate`), whole turns at a time, so the file holds
-//! a prefix of what was appended whenever the process dies. Whether it survives a loss of power rests on the disk honouring
-//! a flush.
+#![doc = include_str!("store.md")]
 
 use core::fmt;
 use core::time::Duration;
@@ -18,8 +9,9 @@ use bytes::Bytes;
 
 use crate::chain::genesis::Params;
 use crate::chain::open::{self, OpenError};
-use crate::chain::storage::{FilePath, Storage};
-use crate::chain::writer::{Reopen, Writer};
+use crate::chain::places::ReadError;
+use crate::chain::storage::{Access, Directory, Storage};
+use crate::chain::writer::Writer;
 
 /// The most bytes that may wait for the disk: a few of the largest blocks, or minutes of small ones. Above it the chain
 /// takes no more blocks until the disk has caught up.
@@ -93,62 +85,78 @@ impl Store {
         Store { backend: Backend::Memory(BTreeMap::new()), next_seq: 0 }
     }
 
-    /// Opens the store at `path`, or makes one, for the network of `params`, and starts its helper thread. The directory
-    /// must exist.
+    /// Opens the store in the directory `path`, or makes one, for the network of `params`, and starts its helper thread.
+    /// The directory above it must exist.
     ///
     /// # Errors
     ///
-    /// Why the file cannot be used. It is left as it is.
+    /// Why the store cannot be used. It is left as it is.
     pub fn open(path: &Path, params: &Params) -> Result<Store, OpenError> {
-        let storage = FilePath(path.to_owned());
-        let database = open::open(&storage, path, params)?;
-        Store::start(path, database, reopen(storage, path, params))
+        open::refuse_file(path)?;
+        Store::start(Directory(path.to_owned()), path, params)
     }
 
-    fn start(path: &Path, database: redb::Database, reopen: Reopen) -> Result<Store, OpenError> {
-        let writer = Writer::start(database, reopen).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
-        Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
+    /// Opens the store in the directory `path` to be read, also where nothing may be written. Changes nothing, not even what
+    /// a crash has left. What is appended stays in memory, and [`Store::health`] says so.
+    ///
+    /// # Errors
+    ///
+    /// Why the store cannot be used; also when there is none.
+    pub fn open_read_only(path: &Path, params: &Params) -> Result<Store, OpenError> {
+        open::refuse_file(path)?;
+        let opened = open::open(Box::new(Directory(path.to_owned())), path, params, Access::Read)?;
+        Ok(Store::with(path, opened.next_seq, Writer::none(opened)))
+    }
+
+    fn start(storage: impl Storage, path: &Path, params: &Params) -> Result<Store, OpenError> {
+        let opened = open::open(Box::new(storage), path, params, Access::Write)?;
+        let next_seq = opened.next_seq;
+        let writer = Writer::start(opened).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
+        Ok(Store::with(path, next_seq, writer))
     }
 
     /// A store in `storage`; `path` is its name in reports. It has no thread: what was appended is written during
     /// [`Store::hand_over`], and when it is dropped.
     #[cfg(feature = "sim")]
     pub(crate) fn open_on(storage: impl Storage, path: &Path, params: &Params) -> Result<Store, OpenError> {
-        let database = open::open(&storage, path, params)?;
-        let writer = Writer::inline(database, reopen(storage, path, params));
-        Ok(Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq: 0 })
+        let opened = open::open(Box::new(storage), path, params, Access::Write)?;
+        Ok(Store::with(path, opened.next_seq, Writer::inline(opened)))
+    }
+
+    fn with(path: &Path, next_seq: u64, writer: Writer) -> Store {
+        Store { backend: Backend::Disk { writer, path: path.to_owned() }, next_seq }
     }
 
     /// Calls `each` with every block, in order of arrival. Blocks appended later come after all of these.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or when `each` says what is wrong with a block: both are damage.
+    /// When the store cannot be read, or when `each` says what is wrong with a block: both are damage.
     pub fn load(&mut self, mut each: impl FnMut(u64, Bytes) -> Result<(), String>) -> Result<(), OpenError> {
         enum Stop {
-            Read(redb::Error),
+            Read(ReadError),
             Block(u64, String),
         }
-        impl From<redb::Error> for Stop {
-            fn from(error: redb::Error) -> Self {
+        impl From<ReadError> for Stop {
+            fn from(error: ReadError) -> Self {
                 Stop::Read(error)
             }
         }
         let next_seq = &mut self.next_seq;
         let mut visit = |seq: u64, bytes: Bytes| {
-            *next_seq = seq.saturating_add(1);
+            *next_seq = seq.saturating_add(1).max(*next_seq);
             each(seq, bytes).map_err(|why| Stop::Block(seq, why))
         };
         match &self.backend {
             Backend::Memory(blocks) => {
                 blocks.iter().try_for_each(|(seq, bytes)| visit(*seq, bytes.clone())).map_err(|stop| match stop {
                     Stop::Block(seq, why) => open::damaged(Path::new("memory"), format!("block {seq}: {why}")),
-                    Stop::Read(error) => open::classify(Path::new("memory"), error),
+                    Stop::Read(error) => open::unreadable(Path::new("memory"), error),
                 })
             }
             Backend::Disk { writer, path } => writer.scan(visit).map_err(|stop| match stop {
                 Stop::Block(seq, why) => open::damaged(path, format!("block {seq}: {why}")),
-                Stop::Read(error) => open::classify(path, error),
+                Stop::Read(error) => open::unreadable(path, error),
             }),
         }
     }
@@ -172,7 +180,7 @@ impl Store {
         }
     }
 
-    /// Lets the helper thread write everything appended so far, as one transaction. Returns at once.
+    /// Lets the helper thread write everything appended so far, as one batch. Returns at once.
     pub fn hand_over(&mut self) {
         if let Backend::Disk { writer, .. } = &self.backend {
             writer.hand_over();
@@ -216,15 +224,12 @@ impl Store {
     }
 }
 
-fn reopen(storage: impl Storage, path: &Path, params: &Params) -> Reopen {
-    let (path, params) = (path.to_owned(), *params);
-    Box::new(move || open::open(&storage, &path, &params).map_err(|error| error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use redb::{Builder, StorageBackend};
+    use crate::chain::storage::SegmentFile;
+    use std::collections::BTreeMap;
+    use std::fs::File;
     use std::io;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
@@ -232,61 +237,125 @@ mod tests {
     /// Longer than any of these waits takes, and only ever waited for in full when a test fails.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A disk in memory that outlives its database and can be full or broken.
+    type Bytes8 = Arc<Mutex<Vec<u8>>>;
+
+    /// A disk in memory that outlives its store and can be full or broken.
     #[derive(Clone, Debug, Default)]
     struct Disk {
-        bytes: Arc<Mutex<Vec<u8>>>,
+        names: Arc<Mutex<BTreeMap<String, Bytes8>>>,
         /// Nothing can grow.
         full: Arc<AtomicBool>,
         /// Nothing can be written.
         broken: Arc<AtomicBool>,
     }
 
-    impl StorageBackend for Disk {
+    struct DiskFile {
+        disk: Disk,
+        bytes: Bytes8,
+    }
+
+    impl Disk {
+        fn may_write(&self) -> io::Result<()> {
+            if self.broken.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn may_grow(&self) -> io::Result<()> {
+            if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn file(&self, bytes: &Bytes8) -> Box<dyn SegmentFile> {
+            Box::new(DiskFile { disk: self.clone(), bytes: Arc::clone(bytes) })
+        }
+
+        fn store(&self) -> Store {
+            Store::start(self.clone(), Path::new("test"), &Params::default()).unwrap()
+        }
+
+        fn held(&self) -> usize {
+            self.names.lock().unwrap().values().map(|bytes| bytes.lock().unwrap().len()).sum()
+        }
+    }
+
+    impl Storage for Disk {
+        fn enter(&self, _: Access) -> io::Result<Option<File>> {
+            Ok(None)
+        }
+
+        fn numbers(&self) -> io::Result<Vec<u32>> {
+            Ok(self.names.lock().unwrap().keys().filter_map(|name| name.parse().ok()).collect())
+        }
+
+        fn open(&self, number: u32, _: Access) -> io::Result<Box<dyn SegmentFile>> {
+            let names = self.names.lock().unwrap();
+            Ok(self.file(names.get(&number.to_string()).ok_or(io::ErrorKind::NotFound)?))
+        }
+
+        fn make(&self, number: u32) -> io::Result<Box<dyn SegmentFile>> {
+            self.may_write()?;
+            self.may_grow()?;
+            let bytes = Bytes8::default();
+            self.names.lock().unwrap().insert(format!("{number}.tmp"), Arc::clone(&bytes));
+            Ok(self.file(&bytes))
+        }
+
+        fn put_in_place(&self, number: u32) -> io::Result<()> {
+            self.may_write()?;
+            let mut names = self.names.lock().unwrap();
+            let file = names.remove(&format!("{number}.tmp")).ok_or(io::ErrorKind::NotFound)?;
+            names.insert(number.to_string(), file);
+            Ok(())
+        }
+
+        fn remove(&self, number: u32) -> io::Result<()> {
+            self.may_write()?;
+            self.names.lock().unwrap().remove(&number.to_string());
+            Ok(())
+        }
+
+        fn sync_names(&self) -> io::Result<()> {
+            self.may_write()
+        }
+
+        fn salt(&self) -> io::Result<[u8; 8]> {
+            Ok(*b"a secret")
+        }
+
+        fn segment_bytes(&self) -> u64 {
+            16 << 20
+        }
+    }
+
+    impl SegmentFile for DiskFile {
         fn len(&self) -> io::Result<u64> {
             Ok(self.bytes.lock().unwrap().len() as u64)
         }
 
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
             let bytes = self.bytes.lock().unwrap();
             let from = usize::try_from(offset).unwrap();
             out.copy_from_slice(bytes.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         }
 
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            let mut bytes = self.bytes.lock().unwrap();
-            let len = usize::try_from(len).unwrap();
-            if self.broken.load(Ordering::SeqCst) || self.full.load(Ordering::SeqCst) && len > bytes.len() {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            bytes.resize(len, 0);
-            Ok(())
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            if self.broken.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            if self.broken.load(Ordering::SeqCst) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
+        fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.disk.may_write()?;
             let mut bytes = self.bytes.lock().unwrap();
             let from = usize::try_from(offset).unwrap();
-            bytes.get_mut(from..from + data.len()).ok_or(io::ErrorKind::StorageFull)?.copy_from_slice(data);
+            if from + data.len() > bytes.len() {
+                self.disk.may_grow()?;
+                bytes.resize(from + data.len(), 0);
+            }
+            bytes[from..from + data.len()].copy_from_slice(data);
             Ok(())
         }
-    }
 
-    impl Disk {
-        fn database(&self) -> Result<redb::Database, String> {
-            Builder::new().create_with_backend(self.clone()).map_err(|error| error.to_string())
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.bytes.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+            Ok(())
         }
 
-        fn store(&self) -> Store {
-            let again = self.clone();
-            Store::start(Path::new("test"), self.database().unwrap(), Box::new(move || again.database())).unwrap()
+        fn sync(&self) -> io::Result<()> {
+            self.disk.may_write()
         }
     }
 
@@ -385,5 +454,34 @@ mod tests {
             store.flush(PATIENCE).unwrap();
             assert_eq!((store.read(kept), store.read(gone), store.read(short)), (Some(large(1)), None, None));
         }
+    }
+
+    /// Whoever floods a node with side blocks makes it store and remove them without end. What was removed stood in the
+    /// file for ever.
+    #[test]
+    fn removed_blocks_give_their_room_back() {
+        let disk = Disk::default();
+        let mut store = disk.store();
+        let kept = store.append(large(1));
+        for round in 0..20 {
+            let flood: Vec<u64> = (0..10).map(|n| store.append(large(10 * round + n))).collect();
+            store.flush(PATIENCE).unwrap();
+            flood.into_iter().for_each(|seq| store.remove(seq));
+            store.flush(PATIENCE).unwrap();
+        }
+        assert_eq!(store.read(kept), Some(large(1)));
+        // The thread gives it back while nothing else is to be done; the drop waits for it.
+        drop(store);
+        assert!(disk.held() < 60 << 20, "{} MiB for a block of one", disk.held() >> 20);
+        let mut again = disk.store();
+        let mut seen = Vec::new();
+        again
+            .load(|seq, bytes| {
+                seen.push((seq, bytes));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, [(kept, large(1))]);
+        assert!(again.append(large(2)) > 200, "a number is not used twice");
     }
 }

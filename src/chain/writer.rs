@@ -1,41 +1,52 @@
 //! The store's helper thread: it waits for the disk so that the loop does not.
 //!
-//! The loop hands over changes; the thread takes everything that waits and makes one durable transaction of it. While the
-//! disk keeps up that is a turn's worth, while catching up it is whatever came in during the last write: batches grow by
-//! themselves to what the disk can do. A block is readable from memory until it is durable.
+//! The loop hands over changes; the thread takes everything that waits and makes one durable batch of it. A block that
+//! comes alone is written at once. While blocks come one after the other, batches are some milliseconds apart: each costs a
+//! page and a sync however little is in it. A block is readable from memory until it is durable.
 //!
-//! A write that fails is kept and tried again, later and later. The file is reopened after each failure, because redb
-//! refuses even to read from a file that failed once. This thread is one of the places that use real time.
+//! A write that fails is kept and tried again, later and later. This thread is one of the places that use real time.
 //!
 //! Where everything must happen in one order, on one clock, there is no thread: [`Writer::inline`] writes during
 //! [`Writer::hand_over`], with the same code, and what failed is tried again at the next one.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::fs::File;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use bytes::Bytes;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageError};
 
-use crate::chain::open::{BLOCKS, GUARDED, guard};
+use crate::chain::log::Log;
+use crate::chain::open::Opened;
+use crate::chain::places::{Places, ReadError};
 use crate::chain::store::{Health, StoreError};
 
 /// The pause after a first failure; it doubles with each further one.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause between two tries: an operator who has made room sees it noticed.
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
+/// The least time between two batches. What a loss of power takes is downloaded again, and so a little more of it does no
+/// harm; twenty times fewer syncs leave the disk to others.
+const GATHER: Duration = Duration::from_millis(20);
+/// So much is not waited with.
+const GATHER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Segments whose room is given back after one batch.
+const TIDIED_AT_ONCE: u32 = 4;
 /// How many blocks are let go under one lock: the loop waits for the lock, and not for a whole batch.
 const RELEASED_AT_ONCE: usize = 256;
 
-/// How the file is opened again after a failure.
-pub(super) type Reopen = Box<dyn Fn() -> Result<Database, String> + Send>;
+/// What is said of a store that gave back other bytes than it was given.
+pub(super) const SPOILED: &str = "the disk gives back blocks that are not the ones it was given: check the disk, then move \
+                                  the store away and start again to download the chain anew";
+/// What is said of blocks that come to a store that is only read.
+const READ_ONLY: &str = "the store was opened to be read only";
 
 /// One thing to be made durable.
 #[derive(Debug)]
-enum Change {
+pub(super) enum Change {
     Put(u64, Bytes),
     Remove(u64),
 }
@@ -44,6 +55,8 @@ enum Change {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     hand: Hand,
+    /// Given back when the thread is done.
+    _lock: Option<File>,
 }
 
 /// Who writes.
@@ -52,7 +65,9 @@ enum Hand {
     Thread(Option<JoinHandle<()>>),
     /// The caller.
     #[cfg(feature = "sim")]
-    Inline(Reopen),
+    Inline(Box<Mutex<Log>>),
+    /// Nobody may.
+    Nobody,
 }
 
 struct Shared {
@@ -61,7 +76,7 @@ struct Shared {
     work: Condvar,
     /// Rung for `flush`: something was written, or failed.
     done: Condvar,
-    database: RwLock<Option<Database>>,
+    places: Arc<Places>,
 }
 
 #[derive(Default)]
@@ -69,6 +84,10 @@ struct State {
     /// Put but not yet durable: what reads are served from, and what the backlog counts.
     pending: BTreeMap<u64, Bytes>,
     pending_bytes: usize,
+    /// What a crash has left, and may not be durable.
+    unsure_bytes: usize,
+    /// The segments that a crash or a failure has left are to be closed.
+    settling: bool,
     /// Changes of the turn that is under way.
     staged: Vec<Change>,
     /// Changes that the thread may take.
@@ -83,8 +102,16 @@ struct State {
 }
 
 impl State {
+    fn has_work(&self) -> bool {
+        self.settling || !self.queue.is_empty()
+    }
+
     fn is_clean(&self) -> bool {
-        self.staged.is_empty() && self.queue.is_empty() && !self.writing
+        self.staged.is_empty() && !self.has_work() && !self.writing
+    }
+
+    fn backlog(&self) -> usize {
+        self.pending_bytes.saturating_add(self.unsure_bytes)
     }
 
     fn fail(&mut self, error: String) {
@@ -94,26 +121,36 @@ impl State {
     }
 }
 
+impl Shared {
+    fn new(log: &Log) -> Shared {
+        let unsure_bytes = usize::try_from(log.unsure_bytes()).unwrap_or(usize::MAX);
+        let state = State { unsure_bytes, settling: log.is_unsettled(), ..State::default() };
+        let (work, done) = (Condvar::new(), Condvar::new());
+        Shared { state: Mutex::new(state), work, done, places: Arc::clone(&log.places) }
+    }
+}
+
 impl Writer {
-    /// Starts the thread on an open file.
-    pub(super) fn start(database: Database, reopen: Reopen) -> std::io::Result<Writer> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            done: Condvar::new(),
-            database: RwLock::new(Some(database)),
-        });
-        let theirs = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("chain-store".into()).spawn(move || run(&theirs, &reopen))?;
-        Ok(Writer { shared, hand: Hand::Thread(Some(thread)) })
+    /// Starts the thread on an open store.
+    pub(super) fn start(opened: Opened) -> std::io::Result<Writer> {
+        let shared = Arc::new(Shared::new(&opened.log));
+        let (theirs, mut log) = (Arc::clone(&shared), opened.log);
+        let thread = thread::Builder::new().name("chain-store".into()).spawn(move || run(&theirs, &mut log))?;
+        Ok(Writer { shared, hand: Hand::Thread(Some(thread)), _lock: opened.lock })
     }
 
     /// A writer without a thread, and so without a clock.
     #[cfg(feature = "sim")]
-    pub(super) fn inline(database: Database, reopen: Reopen) -> Writer {
-        let (work, done) = (Condvar::new(), Condvar::new());
-        let shared = Shared { state: Mutex::default(), work, done, database: RwLock::new(Some(database)) };
-        Writer { shared: Arc::new(shared), hand: Hand::Inline(reopen) }
+    pub(super) fn inline(opened: Opened) -> Writer {
+        let shared = Arc::new(Shared::new(&opened.log));
+        Writer { shared, hand: Hand::Inline(Box::new(Mutex::new(opened.log))), _lock: opened.lock }
+    }
+
+    /// A writer that writes nothing: what is put stays in memory.
+    pub(super) fn none(opened: Opened) -> Writer {
+        let state = Mutex::new(State { error: None, ..State::default() });
+        let (work, done, places) = (Condvar::new(), Condvar::new(), opened.log.places);
+        Writer { shared: Arc::new(Shared { state, work, done, places }), hand: Hand::Nobody, _lock: opened.lock }
     }
 
     /// Stages a block; it can be read from now on.
@@ -140,9 +177,16 @@ impl Writer {
             self.shared.work.notify_one();
         }
         drop(state);
-        #[cfg(feature = "sim")]
-        if let Hand::Inline(reopen) = &self.hand {
-            write_once(&self.shared, reopen);
+        match &self.hand {
+            Hand::Thread(_) => {}
+            #[cfg(feature = "sim")]
+            Hand::Inline(log) => write_once(&self.shared, &mut log.lock().unwrap_or_else(PoisonError::into_inner)),
+            Hand::Nobody => {
+                let mut state = self.shared.lock();
+                if state.has_work() {
+                    state.fail(READ_ONLY.into());
+                }
+            }
         }
     }
 
@@ -151,36 +195,20 @@ impl Writer {
         if let Some(bytes) = self.shared.lock().pending.get(&seq) {
             return Some(bytes.clone());
         }
-        let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
-        let read = |database: &Database| {
-            let value = database.begin_read().ok()?.open_table(BLOCKS).ok()?.get(seq).ok()??;
-            Some(Bytes::copy_from_slice(value.value()))
-        };
-        guard(|| read(database.as_ref()?)).flatten()
+        self.shared.places.read(seq).ok()?
     }
 
     /// Calls `each` with every durable block in order of arrival, until it fails.
-    pub(super) fn scan<E: From<redb::Error>>(
+    pub(super) fn scan<E: From<ReadError>>(
         &self,
-        mut each: impl FnMut(u64, Bytes) -> Result<(), E>,
+        each: impl FnMut(u64, Bytes) -> Result<(), E>,
     ) -> Result<(), E> {
-        let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = database.as_ref() else { return Ok(()) };
-        let scan = || {
-            let transaction = database.begin_read().map_err(redb::Error::from)?;
-            let table = transaction.open_table(BLOCKS).map_err(redb::Error::from)?;
-            for row in table.iter().map_err(redb::Error::from)? {
-                let (seq, bytes) = row.map_err(redb::Error::from)?;
-                each(seq.value(), Bytes::copy_from_slice(bytes.value()))?;
-            }
-            Ok(())
-        };
-        guard(scan).unwrap_or_else(|| Err(redb::Error::from(StorageError::Corrupted(GUARDED.into())).into()))
+        self.shared.places.scan(each)
     }
 
     /// Bytes that are not durable yet.
     pub(super) fn backlog(&self) -> usize {
-        self.shared.lock().pending_bytes
+        self.shared.lock().backlog()
     }
 
     pub(super) fn health(&self) -> Health {
@@ -188,10 +216,13 @@ impl Writer {
             Hand::Thread(thread) => thread.as_ref().is_none_or(JoinHandle::is_finished),
             #[cfg(feature = "sim")]
             Hand::Inline(_) => false,
+            Hand::Nobody => false,
         };
+        let spoiled = self.shared.places.is_spoiled();
         let state = self.shared.lock();
         let error = state.error.clone().or_else(|| ended.then(|| "the store's thread has ended".into()));
-        Health { error, backlog_bytes: state.pending_bytes, written: state.durable }
+        let error = error.or_else(|| spoiled.then(|| SPOILED.into()));
+        Health { error, backlog_bytes: state.backlog(), written: state.durable }
     }
 
     /// Waits until everything is durable, at most `patience`, and not beyond a failure.
@@ -211,7 +242,7 @@ impl Writer {
         }
         match &state.error {
             Some(error) => Err(StoreError::Write(error.clone())),
-            None => Err(StoreError::Slow { backlog_bytes: state.pending_bytes }),
+            None => Err(StoreError::Slow { backlog_bytes: state.backlog() }),
         }
     }
 }
@@ -221,8 +252,6 @@ impl Drop for Writer {
         self.hand_over();
         self.shared.lock().stop = true;
         self.shared.work.notify_one();
-        // Without the pattern for a writer without a thread, this one has no other case.
-        #[allow(irrefutable_let_patterns, reason = "a writer without a thread is for tests and the simulator")]
         if let Hand::Thread(thread) = &mut self.hand
             && let Some(thread) = thread.take()
         {
@@ -239,36 +268,60 @@ impl Shared {
     }
 }
 
-fn run(shared: &Shared, reopen: &Reopen) {
+fn run(shared: &Shared, log: &mut Log) {
     loop {
-        let idle = |state: &mut State| state.queue.is_empty() && !state.stop;
+        let idle = |state: &mut State| !state.has_work() && !state.stop;
         let mut state = shared.work.wait_while(shared.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        if state.queue.is_empty() {
+        if !state.has_work() {
             return;
         }
         let batch = core::mem::take(&mut state.queue);
         state.writing = true;
         drop(state);
-        if !write_until_done(shared, reopen, &batch) {
+        let begun = Instant::now();
+        if !write_until_done(shared, log, &batch) {
             return;
         }
         release(shared, &batch);
+        // One segment and one look at what waits after the other.
+        for _ in 0..TIDIED_AT_ONCE {
+            if shared.lock().has_work() || !log.tidy() {
+                break;
+            }
+        }
+        gather(shared, begun);
+    }
+}
+
+/// Waits until the next batch may begin.
+fn gather(shared: &Shared, begun: Instant) {
+    let enough = |state: &State| state.hurry || state.stop || state.pending_bytes >= GATHER_BYTES;
+    let mut state = shared.lock();
+    while !enough(&state) {
+        let Some(left) = GATHER.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { return };
+        state = shared.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
 /// Writes what waits, if the disk lets us; what it does not take goes on waiting.
 #[cfg(feature = "sim")]
-fn write_once(shared: &Shared, reopen: &Reopen) {
-    let batch = core::mem::take(&mut shared.lock().queue);
-    if batch.is_empty() {
-        return;
-    }
-    match attempt(shared, reopen, &batch) {
-        Ok(()) => release(shared, &batch),
+fn write_once(shared: &Shared, log: &mut Log) {
+    let batch = {
+        let mut state = shared.lock();
+        if !state.has_work() {
+            return;
+        }
+        core::mem::take(&mut state.queue)
+    };
+    match log.write(&batch) {
+        Ok(()) => {
+            release(shared, &batch);
+            let _ = (0..TIDIED_AT_ONCE).all(|_| log.tidy());
+        }
         Err(error) => {
             let mut state = shared.lock();
             state.queue = batch;
-            state.fail(error);
+            state.fail(error.to_string());
         }
     }
 }
@@ -287,17 +340,22 @@ fn release(shared: &Shared, batch: &[Change]) {
     }
     let mut state = shared.lock();
     state.writing = false;
+    state.settling = false;
+    state.unsure_bytes = 0;
     state.error = None;
+    if state.queue.is_empty() {
+        state.hurry = false;
+    }
     shared.done.notify_all();
 }
 
 /// Tries until it is written; false when it is time to stop and the last try failed.
-fn write_until_done(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> bool {
+fn write_until_done(shared: &Shared, log: &mut Log, batch: &[Change]) -> bool {
     let mut pause = RETRY_FIRST;
     loop {
-        let Err(error) = attempt(shared, reopen, batch) else { return true };
+        let Err(error) = log.write(batch) else { return true };
         let mut state = shared.lock();
-        state.fail(error);
+        state.fail(error.to_string());
         shared.done.notify_all();
         if state.stop {
             return false;
@@ -309,47 +367,4 @@ fn write_until_done(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> bool 
         }
         pause = (pause * 2).min(RETRY_LONGEST);
     }
-}
-
-/// Writes once. After an error the file is open again, if that can be.
-fn attempt(shared: &Shared, reopen: &Reopen, batch: &[Change]) -> Result<(), String> {
-    let written = ensure_open(shared, reopen).and_then(|()| write(shared, batch));
-    if written.is_err() {
-        // Closed before it is opened again: the old one holds the file's lock.
-        *shared.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-        // Now and not with the next try, so that reading goes on; an error comes up again with the next try.
-        let _ = ensure_open(shared, reopen);
-    }
-    written
-}
-
-fn ensure_open(shared: &Shared, reopen: &Reopen) -> Result<(), String> {
-    if shared.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
-        let database = reopen()?;
-        *shared.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-    }
-    Ok(())
-}
-
-fn write(shared: &Shared, batch: &[Change]) -> Result<(), String> {
-    let database = shared.database.read().unwrap_or_else(PoisonError::into_inner);
-    let database = database.as_ref().ok_or("the file is closed")?;
-    let commit = || -> Result<(), redb::Error> {
-        let mut transaction = database.begin_write()?;
-        // Anything less loses the table in a crash of this process alone.
-        transaction.set_durability(Durability::Immediate)?;
-        {
-            let mut blocks = transaction.open_table(BLOCKS)?;
-            for change in batch {
-                match change {
-                    Change::Put(seq, bytes) => drop(blocks.insert(seq, &bytes[..])?),
-                    Change::Remove(seq) => drop(blocks.remove(seq)?),
-                }
-            }
-        }
-        Ok(transaction.commit()?)
-    };
-    guard(commit)
-        .unwrap_or_else(|| Err(StorageError::Corrupted(GUARDED.into()).into()))
-        .map_err(|error| error.to_string())
 }

@@ -10,7 +10,6 @@ use super::delivery_checker::digest;
 use super::disk::{Rates, VirtualDisk, VirtualPath};
 use super::simulation::SimState;
 use crate::chain::{OpenError, Params, ReferenceChain};
-use crate::driver::store::disk::Disk;
 use crate::driver::store::peers::{LoadProblem, decode, encode, load_on, save_on};
 use crate::invariant::Invariant;
 use crate::proto::peer::peer_table::PeerRecord;
@@ -26,6 +25,8 @@ const SAVE_CALLS: u64 = 6;
 pub(super) struct Data {
     disk: VirtualDisk,
     params: Params,
+    /// How long the chain's segments become.
+    segment_bytes: u64,
     rng: Rng,
     injected: BTreeMap<&'static str, u64>,
     peers: PeersBooks,
@@ -45,6 +46,9 @@ struct PeersBooks {
     settled: bool,
 }
 
+/// The shortest segment of a store, and how many times it doubles at most.
+const SEGMENT_BYTES: (u64, u64) = (4096, 10);
+
 /// What may be found in the chain's store.
 #[derive(Default)]
 struct ChainBooks {
@@ -54,8 +58,12 @@ struct ChainBooks {
     durable: Option<Hash>,
     /// The disk has changed bits since the store was made: what it holds may be anything.
     flipped: bool,
-    /// The store was opened as it was before.
+    /// The store was opened as it was before, in a part.
     stale: bool,
+    /// Chains of before the store was as it was before them: what they stored may come back with another of its files.
+    elders: Vec<ReferenceChain>,
+    /// How many stores were set aside before this one.
+    former_stores: u32,
 }
 
 fn directory() -> &'static Path {
@@ -66,15 +74,12 @@ fn peers_path() -> PathBuf {
     directory().join("peers.json")
 }
 
-fn chain_path() -> PathBuf {
-    directory().join("chain.redb")
-}
-
 impl Data {
     pub(super) fn new(params: Params, seed: u64) -> Data {
         let peers = PeersBooks { absent: true, ..PeersBooks::default() };
-        let (disk, rng) = (VirtualDisk::new(seed), Rng::from_seed(seed ^ 0x0064_6973_6b00));
-        Data { disk, params, rng, injected: BTreeMap::new(), peers, chain: ChainBooks::default() }
+        let (disk, mut rng) = (VirtualDisk::new(seed), Rng::from_seed(seed ^ 0x0064_6973_6b00));
+        let segment_bytes = SEGMENT_BYTES.0 << rng.below(SEGMENT_BYTES.1);
+        Data { disk, params, segment_bytes, rng, injected: BTreeMap::new(), peers, chain: ChainBooks::default() }
     }
 
     pub(super) fn params(&self) -> Params {
@@ -127,16 +132,13 @@ impl Data {
                 sim.count("chain not opened");
                 return None;
             }
-            let flipped = self.chain.flipped;
-            sim.check.that(Invariant::S18, host, flipped, || format!("no bit was flipped, and {error}"));
+            // One of its files as it was before, and the others as they are: that is damage, and told.
+            let excused = self.chain.flipped || self.chain.stale;
+            sim.check
+                .that(Invariant::S18, host, excused, || format!("no bit was flipped, no file was old, and {error}"));
             sim.count("chain set aside");
             sim.lost = true;
-            let path = chain_path();
-            let moved = self.disk.rename(&path, &path.with_extension("damaged"));
-            if moved.and_then(|()| self.disk.sync_directory(directory())).is_err() {
-                return None;
-            }
-            self.chain = ChainBooks::default();
+            self.chain = ChainBooks { former_stores: self.chain.former_stores + 1, ..ChainBooks::default() };
             opened = self.try_open();
             self.note();
         }
@@ -146,8 +148,10 @@ impl Data {
     }
 
     fn try_open(&self) -> Result<ReferenceChain, OpenError> {
-        let storage = VirtualPath { disk: self.disk.clone(), path: chain_path() };
-        ReferenceChain::open_on(self.params, storage, &chain_path())
+        let path = directory().join(format!("chain-{}", self.chain.former_stores));
+        let storage =
+            VirtualPath { disk: self.disk.clone(), path: path.clone(), segment_bytes: self.segment_bytes };
+        ReferenceChain::open_on(self.params, storage, &path)
     }
 
     fn check_chain(&mut self, sim: &mut SimState<'_>, host: u32, chain: &ReferenceChain) {
@@ -157,14 +161,17 @@ impl Data {
         if self.chain.flipped {
             return;
         }
-        let known = former.position(&best.hash).is_some() && chain.block_count() <= former.block_count();
+        let sources = || self.chain.elders.iter().chain([&former]);
+        let held: usize = sources().map(ReferenceChain::block_count).sum();
+        let known = sources().any(|held| held.position(&best.hash).is_some()) && chain.block_count() <= held;
         sim.check.that(Invariant::S18, host, known, || {
-            let (found, held) = (chain.block_count(), former.block_count());
+            let found = chain.block_count();
             format!("the store holds {found} blocks up to {}, and {held} others were stored", best.hash)
         });
         if core::mem::take(&mut self.chain.stale) {
             // What was durable is as old as the file now.
             self.chain.durable = None;
+            self.chain.elders.push(former);
         }
         let durable = self.chain.durable;
         let there = durable.is_none_or(|tip| chain.position(&tip).is_some());
@@ -191,6 +198,10 @@ impl Data {
         let bytes = self.disk.peek(&peers_path());
         let held = bytes.as_ref().map(|bytes| digest(0, bytes));
         let auditor = &mut self.peers;
+        if stale {
+            // Also when it could not be read then: it stays as it was before.
+            auditor.allowed.extend(&auditor.former);
+        }
         let settled = core::mem::take(&mut auditor.settled) && loaded.problem.is_none();
         match loaded.problem {
             // It stays where it is.
@@ -203,7 +214,7 @@ impl Data {
             None => {
                 let known = match held {
                     None => auditor.absent,
-                    Some(held) => auditor.allowed.contains(&held) || stale && auditor.former.contains(&held),
+                    Some(held) => auditor.allowed.contains(&held),
                 };
                 sim.check.that(Invariant::S18, host, known, || {
                     format!("peers.json holds {} peers, which nobody has saved", loaded.peers.len())

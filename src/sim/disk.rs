@@ -8,7 +8,8 @@
 //! Besides that the calls themselves fail, by [`Rates`]: errors, no space, a bit that flips on its way, a file as it was
 //! before the last change.
 //!
-//! The same disk carries `peers.json` (through [`Disk`](crate::driver::store::disk::Disk)) and the chain's database (through redb's `StorageBackend`).
+//! The same disk carries `peers.json` (through [`Disk`](crate::driver::store::disk::Disk)) and the chain's store (through
+//! [`Storage`](crate::chain::Storage)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,6 +26,8 @@ mod files;
 mod pages;
 #[cfg(test)]
 mod peers_boundaries;
+#[cfg(test)]
+mod store_model;
 #[cfg(test)]
 mod support;
 
@@ -295,6 +298,32 @@ impl State {
         if self.draw(rate, "disk full") { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
+    /// Writes to a file. When it fails, a part may have been written all the same.
+    fn write(&mut self, number: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let written = self.may_write().and_then(|()| self.may_grow());
+        let part = match written {
+            Ok(()) => bytes.len(),
+            Err(_) => self.rng.below(bytes.len() as u64 + 1) as usize,
+        };
+        if part > 0 {
+            self.file(number)?.write(offset, &bytes[..part]);
+        }
+        written
+    }
+
+    /// Makes a file's bytes durable. When it fails, the system calls what it could not write written all the same: it can
+    /// be read until a crash, and no later sync has anything to do with it.
+    fn sync(&mut self, number: u64) -> io::Result<()> {
+        let synced = self.may_write();
+        let State { files, rng, .. } = self;
+        let file = files.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
+        match synced {
+            Ok(()) => file.sync(|| true),
+            Err(_) => file.sync(|| rng.chance(1, 2)),
+        }
+        synced
+    }
+
     fn may_read(&mut self) -> io::Result<()> {
         let rate = self.rates.read_error;
         if self.draw(rate, "disk read error") { Err(io::Error::other("the disk does not read")) } else { Ok(()) }
@@ -380,12 +409,19 @@ impl File {
         self.unsynced.push(Change::SetLen(len));
     }
 
-    fn sync(&mut self) {
+    /// Makes those changes durable of which `reaches` says so, and forgets the others.
+    fn sync(&mut self, mut reaches: impl FnMut() -> bool) {
         if self.unsynced.is_empty() {
             return;
         }
-        self.unsynced.clear();
-        let former = core::mem::replace(&mut self.durable, self.cached.clone());
+        let former = self.durable.clone();
+        for change in core::mem::take(&mut self.unsynced) {
+            match change {
+                _ if !reaches() => {}
+                Change::Write(offset, bytes) => self.durable.write(offset, &bytes),
+                Change::SetLen(len) => self.durable.set_len(len),
+            }
+        }
         // Before its first bytes it was no file.
         if former.len() > 0 {
             self.former = Some(former);

@@ -1,51 +1,76 @@
-//! A virtual file as redb's storage: the real store runs on it.
+//! A directory of a virtual disk as the store's storage: the real store runs on it.
 
 use std::io;
-use std::path::{Path, PathBuf};
-
-use redb::{DatabaseError, StorageBackend};
+use std::path::PathBuf;
 
 use super::VirtualDisk;
-use crate::chain::Storage;
+use crate::chain::{Access, SegmentFile, Storage};
 use crate::driver::store::disk::Disk;
 
-/// Where a store is: a disk, and the file's path on it.
+/// Where a store is: a disk, and the directory on it.
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct VirtualPath {
     pub(in crate::sim) disk: VirtualDisk,
     pub(in crate::sim) path: PathBuf,
-}
-
-impl Storage for VirtualPath {
-    type Backend = VirtualFile;
-
-    fn open(&self) -> Result<Option<VirtualFile>, DatabaseError> {
-        match self.disk.call()?.open(&self.path) {
-            Ok(file) => Ok(Some(VirtualFile { disk: self.disk.clone(), file })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn make(&self) -> Result<VirtualFile, DatabaseError> {
-        let path = self.beside();
-        let _absent = self.disk.remove(&path);
-        let file = self.disk.call()?.create(&path)?;
-        Ok(VirtualFile { disk: self.disk.clone(), file })
-    }
-
-    fn put_in_place(&self) -> io::Result<()> {
-        self.disk.rename(&self.beside(), &self.path)
-    }
-
-    fn sync_place(&self) -> io::Result<()> {
-        self.disk.sync_directory(self.path.parent().unwrap_or(Path::new("")))
-    }
+    /// How long a segment becomes. Short ones come to an end, and are given back, as often as in years of a real store.
+    pub(in crate::sim) segment_bytes: u64,
 }
 
 impl VirtualPath {
-    fn beside(&self) -> PathBuf {
-        self.path.with_extension("tmp")
+    fn segment(&self, number: u32) -> PathBuf {
+        self.path.join(format!("{number}.blocks"))
+    }
+
+    fn beside(&self, number: u32) -> PathBuf {
+        self.path.join(format!("{number}.tmp"))
+    }
+
+    fn file(&self, file: u64) -> Box<dyn SegmentFile> {
+        Box::new(VirtualFile { disk: self.disk.clone(), file })
+    }
+}
+
+impl Storage for VirtualPath {
+    fn enter(&self, _: Access) -> io::Result<Option<std::fs::File>> {
+        // Whoever had it before is gone with his boot.
+        Ok(None)
+    }
+
+    fn numbers(&self) -> io::Result<Vec<u32>> {
+        let names = self.disk.names(&self.path)?;
+        Ok(names.iter().filter_map(|name| name.to_str()?.strip_suffix(".blocks")?.parse().ok()).collect())
+    }
+
+    fn open(&self, number: u32, _: Access) -> io::Result<Box<dyn SegmentFile>> {
+        let mut state = self.disk.call()?;
+        state.may_read()?;
+        Ok(self.file(state.open(&self.segment(number))?))
+    }
+
+    fn make(&self, number: u32) -> io::Result<Box<dyn SegmentFile>> {
+        let path = self.beside(number);
+        let _absent = self.disk.remove(&path);
+        Ok(self.file(self.disk.call()?.create(&path)?))
+    }
+
+    fn put_in_place(&self, number: u32) -> io::Result<()> {
+        self.disk.rename(&self.beside(number), &self.segment(number))
+    }
+
+    fn remove(&self, number: u32) -> io::Result<()> {
+        Disk::remove(&self.disk, &self.segment(number))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_directory(&self.path)
+    }
+
+    fn salt(&self) -> io::Result<[u8; 8]> {
+        Ok(self.disk.lock().rng.next_u64().to_le_bytes())
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 }
 
@@ -56,13 +81,13 @@ pub(in crate::sim) struct VirtualFile {
     file: u64,
 }
 
-impl StorageBackend for VirtualFile {
+impl SegmentFile for VirtualFile {
     fn len(&self) -> io::Result<u64> {
         let mut state = self.disk.call()?;
         Ok(state.file(self.file)?.cached.len())
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.call()?;
         state.may_read()?;
         if !state.file(self.file)?.cached.read(offset, out) {
@@ -70,6 +95,10 @@ impl StorageBackend for VirtualFile {
         }
         state.spoil(out);
         Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.call()?.write(self.file, offset, bytes)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -82,18 +111,7 @@ impl StorageBackend for VirtualFile {
         Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.disk.call()?;
-        state.may_write()?;
-        state.file(self.file)?.sync();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.disk.call()?;
-        state.may_write()?;
-        state.may_grow()?;
-        state.file(self.file)?.write(offset, data);
-        Ok(())
+    fn sync(&self) -> io::Result<()> {
+        self.disk.call()?.sync(self.file)
     }
 }

@@ -17,10 +17,7 @@ pub(in crate::sim) struct Handle {
 
 impl Write for Handle {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.disk.call()?;
-        state.may_write()?;
-        state.may_grow()?;
-        state.file(self.file)?.write(self.at, bytes);
+        self.disk.call()?.write(self.file, self.at, bytes)?;
         self.at += bytes.len() as u64;
         Ok(bytes.len())
     }
@@ -39,10 +36,7 @@ impl Disk for VirtualDisk {
     }
 
     fn sync(&self, file: &Handle) -> io::Result<()> {
-        let mut state = self.call()?;
-        state.may_write()?;
-        state.file(file.file)?.sync();
-        Ok(())
+        self.call()?.sync(file.file)
     }
 
     fn open(&self, path: &Path) -> io::Result<impl Read> {
