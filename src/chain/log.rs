@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::chain::places::{Place, Places};
 use crate::chain::record::{self, RECORD_LEN, SegmentHeader, What};
 use crate::chain::scan::Window;
 use crate::chain::storage::{Access, SegmentFile};
-use crate::chain::writer::Change;
 
 /// How much of a batch is written by one call.
 const WRITE_BYTES: usize = 1 << 20;
@@ -24,6 +25,13 @@ const FAILURES_MAX: u32 = 8;
 /// After the work of giving back room has failed, it waits for so many batches, and twice as many each time: on a full disk
 /// it would fail after every one.
 const TIDY_PAUSE_MAX: u32 = 4096;
+
+/// One thing to be made durable.
+#[derive(Debug)]
+pub(super) enum Change {
+    Put(u64, Bytes),
+    Remove(u64),
+}
 
 /// What is known of a segment.
 #[derive(Debug)]
@@ -181,8 +189,7 @@ impl Log {
         file.sync()?;
         storage.put_in_place(header.number)?;
         let begin = bytes.len() as u64;
-        let segment =
-            Segment { begin, end: begin, synced: begin, is_closed: false, live: 0, is_spoiled: false };
+        let segment = Segment { begin, end: begin, synced: begin, is_closed: false, live: 0, is_spoiled: false };
         let file = Arc::from(file);
         self.places.hold(header.number, &file);
         self.segments.insert(header.number, segment);
@@ -205,11 +212,7 @@ impl Log {
     /// Puts a batch together: what is unsure, then what `fill` adds, then where the segments end that are not written any
     /// more. That comes last, for of a batch that is torn the first part is taken: what stands behind those ends is a part
     /// of this batch, and must be found there before it is lost from sight here.
-    fn fill(
-        &self,
-        batch: &mut Batch,
-        fill: impl FnOnce(&Log, &mut Batch) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn fill(&self, batch: &mut Batch, fill: impl FnOnce(&Log, &mut Batch) -> io::Result<()>) -> io::Result<()> {
         let unsettled = self.unsettled().map(|(number, segment)| (number, segment.synced, segment.end));
         let unsettled: Vec<(u32, u64, u64)> = unsettled.collect();
         for (number, synced, end) in &unsettled {
@@ -334,8 +337,7 @@ impl Log {
             return Ok(());
         };
         let mut is_readable = true;
-        let copied =
-            self.append(|log, batch| log.copy(batch, number, begin..end, Some(number), &mut is_readable));
+        let copied = self.append(|log, batch| log.copy(batch, number, begin..end, Some(number), &mut is_readable));
         if !is_readable {
             self.segments.get_mut(&number).into_iter().for_each(|segment| segment.is_spoiled = true);
         }

@@ -30,6 +30,7 @@ pub mod block;
 mod crc;
 pub mod genesis;
 mod gossip;
+pub(crate) mod health;
 mod index;
 mod log;
 pub mod mempool;
@@ -55,7 +56,7 @@ pub use open::OpenError;
 pub use pow::Miner;
 pub use reference::ReferenceChain;
 #[cfg(feature = "sim")]
-pub(crate) use storage::{Access, SegmentFile, Storage};
+pub(crate) use storage::{Access, Lock, SegmentFile, Storage};
 pub use store::{Health, Store, StoreError};
 pub use transaction::Transaction;
 pub use verify::{VerifyError, VerifyReport};

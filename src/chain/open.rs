@@ -157,7 +157,8 @@ pub(super) fn open(
         }
         return Ok(Opened { log, lock, next_seq: 0 });
     }
-    let mut reading = Reading { access, path, params, log, closes: BTreeMap::new(), removed: BTreeMap::new(), next_seq: 0 };
+    let mut reading =
+        Reading { access, path, params, log, closes: BTreeMap::new(), removed: BTreeMap::new(), next_seq: 0 };
     // Backwards: where a segment ends is said in a later one, and of two copies the later one counts.
     for number in numbers.into_iter().rev() {
         reading.segment(number)?;

@@ -110,10 +110,7 @@ impl Places {
     }
 
     /// Calls `each` with every block in order of arrival, reading far ahead, until it fails.
-    pub(super) fn scan<E: From<ReadError>>(
-        &self,
-        mut each: impl FnMut(u64, Bytes) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn scan<E: From<ReadError>>(&self, mut each: impl FnMut(u64, Bytes) -> Result<(), E>) -> Result<(), E> {
         let io = |error: io::Error| E::from(ReadError::Io(error));
         let mut next = Some(0);
         while let Some(from) = next {

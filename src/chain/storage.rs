@@ -18,11 +18,14 @@ pub(crate) enum Access {
     Read,
 }
 
+/// The right to use a place, for as long as it is held.
+pub(crate) type Lock = File;
+
 /// The place of one store.
 pub(crate) trait Storage: Send + Sync + 'static {
     /// Makes the place where it is missing and may be made, and takes the right to use it, which is given back when the
     /// answer is dropped. [`io::ErrorKind::WouldBlock`] when somebody else has it.
-    fn enter(&self, access: Access) -> io::Result<Option<File>>;
+    fn enter(&self, access: Access) -> io::Result<Option<Lock>>;
 
     /// The numbers of the segments that are there, in no order.
     fn numbers(&self) -> io::Result<Vec<u32>>;
@@ -83,7 +86,7 @@ impl Directory {
         self.0.join(format!("{number:08}.tmp"))
     }
 
-    fn lock(&self, access: Access) -> io::Result<Option<File>> {
+    fn lock(&self, access: Access) -> io::Result<Option<Lock>> {
         let path = self.0.join("lock");
         let file = match access {
             Access::Write => OpenOptions::new().create(true).truncate(false).write(true).open(path)?,
@@ -109,7 +112,7 @@ impl Directory {
 }
 
 impl Storage for Directory {
-    fn enter(&self, access: Access) -> io::Result<Option<File>> {
+    fn enter(&self, access: Access) -> io::Result<Option<Lock>> {
         if access == Access::Write {
             match fs::create_dir(&self.0) {
                 // Its own name must not be lost with all that is in it.

@@ -1,3 +1,5 @@
+//! Where blocks are kept: in segments of records with checksums, by order of arrival.
+//!
 #![doc = include_str!("store.md")]
 
 use core::fmt;
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::chain::genesis::Params;
+pub use crate::chain::health::{Health, StoreError};
 use crate::chain::open::{self, OpenError};
 use crate::chain::places::ReadError;
 use crate::chain::storage::{Access, Directory, Storage};
@@ -16,47 +19,6 @@ use crate::chain::writer::Writer;
 /// The most bytes that may wait for the disk: a few of the largest blocks, or minutes of small ones. Above it the chain
 /// takes no more blocks until the disk has caught up.
 pub const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
-
-/// How the store is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// What the last write failed with; `None` once one has succeeded again. A chain says here too that the disk gave back
-    /// a block other than it was given, and goes on saying it.
-    pub error: Option<String>,
-    /// Bytes of blocks that are not durable yet.
-    pub backlog_bytes: usize,
-    /// Blocks made durable since the store was opened.
-    pub written: u64,
-}
-
-/// Why a flush ended with something not durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// A write failed. It will be tried again while the store is open.
-    Write(String),
-    /// The disk did not answer in time.
-    Slow {
-        /// Bytes of blocks that are not durable yet.
-        backlog_bytes: usize,
-    },
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::Write(error) => write!(
-                f,
-                "cannot write blocks: {error}: make room on the disk; blocks that are not stored are downloaded again"
-            ),
-            StoreError::Slow { backlog_bytes } => {
-                write!(f, "the disk did not finish in time, {backlog_bytes} bytes of blocks are not stored yet")
-            }
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 /// Blocks by order of arrival.
 pub struct Store {

@@ -18,10 +18,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::chain::log::Log;
+use crate::chain::health::{Health, StoreError};
+use crate::chain::log::{Change, Log};
 use crate::chain::open::Opened;
 use crate::chain::places::{Places, ReadError};
-use crate::chain::store::{Health, StoreError};
 
 /// The pause after a first failure; it doubles with each further one.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -43,13 +43,6 @@ pub(super) const SPOILED: &str = "the disk gives back blocks that are not the on
                                   the store away and start again to download the chain anew";
 /// What is said of blocks that come to a store that is only read.
 const READ_ONLY: &str = "the store was opened to be read only";
-
-/// One thing to be made durable.
-#[derive(Debug)]
-pub(super) enum Change {
-    Put(u64, Bytes),
-    Remove(u64),
-}
 
 /// The thread and what it shares with the loop. Dropping it writes what it can and waits for the thread.
 pub(super) struct Writer {
@@ -199,10 +192,7 @@ impl Writer {
     }
 
     /// Calls `each` with every durable block in order of arrival, until it fails.
-    pub(super) fn scan<E: From<ReadError>>(
-        &self,
-        each: impl FnMut(u64, Bytes) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn scan<E: From<ReadError>>(&self, each: impl FnMut(u64, Bytes) -> Result<(), E>) -> Result<(), E> {
         self.shared.places.scan(each)
     }
 

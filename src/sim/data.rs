@@ -149,8 +149,7 @@ impl Data {
 
     fn try_open(&self) -> Result<ReferenceChain, OpenError> {
         let path = directory().join(format!("chain-{}", self.chain.former_stores));
-        let storage =
-            VirtualPath { disk: self.disk.clone(), path: path.clone(), segment_bytes: self.segment_bytes };
+        let storage = VirtualPath { disk: self.disk.clone(), path: path.clone(), segment_bytes: self.segment_bytes };
         ReferenceChain::open_on(self.params, storage, &path)
     }
 

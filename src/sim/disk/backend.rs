@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::VirtualDisk;
-use crate::chain::{Access, SegmentFile, Storage};
+use crate::chain::{Access, Lock, SegmentFile, Storage};
 use crate::driver::store::disk::Disk;
 
 /// Where a store is: a disk, and the directory on it.
@@ -31,7 +31,7 @@ impl VirtualPath {
 }
 
 impl Storage for VirtualPath {
-    fn enter(&self, _: Access) -> io::Result<Option<std::fs::File>> {
+    fn enter(&self, _: Access) -> io::Result<Option<Lock>> {
         // Whoever had it before is gone with his boot.
         Ok(None)
     }

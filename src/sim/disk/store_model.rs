@@ -99,7 +99,9 @@ impl Played {
         }
         let removals = if rng.chance(1, 12) { self.now.len() as u64 } else { rng.below(3) };
         for _ in 0..removals {
-            let Some(seq) = self.now.keys().copied().nth(rng.below(self.now.len().max(1) as u64) as usize) else { break };
+            let Some(seq) = self.now.keys().copied().nth(rng.below(self.now.len().max(1) as u64) as usize) else {
+                break;
+            };
             self.store.remove(seq);
             self.now.remove(&seq);
             self.changes.push(Change::Remove(seq));

@@ -1,0 +1,44 @@
+//! What a store says of itself: its last error, what is not durable yet, and why it could not finish.
+
+use core::fmt;
+
+/// How the store is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// What the last write failed with; `None` once one has succeeded again. A chain says here too that the disk gave back
+    /// a block other than it was given, and goes on saying it.
+    pub error: Option<String>,
+    /// Bytes of blocks that are not durable yet.
+    pub backlog_bytes: usize,
+    /// Blocks made durable since the store was opened.
+    pub written: u64,
+}
+
+/// Why a flush ended with something not durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A write failed. It will be tried again while the store is open.
+    Write(String),
+    /// The disk did not answer in time.
+    Slow {
+        /// Bytes of blocks that are not durable yet.
+        backlog_bytes: usize,
+    },
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Write(error) => write!(
+                f,
+                "cannot write blocks: {error}: make room on the disk; blocks that are not stored are downloaded again"
+            ),
+            StoreError::Slow { backlog_bytes } => {
+                write!(f, "the disk did not finish in time, {backlog_bytes} bytes of blocks are not stored yet")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
