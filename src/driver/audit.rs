@@ -1,4 +1,4 @@
-//! The loop's rules about itself, looked at by counting everything anew.
+//! The loop's rules about itself, checked by counting everything anew.
 
 use super::net::{Net, Notice};
 use super::system::SocketId;

@@ -14,9 +14,9 @@ use crate::close::CloseReason;
 /// What one read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// So many bytes, at least one. When the socket is `drained`, news of more come as a new edge.
+    /// So many bytes, at least one. When the socket is `drained`, more are told as a new edge.
     Bytes { count: usize, drained: bool },
-    /// Nothing now; news of more come as a new edge.
+    /// Nothing now; more are told as a new edge.
     Nothing,
     /// The end of the stream.
     End,

@@ -6,7 +6,7 @@
 //!
 //! The processor costs a stranger a hello, so the budgets are taken when the first bytes are read, never by silence. Whoever
 //! comes too fast is throttled: he waits in his place, unread. Each address and each subnet has a budget, and what is left of everybody's when
-//! half of it is gone is shared by the subnets: so many of them are needed to starve one that is not among them.
+//! half of it is gone is shared by the subnets: so many of them are needed to lock out one that is not among them.
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};

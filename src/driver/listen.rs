@@ -1,48 +1,15 @@
-//! Listeners: bound with care, accepted from within a budget, backed off when the system runs out.
-//!
-//! Errors of `accept` are of two kinds. Those of the connection that was waiting (it is gone already, or a firewall says
-//! no) are counted and the next one is taken. Those of our own resources would come again at once, for ever: the
-//! listener rests, longer each time, and then tries by itself, since no new edge comes for connections that wait.
+//! From sockets that wait to be accepted to connections: within a budget, and asked about first.
 
-use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
-use super::errno::is_resource;
-use super::run::listener_token;
-use super::system::{Acceptor, Stream};
+use super::listener::{Listener, listener_token};
+use super::system::Stream;
 use super::timer::Due;
 use super::{Admit, Driver, Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::Direction;
-use crate::limits::{ACCEPT_PAUSE, ACCEPT_PAUSE_MAX};
-
-#[derive(Debug)]
-pub(super) struct Listener {
-    socket: Acceptor,
-    /// Connections may be waiting.
-    pub(super) ready: bool,
-    /// Resting until its timer.
-    resting: bool,
-    /// How long the next rest is.
-    pause: Duration,
-}
-
-impl Listener {
-    fn new(socket: Acceptor) -> Self {
-        Listener { socket, ready: true, resting: false, pause: ACCEPT_PAUSE }
-    }
-
-    pub(super) fn is_waiting(&self) -> bool {
-        self.ready && !self.resting
-    }
-
-    /// The rest is over.
-    pub(super) fn wake(&mut self) {
-        self.resting = false;
-    }
-}
 
 impl<P: Protocol> Driver<P> {
     /// Binds and listens; answers the real address when port 0 was asked for.
@@ -66,12 +33,9 @@ impl<P: Protocol> Driver<P> {
                 let Some(listener) = self.listeners.get_mut(index).filter(|listener| listener.is_waiting()) else {
                     break;
                 };
-                match listener.socket.accept() {
-                    Ok((stream, remote)) => {
-                        listener.pause = ACCEPT_PAUSE;
-                        self.admit(stream, remote);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
+                match listener.accept() {
+                    Ok((stream, remote)) => self.admit(stream, remote),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => self.accept_failed(index, &error),
                 }
             }
@@ -81,12 +45,7 @@ impl<P: Protocol> Driver<P> {
     fn accept_failed(&mut self, index: usize, error: &io::Error) {
         self.net.totals.accept_errors += 1;
         let Some(listener) = self.listeners.get_mut(index) else { return };
-        // An error of the listener itself would come again at once as well.
-        let of_listener = matches!(error.kind(), io::ErrorKind::InvalidInput) || error.raw_os_error() == Some(EBADF);
-        if is_resource(error) || of_listener {
-            listener.resting = true;
-            let pause = listener.pause;
-            listener.pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+        if let Some(pause) = listener.failed(error) {
             let at = self.net.now.at + pause;
             self.net.timers.arm(at, Due::Listener(index));
         }
@@ -94,7 +53,7 @@ impl<P: Protocol> Driver<P> {
 
     fn admit(&mut self, stream: Stream, remote: SocketAddr) {
         // A place is made before the protocol is asked, since it counts those who hold one as well. For a stranger whom it then
-        // refuses one gives way for nothing, but not another before somebody who was admitted has filled the place.
+        // refuses one is evicted for nothing, but not another before somebody who was admitted has filled the place.
         if self.net.handshakes.len() >= self.net.config.tls_pending
             && let Some(oldest) = self.net.handshakes.eviction_candidate(remote)
         {
@@ -141,5 +100,3 @@ impl<P: Protocol> Driver<P> {
         self.protocol.handle(self.net.now, Event::AdmissionReleased { remote, reason }, &mut self.net);
     }
 }
-
-const EBADF: i32 = 9;

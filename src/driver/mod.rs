@@ -31,10 +31,10 @@
 //! | file | owns |
 //! |---|---|
 //! | `run` | the turn and its order |
-//! | `net` | the face towards the protocol |
+//! | `net` | what a protocol calls |
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
-//! | `listen`, `dial` | sockets that come and sockets that go out |
+//! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
 //! | `handshakes`, `tls` | who may begin TLS; from a socket to a known peer |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames; frames to bytes |
 //! | `budget` | memory over all connections, and who waits for it |
@@ -56,6 +56,7 @@ mod handle;
 mod handshakes;
 mod lifecycle;
 mod listen;
+mod listener;
 mod net;
 mod read;
 mod run;
@@ -89,7 +90,7 @@ pub(crate) use system::{Kernel, Readiness, SharedKernel, SocketId};
 /// What the loop tells a protocol.
 #[derive(Debug)]
 pub enum Event<'a, C> {
-    /// A connection stands.
+    /// A connection is open.
     Opened {
         /// Its name.
         conn: ConnId,
@@ -111,7 +112,7 @@ pub enum Event<'a, C> {
         /// Why: `DialTimeout`, `Tls(fault)`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection` or `Shutdown`.
         reason: CloseReason,
     },
-    /// An address that was admitted became no connection: its socket or its TLS handshake failed, it gave way to another, or the
+    /// An address that was admitted became no connection: its socket or its TLS handshake failed, it was evicted for another, or the
     /// loop had no place for it (`LimitReached` both times). Each [`Admit::Accept`] is followed by this or by `Opened`.
     AdmissionReleased {
         /// The address.
@@ -134,8 +135,8 @@ pub enum Event<'a, C> {
         /// What is wrong with the bytes.
         error: FrameError,
     },
-    /// The connection's outbox has drained to its low mark, from above its high mark or since a frame was refused; or the
-    /// loop's send budget, for which it was refused, has room again.
+    /// Backpressure is over: the connection's outbox has drained to its low watermark, from above its high watermark or since a
+    /// frame was refused; or the loop's send budget, for which it was refused, has room again.
     Writable {
         /// The connection.
         conn: ConnId,

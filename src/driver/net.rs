@@ -1,4 +1,4 @@
-//! The loop's face towards a protocol: connections by name, calls that queue and never block.
+//! What a protocol calls: connections by name, calls that queue and never block.
 
 use core::fmt;
 use core::time::Duration;
@@ -61,7 +61,7 @@ pub(super) enum Phase {
     Stopping,
 }
 
-/// The loop's face towards a protocol.
+/// The connections, as a protocol sees them: what it may ask and do.
 ///
 /// Calls with a [`ConnId`] whose connection is gone do nothing, or say so.
 ///

@@ -8,7 +8,7 @@ use std::time::Instant as SystemInstant;
 use super::buffer::ReadBuffer;
 use super::config::Config;
 use super::handle::{Commands, Handle};
-use super::listen::Listener;
+use super::listener::{Listener, WAKER, listener_index};
 use super::net::{Net, Notice, Phase};
 use super::system::{Clock, Poller};
 use super::timer::Due;
@@ -16,13 +16,6 @@ use super::{Event, Protocol};
 use crate::close::CloseReason;
 use crate::limits::{SPIN_START, TURN_TIME};
 use crate::time::{Instant, Now};
-
-const WAKER: usize = usize::MAX;
-
-/// The token of a listener. Connections count from 0 up, listeners from the top down.
-pub(super) fn listener_token(index: usize) -> usize {
-    WAKER - 1 - index
-}
 
 /// The loop: a protocol, its connections and the thread that calls [`Driver::run`] or [`Driver::turn`].
 ///
@@ -109,7 +102,7 @@ impl<P: Protocol> Driver<P> {
         Driver::on(config, protocol, Clock::new(), Poller::new)
     }
 
-    /// A loop on a virtual system. Whoever plays it calls [`Driver::turn`] when there is news or a deadline has come.
+    /// A loop on a virtual system. Whoever plays it calls [`Driver::turn`] when a socket has become ready or a deadline has come.
     #[cfg(feature = "sim")]
     pub(crate) fn on_kernel(mut config: Config, protocol: P, kernel: &super::SharedKernel) -> io::Result<Self> {
         use std::sync::Arc;
@@ -270,8 +263,8 @@ impl<P: Protocol> Driver<P> {
             if readiness.token == WAKER {
                 return;
             }
-            match listeners.get_mut((WAKER - 1).wrapping_sub(readiness.token)) {
-                Some(listener) => listener.ready = true,
+            match listeners.get_mut(listener_index(readiness.token)) {
+                Some(listener) => listener.note_readiness(),
                 None => net.conns.note_readiness(readiness),
             }
         });

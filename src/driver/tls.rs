@@ -1,4 +1,4 @@
-//! Connections with TLS: from a socket that stands to a peer that is known, and from records to frames.
+//! Connections with TLS: from a socket that is connected to a peer that is known, and from records to frames.
 //!
 //! Budgets come before cryptography. Inbound handshakes are limited in number, in rate and in time, see `handshakes`, and all
 //! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for,

@@ -45,11 +45,11 @@ fn malformed_bytes_close_only_their_connection() {
 }
 
 #[test]
-fn a_farewell_arrives_although_the_peer_was_still_sending() {
+fn a_last_frame_arrives_although_the_peer_was_still_sending() {
     let mut driver = party(config());
     driver.protocol_mut().last_frame = Some(b"bad frame length");
     let (mut plain, _) = plain(&mut driver);
-    // The bytes behind the violation stay unread; closing over them would reset the connection under the farewell.
+    // The bytes behind the violation stay unread; closing over them would reset the connection under the last frame.
     write_until_full(&mut plain, &[0; 1 << 20]);
     let all = read_turning(&mut plain, &mut driver, |_| false).unwrap();
     assert_eq!(all, frame(0xff, b"bad frame length"));

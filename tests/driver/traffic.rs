@@ -61,7 +61,7 @@ fn both_sides_send_at_once_with_full_outboxes_and_neither_waits_for_the_other() 
     let bodies = |frames: Vec<(u8, Vec<u8>)>| frames.into_iter().map(|(_, body)| body).collect::<Vec<_>>();
     assert!(bodies(one.protocol().frames()) == sent(100));
     assert!(bodies(two.protocol().frames()) == sent(0));
-    // Both were above the high mark and were told that they may go on.
+    // Both were above the high watermark and were told that they may go on.
     assert!(one.protocol().seen.contains(&Seen::Writable(left)));
     assert!(two.protocol().seen.contains(&Seen::Writable(right)));
 }

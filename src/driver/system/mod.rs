@@ -7,6 +7,7 @@
 mod clock;
 mod listener;
 mod poller;
+mod readiness;
 mod stream;
 #[cfg(feature = "sim")]
 mod virtual_kernel;
@@ -22,25 +23,14 @@ use super::config::Config;
 pub(super) use clock::Clock;
 pub(super) use listener::Acceptor;
 pub(super) use poller::{Poller, Waker};
+pub(crate) use readiness::Readiness;
 pub(super) use stream::Stream;
 #[cfg(feature = "sim")]
 pub(crate) use virtual_kernel::{Kernel, SharedKernel, SocketId};
 #[cfg(feature = "sim")]
 use virtual_kernel::{VirtualSocket, lock};
 
-/// What a socket, by the token it was registered with, has news of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Readiness {
-    pub(crate) token: usize,
-    /// Bytes, connections, the end of the stream or an error can be read.
-    pub(crate) readable: bool,
-    /// Bytes can be written, or a dial has ended, or there is an error.
-    pub(crate) writable: bool,
-    /// The peer closed its end, or the socket failed.
-    pub(crate) ended: bool,
-}
-
-/// Where sockets come from, and where they are told apart.
+/// Where sockets come from, and the selector that watches them.
 pub(super) enum System {
     Os(Registry),
     #[cfg(feature = "sim")]
@@ -72,7 +62,7 @@ impl System {
         }
     }
 
-    /// News of the stream come under this token from now on, and of what it is ready for already at once.
+    /// The stream's readiness is told under this token from now on, and what it is ready for already at once.
     pub(super) fn register(&self, stream: &mut Stream, token: usize) -> io::Result<()> {
         match (self, stream) {
             (System::Os(registry), Stream::Tcp(stream)) => {
@@ -98,7 +88,7 @@ impl System {
         }
     }
 
-    /// No more news of the stream.
+    /// Its readiness is told no more.
     pub(super) fn deregister(&self, stream: &mut Stream) -> io::Result<()> {
         match (self, stream) {
             (System::Os(registry), Stream::Tcp(stream)) => registry.deregister(stream),

@@ -1,4 +1,4 @@
-//! Waiting for news of many sockets at once, and being woken from it.
+//! Waiting for the readiness of many sockets at once, and being woken from it.
 
 use core::time::Duration;
 use std::io;

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Readiness;
+use super::readiness::Readiness;
 use crate::time::Now;
 
 /// A descriptor. A closed one's number may be given out again.
@@ -22,9 +22,9 @@ pub(crate) trait Kernel: Send {
     fn listen(&mut self, address: SocketAddr, backlog: i32) -> io::Result<SocketId>;
     /// Takes a connection that waits.
     fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)>;
-    /// News of the socket come under this token.
+    /// The socket's readiness is told under this token from now on.
     fn register(&mut self, socket: SocketId, token: usize) -> io::Result<()>;
-    /// No more news of the socket.
+    /// Its readiness is told no more.
     fn deregister(&mut self, socket: SocketId) -> io::Result<()>;
     /// Reads what has arrived.
     fn read(&mut self, socket: SocketId, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
