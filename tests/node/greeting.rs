@@ -184,7 +184,7 @@ fn when_both_dial_at_once_both_keep_the_connection_of_the_smaller_id() {
 }
 
 #[test]
-fn whoever_claims_the_id_of_a_peer_does_not_end_a_connection_that_stands() {
+fn whoever_claims_the_id_of_a_peer_does_not_end_its_connection() {
     for (ours, theirs) in [("bob", "alice"), ("alice", "bob")] {
         let mut world = World::new();
         let us = world.node(ours, BOB, |_| {});
@@ -211,7 +211,7 @@ fn a_peer_that_comes_back_from_a_crash_is_not_locked_out_by_its_own_half_open_co
     let early = world.stranger(alice, "10.9.0.1:5001").unwrap();
     world.say(early, &introduction("carol", 2, 0));
     assert!(world.is_closed(early) && !world.is_closed(dead));
-    // Alice asks the old connection whether it still stands, and it does not.
+    // Alice asks the old connection whether it is still alive, and it is not.
     assert_eq!(world.hear(dead).map(|(kind, _)| kind), Some(Kind::Heartbeat));
     assert_eq!(world.hear(dead).map(|(kind, _)| kind), Some(Kind::Ping));
     world.advance(Duration::from_secs(11));
@@ -240,7 +240,7 @@ fn whoever_claims_the_id_of_a_peer_that_answers_gets_nothing() {
     assert!(!world.is_closed(carol));
 }
 
-/// Each claim had us ask the peer at once whether it still stands. Thieves at three addresses, one claim a second each, made us
+/// Each claim had us ask the peer at once whether it is still alive. Thieves at three addresses, one claim a second each, made us
 /// break the peer's budget for heartbeats.
 #[test]
 fn thieves_do_not_make_us_ask_a_peer_more_often_than_it_allows() {

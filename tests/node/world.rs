@@ -1,6 +1,6 @@
 //! A table at which nodes and strangers talk: virtual clock, lossless links, no sockets.
 //!
-//! The nodes stand behind the adapter that carries them on real sockets; the table is its carrier, in `carrier`, and repeats
+//! The nodes are behind the adapter that carries them on real sockets; the table is its carrier, in `carrier`, and repeats
 //! none of its rules.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,6 +1,6 @@
 //! The handshake: who the other side is, in which version we talk, and which of two connections to it stays.
 //!
-//! 1. The dialer sends Handshake when the connection stands.
+//! 1. The dialer sends Handshake when the connection is open.
 //! 2. The acceptor checks it (version, not ourselves, our network), then answers HandshakeAck.
 //! 3. Whoever now knows the other's id looks for a second connection to it; `wire::protocol`, section 4, says which one stays, in
 //!    a way that both ends decide alike.
@@ -156,7 +156,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// Of two connections to one node, the one dialed by the node with the smaller id stays; when the same side dialed
-    /// both, the older. Only two that began at about the same time need that rule; one that stood longer than a handshake
+    /// both, the older. Only two that began at about the same time need that rule; one that lasted longer than a handshake
     /// takes stays, or whoever claims a peer's id could end our connection to it. Under TLS nobody else can claim it, and the
     /// rule is the same, for two nodes that dial each other again and again must agree on one connection all the same.
     fn keeps_older(&self, now: Now, older: ConnId, newer: ConnId, their_id: &str) -> bool {

@@ -423,7 +423,7 @@ impl<C: Chain> Node<C> {
                 SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
-                    self.note_deed(now, from, Kind::Block);
+                    self.note_contribution(now, from, Kind::Block);
                     self.known.accept(now.at, hash, Some(from));
                     self.emit(Event::BlockAccepted { hash, from: Some(from) });
                     tip_moved |= best_changed;
@@ -556,7 +556,7 @@ impl<C> Node<C> {
     }
 }
 
-/// Everything that a peer's deeds are held against.
+/// Whose reputation changes by what a peer does: its address's, and its identity's where it has proven one.
 fn origins(remote: SocketAddr, identity: Option<VerifiedId>) -> impl Iterator<Item = Origin> {
     core::iter::once(Origin::of(remote.ip())).chain(identity.map(Origin::Identity))
 }

@@ -112,7 +112,7 @@ impl<C: Chain> Node<C> {
                 self.known.accept(now.at, id, from);
                 if let Some(conn) = from {
                     self.record_success(now, conn);
-                    self.note_deed(now, conn, kind);
+                    self.note_contribution(now, conn, kind);
                 }
                 self.pass_on(now, kind, id, from, &payload);
                 match kind {

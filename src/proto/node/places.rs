@@ -110,7 +110,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// A peer brought something that was new and valid.
-    pub(super) fn note_deed(&mut self, now: Now, conn: ConnId, kind: Kind) {
+    pub(super) fn note_contribution(&mut self, now: Now, conn: ConnId, kind: Kind) {
         let Some(peer) = self.sessions.peer_mut(conn) else { return };
         match kind {
             Kind::Transaction => peer.transaction_at = Some(now.at),
