@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use spacetime_network::wire::frame::{self, HEADER_LEN, MAX_LENGTH, MAX_PAYLOAD};
-use spacetime_network::wire::{FrameError, FrameRules, Parse};
+use spacetime_network::wire::{Foreign, FrameError, FrameRules, Parse};
 
 fuzz_target!(|input: &[u8]| {
     let any = FrameRules::any(MAX_PAYLOAD);
@@ -49,6 +49,11 @@ fn check(input: &[u8], rules: &FrameRules, answer: Parse<'_>) {
                 FrameError::Length(wrong) => {
                     assert!(wrong == length && !(1..=MAX_LENGTH).contains(&length));
                     HEADER_LEN - 1
+                }
+                FrameError::Foreign(foreign) => {
+                    assert_eq!(Foreign::of(length.to_le_bytes()), Some(foreign));
+                    // Some beginnings are lengths that only another type could have.
+                    if (1..=MAX_LENGTH).contains(&length) { HEADER_LEN } else { HEADER_LEN - 1 }
                 }
                 FrameError::UnknownType(kind) => {
                     assert!(kind == input[4] && rules.max_payload(kind).is_none());
