@@ -114,7 +114,7 @@ impl DataDir {
         self.path.join("chain")
     }
 
-    /// The store of a version before 0.1, when it is all there is: it must not be passed over in silence.
+    /// The store of an earlier version, when it is all there is: it must not be passed over in silence.
     pub(crate) fn earlier_chain(&self) -> Option<PathBuf> {
         let earlier = self.path.join("chain.redb");
         // A link to what is not there is there too.

@@ -60,6 +60,9 @@ fn main() -> ExitCode {
 }
 
 fn do_what_was_asked() -> Result<(), Failure> {
+    if std::env::args_os().nth(1).is_some_and(|first| first == simulate::WORKER) {
+        return simulate::work();
+    }
     match settings::read(std::env::args_os())? {
         Asked::Text(text) => output::line(text.trim_end()),
         Asked::Run(command) => dispatch(*command),

@@ -218,6 +218,8 @@ fn a_campaign_that_is_told_to_stop_says_what_it_did_and_leaves_its_file_whole() 
         program(&HOPELESS).args(&["--seed", "1", "--seeds", "10000000", "--failures"]).path(&path).into_command();
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     cli_support::wait_for("a seed that fails", || fs::metadata(&path).is_ok_and(|file| file.len() > 0));
+    #[cfg(target_os = "linux")]
+    let workers = workers_of(child.id());
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let output = child.wait_with_output().unwrap();
@@ -226,6 +228,64 @@ fn a_campaign_that_is_told_to_stop_says_what_it_did_and_leaves_its_file_whole() 
     let failed = kept(&path).len();
     assert!(failed > 0 && said.contains(" of 10000000, stopped by a signal"), "{said}");
     assert!(said.trim_end().ends_with(&format!(" {failed} failed")), "{failed} lines, but: {said}");
+    #[cfg(target_os = "linux")]
+    {
+        assert!(!workers.is_empty());
+        cli_support::wait_for("the workers to leave", || !workers.iter().any(is_running));
+    }
+}
+
+/// The processes that a campaign has started and that have not ended.
+#[cfg(target_os = "linux")]
+fn workers_of(campaign: u32) -> Vec<u32> {
+    let mut workers = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().map_while(Result::ok) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name before it may hold anything.
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let (state, parent) = (fields.next(), fields.next());
+        if parent == Some(&campaign.to_string()) && state != Some("Z") {
+            workers.push(pid);
+        }
+    }
+    workers
+}
+
+#[cfg(target_os = "linux")]
+fn is_running(pid: &u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// A panic while another one unwinds ends a process. It ended whole campaigns, and nobody knew over which seed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_seed_whose_process_ends_is_named_and_the_campaign_goes_on() {
+    use std::process::{Command, Stdio};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("failed.txt");
+    let calm = ["simulate", "--nodes", "8", "--minutes", "5", "--faults", "none", "--seed", "70", "--seeds", "6"];
+    let mut command = program(&calm).args(&["--failures"]).path(&path).into_command();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut workers = Vec::new();
+    cli_support::wait_for("a worker", || {
+        workers = workers_of(child.id());
+        !workers.is_empty()
+    });
+    let sent = Command::new("kill").args(["-ABRT", &workers[0].to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(1) && said.starts_with("6 seeds, from 70 "), "{output:?}");
+    assert!(said.contains(" 1 failed"), "{said}");
+    let line = fs::read_to_string(&path).unwrap();
+    let (command, why) = line.trim_end().split_once(" # ").unwrap();
+    assert_eq!(why, "the process that played it has ended: signal 6, SIGABRT");
+    // It was not the seed's fault.
+    let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+    assert_eq!(program(&arguments).run().code, 0);
+    cli_support::wait_for("the workers to leave", || !workers.iter().any(is_running));
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! Many seeds on all processors. The seeds that fail are kept in a file, each as the command that replays it.
+//!
+//! They are played by other processes of this program, so that a seed that ends its process is a seed that fails, and the
+//! others are played.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,11 +19,14 @@ use crate::failure::Failure;
 use crate::output;
 use crate::signals;
 use crate::simulate::case::Case;
+use crate::simulate::worker::Player;
 
 /// What the workers and the signal say to whoever keeps the books.
 enum News {
     /// A seed was played: nothing was broken, or this.
     Done(Option<Failed>),
+    /// No seed can be played.
+    Failed(Failure),
     /// Every seed was played.
     Out,
     /// The operator wants to stop.
@@ -31,7 +37,7 @@ enum News {
 #[derive(Debug, Serialize)]
 struct Failed {
     seed: u64,
-    invariant: &'static str,
+    invariant: String,
     found: String,
     command: String,
 }
@@ -87,23 +93,28 @@ pub(super) fn campaign(args: &SimulateArgs, first: &Case) -> Result<(), Failure>
     ))
 }
 
-/// Starts the workers and answers how many. They end with the process when a signal comes first: a run can take minutes.
+/// Starts the workers and answers how many. Each plays in a process of its own, which leaves with this one, in whatever way
+/// that ends: a run can take minutes.
 fn start(first: &Case, seeds: u64, say: &Sender<News>) -> usize {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let next = Arc::new(Mutex::new(0..seeds));
     for _ in 0..workers {
         let (first, next, say) = (first.clone(), Arc::clone(&next), say.clone());
         thread::spawn(move || {
+            let mut player = Player::default();
             loop {
                 let Some(number) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
                 let case = first.with_seed(first.seed.saturating_add(number));
-                let failed = case.broken().map(|broken| Failed {
-                    seed: case.seed,
-                    invariant: broken.rule,
-                    found: broken.found,
-                    command: case.command(),
-                });
-                if say.send(News::Done(failed)).is_err() {
+                let news = match player.broken(&case) {
+                    Ok(broken) => News::Done(broken.map(|broken| Failed {
+                        seed: case.seed,
+                        invariant: broken.rule,
+                        found: broken.found,
+                        command: case.command(),
+                    })),
+                    Err(failure) => News::Failed(failure),
+                };
+                if say.send(news).is_err() {
                     break;
                 }
             }
@@ -136,6 +147,7 @@ fn count(
                 }
                 bar.inc(1);
             }
+            Ok(News::Failed(failure)) => return Err(failure),
             Ok(News::Out) => out += 1,
             Ok(News::Stop) => return Ok((done, failed, true)),
             Err(_) => break,

@@ -103,9 +103,9 @@ impl Case {
     pub(super) fn broken(&self) -> Option<Broken> {
         match self.play() {
             Ok(report) => {
-                report.failure.map(|failure| Broken { rule: failure.invariant.name(), found: failure.to_string() })
+                report.failure.map(|failure| Broken { rule: failure.invariant.name().to_owned(), found: failure.to_string() })
             }
-            Err(failure) => Some(Broken { rule: "S1", found: failure.to_string() }),
+            Err(failure) => Some(Broken { rule: "S1".to_owned(), found: failure.to_string() }),
         }
     }
 }
@@ -114,7 +114,7 @@ impl Case {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Broken {
     /// The name of the invariant; a panic breaks S1.
-    pub(super) rule: &'static str,
+    pub(super) rule: String,
     /// When, where and what.
     pub(super) found: String,
 }

@@ -6,6 +6,7 @@ mod one;
 mod plot;
 mod shrink;
 mod table;
+mod worker;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,8 @@ use crate::cli::{FaultLevel, SimulateArgs};
 use crate::failure::Failure;
 use crate::output;
 use crate::simulate::case::Case;
+
+pub(crate) use worker::{ARGUMENT as WORKER, work};
 
 /// Does what was asked for.
 pub(crate) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {

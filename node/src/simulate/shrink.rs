@@ -8,10 +8,13 @@ use spacetime_network::sim::Plan;
 use crate::failure::Failure;
 use crate::output;
 use crate::simulate::case::Case;
+use crate::simulate::worker::Player;
 
 /// Looks for the smallest run that breaks the same invariant, and prints its command.
 pub(super) fn shrink(case: &Case, json: bool) -> Result<(), Failure> {
-    let Some(broken) = case.broken() else {
+    // In a process of its own, for the failure may be the end of the process.
+    let mut player = Player::default();
+    let Some(broken) = player.broken(case)? else {
         return Err(Failure::new(
             format!("shrink seed {}", case.seed),
             "every invariant holds",
@@ -22,7 +25,8 @@ pub(super) fn shrink(case: &Case, json: bool) -> Result<(), Failure> {
     let mut runs = 1u32;
     let smallest = smaller(case, |candidate| {
         runs = runs.saturating_add(1);
-        let fails = candidate.broken().is_some_and(|found| found.rule == broken.rule);
+        let found = player.broken(candidate).unwrap_or_default();
+        let fails = found.is_some_and(|found| found.rule == broken.rule);
         if fails {
             output::note(format!("still fails: {}", candidate.command()));
         }
@@ -49,7 +53,7 @@ pub(super) fn shrink(case: &Case, json: bool) -> Result<(), Failure> {
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Smallest {
-    breaks: &'static str,
+    breaks: String,
     plan: BTreeMap<&'static str, u64>,
     runs: u32,
     command: String,
