@@ -177,7 +177,7 @@ fn a_run_is_one_json_object() {
     assert_eq!(done.code, 0, "{done:?}");
     let hash = format!("{} of {} lines", run["hash"].as_str().unwrap(), run["lines"]);
     assert_eq!(said(&text, "hash "), hash);
-    assert_eq!(said(&text, "nodes "), format!("{} honest, {} others", run["nodes"], run["actors"]));
+    assert_eq!(said(&text, "nodes "), format!("{} honest, {} others", run["nodes"], run["adversaries"]));
     assert_eq!(said(&text, "carried "), format!("{} bytes; the highest block is {}", run["bytes"], run["height"]));
     assert!(said(&text, "time ").ends_with(&format!(" {} events", run["events"])));
     assert!(run["simulated_seconds"].as_f64().unwrap() >= 60.0, "{run}");

@@ -50,7 +50,7 @@ impl Host {
         let Some(driver) = &self.driver else { return };
         let (index, node) = (self.index, driver.protocol().node());
         sim.check.audited(Node::<ReferenceChain>::AUDITED, index, node.audit());
-        let now = self.clock.read(sim.now);
+        let now = self.clock.read(sim.now());
         // A dial cannot be taken back; the connection is closed as soon as it stands.
         let dialed = |address: &SocketAddr| driver.protocol().auditor.dials.values().any(|(_, to)| to == address);
         let mut contacts = node.blacklisted_contacts(now);

@@ -1,9 +1,9 @@
-//! The real node behind the real adapter, as the loop's protocol, with somebody who watches both sides of it.
+//! The real node behind the real adapter, as the loop's protocol, with an auditor on both sides of it.
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 
-use super::auditor::{Auditor, Note, Watch};
+use super::auditor::{AuditedNet, Auditor, Note};
 use super::delivery_checker::digest;
 use super::kernel::SharedMachine;
 use super::trace::What;
@@ -84,7 +84,7 @@ impl AuditedNode {
 
     fn pass(&mut self, now: Now, event: Event<'_, NodeCommand<ReferenceChain>>, net: &mut Net) {
         let AuditedNode { inner, auditor, .. } = self;
-        inner.handle_over(now, event, &mut Watch { net, auditor });
+        inner.handle_over(now, event, &mut AuditedNet { net, auditor });
     }
 
     fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>, net: &mut Net) {
@@ -93,7 +93,7 @@ impl AuditedNode {
         let open = self.auditor.entries.get(&conn).is_some_and(|entry| !entry.closing);
         self.auditor.tally.that(Invariant::S2, open, || format!("a frame on connection {conn}, which is closed"));
         if let Some((pipe, side)) = self.auditor.entries.get(&conn).and_then(|entry| entry.pipe) {
-            self.auditor.notes.push(Note::Paid(pipe, side, hash));
+            self.auditor.notes.push(Note::FrameDelivered(pipe, side, hash));
         }
         let relayed = Kind::from_byte(frame.kind).filter(|kind| self.knows_its_time && kind.is_relayed());
         let fresh = relayed.is_some_and(|_| self.auditor.received(conn, hash));
@@ -104,7 +104,7 @@ impl AuditedNode {
         let brings = |kind: Kind| kind.is_relayed() || matches!(kind, Kind::Block | Kind::Headers);
         let brings = Kind::from_byte(frame.kind).is_some_and(brings);
         if let Some(entry) = self.auditor.entries.get_mut(&conn) {
-            entry.heard = now.at;
+            entry.last_frame = now.at;
             entry.useful |= brings;
         }
         self.pass(now, Event::Frame { conn, frame }, net);
@@ -181,7 +181,7 @@ impl Protocol for AuditedNode {
 
     fn admit(&mut self, now: Now, remote: SocketAddr, net: &mut Net) -> Admit {
         let AuditedNode { inner, auditor, .. } = self;
-        let answer = inner.admit_over(now, remote, &mut Watch { net, auditor });
+        let answer = inner.admit_over(now, remote, &mut AuditedNet { net, auditor });
         if answer == Admit::Accept {
             self.auditor.admitted.push((remote, now.at));
         }

@@ -28,14 +28,16 @@ const RELAYED_MAX: usize = 512;
 /// How long an object may not go to the same peer again.
 const RELAY_ONCE: Duration = Duration::from_secs(300);
 
-/// What the world must hear after the turn.
+/// What the run must hear after the turn.
 #[derive(Debug)]
 pub(super) enum Note {
     Line(What, u64, u64),
-    /// A frame was queued, in the line of this rank and of so many bytes; a frame was delivered; the queue dropped some.
-    DeliveryChecker(PipeId, Side, usize, u64, u64),
-    Paid(PipeId, Side, u64),
-    Lossy(PipeId, Side),
+    /// A frame was queued: the rank of its queue, its digest, its bytes with the header.
+    FrameQueued(PipeId, Side, usize, u64, u64),
+    /// The queues dropped some.
+    FramesDropped(PipeId, Side),
+    /// A frame was delivered.
+    FrameDelivered(PipeId, Side, u64),
     Opened(PipeId, Side, ConnId),
     Tip(u128, u64, Hash),
     Block(Hash),
@@ -54,12 +56,12 @@ pub(super) struct Entry {
     identity: Option<VerifiedId>,
     /// It has brought something that may have been useful.
     pub(super) useful: bool,
-    sent: SendRateChecker,
+    send_rate: SendRateChecker,
     /// When it was dialed or accepted, and when the last frame came, by the node's clock.
     since: Instant,
-    pub(super) heard: Instant,
+    pub(super) last_frame: Instant,
     /// When bytes were last seen to have come, in the simulation's time, and how many there were.
-    pub(super) moved: Option<(Instant, u64)>,
+    pub(super) last_bytes: Option<(Instant, u64)>,
     /// The node has closed it: no frame may come any more.
     pub(super) closing: bool,
     /// Hash of the peer's id, once it is known.
@@ -78,7 +80,7 @@ pub(super) struct Auditor {
     /// Dials under way, since when and whereto.
     pub(super) dials: BTreeMap<DialId, (Instant, SocketAddr)>,
     /// How long each may take.
-    waits: BTreeMap<DialId, Duration>,
+    dial_timeouts: BTreeMap<DialId, Duration>,
     /// Whom the node dialed and told of in this event: none of them may be blacklisted.
     pub(super) named: Vec<(&'static str, SocketAddr)>,
     /// Addresses that may connect and are not connections yet, and since when: under TLS that takes a while.
@@ -104,7 +106,7 @@ impl Auditor {
             now: Instant::ZERO,
             entries: BTreeMap::new(),
             dials: BTreeMap::new(),
-            waits: BTreeMap::new(),
+            dial_timeouts: BTreeMap::new(),
             named: Vec::new(),
             admitted: Vec::new(),
             ready: BTreeMap::new(),
@@ -136,10 +138,10 @@ impl Auditor {
             remote,
             identity,
             useful: false,
-            sent: SendRateChecker::default(),
+            send_rate: SendRateChecker::default(),
             since,
-            heard: self.now,
-            moved: None,
+            last_frame: self.now,
+            last_bytes: None,
             closing: false,
             peer: None,
             version: None,
@@ -157,7 +159,7 @@ impl Auditor {
     /// Answers when it began.
     pub(super) fn dial_ended(&mut self, dial: DialId, failed: Option<CloseReason>) -> Instant {
         let known = self.dials.remove(&dial);
-        let least = self.waits.remove(&dial).unwrap_or_default();
+        let least = self.dial_timeouts.remove(&dial).unwrap_or_default();
         self.tally.that(Invariant::S3, known.is_some(), || format!("dial {dial:?} ends, but is not under way"));
         if let (Some((_, remote)), Some(reason)) = (known, failed) {
             self.blame(remote, None, reason);
@@ -240,7 +242,7 @@ impl Auditor {
         let Some(entry) = self.entries.get_mut(&conn) else { return };
         let hash = digest(kind, payload);
         if let Some(kind) = Kind::from_byte(kind) {
-            let kept = entry.sent.add(now, kind, (payload.len(), hash), answering == Some(conn), &self.allowed);
+            let kept = entry.send_rate.add(now, kind, (payload.len(), hash), answering == Some(conn), &self.allowed);
             self.tally.that(Invariant::S15, kept.is_ok(), || format!("{} to {conn}", kept.err().unwrap_or_default()));
         }
         if Kind::from_byte(kind).is_some_and(Kind::is_relayed) {
@@ -260,9 +262,9 @@ impl Auditor {
         }
         let Some((pipe, side)) = pipe else { return };
         if dropped > 0 {
-            self.notes.push(Note::Lossy(pipe, side));
+            self.notes.push(Note::FramesDropped(pipe, side));
         }
-        self.notes.push(Note::DeliveryChecker(pipe, side, priority.rank(), hash, (HEADER_LEN + payload.len()) as u64));
+        self.notes.push(Note::FrameQueued(pipe, side, priority.rank(), hash, (HEADER_LEN + payload.len()) as u64));
     }
 
     fn closes(&mut self, conn: ConnId, reason: CloseReason) {
@@ -272,7 +274,7 @@ impl Auditor {
         let (remote, identity) = (entry.remote, entry.identity);
         let (waited, least) = match reason {
             CloseReason::HandshakeTimeout => (now.since(entry.since), self.handshake),
-            CloseReason::IdleTimeout => (now.since(entry.heard), self.idle),
+            CloseReason::IdleTimeout => (now.since(entry.last_frame), self.idle),
             _ => return self.blame(remote, identity, reason),
         };
         self.tally.that(Invariant::S16, waited >= least, || {
@@ -298,18 +300,18 @@ impl Entry {
     }
 }
 
-/// The loop's `Net`, with somebody who writes down what is asked of it.
-pub(super) struct Watch<'a> {
+/// The loop's `Net`, for a node whose auditor writes down what it asks for.
+pub(super) struct AuditedNet<'a> {
     pub(super) net: &'a mut Net,
     pub(super) auditor: &'a mut Auditor,
 }
 
-impl NetApi for Watch<'_> {
+impl NetApi for AuditedNet<'_> {
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
         self.auditor.outputs += 1;
         self.auditor.named.push(("dialed", remote));
         let again = self.auditor.dials.insert(dial, (self.auditor.now, remote)).is_some();
-        self.auditor.waits.insert(dial, timeout);
+        self.auditor.dial_timeouts.insert(dial, timeout);
         self.auditor.tally.that(Invariant::S3, !again, || format!("dial {dial:?} begins twice"));
         self.net.dial(dial, remote, timeout);
     }

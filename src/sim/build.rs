@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::adversary::{Actor, Role};
+use super::adversary::{Adversary, Role};
 use super::clock::Clock;
+use super::counters::TurnCount;
 use super::fault::{Faults, Plan, Rates};
 use super::host::Host;
-use super::kernel::{Calls, Machine};
+use super::kernel::{Calls, Machine, SharedMachine};
 use super::run::{Options, World};
 use super::scenario::Scenario;
-use super::simulation::{Event, SimState};
+use super::schedule::Event;
+use super::simulation::SimState;
 use super::timing;
 use super::tls::Security;
 use super::trace::Trace;
@@ -35,8 +37,7 @@ fn address(index: u32) -> SocketAddr {
 }
 
 /// The machine of a host, on the network.
-fn machine(sim: &mut SimState<'_>, index: u32, honest: bool, seed: u64) -> Arc<Mutex<Machine>> {
-    let calls = if honest { sim.rates.calls } else { Calls::QUIET };
+fn machine(sim: &mut SimState<'_>, index: u32, calls: Calls, seed: u64) -> SharedMachine {
     let rng = Rng::from_seed(seed ^ 0x6b65_726e_656c);
     let machine = Arc::new(Mutex::new(Machine::new(address(index).ip(), calls, sim.rates.buffer, rng)));
     sim.add(address(index), Arc::clone(&machine));
@@ -92,7 +93,7 @@ struct Blueprint {
     /// Those who are there from the start. Nobody's seed is a node that comes late, for whoever knows it alone would measure
     /// nothing but the wait.
     there: u32,
-    actors: u32,
+    adversaries: u32,
     small: bool,
     params: Params,
 }
@@ -110,7 +111,7 @@ impl Blueprint {
             scenario.adapt(&mut plan);
         }
         let nodes = options.nodes.max(2);
-        let planned = (u64::from(nodes) * plan.actors / 100) as u32;
+        let planned = (u64::from(nodes) * plan.adversaries / 100) as u32;
         Blueprint {
             seed: options.seed,
             plan,
@@ -119,7 +120,7 @@ impl Blueprint {
             nodes,
             honest: nodes + u32::from(scenario.is_none()),
             there: nodes - u32::from(scenario.is_some_and(Scenario::has_latecomer) && nodes > 2),
-            actors: scenario.and_then(|scenario| scenario.actors(nodes)).unwrap_or(planned),
+            adversaries: scenario.and_then(|scenario| scenario.adversaries(nodes)).unwrap_or(planned),
             small: plan.small_limits > 0 && scenario.is_none(),
             params: Params::new(1, 50).unwrap_or_default(),
         }
@@ -161,7 +162,7 @@ impl Blueprint {
         }
         let mut seeds = self.seeds(index, rng);
         if let Some(scenario) = self.scenario {
-            scenario.configure(index, self.nodes, self.actors, &mut config, &mut seeds, address);
+            scenario.configure(index, self.nodes, self.adversaries, &mut config, &mut seeds, address);
         }
         config.seeds = seeds.into_iter().collect();
         config
@@ -180,48 +181,50 @@ impl Blueprint {
     fn hosts(&self, limits: &driver::Config, sim: &mut SimState<'_>, rng: &mut Rng) -> Vec<Host> {
         // The one that comes last among them.
         let security = Security::of(self.plan.tls > 0, self.seed, self.nodes + 1).map(Arc::new);
-        sim.secure = security.is_some();
+        sim.tls = security.is_some();
         let blocks = self.scenario.map_or(0, Scenario::history).max(self.plan.history);
-        let history: Arc<[Bytes]> = timing::history(self.params, blocks, Clock::default().read(sim.now).unix).into();
-        let mut heirs = Rng::from_seed(self.seed ^ 0x6865_6972);
+        let history: Arc<[Bytes]> = timing::history(self.params, blocks, Clock::default().read(sim.now()).unix).into();
+        let mut history_rng = Rng::from_seed(self.seed ^ 0x6865_6972);
         let mut host = |index| {
             let config = self.config(index, rng);
             let seed = rng.next_u64();
-            let machine = machine(sim, index, true, seed);
+            let machine = machine(sim, index, sim.rates.calls, seed);
             let mut host = Host::new(index, address(index), config, limits.clone(), self.params, seed, machine);
             host.absent = index == self.nodes;
             // Without a scenario every other node, but one at least.
-            let inherits = self.scenario.is_some() || index == 0 || heirs.chance(1, 2);
+            let inherits = self.scenario.is_some() || index == 0 || history_rng.chance(1, 2);
             if inherits && !self.is_latecomer(index) && !host.absent {
                 host.history = Arc::clone(&history);
             }
             host.security.clone_from(&security);
             host.clock.drift = drift(rng, sim.rates.drift);
-            sim.after(self.start(index, rng), Event::Start(index));
+            sim.schedule.after(self.start(index, rng), Event::Start(index));
             host
         };
-        (0..self.honest).map(&mut host).collect()
+        let hosts = (0..self.honest).map(&mut host).collect();
+        sim.machines.end_honest();
+        hosts
     }
 
     /// Those who do not keep the rules, on their machines.
-    fn attackers(&self, sim: &mut SimState<'_>, rng: &mut Rng) -> Vec<Actor> {
+    fn adversaries(&self, sim: &mut SimState<'_>, rng: &mut Rng) -> Vec<Adversary> {
         let targets: Vec<SocketAddr> = match self.scenario {
             Some(Scenario::Eclipse | Scenario::OneHonest) => vec![address(self.nodes - 1)],
             Some(Scenario::FullHouse) => vec![address(0)],
             _ => (0..self.nodes).map(address).collect(),
         };
         let genesis = ReferenceChain::memory(self.params).genesis();
-        let mut actor = |number| {
+        let mut adversary = |number| {
             let index = self.honest + number;
             let drawn = rng.index(Role::ALL.len()).and_then(|at| Role::ALL.get(at).copied()).unwrap_or(Role::Silent);
             let role = self.scenario.and_then(|scenario| scenario.role(number)).unwrap_or(drawn);
             sim.count(role.name());
             let seed = rng.next_u64();
-            let machine = machine(sim, index, false, seed);
-            sim.turn_at(index, sim.now + Duration::from_millis(rng.below(3000)));
-            Actor::new(index, address(index), role, genesis, targets.clone(), seed, machine)
+            let machine = machine(sim, index, Calls::QUIET, seed);
+            sim.schedule.turn_at(index, sim.now() + Duration::from_millis(rng.below(3000)));
+            Adversary::new(index, address(index), role, genesis, targets.clone(), seed, machine)
         };
-        (0..self.actors).map(&mut actor).collect()
+        (0..self.adversaries).map(&mut adversary).collect()
     }
 }
 
@@ -237,36 +240,34 @@ impl<'w> World<'w> {
         if blueprint.small {
             sim.count("small limits");
         }
-        let load = Workload::new(&blueprint.plan, options.seed, blueprint.nodes, limits.outbox.hard);
+        let workload = Workload::new(&blueprint.plan, options.seed, blueprint.nodes, limits.outbox.hard);
         let hosts = blueprint.hosts(&limits, &mut sim, &mut rng);
-        let actors = blueprint.attackers(&mut sim, &mut rng);
-        sim.honest = blueprint.honest;
+        let adversaries = blueprint.adversaries(&mut sim, &mut rng);
         sim.trace.set_honest(blueprint.honest);
-        for (number, wait) in World::MILESTONES {
-            sim.at(Instant::ZERO + blueprint.chaos + wait, Event::Milestone(number));
+        for (milestone, wait) in World::MILESTONES {
+            sim.schedule.at(Instant::ZERO + blueprint.chaos + wait, Event::Milestone(milestone));
         }
-        sim.after(Duration::from_secs(1), Event::Second);
-        sim.after(Duration::from_secs(5), Event::Mine);
-        sim.after(Duration::from_secs(3), Event::Pay);
+        sim.schedule.after(Duration::from_secs(1), Event::Second);
+        sim.schedule.after(Duration::from_secs(5), Event::Mine);
+        sim.schedule.after(Duration::from_secs(3), Event::Pay);
         World {
             hosts,
-            actors,
+            adversaries,
             sim,
             rng,
             chaos: blueprint.chaos,
             healed: false,
             heals: true,
             scenario: options.scenario,
-            load,
-            cut: options.chaos.as_secs() / 3,
+            workload,
+            outage_second: options.chaos.as_secs() / 3,
             calm: options.faults == Faults::None,
-            names: None,
-            housed: false,
-            outside: BTreeSet::new(),
-            paid: None,
+            scores_before: None,
+            is_placed: false,
+            cut_off: BTreeSet::new(),
+            last_payment: None,
             ended: false,
-            turned: 0,
-            wakes: 0,
+            turns_before: TurnCount::default(),
         }
     }
 }

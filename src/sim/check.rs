@@ -42,13 +42,24 @@ pub(super) struct Check {
     counts: [u64; Invariant::ALL.len()],
     pub(super) failure: Option<Failure>,
     /// Number of the event under way.
-    pub(super) event: u64,
-    pub(super) at: Instant,
+    event: u64,
+    at: Instant,
 }
 
 impl Check {
     pub(super) fn new() -> Self {
         Check { counts: [0; Invariant::ALL.len()], failure: None, event: 0, at: Instant::ZERO }
+    }
+
+    /// The next event is under way.
+    pub(super) fn event_begins(&mut self, at: Instant) {
+        self.event += 1;
+        self.at = at;
+    }
+
+    /// Events so far.
+    pub(super) fn events(&self) -> u64 {
+        self.event
     }
 
     /// Counts a check; `found` is asked only when it failed.

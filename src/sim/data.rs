@@ -1,7 +1,7 @@
 //! A host's data directory: its chain and its peers on a virtual disk, by the code that keeps them in the world.
 //!
-//! Beside the disk stand the auditor of what was given to it, and with them S18: what is loaded is what was stored. After a
-//! crash it may be some earlier state, but none from before the last one that was reported durable.
+//! Beside the disk stands what was given to it, and with that S18: what is loaded is what was stored. After a crash it may be
+//! some earlier state, but none from before the last one that was reported durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,15 @@ use crate::wire::Hash;
 /// Calls that a save takes: it may be ended before, between and after them.
 const SAVE_CALLS: u64 = 6;
 
+/// How a process ends before it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// It is killed, or ends; its kernel closes its sockets and keeps what it has written.
+    Process,
+    /// The whole machine is without power: its peers are told nothing, and its disk may lose what was not synced.
+    PowerCut,
+}
+
 /// What a host keeps while it does not run.
 pub(super) struct Data {
     disk: VirtualDisk,
@@ -29,13 +38,13 @@ pub(super) struct Data {
     segment_bytes: u64,
     rng: Rng,
     injected: BTreeMap<&'static str, u64>,
-    peers: PeersBooks,
-    chain: ChainBooks,
+    peers: ExpectedPeers,
+    chain: ExpectedChain,
 }
 
 /// What may be found in `peers.json`.
 #[derive(Default)]
-struct PeersBooks {
+struct ExpectedPeers {
     /// Digests of the tables of which one must be there.
     allowed: BTreeSet<u64>,
     /// There may be no file.
@@ -51,7 +60,7 @@ const SEGMENT_BYTES: (u64, u64) = (4096, 10);
 
 /// What may be found in the chain's store.
 #[derive(Default)]
-struct ChainBooks {
+struct ExpectedChain {
     /// The chain as the process that ended knew it.
     former: Option<ReferenceChain>,
     /// The best tip when last nothing waited for the disk.
@@ -76,10 +85,10 @@ fn peers_path() -> PathBuf {
 
 impl Data {
     pub(super) fn new(params: Params, seed: u64) -> Data {
-        let peers = PeersBooks { absent: true, ..PeersBooks::default() };
+        let peers = ExpectedPeers { absent: true, ..ExpectedPeers::default() };
         let (disk, mut rng) = (VirtualDisk::new(seed), Rng::from_seed(seed ^ 0x0064_6973_6b00));
         let segment_bytes = SEGMENT_BYTES.0 << rng.below(SEGMENT_BYTES.1);
-        Data { disk, params, segment_bytes, rng, injected: BTreeMap::new(), peers, chain: ChainBooks::default() }
+        Data { disk, params, segment_bytes, rng, injected: BTreeMap::new(), peers, chain: ExpectedChain::default() }
     }
 
     pub(super) fn params(&self) -> Params {
@@ -137,8 +146,8 @@ impl Data {
             sim.check
                 .that(Invariant::S18, host, excused, || format!("no bit was flipped, no file was old, and {error}"));
             sim.count("chain set aside");
-            sim.lost = true;
-            self.chain = ChainBooks { former_stores: self.chain.former_stores + 1, ..ChainBooks::default() };
+            sim.best_chain.lose();
+            self.chain = ExpectedChain { former_stores: self.chain.former_stores + 1, ..ExpectedChain::default() };
             opened = self.try_open();
             self.note();
         }
@@ -156,7 +165,9 @@ impl Data {
     fn check_chain(&mut self, sim: &mut SimState<'_>, host: u32, chain: &ReferenceChain) {
         let Some(former) = self.chain.former.take() else { return };
         let (best, before) = (chain.best(), former.best());
-        sim.lost |= best.work < before.work;
+        if best.work < before.work {
+            sim.best_chain.lose();
+        }
         if self.chain.flipped {
             return;
         }
@@ -196,12 +207,12 @@ impl Data {
         self.set_rates(sim);
         let bytes = self.disk.peek(&peers_path());
         let held = bytes.as_ref().map(|bytes| digest(0, bytes));
-        let auditor = &mut self.peers;
+        let expected = &mut self.peers;
         if stale {
             // Also when it could not be read then: it stays as it was before.
-            auditor.allowed.extend(&auditor.former);
+            expected.allowed.extend(&expected.former);
         }
-        let settled = core::mem::take(&mut auditor.settled) && loaded.problem.is_none();
+        let settled = core::mem::take(&mut expected.settled) && loaded.problem.is_none();
         match loaded.problem {
             // It stays where it is.
             Some(LoadProblem::Unreadable(_)) => sim.count("peers not read"),
@@ -212,8 +223,8 @@ impl Data {
             }
             None => {
                 let known = match held {
-                    None => auditor.absent,
-                    Some(held) => auditor.allowed.contains(&held),
+                    None => expected.absent,
+                    Some(held) => expected.allowed.contains(&held),
                 };
                 sim.check.that(Invariant::S18, host, known, || {
                     format!("peers.json holds {} peers, which nobody has saved", loaded.peers.len())
@@ -224,11 +235,11 @@ impl Data {
             }
         }
         if settled {
-            auditor.absent = held.is_none();
-            auditor.allowed = held.into_iter().collect();
+            expected.absent = held.is_none();
+            expected.allowed = held.into_iter().collect();
         } else {
-            auditor.absent |= held.is_none();
-            auditor.allowed.extend(held);
+            expected.absent |= held.is_none();
+            expected.allowed.extend(held);
         }
         loaded.peers
     }
@@ -242,25 +253,25 @@ impl Data {
             self.disk.end_after(self.rng.below(SAVE_CALLS + 1));
         }
         let saved = save_on(&self.disk, &peers_path(), peers);
-        let auditor = &mut self.peers;
+        let expected = &mut self.peers;
         let held = digest(0, &bytes);
         if saved.is_ok() {
-            auditor.allowed.clear();
-            auditor.absent = false;
+            expected.allowed.clear();
+            expected.absent = false;
         }
-        auditor.allowed.insert(held);
-        auditor.former.insert(held);
+        expected.allowed.insert(held);
+        expected.former.insert(held);
         dies
     }
 
     /// The process is gone, and with it what it had not written; without power, also what the disk had only in its cache.
-    pub(super) fn end(&mut self, chain: ReferenceChain, power: bool) {
+    pub(super) fn end(&mut self, chain: ReferenceChain, exit: Exit) {
         self.note();
-        self.peers.settled |= !power;
+        self.peers.settled |= exit == Exit::PowerCut;
         let rng = &mut self.rng;
-        self.disk = match power {
-            true => self.disk.kill(),
-            false => self.disk.crash(&mut |bound| match rng.below(3) {
+        self.disk = match exit {
+            Exit::Process => self.disk.kill(),
+            Exit::PowerCut => self.disk.crash(&mut |bound| match rng.below(3) {
                 0 => 0,
                 1 => bound - 1,
                 _ => rng.below(bound),

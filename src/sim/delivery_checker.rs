@@ -1,4 +1,4 @@
-//! The frames that one direction of a connection owes: whatever was queued must come, in the order of its priority.
+//! The frames that were queued in one direction of a connection: they must come, in the order of their priority.
 
 use std::collections::VecDeque;
 
@@ -21,72 +21,78 @@ pub(super) fn digest(kind: u8, payload: &[u8]) -> u64 {
     hash
 }
 
-/// How many frames of each line have come.
+/// How many frames of each queue have come.
 type Taken = [usize; 4];
 
 #[derive(Debug)]
 pub(super) struct DeliveryChecker {
     /// By priority.
-    lines: [VecDeque<u64>; 4],
-    /// What may have been taken from the fronts of the lines. Two lines may owe equal frames: a transaction that was passed
-    /// on and then handed out with the pool. Which of the two came is only known by what comes next, so every way to
-    /// explain what came is kept.
-    ways: Vec<Taken>,
-    /// The sender's queue dropped frames, so some that are owed never come.
-    pub(super) lossy: bool,
+    queues: [VecDeque<u64>; 4],
+    /// What may have been taken from the fronts of the queues. Two queues may have equal frames: a transaction that was
+    /// passed on and then handed out with the pool. Which of the two came is only known by what comes next, so everything
+    /// that explains what came is kept.
+    explanations: Vec<Taken>,
+    /// The sender dropped frames, so some that were queued never come.
+    lossy: bool,
 }
 
 impl Default for DeliveryChecker {
     fn default() -> Self {
-        DeliveryChecker { lines: Default::default(), ways: vec![[0; 4]], lossy: false }
+        DeliveryChecker { queues: Default::default(), explanations: vec![[0; 4]], lossy: false }
     }
 }
 
 impl DeliveryChecker {
-    pub(super) fn enter(&mut self, rank: usize, hash: u64) {
-        self.lines[rank].push_back(hash);
+    /// A frame is queued.
+    pub(super) fn queued(&mut self, rank: usize, hash: u64) {
+        self.queues[rank].push_back(hash);
     }
 
-    /// A frame came: it must be the oldest of its priority that is owed. When it is not, everything stays as it was.
-    pub(super) fn pay(&mut self, hash: u64) -> bool {
-        let mut ways = Vec::with_capacity(self.ways.len());
-        for taken in &self.ways {
-            for (rank, line) in self.lines.iter().enumerate() {
-                let mut rest = line.iter().skip(taken[rank]);
+    /// The sender's queues are full and drop frames.
+    pub(super) fn frames_dropped(&mut self) {
+        self.lossy = true;
+    }
+
+    /// A frame came: it must be the oldest of its priority that did not come yet. When it is not, everything stays as it was.
+    pub(super) fn delivered(&mut self, hash: u64) -> bool {
+        let mut explanations = Vec::with_capacity(self.explanations.len());
+        for taken in &self.explanations {
+            for (rank, queue) in self.queues.iter().enumerate() {
+                let mut rest = queue.iter().skip(taken[rank]);
                 let skips = if self.lossy {
-                    rest.position(|owed| *owed == hash)
+                    rest.position(|queued| *queued == hash)
                 } else {
                     (rest.next() == Some(&hash)).then_some(0)
                 };
                 if let Some(skipped) = skips {
                     let mut taken = *taken;
                     taken[rank] += skipped + 1;
-                    ways.push(taken);
+                    explanations.push(taken);
                 }
             }
         }
-        if ways.is_empty() {
+        if explanations.is_empty() {
             return false;
         }
-        ways.sort_unstable();
-        ways.dedup();
+        explanations.sort_unstable();
+        explanations.dedup();
         if self.lossy {
             // Whoever skipped more can explain nothing that the one who skipped less cannot.
             let less = |a: &Taken, b: &Taken| a != b && a.iter().zip(b).all(|(a, b)| a <= b);
-            let all = ways.clone();
-            ways.retain(|way| !all.iter().any(|other| less(other, way)));
+            let all = explanations.clone();
+            explanations.retain(|one| !all.iter().any(|other| less(other, one)));
         }
-        self.ways = ways;
+        self.explanations = explanations;
         self.forget();
         true
     }
 
-    /// Drops what has come in every way to explain it.
+    /// Drops what has come by every explanation.
     fn forget(&mut self) {
-        for (rank, line) in self.lines.iter_mut().enumerate() {
-            let come = self.ways.iter().map(|taken| taken[rank]).min().unwrap_or(0);
-            line.drain(..come.min(line.len()));
-            self.ways.iter_mut().for_each(|taken| taken[rank] -= come);
+        for (rank, queue) in self.queues.iter_mut().enumerate() {
+            let come = self.explanations.iter().map(|taken| taken[rank]).min().unwrap_or(0);
+            queue.drain(..come.min(queue.len()));
+            self.explanations.iter_mut().for_each(|taken| taken[rank] -= come);
         }
     }
 }
@@ -96,50 +102,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_must_come_in_the_order_of_their_line() {
-        let mut owed = DeliveryChecker::default();
+    fn frames_must_come_in_the_order_of_their_queue() {
+        let mut checker = DeliveryChecker::default();
         for (rank, hash) in [(1, 10), (1, 11), (2, 20)] {
-            owed.enter(rank, hash);
+            checker.queued(rank, hash);
         }
-        assert!(!owed.pay(11), "not before the first of its line");
-        assert!(owed.pay(20) && owed.pay(10) && owed.pay(11));
-        assert!(!owed.pay(11), "once");
+        assert!(!checker.delivered(11), "not before the first of its queue");
+        assert!(checker.delivered(20) && checker.delivered(10) && checker.delivered(11));
+        assert!(!checker.delivered(11), "once");
     }
 
     #[test]
-    fn of_two_equal_frames_in_two_lines_either_may_come_first() {
-        let mut owed = DeliveryChecker::default();
+    fn of_two_equal_frames_in_two_queues_either_may_come_first() {
+        let mut checker = DeliveryChecker::default();
         for (rank, hash) in [(1, 7), (1, 8), (2, 7), (2, 9)] {
-            owed.enter(rank, hash);
+            checker.queued(rank, hash);
         }
-        // The second line's came first, as its successor shows.
-        assert!(owed.pay(7) && owed.pay(9) && owed.pay(7) && owed.pay(8));
+        // The second queue's came first, as its successor shows.
+        assert!(checker.delivered(7) && checker.delivered(9) && checker.delivered(7) && checker.delivered(8));
     }
 
     /// Seed 300043: a burst of payments went out as news, and again with the pool to somebody who asked for it, in another
     /// order. What came first is then only known many frames later, and more than one guess may have to be taken back.
     #[test]
-    fn equal_frames_in_two_orders_are_explained_in_every_way_that_is_possible() {
+    fn equal_frames_in_two_orders_are_explained_in_every_possible_way() {
         // The fronts alone do not say whose frames came until the end: 1 2 1 2 3 is all of the first and none of the second,
         // or the other way around.
         let lines = [(1, 1), (1, 2), (1, 1), (1, 4), (2, 1), (2, 2), (2, 1), (2, 3)];
         for came in [[1, 2, 1, 3, 1, 2, 1, 4], [1, 2, 1, 4, 1, 2, 1, 3], [1, 1, 2, 2, 1, 1, 3, 4]] {
-            let mut owed = DeliveryChecker::default();
-            lines.iter().for_each(|(rank, hash)| owed.enter(*rank, *hash));
-            assert!(came.iter().all(|hash| owed.pay(*hash)), "{came:?}");
-            assert!(owed.lines.iter().all(VecDeque::is_empty) && owed.ways == [[0; 4]]);
+            let mut checker = DeliveryChecker::default();
+            lines.iter().for_each(|(rank, hash)| checker.queued(*rank, *hash));
+            assert!(came.iter().all(|hash| checker.delivered(*hash)), "{came:?}");
+            assert!(checker.queues.iter().all(VecDeque::is_empty) && checker.explanations == [[0; 4]]);
         }
-        let mut owed = DeliveryChecker::default();
-        lines.iter().for_each(|(rank, hash)| owed.enter(*rank, *hash));
-        assert!([1, 1, 2].iter().all(|hash| owed.pay(*hash)) && !owed.pay(3) && owed.pay(2));
+        let mut checker = DeliveryChecker::default();
+        lines.iter().for_each(|(rank, hash)| checker.queued(*rank, *hash));
+        assert!([1, 1, 2].iter().all(|hash| checker.delivered(*hash)) && !checker.delivered(3) && checker.delivered(2));
     }
 
     #[test]
-    fn a_line_that_lost_frames_may_skip_but_not_go_back() {
-        let mut owed = DeliveryChecker { lossy: true, ..DeliveryChecker::default() };
+    fn a_queue_that_lost_frames_may_skip_but_not_go_back() {
+        let mut checker = DeliveryChecker { lossy: true, ..DeliveryChecker::default() };
         for hash in [1, 2, 3] {
-            owed.enter(0, hash);
+            checker.queued(0, hash);
         }
-        assert!(owed.pay(3) && !owed.pay(1));
+        assert!(checker.delivered(3) && !checker.delivered(1));
     }
 }

@@ -15,7 +15,7 @@ struct Frame {
 
 /// What one priority has queued.
 #[derive(Debug, Default)]
-struct Line {
+struct Queue {
     frames: VecDeque<Frame>,
     /// Since the first of them is the first: bytes of other priorities that were queued after it and came before it, and the
     /// longest frame of these.
@@ -34,7 +34,7 @@ pub(super) struct Starved {
 /// One direction of a connection.
 #[derive(Debug, Default)]
 pub(super) struct FairnessChecker {
-    lines: [Line; 4],
+    queues: [Queue; 4],
     count: u64,
     /// Whose frame came is not known any more: frames were dropped, or two priorities had equal ones.
     lost: bool,
@@ -42,9 +42,9 @@ pub(super) struct FairnessChecker {
 
 impl FairnessChecker {
     /// A frame of so many bytes, its header included, is queued.
-    pub(super) fn enter(&mut self, rank: usize, hash: u64, len: u64) {
+    pub(super) fn queued(&mut self, rank: usize, hash: u64, len: u64) {
         if !self.lost {
-            self.lines[rank].frames.push_back(Frame { hash, len, number: self.count });
+            self.queues[rank].frames.push_back(Frame { hash, len, number: self.count });
             self.count += 1;
         }
     }
@@ -56,33 +56,34 @@ impl FairnessChecker {
 
     /// A frame came. Has another one waited for too long?
     ///
-    /// The first frame of a line leaves once the line has gained its length, a share each round; the others gain theirs
+    /// The first frame of a queue leaves once the queue has gained its length, a share each round; the others gain theirs
     /// meanwhile, and each may have saved up for one long frame. The first priority passes everybody, and is not counted.
-    pub(super) fn pay(&mut self, hash: u64) -> Option<Starved> {
-        let mut owing = self.lines.iter().enumerate().filter(|(_, line)| line.frames.iter().any(|f| f.hash == hash));
-        let (Some((rank, _)), None) = (owing.next(), owing.next()) else {
+    pub(super) fn delivered(&mut self, hash: u64) -> Option<Starved> {
+        let mut holding =
+            self.queues.iter().enumerate().filter(|(_, queue)| queue.frames.iter().any(|f| f.hash == hash));
+        let (Some((rank, _)), None) = (holding.next(), holding.next()) else {
             self.give_up();
             return None;
         };
-        let line = &mut self.lines[rank];
-        let Some(frame) = line.frames.pop_front().filter(|first| first.hash == hash) else {
+        let queue = &mut self.queues[rank];
+        let Some(frame) = queue.frames.pop_front().filter(|first| first.hash == hash) else {
             self.give_up();
             return None;
         };
-        (line.passed, line.longest) = (0, 0);
+        (queue.passed, queue.longest) = (0, 0);
         if rank == 0 {
             return None;
         }
         let rest: u64 = SHARES.iter().skip(1).sum();
         let mut starved = None;
-        for (rank, line) in self.lines.iter_mut().enumerate().skip(1) {
-            let Some(first) = line.frames.front().filter(|first| first.number < frame.number) else { continue };
-            line.passed += frame.len;
-            line.longest = line.longest.max(frame.len);
+        for (rank, queue) in self.queues.iter_mut().enumerate().skip(1) {
+            let Some(first) = queue.frames.front().filter(|first| first.number < frame.number) else { continue };
+            queue.passed += frame.len;
+            queue.longest = queue.longest.max(frame.len);
             let rounds = first.len.div_ceil(SHARES[rank]) + 1;
-            let bound = rounds * (rest - SHARES[rank]) + 2 * line.longest;
-            if line.passed > bound {
-                starved = Some(Starved { rank, passed: line.passed, bound });
+            let bound = rounds * (rest - SHARES[rank]) + 2 * queue.longest;
+            if queue.passed > bound {
+                starved = Some(Starved { rank, passed: queue.passed, bound });
             }
         }
         starved
@@ -102,40 +103,40 @@ mod tests {
 
     #[test]
     fn a_frame_that_others_pass_for_too_long_is_starved() {
-        let mut waits = FairnessChecker::default();
+        let mut checker = FairnessChecker::default();
         // The last priority waits for 20,000 bytes: two rounds, and the one that is under way.
-        waits.enter(3, 999, 20_000);
+        checker.queued(3, 999, 20_000);
         let bound = 3 * 96 * 1024 + 2 * 10_000;
         for number in 0..bound / 10_000 {
-            waits.enter(1, number, 10_000);
-            waits.enter(0, 1_000_000 + number, 500_000);
-            assert_eq!(waits.pay(number), None);
-            assert_eq!(waits.pay(1_000_000 + number), None, "the first priority does not count");
+            checker.queued(1, number, 10_000);
+            checker.queued(0, 1_000_000 + number, 500_000);
+            assert_eq!(checker.delivered(number), None);
+            assert_eq!(checker.delivered(1_000_000 + number), None, "the first priority does not count");
         }
-        waits.enter(2, 77, 10_000);
-        assert_eq!(waits.pay(77), Some(Starved { rank: 3, passed: 320_000, bound }));
-        waits.enter(1, 78, 10_000);
-        assert_eq!(waits.pay(999), None);
-        assert_eq!(waits.pay(78), None, "nobody waits");
+        checker.queued(2, 77, 10_000);
+        assert_eq!(checker.delivered(77), Some(Starved { rank: 3, passed: 320_000, bound }));
+        checker.queued(1, 78, 10_000);
+        assert_eq!(checker.delivered(999), None);
+        assert_eq!(checker.delivered(78), None, "nobody waits");
     }
 
     #[test]
     fn what_was_queued_before_a_frame_does_not_pass_it() {
-        let mut waits = FairnessChecker::default();
-        (0..100).for_each(|number| waits.enter(1, number, 100_000));
-        waits.enter(3, 999, 10);
-        assert!((0..100).all(|number| waits.pay(number).is_none()));
-        assert!(!waits.lost);
+        let mut checker = FairnessChecker::default();
+        (0..100).for_each(|number| checker.queued(1, number, 100_000));
+        checker.queued(3, 999, 10);
+        assert!((0..100).all(|number| checker.delivered(number).is_none()));
+        assert!(!checker.lost);
     }
 
     #[test]
     fn two_equal_frames_end_the_count_and_nobody_is_accused() {
-        let mut waits = FairnessChecker::default();
-        [(1, 7), (2, 7), (3, 8)].iter().for_each(|(rank, hash)| waits.enter(*rank, *hash, 10));
-        assert_eq!(waits.pay(7), None);
-        waits.enter(1, 9, 1 << 30);
-        assert_eq!(waits.pay(9), None);
-        assert!(waits.lost);
+        let mut checker = FairnessChecker::default();
+        [(1, 7), (2, 7), (3, 8)].iter().for_each(|(rank, hash)| checker.queued(*rank, *hash, 10));
+        assert_eq!(checker.delivered(7), None);
+        checker.queued(1, 9, 1 << 30);
+        assert_eq!(checker.delivered(9), None);
+        assert!(checker.lost);
     }
 
     /// A queue under more than it can send, in pieces of any size: what its promise allows is what comes of it.
@@ -143,7 +144,8 @@ mod tests {
     fn the_queues_of_the_link_keep_to_their_shares() {
         let mut rng = Rng::from_seed(11);
         for round in 0..12 {
-            let (mut outbox, mut pool, mut waits) = (Outbox::default(), BufferPool::new(), FairnessChecker::default());
+            let (mut outbox, mut pool, mut checker) =
+                (Outbox::default(), BufferPool::new(), FairnessChecker::default());
             let (mut inbox, mut reader, mut number) = (Inbox::default(), BufferPool::new(), 0u64);
             let limits = OutboxLimits { hard: 1 << 30, ..OutboxLimits::default() };
             let longest = [200, 20_000, 150_000][round % 3];
@@ -156,7 +158,7 @@ mod tests {
                         let mut payload = vec![0; 8 + rng.below(longest) as usize];
                         payload[..8].copy_from_slice(&number.to_le_bytes());
                         outbox.push(priority, Kind::Block as u8, &payload, &limits, &mut pool).unwrap();
-                        waits.enter(priority.rank(), number, (HEADER_LEN + payload.len()) as u64);
+                        checker.queued(priority.rank(), number, (HEADER_LEN + payload.len()) as u64);
                     }
                 }
                 let mut wire = Vec::new();
@@ -172,10 +174,10 @@ mod tests {
                     inbox.next(&mut input, FrameRules::version(2), Instant::ZERO, &mut reader).unwrap()
                 {
                     let number = u64::from_le_bytes(frame.payload[..8].try_into().unwrap());
-                    assert_eq!(waits.pay(number), None, "frames of at most {longest} bytes");
+                    assert_eq!(checker.delivered(number), None, "frames of at most {longest} bytes");
                 }
             }
-            assert!(!waits.lost, "each frame has a name of its own");
+            assert!(!checker.lost, "each frame has a name of its own");
             assert!(number > 200, "{number} frames of at most {longest} bytes");
         }
     }

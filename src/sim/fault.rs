@@ -79,7 +79,7 @@ macro_rules! plan {
 
             /// The rate of the class of that name; `None` when there is no such class.
             pub fn get(&self, name: &str) -> Option<u64> {
-                match name {
+                match present_name(name) {
                     $($network_name => Some(self.$network),)*
                     $($($name => Some(self.$fault),)*)*
                     _ => None,
@@ -87,7 +87,7 @@ macro_rules! plan {
             }
 
             fn slot(&mut self, name: &str) -> Option<&mut u64> {
-                match name {
+                match present_name(name) {
                     $($network_name => Some(&mut self.$network),)*
                     $($($name => Some(&mut self.$fault),)*)*
                     _ => None,
@@ -265,7 +265,7 @@ plan! {
             "some of the nodes have a chain of so many when the run begins, and the others have to get it";
         few_descriptors = "few-descriptors" "above 7" most 10_000 light 0 full 24:
             "a process may have so few files and sockets, 0 for plenty";
-        actors = "actors" "per 100 nodes" most 1_000 light 0 full 50:
+        adversaries = "adversaries" "per 100 nodes" most 1_000 light 0 full 50:
             "how many attackers there are besides the nodes";
         small_limits = "small-limits" "of 1" most 1 light 1 full 1:
             "nodes keep three connections and short queues";
@@ -287,7 +287,16 @@ fn drawn(seed: u64, name: &str, most: u64) -> u64 {
     if off { 0 } else { rate }
 }
 
+/// A class that had another name once: seeds are drawn by that one still, so that they stay the runs that they were, and who
+/// asks for it by that name is understood.
+const RENAMED: (&str, &str) = ("actors", "adversaries");
+
+fn present_name(name: &str) -> &str {
+    if name == RENAMED.0 { RENAMED.1 } else { name }
+}
+
 fn class_rng(seed: u64, name: &str) -> Rng {
+    let name = if name == RENAMED.1 { RENAMED.0 } else { name };
     Rng::from_seed(name.bytes().fold(seed, |hash, byte| fnv(hash, &[u64::from(byte)])))
 }
 
@@ -361,7 +370,7 @@ impl Plan {
         }
         if plan.small_limits > 0 {
             // Nodes with three places for others are easy to surround: that is another experiment.
-            plan.actors = 0;
+            plan.adversaries = 0;
         }
         plan
     }
@@ -372,7 +381,7 @@ impl Plan {
     ///
     /// When there is no such class, or it cannot have so much.
     pub fn set(&mut self, name: &str, rate: u64) -> Result<(), PlanError> {
-        let class = Plan::CLASSES.iter().find(|class| class.name == name);
+        let class = Plan::CLASSES.iter().find(|class| class.name == present_name(name));
         let (Some(class), Some(slot)) = (class, self.slot(name)) else {
             return Err(PlanError::Unknown(name.to_owned()));
         };
@@ -441,7 +450,7 @@ mod tests {
         let off = (0..3000).filter(|seed| Plan::drawn(*seed, Faults::Full).reset == 0).count();
         assert!((900..1100).contains(&off), "{off}");
         let light = Plan::drawn(3, Faults::Light);
-        assert_eq!((light.part, light.corruption, light.wall_jump, light.actors), (0, 0, 0, 0));
+        assert_eq!((light.part, light.corruption, light.wall_jump, light.adversaries), (0, 0, 0, 0));
     }
 
     #[test]
@@ -484,6 +493,8 @@ mod tests {
             "{wrong}"
         );
         assert_eq!(plan.get("rain"), None);
+        plan.set("actors", 50).unwrap();
+        assert_eq!((plan.adversaries, plan.get("actors")), (50, Some(50)), "the name that the class had once");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::adversary::Role;
 use super::host::Host;
+use super::pipe::opposite;
 use super::run::{HEARD, QUIET, World};
 use crate::invariant::Invariant;
 use crate::proto::peer::address_book::AddressEntry;
@@ -16,7 +17,7 @@ impl World<'_> {
     pub(super) fn check_connected(&mut self) {
         let names: BTreeMap<String, usize> =
             self.hosts.iter().map(|host| (host.node_id().to_owned(), host.index as usize)).collect();
-        let thieves = self.sim.injected.contains_key(Role::Thief.name());
+        let thieves = self.sim.counters.has(Role::Thief.name());
         let mut near: Vec<Vec<usize>> = Vec::new();
         let impersonated = self.impersonated(&names);
         for host in &self.hosts {
@@ -28,13 +29,13 @@ impl World<'_> {
             let honest: Vec<usize> = peers
                 .iter()
                 .filter_map(|peer| names.get(&peer.node_id).copied())
-                .filter(|other| self.sim.ips.get(*other).is_some_and(|ip| peers.iter().any(|p| p.remote.ip() == *ip)))
+                .filter(|other| peers.iter().any(|peer| self.sim.machines.has_ip(*other, peer.remote.ip())))
                 .collect();
             // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
             // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
             // connection is dead. Where there are thieves it is not asked for: one may sit there under this one's name.
             let outbound = peers.iter().filter(|peer| peer.outbound).count();
-            let now = self.sim.now;
+            let now = self.sim.now();
             let missing = |other: &&Host| {
                 let lately = |at: Instant| now.since(at) <= Duration::from_secs(35);
                 let refuses =
@@ -92,9 +93,9 @@ impl World<'_> {
             self.sim.count("cut off by impostors");
             let in_core = self.hosts.iter().filter(|host| !excused.contains(&(host.index as usize)));
             let works = in_core.filter_map(Host::node).map(|node| node.chain().best().work);
-            self.sim.heaviest = works.max().unwrap_or(0);
+            self.sim.best_chain.settle(works);
         }
-        self.outside = excused;
+        self.cut_off = excused;
     }
 
     /// Who has an impostor for a peer, or is not let in because one sits there under its name: whoever dials such a node is told
@@ -104,7 +105,7 @@ impl World<'_> {
         for host in &self.hosts {
             for peer in host.node().into_iter().flat_map(|node| node.connected()) {
                 let Some(named) = names.get(&peer.node_id) else { continue };
-                if self.sim.ips.get(*named).is_some_and(|ip| *ip != peer.remote.ip()) {
+                if !self.sim.machines.has_ip(*named, peer.remote.ip()) {
                     found.extend([host.index as usize, *named]);
                 }
             }
@@ -113,10 +114,10 @@ impl World<'_> {
     }
 
     pub(super) fn check_agreed(&mut self) {
-        let heaviest = self.sim.heaviest;
+        let heaviest = self.sim.best_chain.work();
         let mut first = None;
         for host in &self.hosts {
-            let Some(node) = host.node().filter(|_| !self.outside.contains(&(host.index as usize))) else { continue };
+            let Some(node) = host.node().filter(|_| !self.cut_off.contains(&(host.index as usize))) else { continue };
             let tip = node.chain().best();
             let same = *first.get_or_insert(tip.hash) == tip.hash;
             let holds = same && tip.work >= heaviest;
@@ -132,9 +133,9 @@ impl World<'_> {
     }
 
     pub(super) fn check_heard(&mut self) {
-        let Some(id) = self.paid else { return };
+        let Some(id) = self.last_payment else { return };
         for host in &self.hosts {
-            let Some(node) = host.node().filter(|_| !self.outside.contains(&(host.index as usize))) else { continue };
+            let Some(node) = host.node().filter(|_| !self.cut_off.contains(&(host.index as usize))) else { continue };
             let heard = node.chain().pool().contains(&id);
             if self.is_beset(host) {
                 self.sim.check.that(Invariant::L6, host.index, heard, || format!("transaction {id} is not there"));
@@ -146,22 +147,23 @@ impl World<'_> {
     /// L8: what is left to do when nothing happens.
     pub(super) fn check_quiet(&mut self) {
         let seconds = QUIET.saturating_sub(HEARD).as_secs().max(1);
-        let (wakes, turned) = (self.sim.wakes - self.wakes, self.sim.turned - self.turned);
+        let (before, now) = (self.turns_before, self.sim.counters.turns());
+        let (wakes, turns) = (now.without_news - before.without_news, now.all - before.all);
         let connections: usize = self.hosts.iter().filter_map(Host::driver).map(|driver| driver.sockets()).sum();
         // A heartbeat, a ping and housekeeping for each connection and node come to less than this, and so do the places that
         // attackers try to get.
-        let most = seconds * (connections as u64 + 4 * self.hosts.len() as u64 + 4 * self.actors.len() as u64);
+        let most = seconds * (connections as u64 + 4 * self.hosts.len() as u64 + 4 * self.adversaries.len() as u64);
         self.sim.check.that(Invariant::L8, 0, wakes <= most, || format!("{wakes} wake-ups where {most} are enough"));
-        if self.actors.is_empty() {
+        if self.adversaries.is_empty() {
             let most = 4 * most;
-            self.sim.check.that(Invariant::L8, 0, turned <= most, || format!("{turned} turns where {most} are enough"));
+            self.sim.check.that(Invariant::L8, 0, turns <= most, || format!("{turns} turns where {most} are enough"));
         }
         for host in &self.hosts {
             let Some(driver) = host.driver() else { continue };
             let entries = driver.protocol().auditor.entries.iter();
             let honest = entries.filter(|(_, entry)| {
-                let pipe = entry.pipe.and_then(|(id, side)| Some((self.sim.pipe(id)?, side)));
-                pipe.is_some_and(|(pipe, side)| pipe.ends[1 - side as usize].host < self.sim.honest)
+                let pipe = entry.pipe.and_then(|(id, side)| Some((self.sim.pipes.get(id)?, side)));
+                pipe.is_some_and(|(pipe, side)| self.sim.machines.is_honest(pipe.end(opposite(side)).host))
             });
             let queued: usize = honest.map(|(conn, _)| driver.net().queued_bytes(*conn)).sum();
             self.sim
@@ -181,10 +183,10 @@ impl World<'_> {
     }
 
     /// Each second, L5 and L9: nobody waits for ever.
-    pub(super) fn look_at_each(&mut self) {
-        let now = self.sim.now;
+    pub(super) fn check_each_second(&mut self) {
+        let now = self.sim.now();
         for host in &mut self.hosts {
-            let frozen = self.sim.is_frozen(host.index);
+            let frozen = self.sim.schedule.is_frozen(host.index);
             if frozen {
                 host.excused = host.excused.max(now);
             }

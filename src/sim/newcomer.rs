@@ -3,9 +3,9 @@
 use core::time::Duration;
 
 use super::host::Host;
-use super::run::{CHECK_HOUSED, HOUSED, World};
+use super::run::{PLACED, World};
 use super::scenario::Scenario;
-use super::simulation::Event;
+use super::schedule::{Event, Milestone};
 use crate::invariant::Invariant;
 use crate::time::Instant;
 
@@ -18,11 +18,11 @@ impl World<'_> {
     /// A node without a block is about to start for the first time.
     pub(super) fn note_newcomer(&mut self, host: u32) {
         let height = self.hosts.iter().filter_map(Host::height).max().unwrap_or(0);
-        let knocks = self.sim.timing.newcomer().is_none();
-        self.sim.timing.joins(host, height, self.sim.now);
-        if knocks && self.scenario == Some(Scenario::FullHouse) && self.is_house_full() {
+        let is_first = self.sim.timing.newcomer().is_none();
+        self.sim.timing.newcomer_joins(host, height, self.sim.now());
+        if is_first && self.scenario == Some(Scenario::FullHouse) && self.is_house_full() {
             self.sim.count("full house");
-            self.sim.after(HOUSED, Event::Milestone(CHECK_HOUSED));
+            self.sim.schedule.after(PLACED, Event::Milestone(Milestone::CheckPlace));
         }
     }
 
@@ -30,7 +30,7 @@ impl World<'_> {
     /// in, it comes in the second half all the same, and L7 is not asked for.
     pub(super) fn waits_for_full_house(&self) -> bool {
         let waits = self.scenario == Some(Scenario::FullHouse) && self.sim.timing.newcomer().is_none();
-        waits && self.sim.now < Instant::ZERO + self.chaos / 2 && !self.is_house_full()
+        waits && self.sim.now() < Instant::ZERO + self.chaos / 2 && !self.is_house_full()
     }
 
     /// Are all places taken where the newcomer knocks, most of them by attackers? The honest ones that came first keep theirs.
@@ -38,7 +38,7 @@ impl World<'_> {
         let Some(node) = self.hosts.first().and_then(Host::node) else { return false };
         let places = node.config().admission.settled_max();
         let inbound: Vec<_> = node.connected().filter(|peer| !peer.outbound).collect();
-        let hostile = inbound.iter().filter(|peer| !self.sim.is_honest(peer.remote.ip())).count();
+        let hostile = inbound.iter().filter(|peer| !self.sim.machines.is_honest_ip(peer.remote.ip())).count();
         inbound.len() >= places && hostile * 2 > places
     }
 
@@ -55,7 +55,7 @@ impl World<'_> {
     /// L4: the newcomer has the chain.
     pub(super) fn check_joined(&mut self) {
         let Some((node, height, took)) = self.sim.timing.newcomer() else { return };
-        if !self.outside.is_empty() {
+        if !self.cut_off.is_empty() {
             // Whose height it was to reach is not known where some are cut off.
             return;
         }
@@ -69,51 +69,51 @@ impl World<'_> {
     }
 
     /// Has the newcomer a place in the full house? Whoever comes next may take it again.
-    pub(super) fn look_who_is_housed(&mut self) {
-        if self.scenario != Some(Scenario::FullHouse) || self.housed {
+    pub(super) fn look_who_has_a_place(&mut self) {
+        if self.scenario != Some(Scenario::FullHouse) || self.is_placed {
             return;
         }
         let (house, newcomer) = (self.hosts.first().and_then(Host::node), self.hosts.last());
         let Some((house, newcomer)) = house.zip(newcomer.map(|host| host.address.ip())) else { return };
-        self.housed = house.connected().any(|peer| !peer.outbound && peer.remote.ip() == newcomer);
+        self.is_placed = house.connected().any(|peer| !peer.outbound && peer.remote.ip() == newcomer);
     }
 
     /// L7: the newcomer was given a place. It is asked for where nothing else goes wrong: a dial that fails, or a house without
     /// power, says nothing about places.
-    pub(super) fn check_housed(&mut self) {
+    pub(super) fn check_place(&mut self) {
         if !self.calm {
             return;
         }
         let node = self.hosts.first().and_then(Host::node);
         let count = node.map_or(0, |node| node.connected().filter(|peer| !peer.outbound).count());
-        self.sim
-            .check
-            .that(Invariant::L7, 0, self.housed, || format!("the newcomer was never among the {count} inbound peers"));
+        self.sim.check.that(Invariant::L7, 0, self.is_placed, || {
+            format!("the newcomer was never among the {count} inbound peers")
+        });
     }
 
     /// What the nodes think of each other when the outage begins.
-    pub(super) fn note_names(&mut self) {
-        let mut names = std::collections::BTreeMap::new();
+    pub(super) fn note_scores(&mut self) {
+        let mut scores = std::collections::BTreeMap::new();
         for host in &self.hosts {
             let known = host.node().into_iter().flat_map(|node| node.peers().known_peers());
-            names.extend(known.map(|peer| ((host.index, peer.node_id.clone()), peer.score)));
+            scores.extend(known.map(|peer| ((host.index, peer.node_id.clone()), peer.score)));
         }
-        self.names = Some(names);
+        self.scores_before = Some(scores);
     }
 
     /// L10: whoever was cut off is back, and nobody is blamed for it. L1 was looked at before.
     pub(super) fn check_outlasted(&mut self) {
-        let Some(names) = self.names.take() else { return };
+        let Some(scores) = self.scores_before.take() else { return };
         for host in &self.hosts {
             let Some(node) = host.node() else { continue };
             let peers = node.connected().count();
             self.sim.check.that(Invariant::L10, host.index, peers > 0, || "no peer after the outage".to_owned());
-            // Other faults cost a name or two.
+            // Other faults cost a point or two.
             if !self.calm {
                 continue;
             }
             for peer in node.peers().known_peers().filter(|peer| peer.node_id.starts_with('n')) {
-                let before = names.get(&(host.index, peer.node_id.clone())).copied().unwrap_or(0);
+                let before = scores.get(&(host.index, peer.node_id.clone())).copied().unwrap_or(0);
                 self.sim.check.that(Invariant::L10, host.index, peer.score >= before.min(0), || {
                     format!("{} had {before} points before the outage and has {} now", peer.node_id, peer.score)
                 });
@@ -124,7 +124,7 @@ impl World<'_> {
     /// L6: a node with attackers among its neighbours, and an honest one that it dialed.
     pub(super) fn is_beset(&self, host: &Host) -> bool {
         let Some(node) = host.node() else { return false };
-        let honest = |peer: &crate::proto::PeerInfo| self.sim.is_honest(peer.remote.ip());
+        let honest = |peer: &crate::proto::PeerInfo| self.sim.machines.is_honest_ip(peer.remote.ip());
         let beset = node.connected().any(|peer| !honest(&peer));
         beset && node.connected().any(|peer| peer.outbound && honest(&peer))
     }

@@ -23,7 +23,7 @@ impl Host {
         let Some(driver) = &self.driver else { return };
         let sent = driver.handle().send(NodeCommand::Do(command)).is_ok();
         sim.check.that(Invariant::S1, self.index, sent, || "a command is refused".to_owned());
-        sim.touch(self.index);
+        sim.schedule.touch(self.index);
     }
 
     /// Mines a block on its tip, with at most so many bytes of what waits, then filled up to `size`. Nothing happens when it
@@ -32,14 +32,14 @@ impl Host {
         if self.clock.offset.abs() > CLOCK_OFF {
             return;
         }
-        let now = self.clock.read(sim.now);
+        let now = self.clock.read(sim.now());
         let Some(node) = self.node() else { return };
         let Ok(mut block) = node.chain().template(now.unix, self.node_id(), most) else { return };
         self.fill(&mut block, now, size);
         let Some(header) = Miner::new(block.header).run(1 << 20) else { return };
         block.header = header;
-        sim.trace.note(sim.now, self.index, What::Work, 1, header.height);
-        sim.born.insert(header.hash(), sim.now);
+        sim.note(self.index, What::Work, 1, header.height);
+        sim.timing.block_mined(header.hash(), sim.now());
         self.command(sim, Command::SubmitBlock(block.encode()));
     }
 
@@ -48,9 +48,9 @@ impl Host {
         let mut room = size.saturating_sub(block.len());
         while room > FILLER_LEAST {
             let len = room.min(FILLER_MOST);
-            self.paid += 1;
+            self.payments += 1;
             let recipient = "f".repeat(len - FILLER_LEAST);
-            let (sender, nonce) = (self.node_id(), self.paid);
+            let (sender, nonce) = (self.node_id(), self.payments);
             let transfer = Transaction { sender, recipient: &recipient, amount: 1, time: now.unix, nonce };
             block.transactions.extend(transfer.encode());
             room -= len;
@@ -60,21 +60,26 @@ impl Host {
 
     /// Tells everybody something that the chain has no use for.
     pub(super) fn tell(&mut self, sim: &mut SimState<'_>, kind: Kind, payload: Bytes) {
-        sim.trace.note(sim.now, self.index, What::Work, 3, payload.len() as u64);
+        sim.note(self.index, What::Work, 3, payload.len() as u64);
         self.command(sim, Command::Gossip(kind, payload));
     }
 
     /// Pays somebody; the transaction's id when the node runs.
     pub(super) fn pay(&mut self, sim: &mut SimState<'_>) -> Option<Hash> {
-        let now = self.clock.read(sim.now);
+        let now = self.clock.read(sim.now());
         self.node()?;
-        self.paid += 1;
-        let transaction =
-            Transaction { sender: self.node_id(), recipient: "somebody", amount: 1, time: now.unix, nonce: self.paid };
+        self.payments += 1;
+        let transaction = Transaction {
+            sender: self.node_id(),
+            recipient: "somebody",
+            amount: 1,
+            time: now.unix,
+            nonce: self.payments,
+        };
         let bytes = transaction.encode().ok()?;
         let id = crate::chain::transaction::id(&bytes);
-        sim.trace.note(sim.now, self.index, What::Work, 2, self.paid);
-        sim.timing.paid(id, sim.now);
+        sim.note(self.index, What::Work, 2, self.payments);
+        sim.timing.payment_made(id, sim.now());
         self.command(sim, Command::SubmitTransaction(bytes));
         Some(id)
     }

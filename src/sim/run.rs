@@ -7,12 +7,15 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use super::adversary::Actor;
+use super::adversary::Adversary;
 use super::check::Failure;
+use super::counters::TurnCount;
+use super::data::Exit;
 use super::fault::Faults;
 use super::host::Host;
 use super::scenario::Scenario;
-use super::simulation::{Event, SimState};
+use super::schedule::{Event, Milestone};
+use super::simulation::SimState;
 use super::trace::{Trace, What};
 use super::workload::Workload;
 use crate::invariant::Invariant;
@@ -52,23 +55,10 @@ pub(super) const QUIET: Duration = Duration::from_secs(170);
 const LAST_MOST: usize = 64 * 1024;
 /// When the newcomer comes that every run without a scenario has, and when it must have the chain.
 const JOINS: Duration = Duration::from_secs(5);
-/// How soon a newcomer must have a place.
-pub(super) const HOUSED: Duration = Duration::from_secs(10);
+/// How soon a newcomer must have a place in a full house.
+pub(super) const PLACED: Duration = Duration::from_secs(10);
 /// How often a newcomer looks whether the house is full.
-const KNOCKS: Duration = Duration::from_millis(100);
-
-/// The milestones, in their order.
-const HEAL: u8 = 0;
-const CHECK_CONNECTED: u8 = 1;
-const MINE_LAST: u8 = 2;
-const CHECK_AGREED: u8 = 3;
-const PAY_LAST: u8 = 4;
-const CHECK_HEARD: u8 = 5;
-const STOP: u8 = 6;
-const END: u8 = 7;
-const JOIN: u8 = 8;
-const CHECK_JOINED: u8 = 9;
-pub(super) const CHECK_HOUSED: u8 = 10;
+const FULL_HOUSE_RECHECK: Duration = Duration::from_millis(100);
 
 /// What a run found.
 #[derive(Clone, Debug)]
@@ -84,10 +74,10 @@ pub struct Report {
     pub events: u64,
     /// Simulated time.
     pub simulated: Duration,
-    /// Honest nodes and others.
+    /// Honest nodes.
     pub nodes: u32,
-    /// See [`Report::nodes`].
-    pub actors: u32,
+    /// Attackers.
+    pub adversaries: u32,
     /// Bytes carried.
     pub bytes: u64,
     /// Height of the highest tip at the end.
@@ -129,7 +119,7 @@ fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
         world.sim.trace.broken(failure);
     }
     for host in &mut world.hosts {
-        host.count_clumsy(&mut world.sim);
+        host.end_buggify(&mut world.sim);
         host.count_disk(&mut world.sim);
     }
     let sim = &mut world.sim;
@@ -137,20 +127,21 @@ fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
         return Err(error);
     }
     let height = world.hosts.iter().filter_map(Host::height).max().unwrap_or(0);
+    let (spread, payments) = sim.timing.take_times();
     Ok(Report {
         seed: options.seed,
         hash: sim.trace.hash(),
         lines: sim.trace.lines(),
-        events: sim.check.event,
-        simulated: sim.now.since(Instant::ZERO),
+        events: sim.check.events(),
+        simulated: sim.now().since(Instant::ZERO),
         nodes: options.nodes,
-        actors: world.actors.len() as u32,
-        bytes: sim.bytes,
+        adversaries: world.adversaries.len() as u32,
+        bytes: sim.counters.bytes(),
         height,
-        injected: sim.collect_injected(),
+        injected: sim.counters.take_injected(sim.machines.injected()),
         checks: sim.check.counts(),
-        spread: core::mem::take(&mut sim.spread),
-        payments: core::mem::take(&mut sim.timing.payments),
+        spread,
+        payments,
         caught_up: sim.timing.caught_up(),
         failure: sim.check.failure.take(),
     })
@@ -158,7 +149,7 @@ fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
 
 pub(super) struct World<'w> {
     pub(super) hosts: Vec<Host>,
-    pub(super) actors: Vec<Actor>,
+    pub(super) adversaries: Vec<Adversary>,
     pub(super) sim: SimState<'w>,
     pub(super) rng: Rng,
     pub(super) chaos: Duration,
@@ -166,38 +157,37 @@ pub(super) struct World<'w> {
     /// There is a second phase.
     pub(super) heals: bool,
     pub(super) scenario: Option<Scenario>,
-    pub(super) load: Workload,
+    pub(super) workload: Workload,
     /// In which second the outage begins, where there is one.
-    pub(super) cut: u64,
+    pub(super) outage_second: u64,
     /// Nothing goes wrong but what the scenario says.
     pub(super) calm: bool,
-    /// What the nodes thought of each other when the outage began.
-    pub(super) names: Option<BTreeMap<(u32, String), i32>>,
+    /// The points that the nodes gave each other when the outage began.
+    pub(super) scores_before: Option<BTreeMap<(u32, String), i32>>,
     /// The newcomer was seen at a place in the full house.
-    pub(super) housed: bool,
+    pub(super) is_placed: bool,
     /// Nodes that impostors have cut off; nothing is asked of them.
-    pub(super) outside: BTreeSet<usize>,
+    pub(super) cut_off: BTreeSet<usize>,
     /// The transaction that everybody must hear of.
-    pub(super) paid: Option<Hash>,
+    pub(super) last_payment: Option<Hash>,
     pub(super) ended: bool,
-    /// Turns of the loops when the network was last looked at, and those that no news caused.
-    pub(super) turned: u64,
-    pub(super) wakes: u64,
+    /// Turns of the loops when the network was last looked at.
+    pub(super) turns_before: TurnCount,
 }
 
 impl World<'_> {
     /// What is looked at or done, and how long after the end of the faults.
-    pub(super) const MILESTONES: [(u8, Duration); 10] = [
-        (HEAL, Duration::ZERO),
-        (JOIN, JOINS),
-        (CHECK_CONNECTED, CONNECTED),
-        (MINE_LAST, LAST_BLOCK),
-        (CHECK_AGREED, AGREED),
-        (PAY_LAST, PAID),
-        (CHECK_JOINED, QUIET),
-        (CHECK_HEARD, HEARD),
-        (STOP, QUIET),
-        (END, HEALING),
+    pub(super) const MILESTONES: [(Milestone, Duration); 10] = [
+        (Milestone::Heal, Duration::ZERO),
+        (Milestone::Join, JOINS),
+        (Milestone::CheckConnected, CONNECTED),
+        (Milestone::MineLast, LAST_BLOCK),
+        (Milestone::CheckAgreed, AGREED),
+        (Milestone::PayLast, PAID),
+        (Milestone::CheckJoined, QUIET),
+        (Milestone::CheckHeard, HEARD),
+        (Milestone::Stop, QUIET),
+        (Milestone::End, HEALING),
     ];
 
     fn play(&mut self) {
@@ -210,14 +200,14 @@ impl World<'_> {
     fn step(&mut self, event: Event) {
         match event {
             Event::Turn(host) => {
-                if self.sim.takes_turn(host) {
+                if self.sim.schedule.takes_turn(host) {
                     self.turn(host);
                 }
             }
             Event::Start(host) => {
                 if self.scenario.is_some_and(Scenario::has_latecomer) && host as usize + 1 == self.hosts.len() {
                     if self.waits_for_full_house() {
-                        return self.sim.after(KNOCKS, Event::Start(host));
+                        return self.sim.schedule.after(FULL_HOUSE_RECHECK, Event::Start(host));
                     }
                     self.note_newcomer(host);
                 }
@@ -226,16 +216,16 @@ impl World<'_> {
                 }
             }
             Event::Syn(id, tries) => self.sim.on_syn(id, tries),
-            Event::Connected(id) => self.sim.on_answer(id, false),
-            Event::Refused(id) => self.sim.on_answer(id, true),
-            Event::Arrive(id, side) => self.sim.land(id, side),
+            Event::Connected(id) => self.sim.on_connected(id),
+            Event::Refused(id) => self.sim.on_refused(id),
+            Event::Arrive(id, side) => self.sim.arrive(id, side),
             Event::Window(id, side) => self.sim.send(id, side),
             Event::Reset(id, side) => self.sim.on_reset(id, side),
             Event::Second => self.second(),
             Event::Mine if !self.healed => self.mine(),
             Event::Pay if !self.healed => self.pay(),
             Event::Mine | Event::Pay => {}
-            Event::Milestone(number) => self.milestone(number),
+            Event::Milestone(milestone) => self.milestone(milestone),
         }
     }
 
@@ -244,12 +234,12 @@ impl World<'_> {
             Some(host) => {
                 host.turn(&mut self.sim);
                 if index == 0 {
-                    self.look_who_is_housed();
+                    self.look_who_has_a_place();
                 }
             }
             None => {
-                if let Some(actor) = self.actors.get_mut(index as usize - self.hosts.len()) {
-                    actor.turn(&mut self.sim);
+                if let Some(adversary) = self.adversaries.get_mut(index as usize - self.hosts.len()) {
+                    adversary.turn(&mut self.sim);
                 }
             }
         }
@@ -259,78 +249,77 @@ impl World<'_> {
     fn heal(&mut self) {
         self.healed = true;
         let sim = &mut self.sim;
-        sim.trace.note(sim.now, 0, What::Heal, 0, 0);
+        sim.note(0, What::Heal, 0, 0);
         sim.rates.heal();
-        for host in 0..sim.machines.len() as u32 {
+        for host in 0..sim.machines.count() {
             let buffer = sim.rates.buffer;
             sim.machine(host).heal(buffer);
-            sim.touch(host);
+            sim.schedule.touch(host);
         }
-        sim.parted = None;
-        sim.unpark();
-        let all: Vec<_> = sim.all_pipes().map(|(id, _)| id).collect();
+        sim.rejoin();
+        let all: Vec<_> = sim.pipes.iter().map(|(id, _)| id).collect();
         for id in all {
             // Whoever waited for room in a buffer that has grown.
             sim.send(id, 0);
             sim.send(id, 1);
         }
         for host in &mut self.hosts {
-            host.count_clumsy(&mut self.sim);
+            host.end_buggify(&mut self.sim);
             host.clock.offset = 0;
-            self.sim.thaw(host.index);
+            self.sim.schedule.thaw(host.index);
             host.count_disk(&mut self.sim);
             if host.has_misread() {
                 // Its memory may hold what came wrong from the disk, of blocks that nobody else has. That goes with the process.
-                host.kill(&mut self.sim, false);
+                host.kill(&mut self.sim, Exit::Process);
             }
             host.start(&mut self.sim);
         }
-        if self.sim.lost {
+        if self.sim.best_chain.is_lost() {
             // What one disk alone had is gone; the heaviest is what is left.
             let works = self.hosts.iter().filter_map(Host::node).map(|node| node.chain().best().work);
-            self.sim.heaviest = works.max().unwrap_or(0);
+            self.sim.best_chain.settle(works);
         }
     }
 
-    fn milestone(&mut self, number: u8) {
+    fn milestone(&mut self, milestone: Milestone) {
         for host in &mut self.hosts {
             host.audit_node(&mut self.sim);
         }
-        match number {
-            HEAL if !self.heals => self.ended = true,
-            HEAL => self.heal(),
-            JOIN => self.join(),
-            CHECK_JOINED => self.check_joined(),
-            CHECK_HOUSED => self.check_housed(),
-            CHECK_CONNECTED => {
+        match milestone {
+            Milestone::Heal if !self.heals => self.ended = true,
+            Milestone::Heal => self.heal(),
+            Milestone::Join => self.join(),
+            Milestone::CheckJoined => self.check_joined(),
+            Milestone::CheckPlace => self.check_place(),
+            Milestone::CheckConnected => {
                 self.check_connected();
                 self.check_outlasted();
             }
-            MINE_LAST => {
+            Milestone::MineLast => {
                 let weight = |host: &Host| host.node().map_or(0, |node| node.chain().best().work);
-                let core = self.hosts.iter_mut().enumerate().filter(|(at, _)| !self.outside.contains(at));
+                let core = self.hosts.iter_mut().enumerate().filter(|(at, _)| !self.cut_off.contains(at));
                 if let Some((_, best)) = core.max_by_key(|(_, host)| weight(host)) {
                     best.mine(&mut self.sim, LAST_MOST, 0);
                 }
             }
-            CHECK_AGREED => self.check_agreed(),
-            PAY_LAST => {
-                let here = |(at, host): &(usize, &mut Host)| !host.is_gone() && !self.outside.contains(at);
+            Milestone::CheckAgreed => self.check_agreed(),
+            Milestone::PayLast => {
+                let here = |(at, host): &(usize, &mut Host)| !host.is_gone() && !self.cut_off.contains(at);
                 let mut there: Vec<_> = self.hosts.iter_mut().enumerate().filter(here).collect();
                 let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at)).map(|(_, host)| host);
-                self.paid = payer.and_then(|payer| payer.pay(&mut self.sim));
+                self.last_payment = payer.and_then(|payer| payer.pay(&mut self.sim));
             }
-            CHECK_HEARD => {
+            Milestone::CheckHeard => {
                 self.check_heard();
-                (self.turned, self.wakes) = (self.sim.turned, self.sim.wakes);
+                self.turns_before = self.sim.counters.turns();
             }
-            STOP => {
+            Milestone::Stop => {
                 self.check_quiet();
                 for host in &mut self.hosts {
                     host.stop(&mut self.sim);
                 }
             }
-            _ => {
+            Milestone::End => {
                 self.check_stopped();
                 self.ended = true;
             }

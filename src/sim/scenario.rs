@@ -73,7 +73,7 @@ impl Scenario {
     }
 
     /// How many attackers it has; `None` when that is the fault plan's matter.
-    pub(super) fn actors(self, nodes: u32) -> Option<u32> {
+    pub(super) fn adversaries(self, nodes: u32) -> Option<u32> {
         match self {
             Scenario::Eclipse => Some(19),
             Scenario::FullHouse => Some(20),
@@ -119,7 +119,7 @@ impl Scenario {
         self,
         index: u32,
         nodes: u32,
-        actors: u32,
+        adversaries: u32,
         config: &mut Config,
         seeds: &mut BTreeSet<SocketAddr>,
         address: fn(u32) -> SocketAddr,
@@ -127,7 +127,7 @@ impl Scenario {
         let victim = index + 1 == nodes;
         match self {
             Scenario::Eclipse | Scenario::OneHonest if victim => {
-                *seeds = (nodes..nodes + actors).map(address).collect();
+                *seeds = (nodes..nodes + adversaries).map(address).collect();
                 seeds.insert(address(0));
             }
             Scenario::FullHouse if victim => *seeds = BTreeSet::from([address(0)]),

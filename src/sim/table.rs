@@ -109,8 +109,8 @@ impl Row {
 
     /// The runs behind a row. What a large network tells in seconds takes a small one two runs of a minute.
     fn options(&self) -> Vec<Options> {
-        let actors = 100 * self.hostile / (100 - self.hostile.min(99));
-        let faults = Faults::Plan(Plan { actors, ..self.network.plan() });
+        let adversaries = 100 * self.hostile / (100 - self.hostile.min(99));
+        let faults = Faults::Plan(Plan { adversaries, ..self.network.plan() });
         let (seeds, seconds) = match (self.nodes, self.hostile) {
             (0..50, 0) => (1..=2, 60),
             (0..50, _) => (1..=1, 60),
@@ -175,13 +175,13 @@ mod tests {
 
     #[test]
     fn the_hostile_are_a_share_of_all() {
-        let actors = |hostile| {
+        let adversaries = |hostile| {
             let row = Row { nodes: 10, network: Network::Near, hostile };
             match row.options()[0].faults {
-                Faults::Plan(plan) => plan.actors,
+                Faults::Plan(plan) => plan.adversaries,
                 _ => unreachable!(),
             }
         };
-        assert_eq!([actors(0), actors(25), actors(50)], [0, 33, 100]);
+        assert_eq!([0, 25, 50].map(adversaries), [0, 33, 100]);
     }
 }

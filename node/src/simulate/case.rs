@@ -102,9 +102,9 @@ impl Case {
     /// Plays it and answers what it breaks, if anything.
     pub(super) fn broken(&self) -> Option<Broken> {
         match self.play() {
-            Ok(report) => {
-                report.failure.map(|failure| Broken { rule: failure.invariant.name().to_owned(), found: failure.to_string() })
-            }
+            Ok(report) => report
+                .failure
+                .map(|failure| Broken { rule: failure.invariant.name().to_owned(), found: failure.to_string() }),
             Err(failure) => Some(Broken { rule: "S1".to_owned(), found: failure.to_string() }),
         }
     }

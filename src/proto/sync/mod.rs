@@ -26,6 +26,7 @@ mod path;
 mod peer;
 mod stall;
 mod target;
+mod tips;
 mod tree;
 
 use bytes::Bytes;

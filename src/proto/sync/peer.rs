@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::ConnId;
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedHeader;
 use crate::proto::sync::config::SyncConfig;
-use crate::proto::sync::{SyncManager, tree::HeaderTree};
+use crate::proto::sync::tree::HeaderTree;
 use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
 
 /// Branches remembered for each peer; the lightest goes.
-const TIPS_MAX: usize = 4;
-/// How far below a new tip to look for the tips that it continues.
-const CONTINUATION_MAX: usize = 4_096;
+pub(super) const TIPS_MAX: usize = 4;
 /// Blocks that a peer may have been asked for without an answer. One with more is not asked until it answers.
 const UNANSWERED_MAX: usize = 64;
 /// Blocks not to ask a peer for; above it the peer's tips are worth nothing and are dropped.
-const AVOID_MAX: usize = 1_024;
+pub(super) const AVOID_MAX: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -236,6 +233,12 @@ impl Peer {
         }
     }
 
+    pub(super) fn add_tip(&mut self, hash: Hash) {
+        debug_assert!(!self.tips.contains(&hash), "{hash} is a tip twice");
+        self.tips.push(hash);
+        self.reach = None;
+    }
+
     /// Forgets a tip without touching the tree.
     pub(super) fn drop_tip(&mut self, hash: &Hash) -> bool {
         let before = self.tips.len();
@@ -245,67 +248,5 @@ impl Peer {
             self.reach = None;
         }
         dropped
-    }
-}
-
-impl SyncManager {
-    /// Notes that `conn` has the block of a header in the tree, and so all below it.
-    pub(super) fn add_tip(&mut self, conn: ConnId, hash: Hash) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if self.tree.get(&hash).is_none() || peer.tips.contains(&hash) {
-            return;
-        }
-        self.tree.hold(&hash);
-        // The tips that this one continues are part of it.
-        let mut replaced = Vec::new();
-        let mut below = hash;
-        for _ in 0..CONTINUATION_MAX {
-            let Some(previous) = self.tree.previous(&below) else { break };
-            below = previous;
-            if peer.tips.contains(&below) {
-                replaced.push(below);
-            }
-        }
-        peer.tips.push(hash);
-        if peer.tips.len() > TIPS_MAX + replaced.len() {
-            let lightest = peer.tips.iter().min_by_key(|tip| (self.tree.get(tip).map(|tip| tip.work), **tip));
-            replaced.extend(lightest.copied());
-        }
-        for tip in replaced {
-            if peer.drop_tip(&tip) {
-                self.tree.release(&tip);
-            }
-        }
-        peer.reach = None;
-        self.deprioritized.remove(&hash);
-    }
-
-    /// Takes back a peer's tips that `keep` does not keep.
-    pub(super) fn retain_tips(&mut self, conn: ConnId, keep: impl Fn(&HeaderTree, &Hash) -> bool) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        let (kept, dropped): (Vec<Hash>, Vec<Hash>) = peer.tips.iter().partition(|tip| keep(&self.tree, tip));
-        if !dropped.is_empty() {
-            peer.tips = kept;
-            peer.reach = None;
-            dropped.iter().for_each(|tip| self.tree.release(tip));
-        }
-    }
-
-    /// Do not ask `conn` for this block until then.
-    pub(super) fn avoid(&mut self, conn: ConnId, hash: Hash, until: Instant) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if peer.avoid.len() >= AVOID_MAX {
-            peer.avoid.clear();
-            self.retain_tips(conn, |_, _| false);
-        } else {
-            peer.avoid.insert(hash, until);
-        }
-    }
-
-    /// Forgets a connection and everything that only it told or was asked for. False when it was not known.
-    pub(super) fn forget(&mut self, conn: ConnId) -> bool {
-        self.retain_tips(conn, |_, _| false);
-        self.in_flight.retain(|_, holder| *holder != conn);
-        self.peers.remove(&conn).is_some()
     }
 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Actor, Role};
+use super::{Adversary, Role};
 use crate::chain::{Header, Miner, Transaction};
 use crate::time::{Instant, UnixTime};
 use crate::wire::message::{Extension, GetHeaders, Handshake, Ping, TxPoolRequest};
@@ -12,7 +12,7 @@ use crate::wire::{Hash, Kind, Message};
 /// How often an oscillator asks in a row, for one block or another thing: more than anybody may.
 const IN_A_ROW: usize = 100;
 
-impl Actor {
+impl Adversary {
     pub(super) fn send_handshake(&mut self, key: u32, kind: Kind) {
         let node_id = match self.role {
             Role::Thief => format!("n{:05}", self.rng.below(self.targets.len() as u64)),
@@ -46,7 +46,7 @@ impl Actor {
     pub(super) fn misbehave(&mut self, key: u32) {
         match self.role {
             Role::Mutator => {
-                let Some((kind, mut payload)) = self.heard.clone() else { return };
+                let Some((kind, mut payload)) = self.last_heard.clone() else { return };
                 if let Some(at) = self.rng.index(payload.len()) {
                     payload[at] ^= 1 << self.rng.below(8);
                 }
@@ -94,7 +94,7 @@ impl Actor {
         if self.conns.get(&key).is_none_or(|conn| !conn.out.is_empty()) {
             return;
         }
-        self.deeds.push("trickled frame");
+        self.attacks.push("trickled frame");
         if self.rng.chance(1, 8) {
             self.pay(key, 1000);
         } else {
@@ -116,7 +116,7 @@ impl Actor {
         }
     }
 
-    /// A useful deed now and then: that is how names are made.
+    /// Something useful now and then: that is how a reputation is made.
     fn be_useful(&mut self, key: u32) {
         if self.rng.chance(1, 40) {
             self.pay(key, 8);
@@ -142,7 +142,7 @@ impl Actor {
         let (first, bad) = (self.changes == Instant::ZERO, self.bad);
         self.bad = !first && !bad;
         if self.bad {
-            self.deeds.push("oscillator turns bad");
+            self.attacks.push("oscillator turns bad");
         }
         let seconds = if self.bad { 3 + self.rng.below(8) } else { 20 + self.rng.below(40) };
         self.changes = now + Duration::from_secs(seconds);

@@ -33,7 +33,7 @@ struct Conn {
 }
 
 /// A host that misbehaves.
-pub(super) struct Actor {
+pub(super) struct Adversary {
     index: u32,
     pub(super) address: SocketAddr,
     role: Role,
@@ -48,18 +48,18 @@ pub(super) struct Actor {
     pool: BufferPool,
     /// Where honest nodes listen.
     targets: Vec<SocketAddr>,
-    heard: Option<(u8, Vec<u8>)>,
+    last_heard: Option<(u8, Vec<u8>)>,
     tip: Option<Header>,
     /// A block that its targets have.
     wanted: Option<Hash>,
     /// An oscillator misbehaves until, or behaves until.
     bad: bool,
     changes: Instant,
-    /// What it did since its last turn, to be counted.
-    deeds: Vec<&'static str>,
+    /// Attacks since its last turn, to be counted.
+    attacks: Vec<&'static str>,
 }
 
-impl Actor {
+impl Adversary {
     pub(super) fn new(
         index: u32,
         address: SocketAddr,
@@ -69,7 +69,7 @@ impl Actor {
         seed: u64,
         machine: SharedMachine,
     ) -> Self {
-        Actor {
+        Adversary {
             index,
             address,
             role,
@@ -81,12 +81,12 @@ impl Actor {
             rng: Rng::from_seed(seed),
             pool: BufferPool::new(),
             targets,
-            heard: None,
+            last_heard: None,
             tip: None,
             wanted: None,
             bad: false,
             changes: Instant::ZERO,
-            deeds: Vec::new(),
+            attacks: Vec::new(),
         }
     }
 
@@ -96,7 +96,8 @@ impl Actor {
 
     /// Its turn: whatever its sockets have for it, and in its own time what its role has it do.
     pub(super) fn turn(&mut self, sim: &mut SimState<'_>) {
-        sim.machine(self.index).world = sim.now;
+        // Its kernel learns the time.
+        drop(sim.machine(self.index));
         if self.listener.is_none() {
             let address = self.address;
             let mut kernel = self.kernel();
@@ -106,7 +107,7 @@ impl Actor {
             }
             drop(kernel);
             self.listener = listener;
-            self.due = sim.now;
+            self.due = sim.now();
         }
         let mut events = Vec::new();
         // Its kernel has no faults, so a wait does not fail.
@@ -119,17 +120,17 @@ impl Actor {
                 self.serve(socket);
             }
         }
-        if self.due <= sim.now {
-            self.oscillate(sim.now);
+        if self.due <= sim.now() {
+            self.oscillate(sim.now());
             self.act();
-            self.due = sim.now + self.rng.jitter(self.role.pace(), 30);
+            self.due = sim.now() + self.rng.jitter(self.role.pace(), 30);
         }
-        self.deeds.drain(..).for_each(|deed| sim.count(deed));
+        self.attacks.drain(..).for_each(|attack| sim.count(attack));
         sim.pump(self.index);
         if self.kernel().has_news() {
-            sim.touch(self.index);
+            sim.schedule.touch(self.index);
         }
-        sim.turn_at(self.index, self.due);
+        sim.schedule.turn_at(self.index, self.due);
     }
 
     fn accept(&mut self) {
@@ -242,7 +243,7 @@ impl Actor {
 
     fn hear(&mut self, key: u32, kind: u8, payload: &[u8]) {
         if payload.len() < 4096 {
-            self.heard = Some((kind, payload.to_vec()));
+            self.last_heard = Some((kind, payload.to_vec()));
         }
         let Some(Ok(message)) = Kind::from_byte(kind).map(|kind| Message::decode(kind, payload)) else { return };
         if self.role == Role::Silent {
@@ -290,7 +291,7 @@ impl Actor {
             found.greeted = true;
         }
         if self.role == Role::ZeroWindow {
-            self.deeds.push("closed window");
+            self.attacks.push("closed window");
         }
     }
 

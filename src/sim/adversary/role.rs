@@ -29,7 +29,7 @@ pub(in crate::sim) enum Role {
     Trickle,
     /// Asks for all that there is and never reads after the handshake.
     ZeroWindow,
-    /// Behaves well until it has a good name, then badly for a while, again and again.
+    /// Behaves well until it has a good reputation, then badly for a while, again and again.
     Oscillator,
 }
 
@@ -52,23 +52,23 @@ impl Role {
 
     pub(in crate::sim) const fn name(self) -> &'static str {
         match self {
-            Role::Silent => "actor: silent",
-            Role::Staller => "actor: staller",
-            Role::Liar => "actor: liar",
-            Role::Mutator => "actor: mutator",
-            Role::Spammer => "actor: spammer",
-            Role::Poisoner => "actor: poisoner",
-            Role::Thief => "actor: thief",
-            Role::Flooder => "actor: flooder",
-            Role::Withholder => "actor: withholder",
-            Role::Squatter => "actor: squatter",
-            Role::Trickle => "actor: trickle",
-            Role::ZeroWindow => "actor: zero-window",
-            Role::Oscillator => "actor: oscillator",
+            Role::Silent => "adversary: silent",
+            Role::Staller => "adversary: staller",
+            Role::Liar => "adversary: liar",
+            Role::Mutator => "adversary: mutator",
+            Role::Spammer => "adversary: spammer",
+            Role::Poisoner => "adversary: poisoner",
+            Role::Thief => "adversary: thief",
+            Role::Flooder => "adversary: flooder",
+            Role::Withholder => "adversary: withholder",
+            Role::Squatter => "adversary: squatter",
+            Role::Trickle => "adversary: trickle",
+            Role::ZeroWindow => "adversary: zero-window",
+            Role::Oscillator => "adversary: oscillator",
         }
     }
 
-    /// Time between two of its deeds.
+    /// Time between two of its attacks.
     pub(super) fn pace(self) -> Duration {
         Duration::from_millis(match self {
             // A byte each time, so that a handshake has its ten seconds, and little else does.

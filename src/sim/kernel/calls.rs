@@ -68,10 +68,7 @@ impl Kernel for Machine {
         let id = waiting.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
         self.waiting -= 1;
         self.open += 1;
-        if let Some(since) = self.could_accept.take() {
-            self.waits += 1;
-            self.longest_wait = self.longest_wait.max(self.world.since(since));
-        }
+        self.could_accept = None;
         self.watch_backlog();
         let socket = self.socket_mut(id)?;
         socket.held = true;

@@ -64,7 +64,7 @@ pub(super) enum Fate {
 pub(super) struct Machine {
     pub(super) ip: IpAddr,
     /// The simulation's time, and what the machine's own clocks say.
-    pub(super) world: Instant,
+    pub(super) sim_time: Instant,
     pub(super) now: Now,
     pub(super) calls: Calls,
     /// Size of a socket's send buffer and of its receive buffer.
@@ -80,9 +80,6 @@ pub(super) struct Machine {
     /// Connections that wait to be accepted, and since when one could have been.
     waiting: usize,
     could_accept: Option<Instant>,
-    /// Accepted after they could have been, and how long the slowest took.
-    pub(super) waits: u64,
-    pub(super) longest_wait: Duration,
     woken: bool,
     /// The power is off: it says nothing to anybody.
     pub(super) off: bool,
@@ -93,7 +90,7 @@ impl Machine {
     pub(super) fn new(ip: IpAddr, calls: Calls, buffer: usize, rng: Rng) -> Self {
         Machine {
             ip,
-            world: Instant::ZERO,
+            sim_time: Instant::ZERO,
             now: Now { at: Instant::ZERO, unix: Default::default() },
             calls,
             buffer,
@@ -106,8 +103,6 @@ impl Machine {
             signals: Vec::new(),
             waiting: 0,
             could_accept: None,
-            waits: 0,
-            longest_wait: Duration::ZERO,
             woken: false,
             off: false,
             injected: BTreeMap::new(),
@@ -135,7 +130,7 @@ impl Machine {
 
     /// How long a connection has waited although there was a descriptor for it.
     pub(super) fn waited(&self) -> Option<Duration> {
-        self.could_accept.map(|since| self.world.since(since))
+        self.could_accept.map(|since| self.sim_time.since(since))
     }
 
     /// The process cannot accept for another reason, until now.
@@ -182,7 +177,7 @@ impl Machine {
         if self.waiting == 0 || self.open >= self.calls.descriptors {
             self.could_accept = None;
         } else if self.could_accept.is_none() {
-            self.could_accept = Some(self.world);
+            self.could_accept = Some(self.sim_time);
         }
     }
 

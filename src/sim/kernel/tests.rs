@@ -13,8 +13,8 @@ fn machine(calls: Calls) -> Machine {
     Machine::new(HERE.ip(), calls, 4096, Rng::from_seed(1))
 }
 
-fn pipe(serial: u32) -> PipeId {
-    PipeId { index: serial, serial }
+fn pipe(number: u32) -> PipeId {
+    PipeId::numbered(number)
 }
 
 fn news(machine: &mut Machine) -> Vec<Readiness> {
@@ -106,7 +106,7 @@ fn without_descriptors_nobody_is_accepted_until_one_is_closed() {
     assert_eq!(machine.connect(THERE).unwrap_err().raw_os_error(), Some(EMFILE));
     assert_eq!(machine.waited(), None, "there is no descriptor for it");
     machine.close(socket);
-    machine.world = Instant::from_millis(1500);
+    machine.sim_time = Instant::from_millis(1500);
     assert_eq!(machine.waited(), Some(Duration::from_millis(1500)));
     machine.accept(0).unwrap();
     assert_eq!((machine.waited(), machine.open()), (None, 2));
