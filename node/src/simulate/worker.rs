@@ -158,7 +158,7 @@ impl Worker {
     /// How it ended, and what it said last.
     fn end(mut self) -> String {
         self.questions = None;
-        let how = self.child.wait().map_or_else(|error| error.to_string(), |status| how_it_ended(status));
+        let how = self.child.wait().map_or_else(|error| error.to_string(), how_it_ended);
         let last = self.listener.take().and_then(|listener| listener.join().ok()).unwrap_or_default();
         let last: Vec<String> = last.into_iter().filter(|line| !line.trim().is_empty()).collect();
         if last.is_empty() { how } else { format!("{how}, after it said: {}", last.join(" / ")) }
