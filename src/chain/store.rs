@@ -432,9 +432,10 @@ mod tests {
             store.flush(PATIENCE).unwrap();
         }
         assert_eq!(store.read(kept), Some(large(1)));
-        // The thread gives it back while nothing else is to be done; the drop waits for it.
+        // The thread gives it back while nothing else is to be done; the drop waits for it. How full the segment is that is
+        // written to just then depends on how the batches fell; of 200 MiB, less than half may be left in any case.
         drop(store);
-        assert!(disk.held() < 60 << 20, "{} MiB for a block of one", disk.held() >> 20);
+        assert!(disk.held() < 100 << 20, "{} MiB for a block of one", disk.held() >> 20);
         let mut again = disk.store();
         let mut seen = Vec::new();
         again
