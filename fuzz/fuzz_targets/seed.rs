@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     }
     if plan.small_limits > 0 {
         // As in what is drawn: nodes with three places for others are easy to surround.
-        plan.actors = 0;
+        plan.adversaries = 0;
     }
     let options = Options {
         seed: u64::from_le_bytes(*seed),
