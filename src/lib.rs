@@ -231,6 +231,7 @@ pub mod chain;
 pub mod close;
 pub mod config;
 pub mod driver;
+mod files;
 pub mod id;
 pub mod invariant;
 pub mod limits;

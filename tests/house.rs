@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/admit.rs", &[]),
     ("src/buggify.rs", &["rng"]),
     ("src/config.rs", &[]),
+    ("src/files.rs", &[]),
     ("src/id.rs", &[]),
     ("src/invariant.rs", &[]),
     ("src/rng.rs", &[]),
@@ -74,6 +75,7 @@ const IMPURE: &[(&str, &str)] = &[
     ("mio::", "answer with an output; the driver owns the sockets"),
     ("socket2", "answer with an output; the driver owns the sockets"),
     ("std::fs", "answer with an output; `driver::store` writes files"),
+    ("crate::files", "answer with an output; `driver::store` writes files"),
     ("std::thread", "answer with an output; the engine has one thread"),
     ("std::env", "take a setting as an argument"),
 ];

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-use spacetime_network::driver::store::peers::{FILE_LEN_MAX, LoadProblem, decode, encode, load, save};
+use spacetime_network::driver::store::peers::{
+    BadEntries, DecodedPeers, FILE_LEN_MAX, LoadProblem, decode, encode, load, save,
+};
 use spacetime_network::proto::peer::peer_table::{PeerRecord, PeerTable};
 use spacetime_network::rng::Rng;
 use spacetime_network::time::{Instant, Now, UnixTime};
@@ -27,7 +29,14 @@ fn peer(id: &str) -> PeerRecord {
     PeerRecord { last_seen: UnixTime::from_millis(1_700_000_000_123), ..PeerRecord::new(id, None, NOW) }
 }
 
-/// Loads `bytes` from a file; how many peers, and whether the file was set aside as it was.
+/// The peers of a file in which nothing is wrong.
+fn read(bytes: &[u8]) -> Vec<PeerRecord> {
+    let DecodedPeers { peers, bad } = decode(bytes, NOW).unwrap();
+    assert_eq!(bad, None);
+    peers
+}
+
+/// Loads `bytes` from a file; how many peers, and whether the file as it was is kept aside.
 fn load_bytes(bytes: &[u8]) -> (usize, bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("peers.json");
@@ -36,6 +45,11 @@ fn load_bytes(bytes: &[u8]) -> (usize, bool) {
     let aside = directory.path().join("peers.json.damaged-1800000000");
     match loaded.problem {
         None => assert!(path.exists() && !aside.exists()),
+        Some(LoadProblem::DamagedInPart { copied, .. }) => {
+            assert_eq!(copied.unwrap(), aside);
+            assert!(path.exists() && fs::read(&aside).unwrap() == bytes);
+            assert!(!loaded.peers.is_empty());
+        }
         Some(problem) => {
             assert!(matches!(&problem, LoadProblem::Damaged { set_aside: Ok(to), .. } if *to == aside), "{problem}");
             assert!(!path.exists() && fs::metadata(&aside).unwrap().len() == bytes.len() as u64);
@@ -47,7 +61,7 @@ fn load_bytes(bytes: &[u8]) -> (usize, bool) {
 
 #[test]
 fn a_file_with_the_first_five_fields_loads_and_numbers_are_clamped() {
-    let peers = decode(FIVE.as_bytes(), NOW).unwrap();
+    let peers = read(FIVE.as_bytes());
     let [a, b] = &peers[..] else { panic!("{peers:?}") };
     assert_eq!((a.node_id.as_str(), a.address, a.connected), ("node-a", "192.0.2.7:8333".parse().ok(), false));
     assert_eq!((a.last_seen, a.chain_length), (UnixTime::from_millis(1_704_164_645_123), 42));
@@ -78,11 +92,54 @@ fn a_key_that_is_not_the_peers_own_or_comes_twice_is_damage() {
     let text = String::from_utf8(encode([&peer("node-0"), &peer("node-1")]).unwrap()).unwrap();
     assert_eq!(load_bytes(text.as_bytes()), (2, false));
     let flipped = text.replace("\"node-0\": {", "\"node-1\": {");
-    assert!(flipped != text && decode(flipped.as_bytes(), NOW).unwrap_err().to_string().contains("is not its key"));
-    assert_eq!(load_bytes(flipped.as_bytes()), (0, true));
     let twice = text.replace("node-0", "node-1");
-    assert!(decode(twice.as_bytes(), NOW).unwrap_err().to_string().contains("there twice"));
-    assert_eq!(load_bytes(twice.as_bytes()), (0, true));
+    for (changed, why) in
+        [(flipped, "\"node-1\": a peer's NodeId is not its key"), (twice, "\"node-1\": a peer is there twice")]
+    {
+        assert!(changed != text);
+        let found = decode(changed.as_bytes(), NOW).unwrap();
+        assert_eq!(found.peers, [peer("node-1")]);
+        assert_eq!(found.bad, Some(BadEntries { count: 1, first: why.to_owned() }));
+        assert_eq!(load_bytes(changed.as_bytes()), (1, true));
+    }
+}
+
+/// One address with a typing error cost an operator the whole table.
+#[test]
+fn one_bad_entry_costs_that_entry() {
+    let entry = |id: &str, address: &str| {
+        format!(
+            "\"{id}\": {{\"NodeId\": \"{id}\", \"Address\": \"{address}\", \"LastSeen\": \"2024-01-02T03:04:05Z\", \
+             \"IsConnected\": true, \"ChainLength\": 1}}"
+        )
+    };
+    let entries =
+        [entry("a", "192.0.2.1:1"), entry("b", "192.0.2.2"), "\"c\": {}".to_owned(), entry("d", "192.0.2.4:4")];
+    let ids = |peers: &[PeerRecord]| peers.iter().map(|peer| peer.node_id.clone()).collect::<Vec<_>>();
+    for separator in [",", ",\n", ",\r\n  "] {
+        let found = decode(format!("{{\n{}\n}}", entries.join(separator)).as_bytes(), NOW).unwrap();
+        assert_eq!(ids(&found.peers), ["a", "d"]);
+        let bad = found.bad.unwrap();
+        assert_eq!((bad.count, bad.first.as_str()), (2, "\"b\": invalid socket address syntax"));
+    }
+    // What is no JSON costs its line, where an entry has one; and what follows it, where it has not.
+    for (hit, left) in [("\"d\": {\"", vec!["a"]), ("\"a\": {\"", vec!["d"]), (",\n\"c\"", vec!["a", "d"])] {
+        let text = format!("{{\n{}\n}}", entries.join(",\n"));
+        let broken = text.replace(hit, &hit.replace('"', "'"));
+        assert!(broken != text);
+        let found = decode(broken.as_bytes(), NOW).unwrap();
+        assert_eq!(ids(&found.peers), left, "{hit}");
+        assert!(found.bad.unwrap().first.contains("line "), "the place is named");
+        assert_eq!(load_bytes(broken.as_bytes()), (left.len(), true));
+    }
+}
+
+/// What a stranger called itself is not printed as it is.
+#[test]
+fn a_report_on_a_bad_entry_cannot_steer_a_terminal() {
+    let text = "{\"\\u001b[2J\\u202e\": {}, \"b\": 7}";
+    let why = decode(text.as_bytes(), NOW).unwrap_err().to_string();
+    assert!(why.starts_with(r#""\u{1b}[2J\u{202e}": missing field"#), "{why}");
 }
 
 #[test]
@@ -96,10 +153,12 @@ fn no_file_is_no_problem_and_an_unreadable_one_stays() {
 }
 
 #[test]
-fn a_file_cut_off_anywhere_is_set_aside() {
+fn a_file_cut_off_anywhere_keeps_what_came_before_and_is_kept_aside() {
     assert_eq!(load_bytes(FIVE.as_bytes()), (2, false));
+    let ends: Vec<usize> = FIVE.match_indices("},").map(|(at, _)| at + 1).chain([FIVE.len() - 2]).collect();
     for len in 0..FIVE.len() {
-        assert_eq!(load_bytes(&FIVE.as_bytes()[..len]), (0, true), "cut after {len} bytes");
+        let whole = ends.iter().filter(|end| **end <= len).count();
+        assert_eq!(load_bytes(&FIVE.as_bytes()[..len]), (whole, true), "cut after {len} bytes");
     }
 }
 
@@ -151,20 +210,20 @@ fn what_is_no_such_file_is_set_aside() {
 }
 
 #[test]
-fn a_file_with_too_many_peers_or_bytes_is_set_aside() {
+fn a_file_with_too_many_peers_or_bytes_is_kept_aside() {
     let peers: Vec<_> = (0..10_001).map(|n| peer(&format!("{n:05}"))).collect();
     let bytes = encode(&peers[..10_000]).unwrap();
-    assert_eq!(decode(&bytes, NOW).unwrap().len(), 10_000);
+    assert_eq!(read(&bytes).len(), 10_000);
     let mut more = bytes.strip_suffix(b"\n}\n").unwrap().to_vec();
     more.extend_from_slice(b",\n");
     more.extend_from_slice(&encode(&peers[10_000..]).unwrap()[1..]);
-    assert_eq!(load_bytes(&more), (0, true));
+    assert_eq!(load_bytes(&more), (10_000, true));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("peers.json");
     // Sparse: a gibibyte that takes no place on the disk.
     fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
     assert!(matches!(load(&path, NOW).problem, Some(LoadProblem::Damaged { set_aside: Ok(_), .. })));
-    assert_eq!(encode(&peers).map(|bytes| decode(&bytes, NOW).unwrap().len()).unwrap(), 10_000);
+    assert_eq!(encode(&peers).map(|bytes| read(&bytes).len()).unwrap(), 10_000);
 }
 
 #[test]
@@ -174,7 +233,7 @@ fn names_that_escape_to_six_times_their_length_still_make_a_file_that_loads() {
     let peers: Vec<_> = (0..10_000).map(hostile).collect();
     let bytes = encode(&peers).unwrap();
     assert!(bytes.len() <= FILE_LEN_MAX);
-    assert!(decode(&bytes, NOW).unwrap().len() > 1000);
+    assert!(read(&bytes).len() > 1000);
 }
 
 #[test]
@@ -199,9 +258,8 @@ proptest! {
     fn a_file_with_any_byte_changed_loads_or_is_set_aside(at in 0..FIVE.len(), byte: u8) {
         let mut bytes = FIVE.as_bytes().to_vec();
         bytes[at] = byte;
-        if let Ok(peers) = decode(&bytes, NOW) {
-            let again = decode(&encode(&peers).unwrap(), NOW).unwrap();
-            prop_assert_eq!(again, peers);
+        if let Ok(found) = decode(&bytes, NOW) {
+            prop_assert_eq!(read(&encode(&found.peers).unwrap()), found.peers);
         }
     }
 }

@@ -65,6 +65,8 @@ struct State {
     durable_names: BTreeMap<PathBuf, u64>,
     /// What happened to names since their directories were synced.
     unsynced: Vec<NameChange>,
+    /// Names that something is mounted on: no other file can have them.
+    pinned: BTreeSet<PathBuf>,
     next_file: u64,
     boot: u64,
     rates: Rates,
@@ -127,6 +129,7 @@ impl VirtualDisk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             unsynced: Vec::new(),
+            pinned: BTreeSet::new(),
             next_file: 0,
             boot: 0,
             rates: Rates::default(),
@@ -149,6 +152,12 @@ impl VirtualDisk {
     /// What was injected since the last look.
     pub(super) fn take_injected(&self) -> BTreeMap<&'static str, u64> {
         core::mem::take(&mut self.lock().injected)
+    }
+
+    /// From now on this name stays with its file, as one that is mounted alone does.
+    #[cfg(test)]
+    pub(super) fn pin(&self, path: &Path) {
+        self.lock().pinned.insert(path.to_owned());
     }
 
     /// Calls so far, those that failed included.
@@ -271,6 +280,7 @@ impl State {
             names: self.names.clone(),
             durable_names: self.durable_names.clone(),
             unsynced: self.unsynced.clone(),
+            pinned: self.pinned.clone(),
             rng: self.rng.clone(),
             injected: BTreeMap::new(),
             record: None,

@@ -6,7 +6,9 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// A file system, as far as this crate needs one.
 pub(crate) trait Disk {
@@ -15,6 +17,9 @@ pub(crate) trait Disk {
 
     /// Makes a file that is not there yet; for the owner's eyes alone when it is `private`.
     fn create(&self, path: &Path, private: bool) -> io::Result<Self::File>;
+
+    /// Opens a file that is there to be written anew from its begin: it is empty afterwards.
+    fn overwrite(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Makes what was written to the file durable. Its name is another matter: [`Disk::sync_directory`].
     fn sync(&self, file: &Self::File) -> io::Result<()>;
@@ -25,13 +30,23 @@ pub(crate) trait Disk {
     /// Gives a file another name, in place of the file that has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, which nothing may have yet. Not every file system can.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// The name behind the links that a name may be: the place to write to. A link that leads nowhere is an error.
+    fn behind_links(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// Whether there is a file of this name.
+    fn exists(&self, path: &Path) -> bool;
+
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// The names in a directory, in no order.
     fn names(&self, directory: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Makes the names in a directory durable. Without this a rename may be lost in a power cut, though never half done.
+    /// Makes the names in a directory durable. Without this a rename may be lost in a power cut, though never half done. Not
+    /// every file system can.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 }
 
@@ -53,6 +68,10 @@ impl Disk for System {
         options.open(path)
     }
 
+    fn overwrite(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).truncate(true).open(path)
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_all()
     }
@@ -65,6 +84,18 @@ impl Disk for System {
         fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn behind_links(&self, path: &Path) -> io::Result<PathBuf> {
+        files::behind_links(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -74,10 +105,6 @@ impl Disk for System {
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        #[cfg(unix)]
-        File::open(directory)?.sync_all()?;
-        #[cfg(not(unix))]
-        let _synced_by_the_system = directory;
-        Ok(())
+        files::sync_names(directory)
     }
 }

@@ -1,7 +1,8 @@
 //! `peers.json`: the known peers as a file that operators, scripts and the C# library read.
 //!
-//! An object keyed by node id; a peer's `NodeId` says it again, and a file in which the two differ is damaged. The first five fields are everyone's, the rest are ours and may be missing; unknown ones are
-//! ignored:
+//! An object keyed by node id; a peer's `NodeId` says it again. The first five fields are everyone's, the rest are ours and may
+//! be missing; unknown ones are ignored. An entry that cannot be used costs that entry: the rest is loaded, and the file as it
+//! was is kept beside it.
 //!
 //! ```text
 //! {"node-a": {"NodeId": "node-a", "Address": "192.0.2.7:8333", "LastSeen": "2024-01-02T03:04:05.123Z",
@@ -21,9 +22,10 @@ use std::path::{Path, PathBuf};
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::disk::{Disk, System};
-use super::{read_bounded_on, remove_leftover_on, replace_on, rfc3339, set_aside_on};
+use super::{keep_aside_on, read_bounded_on, remove_leftover_on, replace_on, rfc3339, set_aside_on};
 use crate::address::Scope;
 use crate::proto::peer::blacklist::SCORE_MAX;
 use crate::proto::peer::peer_table::{NODE_ID_LEN_MAX, PeerRecord};
@@ -37,24 +39,51 @@ pub const FILE_LEN_MAX: usize = 8 << 20;
 /// What was found in a file.
 #[derive(Debug, Default)]
 pub struct LoadedPeers {
-    /// The peers, by node id; empty when there is no file, or a problem.
+    /// The peers, by node id; empty when there is no file, or nothing in it that can be used.
     pub peers: Vec<PeerRecord>,
     /// To be reported.
     pub problem: Option<LoadProblem>,
 }
 
-/// Why there is nothing to load although there is a file.
+/// Why there is less to load than there is in a file.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum LoadProblem {
     /// It cannot be read at all. It stays where it is.
     Unreadable(io::Error),
-    /// It is not what it should be.
+    /// Nothing in it can be used.
     Damaged {
         /// What is wrong with it.
         why: String,
         /// Where it was put, or why it could not be moved.
         set_aside: io::Result<PathBuf>,
     },
+    /// Some of it cannot be used. It stays where it is until the next save.
+    DamagedInPart {
+        /// What cannot be used.
+        bad: BadEntries,
+        /// Where it was copied to, or why it could not be.
+        copied: io::Result<PathBuf>,
+    },
+}
+
+/// Entries of a file that cannot be used, and were passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadEntries {
+    /// How many; 0 when the file is no whole JSON and nobody can count what is missing.
+    pub count: usize,
+    /// Which is the first of them and what is wrong with it. Quotes the file, which quotes strangers.
+    pub first: String,
+}
+
+impl fmt::Display for BadEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            0 => write!(f, "some entries cannot be used: {}", self.first),
+            1 => write!(f, "one entry cannot be used: {}", self.first),
+            more => write!(f, "{more} entries cannot be used, the first: {}", self.first),
+        }
+    }
 }
 
 impl fmt::Display for LoadProblem {
@@ -67,11 +96,18 @@ impl fmt::Display for LoadProblem {
             LoadProblem::Damaged { why, set_aside: Err(error) } => {
                 write!(f, "damaged: {why}; could not be set aside: {error}")
             }
+            LoadProblem::DamagedInPart { bad, copied: Ok(path) } => {
+                write!(f, "{bad}; the file as it was is kept as {}", path.display())
+            }
+            LoadProblem::DamagedInPart { bad, copied: Err(error) } => {
+                write!(f, "{bad}; the file as it was could not be copied: {error}")
+            }
         }
     }
 }
 
-/// Loads the peers at `path`. A damaged file is renamed to `NAME.damaged-<unix seconds>`, of which only the newest is kept.
+/// Loads the peers at `path`. A file that is damaged, or a copy of one that is damaged in part, is kept as
+/// `NAME.damaged-<unix seconds>`, of which only the newest stays.
 pub fn load(path: &Path, now: Now) -> LoadedPeers {
     load_on(&System, path, now)
 }
@@ -81,7 +117,13 @@ pub(crate) fn load_on(disk: &impl Disk, path: &Path, now: Now) -> LoadedPeers {
     let why = match read_bounded_on(disk, path, FILE_LEN_MAX as u64) {
         Ok(None) => return LoadedPeers::default(),
         Ok(Some(bytes)) => match decode(&bytes, now) {
-            Ok(peers) => return LoadedPeers { peers, problem: None },
+            Ok(DecodedPeers { peers, bad }) => {
+                let problem = bad.map(|bad| {
+                    let copied = keep_aside_on(disk, path, &bytes, now.unix);
+                    LoadProblem::DamagedInPart { bad, copied }
+                });
+                return LoadedPeers { peers, problem };
+            }
             Err(error) => error.to_string(),
         },
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => format!("larger than {FILE_LEN_MAX} bytes"),
@@ -133,16 +175,42 @@ pub fn encode<'a>(peers: impl IntoIterator<Item = &'a PeerRecord>) -> io::Result
     Ok(bytes)
 }
 
-/// The peers that the file's bytes name, all disconnected and seen `now` as far as staleness goes.
+/// What a file's bytes name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodedPeers {
+    /// The peers, by node id, all disconnected and seen `now` as far as staleness goes.
+    pub peers: Vec<PeerRecord>,
+    /// What was passed over, to be reported.
+    pub bad: Option<BadEntries>,
+}
+
+/// The peers that the file's bytes name. Of two entries with one id the first counts, of more than [`PEERS_MAX`] the first
+/// ones, and of a file that breaks off what came before.
 ///
 /// # Errors
 ///
-/// What is wrong, and in which line: not JSON, not such an object, more than [`PEERS_MAX`] peers.
-pub fn decode(bytes: &[u8], now: Now) -> Result<Vec<PeerRecord>, serde_json::Error> {
+/// There is nothing in it that can be used, although it is not empty: what is wrong, and in which line.
+pub fn decode(bytes: &[u8], now: Now) -> Result<DecodedPeers, serde_json::Error> {
     // A byte order mark is how some Windows programs begin any text.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let stored: StoredPeers = serde_json::from_slice(bytes)?;
-    Ok(stored.0.into_iter().map(|(node_id, peer)| peer.into_record(node_id, now)).collect())
+    let mut found = Found::default();
+    if let Err(error) = found.read(bytes) {
+        let lines = Found::by_lines(bytes);
+        if lines.peers.len() > found.peers.len() {
+            found = lines;
+        }
+        if found.peers.is_empty() {
+            return Err(error);
+        }
+        found.bad = Some(BadEntries { count: 0, first: error.to_string() });
+    }
+    match found.bad {
+        Some(bad) if found.peers.is_empty() => Err(serde_json::Error::custom(bad.first)),
+        bad => {
+            let peers = found.peers.into_iter().map(|(node_id, peer)| peer.into_record(node_id, now)).collect();
+            Ok(DecodedPeers { peers, bad })
+        }
+    }
 }
 
 /// One peer as the file has it.
@@ -214,42 +282,73 @@ impl StoredPeer {
 /// An address that is well formed and means none.
 const NOWHERE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// The whole file; a type of its own to stop at the first peer too many instead of after the last.
-struct StoredPeers(BTreeMap<String, StoredPeer>);
+/// What was found so far; it outlives an error that ends the reading.
+#[derive(Default)]
+struct Found {
+    peers: BTreeMap<String, StoredPeer>,
+    bad: Option<BadEntries>,
+}
 
-impl<'de> Deserialize<'de> for StoredPeers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PeersVisitor)
+impl Found {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        deserializer.deserialize_map(EntriesVisitor(self))?;
+        deserializer.end()
+    }
+
+    /// The entries that have a line to themselves, as [`encode`] writes them: damage within one line costs that line.
+    fn by_lines(bytes: &[u8]) -> Found {
+        let mut found = Found::default();
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii();
+            let line = line.strip_suffix(b",").unwrap_or(line);
+            if line.first() == Some(&b'"') {
+                let _passed_over = found.read(&[b"{", line, b"}"].concat());
+            }
+        }
+        found
+    }
+
+    fn entry(&mut self, node_id: String, value: &RawValue) {
+        let checked = serde_json::from_str::<StoredPeer>(value.get()).map_err(|error| {
+            let text = error.to_string();
+            // The place is one within the entry, which is no help.
+            text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text).to_owned()
+        });
+        let why = match checked {
+            Err(why) => why,
+            Ok(_) if node_id.is_empty() || node_id.len() > NODE_ID_LEN_MAX => {
+                format!("a node id has 1 to {NODE_ID_LEN_MAX} bytes")
+            }
+            // One of the two is not what was written, and nobody can say which.
+            Ok(peer) if node_id != peer.node_id => "a peer's NodeId is not its key".to_owned(),
+            Ok(_) if self.peers.contains_key(&node_id) => "a peer is there twice".to_owned(),
+            Ok(_) if self.peers.len() >= PEERS_MAX => format!("more than {PEERS_MAX} peers"),
+            Ok(peer) => {
+                self.peers.insert(node_id, peer);
+                return;
+            }
+        };
+        let name = || node_id.chars().take(NODE_ID_LEN_MAX).collect::<String>();
+        let first = || BadEntries { count: 0, first: format!("{:?}: {why}", name()) };
+        self.bad.get_or_insert_with(first).count += 1;
     }
 }
 
-struct PeersVisitor;
+struct EntriesVisitor<'a>(&'a mut Found);
 
-impl<'de> Visitor<'de> for PeersVisitor {
-    type Value = StoredPeers;
+impl<'de> Visitor<'de> for EntriesVisitor<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of peers by node id")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StoredPeers, A::Error> {
-        let mut peers = BTreeMap::new();
-        while let Some((node_id, peer)) = map.next_entry::<String, StoredPeer>()? {
-            if node_id.is_empty() || node_id.len() > NODE_ID_LEN_MAX {
-                return Err(A::Error::custom("a node id has 1 to 128 bytes"));
-            }
-            // One of the two is not what was written, and nobody can say which.
-            if node_id != peer.node_id {
-                return Err(A::Error::custom("a peer's NodeId is not its key"));
-            }
-            if peers.insert(node_id, peer).is_some() {
-                return Err(A::Error::custom("a peer is there twice"));
-            }
-            if peers.len() > PEERS_MAX {
-                return Err(A::Error::custom(format_args!("more than {PEERS_MAX} peers")));
-            }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((node_id, peer)) = map.next_entry::<String, &RawValue>()? {
+            self.0.entry(node_id, peer);
         }
-        Ok(StoredPeers(peers))
+        Ok(())
     }
 }
 

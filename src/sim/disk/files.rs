@@ -35,6 +35,14 @@ impl Disk for VirtualDisk {
         Ok(Handle { disk: self.clone(), file, at: 0 })
     }
 
+    fn overwrite(&self, path: &Path) -> io::Result<Handle> {
+        let mut state = self.call()?;
+        let file = state.find(path)?;
+        state.may_write()?;
+        state.file(file)?.set_len(0);
+        Ok(Handle { disk: self.clone(), file, at: 0 })
+    }
+
     fn sync(&self, file: &Handle) -> io::Result<()> {
         self.call()?.sync(file.file)
     }
@@ -51,11 +59,34 @@ impl Disk for VirtualDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.call()?;
         let file = state.find(from)?;
+        if state.pinned.contains(to) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
         state.may_write()?;
         // Two entries of a directory, and so two things that survive or do not.
         state.change(NameChange::Unlink(from.to_owned()));
         state.change(NameChange::Link(to.to_owned(), file));
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.call()?;
+        let file = state.find(from)?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.may_write()?;
+        state.change(NameChange::Link(to.to_owned(), file));
+        Ok(())
+    }
+
+    /// There are no links on it.
+    fn behind_links(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.lock().names.contains_key(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -13,6 +13,9 @@ use crate::time::{Instant, Now, UnixTime};
 const NOW: Now = Now { at: Instant::from_millis(5000), unix: UnixTime::from_secs(1_800_000_000) };
 /// Calls of one save: remove what was left, create, write, sync, rename, sync the directory.
 const CALLS: u64 = 6;
+/// Calls of one save in place: as far as the rename, which is refused; rename the copy, sync the directory, open, write, sync,
+/// remove the copy, sync the directory.
+const CALLS_IN_PLACE: u64 = 12;
 
 fn path() -> &'static Path {
     Path::new("data/peers.json")
@@ -80,9 +83,71 @@ fn a_crash_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one_whatever_su
     assert!(cases > 5_000, "only {cases} cases");
 }
 
+/// A file that is mounted alone cannot be renamed over, and was not saved at all.
+#[test]
+fn a_crash_at_any_call_of_a_save_in_place_leaves_the_old_table_or_the_new_one_whatever_survives() {
+    let (old, new) = (table(2, 1), table(1, 2));
+    let mut cases = 0;
+    // Over a whole file, and over one whose last save was cut short while the file was being written.
+    for before in 0..2 {
+        let mut start = VirtualDisk::new(1);
+        save_on(&start, path(), &old).unwrap();
+        start.pin(path());
+        if before == 1 {
+            start.end_after(9);
+            save_on(&start, path(), &old).unwrap_err();
+            start = start.crash(&mut |bound| bound / 2);
+            assert!(start.peek(path()).is_some_and(|torn| torn != encode(&old).unwrap()));
+        }
+        // The copy has its name with the sixth call; where there was one already, no try to replace the file comes before.
+        let named = 6 - before;
+        for calls in 0..=CALLS_IN_PLACE {
+            let mut every = Every::default();
+            let mut seen = [false; 2];
+            loop {
+                let disk = start.fork().kill();
+                disk.end_after(calls);
+                assert_eq!(save_on(&disk, path(), &new).is_ok(), calls == CALLS_IN_PLACE, "{calls}, {before}");
+                let disk = disk.crash(&mut |bound| every.choose(bound));
+                let found = loaded(&disk);
+                assert!(found == old || found == new, "after {calls} calls over {before}: {found:?}");
+                seen[usize::from(found == new)] = true;
+                save_on(&disk, path(), &old).unwrap();
+                assert_eq!(loaded(&disk), old);
+                assert_eq!(disk.lock().names.len(), 1, "{:?}", disk.lock().names);
+                cases += 1;
+                if !every.next() {
+                    break;
+                }
+            }
+            // Only the name of the copy may make it new, and only the sync of the directory must.
+            assert_eq!(seen, [calls <= named, calls >= named], "after {calls} calls over {before}");
+        }
+    }
+    assert!(cases > 1_000, "only {cases} cases");
+}
+
+#[test]
+fn an_error_in_any_call_of_a_save_in_place_leaves_one_whole_table_and_the_next_save_works() {
+    let (old, new) = (table(2, 1), table(3, 2));
+    for call in 0..CALLS_IN_PLACE {
+        let disk = VirtualDisk::new(1);
+        save_on(&disk, path(), &old).unwrap();
+        disk.pin(path());
+        disk.fail_after(call, io::ErrorKind::StorageFull);
+        // The removal of what is not there may fail, and the rename is refused in any case.
+        let saved = save_on(&disk, path(), &new);
+        let found = loaded(&disk);
+        assert!(if saved.is_ok() { found == new } else { found == old || found == new }, "call {call}");
+        save_on(&disk, path(), &new).unwrap();
+        assert_eq!((loaded(&disk), disk.lock().names.len()), (new.clone(), 1), "call {call}");
+    }
+}
+
 #[test]
 fn an_error_in_any_call_of_a_save_leaves_one_whole_table_and_the_next_save_works() {
     let (old, new) = (table(2, 1), table(3, 2));
+    // A file system that does not sync directories says so with the last of these: then the name is its own affair.
     for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::PermissionDenied] {
         for call in 0..CALLS {
             let disk = VirtualDisk::new(1);
@@ -90,7 +155,8 @@ fn an_error_in_any_call_of_a_save_leaves_one_whole_table_and_the_next_save_works
             disk.fail_after(call, kind);
             let saved = save_on(&disk, path(), &new);
             // There was nothing to be removed, and a removal that fails is no reason not to try.
-            assert_eq!(saved.map_err(|error| error.kind()), if call == 0 { Ok(()) } else { Err(kind) });
+            let is_harmless = call == 0 || call == CALLS - 1 && kind == io::ErrorKind::PermissionDenied;
+            assert_eq!(saved.map_err(|error| error.kind()), if is_harmless { Ok(()) } else { Err(kind) });
             let found = loaded(&disk);
             assert!(found == if call == 0 || call == CALLS - 1 { new.clone() } else { old.clone() }, "call {call}");
             assert_eq!(disk.lock().names.len(), 1, "nothing stays beside the file after an error in call {call}");
@@ -101,10 +167,10 @@ fn an_error_in_any_call_of_a_save_leaves_one_whole_table_and_the_next_save_works
 }
 
 #[test]
-fn a_flipped_bit_is_told_and_set_aside_or_changes_one_peer_at_most() {
-    let saved = table(3, 7);
+fn a_flipped_bit_is_told_and_costs_or_changes_one_peer_or_two_at_most() {
+    let saved = table(4, 7);
     let bits = encode(&saved).unwrap().len() as u64 * 8;
-    let (mut told, mut harmless) = (0, 0);
+    let (mut told, mut in_part, mut harmless) = (0, 0, 0);
     for bit in 0..bits {
         let disk = VirtualDisk::new(1);
         save_on(&disk, path(), &saved).unwrap();
@@ -116,6 +182,14 @@ fn a_flipped_bit_is_told_and_set_aside_or_changes_one_peer_at_most() {
                 assert!(found.peers.is_empty() && disk.peek(path()).is_none());
                 assert_eq!(disk.peek(&aside), Some(flipped), "it is kept as it was found");
                 told += 1;
+            }
+            Some(LoadProblem::DamagedInPart { copied: Ok(aside), .. }) => {
+                // The line that was hit is passed over, and the one after it where the end of a line was hit.
+                let left = found.peers.iter().filter(|peer| saved.contains(peer)).count();
+                assert!(left >= 2 && left == found.peers.len(), "bit {bit}: {:?}", found.peers);
+                assert_eq!(disk.peek(&aside).as_ref(), Some(&flipped), "bit {bit}");
+                assert_eq!(disk.peek(path()), Some(flipped), "it is replaced by the next save");
+                in_part += 1;
             }
             Some(problem) => panic!("bit {bit}: {problem}"),
             None => {
@@ -129,18 +203,21 @@ fn a_flipped_bit_is_told_and_set_aside_or_changes_one_peer_at_most() {
         save_on(&disk, path(), &saved).unwrap();
         assert_eq!(loaded(&disk), saved);
     }
-    assert!(told > harmless && harmless > 0, "{told} told, {harmless} not");
+    // Nothing is lost as a whole; a digit in an address is another address.
+    assert_eq!(told, 0);
+    assert!(in_part > harmless && harmless > 0, "{in_part} told, {harmless} not");
 }
 
 #[test]
 fn a_crash_while_a_damaged_file_is_set_aside_loses_no_saved_table() {
-    let (old, new) = (table(2, 1), table(3, 2));
+    let (old, new) = (table(1, 1), table(3, 2));
     for calls in 0..6 {
         let mut every = Every::default();
         loop {
             let disk = VirtualDisk::new(1);
             save_on(&disk, path(), &old).unwrap();
-            disk.flip(path(), 0);
+            // The quote before the only peer's name.
+            disk.flip(path(), 16);
             disk.end_after(calls);
             load_on(&disk, path(), NOW);
             let disk = disk.crash(&mut |bound| every.choose(bound));
@@ -185,7 +262,7 @@ fn years_of_saves_crashes_and_faults_never_load_a_table_that_was_not_saved() {
                 }
                 None if flips > 0 => {
                     let bytes = disk.peek(path()).unwrap_or_else(|| encode(&[]).unwrap());
-                    assert!(bytes.len() <= FILE_LEN_MAX && saved.contains(&decode(&bytes, NOW).unwrap()));
+                    assert!(bytes.len() <= FILE_LEN_MAX && saved.contains(&decode(&bytes, NOW).unwrap().peers));
                 }
                 None => {
                     assert!(saved.contains(&found.peers), "seed {seed}: {:?}", found.peers);

@@ -1,0 +1,180 @@
+//! What file systems do not all promise: names that are links, names that can be made durable, names that can be replaced.
+//!
+//! Everything that keeps files goes through here, so that a link to a disk that is not mounted, a file system without hard
+//! links and one that does not sync directories are met in the same way wherever they turn up.
+
+use core::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why nothing is found under a name that is there: it is a link, and what it leads to is missing. The usual cause is a disk
+/// that is not mounted, so what is missing must not be made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DanglingLink {
+    /// Where the link leads.
+    pub target: PathBuf,
+}
+
+impl DanglingLink {
+    /// The dangling link behind an error of this crate, if there is one.
+    pub fn behind(error: &io::Error) -> Option<&DanglingLink> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Display for DanglingLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is a link to {}, which is not there", self.target.display())
+    }
+}
+
+impl std::error::Error for DanglingLink {}
+
+/// Is the name free, after a file system has said that nothing is found under it?
+///
+/// # Errors
+///
+/// A [`DanglingLink`] has it, or the file system does not say.
+pub fn check_free(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => {
+            let target = directory_of(path).join(fs::read_link(path)?);
+            Err(io::Error::other(DanglingLink { target }))
+        }
+        // It has come since.
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The file that a name stands for: where its links lead, or the name itself, whether there is a file or not.
+///
+/// # Errors
+///
+/// A [`DanglingLink`], or links that go round in a circle.
+pub(crate) fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => match fs::canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => check_free(path).map(|()| path.to_owned()),
+            other => other,
+        },
+        _ => Ok(path.to_owned()),
+    }
+}
+
+/// What became of new names in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// They are there after a power cut.
+    Durable,
+    /// The file system does not sync directories: it sees to their names itself, or not.
+    LeftToTheFileSystem,
+}
+
+/// Makes the names in a directory durable, where the file system can be told to.
+///
+/// # Errors
+///
+/// The disk failed at it. That a file system has no such thing is no error.
+pub fn sync_directory(directory: &Path) -> io::Result<Names> {
+    names_after(sync_names(directory))
+}
+
+/// The plain call under [`sync_directory`], with the error of a file system that has no such thing.
+pub(crate) fn sync_names(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(directory)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _synced_by_the_system = directory;
+    Ok(())
+}
+
+/// Tells a file system that does not sync directories from a disk that fails.
+pub(crate) fn names_after(synced: io::Result<()>) -> io::Result<Names> {
+    match synced {
+        Ok(()) => Ok(Names::Durable),
+        Err(error) if is_not_offered(&error) => Ok(Names::LeftToTheFileSystem),
+        Err(error) => Err(error),
+    }
+}
+
+/// Is this how a file system says that it does not do such things? Network, FUSE and FAT file systems differ in the word.
+pub(crate) fn is_not_offered(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, TooManyLinks, Unsupported};
+    // EBADF has no kind of its own.
+    const BAD_DESCRIPTOR: i32 = 9;
+    matches!(error.kind(), InvalidInput | PermissionDenied | TooManyLinks | Unsupported)
+        || cfg!(unix) && error.raw_os_error() == Some(BAD_DESCRIPTOR)
+}
+
+/// Is this how a system says that a name cannot be given to another file, because something is mounted on it?
+pub(crate) fn is_pinned(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices)
+}
+
+/// The directory that a name is in.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_synced_names_is_told_from_a_disk_that_fails() {
+        for kind in [io::ErrorKind::InvalidInput, io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported] {
+            assert_eq!(names_after(Err(kind.into())).unwrap(), Names::LeftToTheFileSystem);
+        }
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::NotFound, io::ErrorKind::Other] {
+            assert_eq!(names_after(Err(kind.into())).unwrap_err().kind(), kind);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(sync_directory(directory.path()).unwrap(), Names::Durable);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_the_systems_of_this_world_say_instead_is_known() {
+        // EPERM, EBADF, EACCES, EINVAL, ENOTSUP of Linux; EIO, ENOSPC and EROFS are something else.
+        for (number, no_such_thing) in [
+            (1, true),
+            (9, true),
+            (13, true),
+            (22, true),
+            (95, cfg!(target_os = "linux")),
+            (5, false),
+            (28, false),
+            (30, false),
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(is_not_offered(&error), no_such_thing, "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_no_free_name() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link, second) =
+            (directory.path().join("file"), directory.path().join("link"), directory.path().join("second"));
+        check_free(&file).unwrap();
+        symlink(&file, &link).unwrap();
+        symlink(&link, &second).unwrap();
+        for name in [&link, &second] {
+            for error in [check_free(name).unwrap_err(), behind_links(name).unwrap_err()] {
+                assert!(DanglingLink::behind(&error).is_some(), "{error}");
+                assert!(error.to_string().contains("which is not there"), "{error}");
+            }
+        }
+        fs::write(&file, "").unwrap();
+        let real = fs::canonicalize(&file).unwrap();
+        assert_eq!((behind_links(&second).unwrap(), behind_links(&link).unwrap()), (real.clone(), real));
+        assert_eq!(behind_links(&file).unwrap(), file);
+        symlink(directory.path().join("round"), directory.path().join("round")).unwrap();
+        assert!(behind_links(&directory.path().join("round")).is_err());
+    }
+}
