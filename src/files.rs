@@ -31,21 +31,24 @@ impl fmt::Display for DanglingLink {
 
 impl std::error::Error for DanglingLink {}
 
-/// Is the name free, after a file system has said that nothing is found under it?
+/// May a file be made under this name, or is there one? Not where a link has it that leads nowhere.
 ///
 /// # Errors
 ///
-/// A [`DanglingLink`] has it, or the file system does not say.
+/// A [`DanglingLink`], or the file system does not say.
 pub fn check_free(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() => {
+    let is_link = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.is_symlink(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    match fs::metadata(path) {
+        Err(error) if is_link && error.kind() == io::ErrorKind::NotFound => {
             let target = directory_of(path).join(fs::read_link(path)?);
             Err(io::Error::other(DanglingLink { target }))
         }
-        // It has come since.
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if is_link => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -162,6 +165,9 @@ mod tests {
         let (file, link, second) =
             (directory.path().join("file"), directory.path().join("link"), directory.path().join("second"));
         check_free(&file).unwrap();
+        fs::write(directory.path().join("whole"), "").unwrap();
+        symlink("whole", directory.path().join("fine")).unwrap();
+        check_free(&directory.path().join("fine")).unwrap();
         symlink(&file, &link).unwrap();
         symlink(&link, &second).unwrap();
         for name in [&link, &second] {

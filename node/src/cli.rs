@@ -12,6 +12,7 @@ use spacetime_network::id::VerifiedId;
 use spacetime_network::sim::Scenario;
 use spacetime_network::wire::Hash;
 
+use crate::key::KeyReaders;
 use crate::value::{self, Endpoint, Exempt};
 
 /// A full node, and the tools around it.
@@ -161,6 +162,16 @@ pub(crate) struct TlsArgs {
     /// With --tls ca: our certificate's private key, PEM
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Use a private key that its group may read too (mode 0640), as where Kubernetes gives files to an fsGroup
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) key_mode_group: bool,
+}
+
+impl TlsArgs {
+    /// Who may read the private key.
+    pub(crate) fn key_readers(&self) -> KeyReaders {
+        KeyReaders::of_flag(self.key_mode_group)
+    }
 }
 
 /// Whom to trust.
@@ -498,6 +509,9 @@ pub(crate) struct KnownPeersArgs {
 pub(crate) struct IdArgs {
     #[command(flatten)]
     pub(crate) data: DataDirArg,
+    /// Use a private key that its group may read too (mode 0640)
+    #[arg(long)]
+    pub(crate) key_mode_group: bool,
     #[command(flatten)]
     pub(crate) output: JsonArg,
 }

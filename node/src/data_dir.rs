@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::failure::Failure;
+use spacetime_network::driver::store::{Names, check_free, sync_directory};
+use spacetime_network::link::tls::identity::Identity;
+
+use crate::failure::{Failure, disk_remedy};
+use crate::key::{self, KeyReaders};
 
 /// How often whoever waits for a directory looks whether it is free.
 const LOCK_RETRY: Duration = Duration::from_millis(10);
@@ -16,37 +20,62 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DataDir {
     path: PathBuf,
+    key_readers: KeyReaders,
 }
 
 /// The right to use a data directory; given back when it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Lock {
-    _file: File,
+    /// `None` where there is nothing to lock and nothing to be written.
+    _file: Option<File>,
 }
 
 impl DataDir {
     /// The directory that was asked for, or the platform's, made where it is missing.
     pub(crate) fn create(asked: Option<&Path>) -> Result<Self, Failure> {
         let path = choose(asked)?;
-        make(&path)
-            .map_err(|error| Failure::new(format!("create {}", path.display()), error, "choose another --data-dir"))?;
-        Ok(DataDir { path })
+        make(&path).map_err(|error| {
+            // What is in the way may be a link, to a disk that is not mounted.
+            let link = path.ancestors().find_map(|path| check_free(path).err());
+            let remedy = link.as_ref().map_or("choose another --data-dir", disk_remedy);
+            Failure::new(format!("create {}", path.display()), link.unwrap_or(error), remedy)
+        })?;
+        Ok(DataDir::at(path))
     }
 
     /// The directory that was asked for, or the platform's, which must exist.
     pub(crate) fn existing(asked: Option<&Path>) -> Result<Self, Failure> {
         let path = choose(asked)?;
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => Ok(DataDir { path }),
+            Ok(metadata) if metadata.is_dir() => Ok(DataDir::at(path)),
             Ok(_) => {
                 Err(Failure::new(format!("open {}", path.display()), "not a directory", "choose another --data-dir"))
             }
-            Err(error) => Err(Failure::new(
-                format!("open {}", path.display()),
-                error,
-                "give the --data-dir that the node runs with",
-            )),
+            Err(error) => {
+                let link = check_free(&path).err();
+                let remedy = link.as_ref().map_or("give the --data-dir that the node runs with", disk_remedy);
+                Err(Failure::new(format!("open {}", path.display()), link.unwrap_or(error), remedy))
+            }
+        }
+    }
+
+    fn at(path: PathBuf) -> Self {
+        DataDir { path, key_readers: KeyReaders::Owner }
+    }
+
+    /// The same, with a key that its group may read when that is asked for.
+    pub(crate) fn with_key_readers(self, key_readers: KeyReaders) -> Self {
+        DataDir { key_readers, ..self }
+    }
+
+    /// Tells an operator once what the file system does not do for the files here.
+    pub(crate) fn warn_of_weak_names(&self) {
+        if matches!(sync_directory(&self.path), Ok(Names::LeftToTheFileSystem)) {
+            tracing::warn!(
+                directory = %self.path.display(),
+                "this file system does not sync directories: whether the newest files survive a power cut is its own affair"
+            );
         }
     }
 
@@ -55,19 +84,36 @@ impl DataDir {
         self.lock_within(Duration::ZERO)
     }
 
+    /// Keeps others from changing the directory while it is looked at. Writes nothing, so that it may be a read-only copy.
+    pub(crate) fn lock_to_look(&self) -> Result<Lock, Failure> {
+        let tried = || format!("look at {}", self.path.display());
+        let file = match File::open(self.path.join("lock")) {
+            Ok(file) => file,
+            // No node has run here since it was copied.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock { _file: None }),
+            Err(error) => return Err(Failure::new(tried(), error, "make the directory readable for this user")),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Lock { _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::new(tried(), "another process is using it", "stop that process or look at a copy"))
+            }
+            // Whoever runs a node there cannot lock it either.
+            Err(TryLockError::Error(_)) => Ok(Lock { _file: None }),
+        }
+    }
+
     /// The same, for those who hold it for a moment only, and wait as long as this for each other.
     pub(crate) fn lock_within(&self, patience: Duration) -> Result<Lock, Failure> {
         let tried = || format!("use {}", self.path.display());
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.path.join("lock"))
-            .map_err(|error| Failure::new(tried(), error, "make it writable or choose another --data-dir"))?;
+        let path = self.path.join("lock");
+        let file = check_free(&path)
+            .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&path))
+            .map_err(|error| Failure::new(tried(), &error, disk_remedy(&error)))?;
         let end = Instant::now() + patience;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
+                Ok(()) => return Ok(Lock { _file: Some(file) }),
                 // There is no lock with a timeout to wait for.
                 Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(LOCK_RETRY),
                 Err(TryLockError::WouldBlock) => {
@@ -94,9 +140,18 @@ impl DataDir {
         DataDir::create(Some(&choose(asked)?.join("client")))
     }
 
-    /// The node's key.
-    pub(crate) fn key(&self) -> PathBuf {
+    fn key(&self) -> PathBuf {
         self.path.join("node.key")
+    }
+
+    /// The node's id; its key is made when there is none.
+    pub(crate) fn node_id(&self) -> Result<String, Failure> {
+        key::node_id(&self.key(), self.key_readers)
+    }
+
+    /// Who the node is; its key is made when there is none.
+    pub(crate) fn identity(&self) -> Result<Identity, Failure> {
+        key::identity(&self.key(), self.key_readers)
     }
 
     /// The saved peers.

@@ -8,6 +8,7 @@ use std::io;
 use std::process::ExitCode;
 
 use spacetime_network::config::ConfigErrors;
+use spacetime_network::driver::store::DanglingLink;
 
 /// Why a command ends without success.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,15 +82,26 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "error: {line}");
 }
 
-/// What to do when a file could not be written.
+/// What to do when a file could not be read or written.
 pub(crate) fn disk_remedy(error: &io::Error) -> &'static str {
+    if DanglingLink::behind(error).is_some() {
+        return "bring that back (is its disk mounted?), or remove the link to begin anew";
+    }
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            "make room on the disk"
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+        io::ErrorKind::FileTooLarge => "make room: the file may not become larger (see ulimit -f)",
         io::ErrorKind::ReadOnlyFilesystem => "make the file system writable, or choose another --data-dir",
         io::ErrorKind::PermissionDenied => "make the directory writable for this user, or choose another --data-dir",
         _ => "look at the directory and at the disk's health",
+    }
+}
+
+/// What to do when a file could not be read.
+pub(crate) fn read_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "make it readable for this user",
+        io::ErrorKind::FileTooLarge => "it is larger than any such file: move it away",
+        _ => disk_remedy(error),
     }
 }
 

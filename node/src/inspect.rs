@@ -1,7 +1,7 @@
 //! `chain`, `known-peers`, `id`, `forget`: what is done to a data directory without a node.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,9 +12,10 @@ use spacetime_network::proto::sync::chain::Chain;
 
 use crate::cli::{ChainArgs, ForgetArgs, IdArgs, KnownPeersArgs};
 use crate::data_dir::DataDir;
-use crate::failure::{Failure, one_line};
+use crate::failure::{Failure, one_line, read_remedy};
+use crate::key::KeyReaders;
 use crate::output::{self, clean};
-use crate::{full_node, key, known_identities, peers_file};
+use crate::{full_node, known_identities, peers_file};
 
 /// Time between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -46,14 +47,14 @@ pub(crate) fn chain(args: &ChainArgs) -> Result<(), Failure> {
     if let Some(earlier) = data.earlier_chain() {
         return Err(full_node::earlier_chain(&earlier));
     }
-    if !data.chain().exists() {
+    if !is_there(&data)? {
         return Err(Failure::new(
             format!("show the chain in {}", data.path().display()),
             "there is none",
             "give the --data-dir that a node has run with",
         ));
     }
-    let _lock = data.lock()?;
+    let _lock = data.lock_to_look()?;
     let chain = open(&data)?;
     let damaged = |tried: &str, error: VerifyError| {
         Failure::new(
@@ -108,7 +109,20 @@ fn chain_lines(report: &ChainReport) -> Vec<String> {
     lines
 }
 
-/// The file says itself which network it is of.
+/// Whether there is a chain, or a link to one; an error when that cannot be known.
+fn is_there(data: &DataDir) -> Result<bool, Failure> {
+    match data.chain().symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => {
+            let tried = format!("show the chain in {}", data.path().display());
+            Err(Failure::new(tried, &error, read_remedy(&error)))
+        }
+    }
+}
+
+/// The chain, which is not changed, not even repaired: it may be a copy on a disk that cannot be written. It says itself
+/// which network it is of.
 fn open(data: &DataDir) -> Result<ReferenceChain, Failure> {
     let path = data.chain();
     let opened = match ReferenceChain::open_read_only(Params::default(), &path) {
@@ -147,7 +161,10 @@ fn verify(chain: &ReferenceChain) -> Result<VerifyReport, VerifyError> {
 /// Prints the peers that a node has saved.
 pub(crate) fn known_peers(args: &KnownPeersArgs) -> Result<(), Failure> {
     let data = DataDir::existing(args.data.data_dir.as_deref())?;
-    let peers = peers_file::read(&data.peers())?;
+    let (peers, bad) = peers_file::read(&data.peers())?;
+    if let Some(bad) = bad {
+        output::note(one_line(&format!("warning: {}: {bad}", data.peers().display())));
+    }
     if args.output.json {
         return output::json(&peers_file::as_json(&peers)?);
     }
@@ -161,8 +178,9 @@ struct IdReport {
 
 /// Prints the node id.
 pub(crate) fn id(args: &IdArgs) -> Result<(), Failure> {
-    let data = DataDir::create(args.data.data_dir.as_deref())?;
-    let report = IdReport { node_id: key::node_id(&data.key())? };
+    let readers = KeyReaders::of_flag(args.key_mode_group);
+    let data = DataDir::create(args.data.data_dir.as_deref())?.with_key_readers(readers);
+    let report = IdReport { node_id: data.node_id()? };
     output::result(args.output.json, &report, |report| vec![report.node_id.clone()])
 }
 

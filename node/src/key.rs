@@ -4,31 +4,58 @@
 //! (`openssl pkey -in node.key -text`). The node's id is the SHA-256, in lower-case hexadecimal, of the public key's
 //! SubjectPublicKeyInfo. A key is made once, never overwritten and never thrown away: losing it is losing the identity.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use spacetime_network::driver::store::{check_free, make_private_file};
 use spacetime_network::link::tls::identity::Identity;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, disk_remedy};
 
 const PEM_TAG: &str = "PRIVATE KEY";
-/// A key file has about 120 bytes; whatever is longer than this is not one, and is not read.
-const FILE_LEN_MAX: u64 = 4096;
+/// A key file has about 120 bytes, with a certificate beside it a few thousand; whatever is longer than this is not one, and
+/// is not read.
+const FILE_LEN_MAX: u64 = 64 * 1024;
+
+/// Who but its owner may read a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyReaders {
+    /// Nobody.
+    Owner,
+    /// The file's group, which the operator trusts (`--key-mode-group`).
+    Group,
+}
+
+impl KeyReaders {
+    /// As the flag asks for it.
+    pub(crate) fn of_flag(key_mode_group: bool) -> Self {
+        if key_mode_group { KeyReaders::Group } else { KeyReaders::Owner }
+    }
+
+    /// The bits of a file's mode that must not be set.
+    #[cfg(unix)]
+    fn forbidden(self) -> u32 {
+        match self {
+            KeyReaders::Owner => 0o077,
+            KeyReaders::Group => 0o007,
+        }
+    }
+}
 
 /// The id of the key in `path`; the key is made when there is no such file.
-pub(crate) fn node_id(path: &Path) -> Result<String, Failure> {
-    identity(path).map(|identity| identity.id().to_string())
+pub(crate) fn node_id(path: &Path, readers: KeyReaders) -> Result<String, Failure> {
+    identity(path, readers).map(|identity| identity.id().to_string())
 }
 
 /// The key in `path`; made when there is no such file.
-pub(crate) fn identity(path: &Path) -> Result<Identity, Failure> {
-    let key = match load(path)? {
+pub(crate) fn identity(path: &Path, readers: KeyReaders) -> Result<Identity, Failure> {
+    let key = match load(path, readers)? {
         Some(key) => key,
         None => {
             create(path)?;
             // Another process may have been faster: the file is what counts.
-            load(path)?.ok_or_else(|| {
+            load(path, readers)?.ok_or_else(|| {
                 Failure::new(format!("read {}", path.display()), "it was removed meanwhile", "try again")
             })?
         }
@@ -37,44 +64,48 @@ pub(crate) fn identity(path: &Path) -> Result<Identity, Failure> {
 }
 
 /// A private key of the operator's own making: read, unless others can read it too.
-pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read_private(path: &Path, readers: KeyReaders) -> Result<Vec<u8>, Failure> {
     let unreadable = |error: io::Error| {
         Failure::new(format!("read {}", path.display()), error, "check its path and that this user may read it")
     };
-    refuse_shared(path, &fs::metadata(path).map_err(unreadable)?)?;
-    fs::read(path).map_err(unreadable)
+    refuse_shared(path, &fs::metadata(path).map_err(unreadable)?, readers)?;
+    fs::read(path).map(|text| without_mark(&text).to_vec()).map_err(unreadable)
 }
 
-fn load(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+fn load(path: &Path, readers: KeyReaders) -> Result<Option<Vec<u8>>, Failure> {
     let unreadable =
         |error: io::Error| Failure::new(format!("read {}", path.display()), error, "make it readable for this user");
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         // A key must not be made where one is that cannot be reached at present.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
-            return Err(Failure::new(
-                format!("read {}", path.display()),
-                "it is a link to a file that is not there",
-                "bring that file back, or remove the link to get a new identity",
-            ));
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return check_free(path)
+                .map(|()| None)
+                .map_err(|error| Failure::new(format!("read {}", path.display()), &error, disk_remedy(&error)));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
     if !metadata.is_file() || metadata.len() > FILE_LEN_MAX {
         return Err(damaged(path, "not a key file"));
     }
-    refuse_shared(path, &metadata)?;
+    refuse_shared(path, &metadata, readers)?;
     let text = fs::read(path).map_err(unreadable)?;
     contents(&text).map(Some).map_err(|why| damaged(path, why))
 }
 
+/// The first private key of the text, whatever else stands there.
 fn contents(text: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let document = pem::parse(text).map_err(|_| "not PEM")?;
-    if document.tag() != PEM_TAG {
-        return Err("not a PRIVATE KEY");
+    let documents = pem::parse_many(without_mark(text)).map_err(|_| "not PEM")?;
+    if documents.is_empty() {
+        return Err("not PEM");
     }
-    Ok(document.into_contents())
+    let key = documents.into_iter().find(|document| document.tag() == PEM_TAG);
+    key.map(pem::Pem::into_contents).ok_or("there is no PRIVATE KEY in it")
+}
+
+/// The text without the byte order mark that some editors begin any text with. It would hide the first line.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 fn damaged(path: &Path, why: &str) -> Failure {
@@ -86,72 +117,36 @@ fn damaged(path: &Path, why: &str) -> Failure {
 }
 
 #[cfg(unix)]
-fn refuse_shared(path: &Path, metadata: &fs::Metadata) -> Result<(), Failure> {
+fn refuse_shared(path: &Path, metadata: &fs::Metadata, readers: KeyReaders) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    if mode & readers.forbidden() == 0 {
         return Ok(());
     }
-    Err(Failure::new(
-        format!("use the key in {}", path.display()),
-        format!("others may read it (mode {mode:04o})"),
-        format!("run chmod 600 {}", path.display()),
-    ))
+    let path = path.display();
+    let remedy = match readers {
+        KeyReaders::Owner if mode & KeyReaders::Group.forbidden() == 0 => {
+            format!("run chmod 600 {path}, or give --key-mode-group if its group is to be trusted")
+        }
+        KeyReaders::Owner => format!("run chmod 600 {path}"),
+        KeyReaders::Group => format!("run chmod 640 {path}"),
+    };
+    Err(Failure::new(format!("use the key in {path}"), format!("others may read it (mode {mode:04o})"), remedy))
 }
 
 #[cfg(not(unix))]
-fn refuse_shared(_: &Path, _: &fs::Metadata) -> Result<(), Failure> {
+fn refuse_shared(_: &Path, _: &fs::Metadata, _: KeyReaders) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a new key beside its place and links it there, which fails rather than replaces when there is one.
+/// Makes a new key, unless there is one by now.
 fn create(path: &Path) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            format!("create {}", path.display()),
-            error,
-            "make the directory writable or choose another --data-dir",
-        )
-    };
-    let document = Identity::generate_pkcs8().map_err(|error| failed(&error))?;
+    let failed =
+        |error: &dyn std::fmt::Display, remedy| Failure::new(format!("create {}", path.display()), error, remedy);
+    let document = Identity::generate_pkcs8().map_err(|error| failed(&error, "try again"))?;
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let text = pem::encode_config(&pem::Pem::new(PEM_TAG, document), config);
-
-    let draft = path.with_extension(format!("key.new-{}", std::process::id()));
-    let written = write_private(&draft, text.as_bytes()).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    let removed = fs::remove_file(&draft);
-    written.and(removed).and_then(|()| sync_directory(path)).map_err(|error| failed(&error))
-}
-
-fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    let mut file = match options.open(path) {
-        // Left behind by a process of the same number that was killed while it wrote.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_file(path)?;
-            options.open(path)?
-        }
-        other => other?,
-    };
-    file.write_all(text)?;
-    file.sync_all()
-}
-
-/// Makes the new name durable, where directories can be opened as files.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if cfg!(unix) => File::open(parent)?.sync_all(),
-        _ => Ok(()),
-    }
+    make_private_file(path, text.as_bytes()).map(drop).map_err(|error| failed(&error, disk_remedy(&error)))
 }
 
 #[cfg(test)]
@@ -162,12 +157,12 @@ mod tests {
     fn a_key_is_made_once_and_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.key");
-        let id = node_id(&path).unwrap();
+        let id = node_id(&path, KeyReaders::Owner).unwrap();
         assert_eq!(id.len(), 64);
         let before = fs::read(&path).unwrap();
         create(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), before);
-        assert_eq!(node_id(&path).unwrap(), id);
+        assert_eq!(node_id(&path, KeyReaders::Owner).unwrap(), id);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
@@ -175,11 +170,12 @@ mod tests {
     fn a_damaged_key_is_reported_and_left_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.key");
-        node_id(&path).unwrap();
+        node_id(&path, KeyReaders::Owner).unwrap();
         let good = fs::read_to_string(&path).unwrap();
-        for bad in [String::new(), good.replace("PRIVATE", "PUBLIC"), good.replace("MC4C", "MC4D"), "x".repeat(5000)] {
+        for bad in [String::new(), good.replace("PRIVATE", "PUBLIC"), good.replace("MC4C", "MC4D"), "x".repeat(70_000)]
+        {
             fs::write(&path, &bad).unwrap();
-            let why = node_id(&path).unwrap_err().to_string();
+            let why = node_id(&path, KeyReaders::Owner).unwrap_err().to_string();
             assert!(why.contains("restore it from a backup"), "{why}");
             assert_eq!(fs::read_to_string(&path).unwrap(), bad);
         }
@@ -193,13 +189,13 @@ mod tests {
         let path = directory.path().join("node.key");
         let target = directory.path().join("elsewhere.key");
         std::os::unix::fs::symlink(&target, &path).unwrap();
-        let why = node_id(&path).unwrap_err().to_string();
-        assert!(why.contains("it is a link to a file that is not there; bring that file back"), "{why}");
+        let why = node_id(&path, KeyReaders::Owner).unwrap_err().to_string();
+        assert!(why.contains("elsewhere.key, which is not there; bring that back"), "{why}");
         assert!(!target.exists());
         let other = directory.path().join("other.key");
-        let id = node_id(&other).unwrap();
+        let id = node_id(&other, KeyReaders::Owner).unwrap();
         fs::rename(other, target).unwrap();
-        assert_eq!(node_id(&path), Ok(id));
+        assert_eq!(node_id(&path, KeyReaders::Owner), Ok(id));
     }
 
     #[cfg(unix)]
@@ -208,12 +204,52 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.key");
-        node_id(&path).unwrap();
+        node_id(&path, KeyReaders::Owner).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         for mode in [0o640, 0o604, 0o610] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let why = node_id(&path).unwrap_err().to_string();
-            assert!(why.contains("chmod 600"), "{why}");
+            let why = node_id(&path, KeyReaders::Owner).unwrap_err().to_string();
+            assert!(why.contains("chmod 600") && why.contains("--key-mode-group") == (mode & 7 == 0), "{why}");
         }
+    }
+
+    /// What Kubernetes makes of a secret's and a volume's files where a pod has an fsGroup.
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_a_trusted_group_may_read_is_used_when_that_is_asked_for() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.key");
+        let id = node_id(&path, KeyReaders::Group).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for (mode, fits) in [(0o640, true), (0o440, true), (0o660, true), (0o644, false), (0o642, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            match node_id(&path, KeyReaders::Group) {
+                Ok(found) => assert!(fits && found == id, "{mode:o}"),
+                Err(why) => assert!(!fits && why.to_string().contains("chmod 640"), "{mode:o}: {why}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_behind_a_byte_order_mark_and_other_blocks() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.key");
+        let id = node_id(&path, KeyReaders::Owner).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let other = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let attributes = "Bag Attributes\n    friendlyName: node\n";
+        for text in [
+            format!("\u{feff}{good}"),
+            format!("{other}{good}"),
+            format!("\u{feff}{other}{attributes}{good}{other}"),
+            good.replace('\n', "\r\n"),
+        ] {
+            fs::write(&path, &text).unwrap();
+            assert_eq!(node_id(&path, KeyReaders::Owner).as_ref(), Ok(&id), "{text}");
+        }
+        fs::write(&path, other).unwrap();
+        let why = node_id(&path, KeyReaders::Owner).unwrap_err().to_string();
+        assert!(why.contains("there is no PRIVATE KEY in it"), "{why}");
     }
 }

@@ -16,7 +16,7 @@ use spacetime_network::driver::store::{read_bounded, replace_file};
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::trust::{KNOWN_MAX, KnownIdentities};
 
-use crate::failure::{Failure, disk_remedy};
+use crate::failure::{Failure, disk_remedy, read_remedy};
 
 /// Room for all addresses that may be remembered, at about 120 bytes each.
 const FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
@@ -29,20 +29,13 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// are atomic, so it was not a crash that damaged it.
 pub(crate) fn load(path: &Path) -> Result<KnownIdentities, Failure> {
     let tried = || format!("read {}", path.display());
-    let bytes = read_bounded(path, FILE_LEN_MAX)
-        .map_err(|error| Failure::new(tried(), error, "make it readable for this user"))?;
+    let bytes = read_bounded(path, FILE_LEN_MAX).map_err(|error| Failure::new(tried(), &error, read_remedy(&error)))?;
     match bytes {
         Some(bytes) => decode(&bytes).map_err(|why| {
             let remedy =
                 "put it right, restore it from a backup, or remove it to meet every node as if for the first time";
             Failure::new(tried(), format!("damaged: {why}"), remedy)
         }),
-        // The names that lead to it are there, what they lead to is not.
-        None if path.is_symlink() => Err(Failure::new(
-            tried(),
-            "it is a link to a file that is not there",
-            "bring that file back, or remove the link",
-        )),
         None => Ok(KnownIdentities::default()),
     }
 }
@@ -285,7 +278,10 @@ mod tests {
     fn a_link_to_nothing_is_not_an_empty_memory() {
         let (directory, path) = place();
         std::os::unix::fs::symlink(directory.path().join("not mounted"), &path).unwrap();
-        assert!(load(&path).unwrap_err().to_string().contains("a link to a file that is not there"));
+        let why = load(&path).unwrap_err().to_string();
+        assert!(why.contains("not mounted, which is not there; bring that back"), "{why}");
+        // And a save, for which nothing was read before, makes no file of it.
+        assert!(save(&path, &known()).is_err() && path.is_symlink());
     }
 
     #[test]

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn do_what_was_asked() -> Result<(), Failure> {
+    signals::install()?;
     if std::env::args_os().nth(1).is_some_and(|first| first == simulate::WORKER) {
         return simulate::work();
     }

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use spacetime_network::driver::store::peers::{self, FILE_LEN_MAX};
+use spacetime_network::driver::store::peers::{self, BadEntries, FILE_LEN_MAX, LoadProblem};
 use spacetime_network::driver::store::{read_bounded, replace_file};
 use spacetime_network::proto::peer::peer_table::{PeerRecord, PeerTable};
 use spacetime_network::time::{Now, UnixTime};
 
 use crate::client::blocking::unix_millis;
 use crate::client::view;
-use crate::failure::{Failure, disk_remedy};
+use crate::failure::{Failure, disk_remedy, read_remedy};
 use crate::full_node::LiveNode;
 use crate::output::clean;
 
@@ -61,11 +61,15 @@ fn write(path: &Path, bytes: &[u8]) {
     }
 }
 
-/// Gives the node the peers of an earlier run. A file that cannot be used is reported, and the node goes on without it.
+/// Gives the node the peers of an earlier run. What cannot be used is reported, and the node goes on without it.
 pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) {
     let loaded = peers::load(path, now);
-    if let Some(problem) = loaded.problem {
-        tracing::warn!(file = %path.display(), %problem, "starting without the saved peers");
+    match loaded.problem {
+        Some(problem @ LoadProblem::DamagedInPart { .. }) => {
+            tracing::warn!(file = %path.display(), %problem, "starting with the rest of the saved peers");
+        }
+        Some(problem) => tracing::warn!(file = %path.display(), %problem, "starting without the saved peers"),
+        None => {}
     }
     node.restore_peers(now, loaded.peers);
 }
@@ -76,20 +80,22 @@ pub(crate) fn save(path: &Path, peers: &PeerTable) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("save {}", path.display()), &error, disk_remedy(&error)))
 }
 
-/// The saved peers, for a look from outside: the file stays as it is, whatever it holds. None when there is no file.
-pub(crate) fn read(path: &Path) -> Result<Vec<PeerRecord>, Failure> {
+/// The saved peers, for a look from outside: the file stays as it is, whatever it holds. None when there is no file. Beside
+/// them, what cannot be used.
+pub(crate) fn read(path: &Path) -> Result<(Vec<PeerRecord>, Option<BadEntries>), Failure> {
     let tried = || format!("read {}", path.display());
     let bytes = read_bounded(path, FILE_LEN_MAX as u64).map_err(|error| {
         let remedy = match error.kind() {
-            io::ErrorKind::PermissionDenied => "make it readable for this user",
-            _ => "move it away: the node makes a new one",
+            io::ErrorKind::IsADirectory => "move it away: the node makes a new one",
+            _ => read_remedy(&error),
         };
         Failure::new(tried(), error, remedy)
     })?;
     let now = Now { unix: UnixTime::from_millis(unix_millis()), ..Now::default() };
     match bytes {
-        None => Ok(Vec::new()),
+        None => Ok((Vec::new(), None)),
         Some(bytes) => peers::decode(&bytes, now)
+            .map(|found| (found.peers, found.bad))
             .map_err(|error| Failure::new(tried(), error, "run the node: it sets a damaged file aside")),
     }
 }

@@ -14,24 +14,28 @@ use crate::full_node::{self, Plan};
 use crate::miner::{self, MinerPlan};
 use crate::security::Security;
 use crate::value::{Endpoint, exempt_ranges};
-use crate::{key, limits, logging, output, signals};
+use crate::{limits, logging, signals};
 
 /// Where a node listens when it is not told: the port of the C# library.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8333);
+/// What a terminal that was closed says to a write; it has no kind of its own.
+const EIO: i32 = 5;
 /// Digits of the node id that name a miner who has no name.
 const MINER_DIGITS: usize = 16;
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
+    signals::may_leave("stopped before it was ready");
     let _log = logging::start(args.log);
     let params = params(args.genesis)?;
     let config = config(args)?;
-    let data = DataDir::create(args.data.data_dir.as_deref())?;
+    let data = DataDir::create(args.data.data_dir.as_deref())?.with_key_readers(args.tls.key_readers());
     let _lock = data.lock()?;
+    data.warn_of_weak_names();
     let security = Security::of_node(&args.tls, &data)?;
     let node_id = match &security {
         Some(security) => security.id().to_string(),
-        None => key::node_id(&data.key())?,
+        None => data.node_id()?,
     };
 
     let mut log = EventLog::new(&config.connect, security.clone());
@@ -45,7 +49,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
             handle.stop();
         }
     };
-    signals::watch(stop, || {})?;
+    signals::watch(stop, || {});
 
     announce(format_args!("node {node_id}"))?;
     for address in ready.listening() {
@@ -69,11 +73,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line for whoever started the node. When they have left, the node runs all the same.
+/// A line for whoever started the node. When they have left, or their terminal was closed, the node runs all the same.
 fn announce(line: impl std::fmt::Display) -> Result<(), Failure> {
-    match output::line(line) {
-        Err(Failure::OutputClosed) => Ok(()),
-        other => other,
+    use std::io::{Write, stdout};
+    let line = crate::output::clean(&line.to_string());
+    let mut out = stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && error.raw_os_error() != Some(EIO) => {
+            Err(Failure::from_output(&error))
+        }
+        _ => Ok(()),
     }
 }
 

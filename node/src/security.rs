@@ -24,7 +24,7 @@ use crate::cli::{TlsArgs, TlsMode};
 use crate::data_dir::DataDir;
 use crate::explain::Ours;
 use crate::failure::Failure;
-use crate::key;
+use crate::key::{self, KeyReaders};
 use crate::known_identities::{self, Conflict, Keeper};
 use crate::logging::Ration;
 use crate::value::Endpoint;
@@ -72,7 +72,7 @@ impl Security {
         if !args.tls.is_on() {
             return Ok(None);
         }
-        let data = DataDir::of_client(directory)?;
+        let data = DataDir::of_client(directory)?.with_key_readers(args.key_readers());
         let named: Vec<String> = endpoint.name().map(str::to_owned).into_iter().collect();
         let names = if args.tls_name.is_empty() { &named } else { &args.tls_name };
         Security::new(args, &data, names, true).map(Some)
@@ -87,15 +87,15 @@ impl Security {
             _ => Trust::Any,
         };
         let identity = match (tls_cert, tls_key) {
-            (Some(certificate), Some(key)) => bring(certificate, key)?,
-            _ => key::identity(&data.key())?,
+            (Some(certificate), Some(key)) => bring(certificate, key, args.key_readers())?,
+            _ => data.identity()?,
         };
         Security::with(&identity, trust, None)
     }
 
     /// The node of `data` trusts `trust`.
     pub(crate) fn trusting(data: &DataDir, trust: Trust) -> Result<Self, Failure> {
-        Security::with(&key::identity(&data.key())?, trust, None)
+        Security::with(&data.identity()?, trust, None)
     }
 
     /// The node of `data` trusts whoever it met first at an address.
@@ -106,7 +106,7 @@ impl Security {
     fn remembering(data: &DataDir, shared: bool) -> Result<Self, Failure> {
         let known = known_identities::load(&data.known_identities())?;
         let memory = Memory { data: data.clone(), shared: shared.then(|| Arc::new(known.clone())) };
-        Security::with(&key::identity(&data.key())?, Trust::FirstUse(known), Some(memory))
+        Security::with(&data.identity()?, Trust::FirstUse(known), Some(memory))
     }
 
     fn with(identity: &Identity, trust: Trust, memory: Option<Memory>) -> Result<Self, Failure> {
@@ -230,7 +230,7 @@ impl SecurityWatch {
 
 /// Flags that need each other, and flags that would do nothing.
 fn check(args: &TlsArgs) -> Result<(), Failure> {
-    let TlsArgs { tls, pin, ca, tls_name, tls_cert, tls_key } = args;
+    let TlsArgs { tls, pin, ca, tls_name, tls_cert, tls_key, .. } = args;
     let wrong = |text: &str| Err(Failure::usage(text));
     if *tls == TlsMode::Pinned && pin.is_empty() {
         return wrong("--tls pinned trusts nobody without --pin ID: give the ids of the nodes to trust");
@@ -248,7 +248,7 @@ fn check(args: &TlsArgs) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error: io::Error| {
+    fs::read(path).map(|text| key::without_mark(&text).to_vec()).map_err(|error: io::Error| {
         Failure::new(format!("read {}", path.display()), error, "check its path and that this user may read it")
     })
 }
@@ -263,8 +263,8 @@ fn authority(path: &Path, names: &[String]) -> Result<Authority, Failure> {
     })
 }
 
-fn bring(certificate: &Path, key: &Path) -> Result<Identity, Failure> {
-    Identity::from_pem(&read(certificate)?, &key::read_private(key)?).map_err(|error| {
+fn bring(certificate: &Path, key: &Path, readers: KeyReaders) -> Result<Identity, Failure> {
+    Identity::from_pem(&read(certificate)?, &key::read_private(key, readers)?).map_err(|error| {
         Failure::new(
             format!("use the certificate in {} with the key in {}", certificate.display(), key.display()),
             error,

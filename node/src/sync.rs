@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::full_node::{self, NodeHandle, Plan};
 use crate::security::Security;
 use crate::value::Endpoint;
-use crate::{key, output, signals};
+use crate::{output, signals};
 
 /// Time between two looks at the node.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -56,7 +56,7 @@ struct NodeView {
 
 /// Downloads the chain.
 pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
-    let data = DataDir::create(args.data.data_dir.as_deref())?;
+    let data = DataDir::create(args.data.data_dir.as_deref())?.with_key_readers(args.tls.key_readers());
     let _lock = data.lock()?;
     let security = Security::of_node(&args.tls, &data)?;
     let params = network_of(args, security.as_ref())?;
@@ -65,7 +65,7 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     let mut config = proto::Config::default();
     config.node_id = match &security {
         Some(security) => security.id().to_string(),
-        None => key::node_id(&data.key())?,
+        None => data.node_id()?,
     };
     config.user_agent = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (sync)").to_owned();
     config.outbound = 0;
@@ -78,7 +78,7 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     let handle = ready.handle();
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    signals::watch(move || flag.store(true, Ordering::Relaxed), || {})?;
+    signals::watch(move || flag.store(true, Ordering::Relaxed), || {});
     let node = thread::Builder::new()
         .name("node".to_owned())
         .spawn(move || ready.run())

@@ -16,7 +16,6 @@ use crate::cli::DemoTls;
 use crate::data_dir::{DataDir, Lock};
 use crate::failure::Failure;
 use crate::full_node::{self, NodeHandle, Plan, Traffic};
-use crate::key;
 use crate::miner::{self, MinerPlan};
 use crate::security::Security;
 use crate::tip_signal::TipSignal;
@@ -47,7 +46,7 @@ impl DemoTrust {
             DemoTls::Pinned => {
                 let id = |index| {
                     let data = DataDir::create(Some(&directory_of(index, base)))?;
-                    key::identity(&data.key()).map(|identity| identity.id())
+                    data.identity().map(|identity| identity.id())
                 };
                 DemoTrust::Known(Trust::Pinned((0..nodes).map(id).collect::<Result<_, Failure>>()?))
             }
@@ -135,7 +134,7 @@ impl NodeSlot {
     ) -> Result<(), Failure> {
         let data = DataDir::create(Some(&self.directory))?;
         let lock = data.lock()?;
-        let node_id = key::node_id(&data.key())?;
+        let node_id = data.node_id()?;
         let security = self.trust.security(&data)?;
         let mut config = proto::Config::default();
         config.node_id.clone_from(&node_id);

@@ -64,7 +64,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
             let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_dir_all(path));
         }
     };
-    signals::watch(move || flag.store(true, Ordering::Relaxed), tidy)?;
+    signals::watch(move || flag.store(true, Ordering::Relaxed), tidy);
 
     let mut stage = Stage::new(args, &directory.path, transfers, interrupted)?;
     let agreed = stage.play();

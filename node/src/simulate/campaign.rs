@@ -65,7 +65,7 @@ pub(super) fn campaign(args: &SimulateArgs, first: &Case) -> Result<(), Failure>
     let bar = ProgressBar::new(args.seeds).with_style(style).with_message("0");
     let (say, news) = channel();
     let stop = say.clone();
-    signals::watch(move || drop(stop.send(News::Stop)), || {})?;
+    signals::watch(move || drop(stop.send(News::Stop)), || {});
     let workers = start(first, args.seeds, &say);
     let (done, mut list, stopped) = count(args, workers, &bar, &news)?;
     bar.finish_and_clear();
