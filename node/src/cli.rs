@@ -29,7 +29,7 @@ use crate::value::{self, Endpoint, Exempt};
 )]
 pub(crate) struct Cli {
     /// TOML file with defaults for flags, by their names without the dashes
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_parser = value::path(), value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -100,7 +100,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DataDirArg {
     /// Directory of the node's files [default: $XDG_DATA_HOME/spacetime-node, else ~/.local/share/spacetime-node]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_parser = value::path(), value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }
 
@@ -151,16 +151,16 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "TLS")]
     pub(crate) pin: Vec<VerifiedId>,
     /// With --tls ca: root certificates of the authority, PEM
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    #[arg(long, value_parser = value::path(), value_name = "FILE", help_heading = "TLS")]
     pub(crate) ca: Option<PathBuf>,
     /// With --tls ca: a name that certificates must be for; may be given several times [default: what is dialed]
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "TLS")]
     pub(crate) tls_name: Vec<String>,
     /// With --tls ca: our certificate and its intermediates, PEM
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    #[arg(long, value_parser = value::path(), value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// With --tls ca: our certificate's private key, PEM
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    #[arg(long, value_parser = value::path(), value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Use a private key that its group may read too (mode 0640), as where Kubernetes gives files to an fsGroup
     #[arg(long, help_heading = "TLS")]
@@ -205,7 +205,7 @@ impl TlsMode {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ClientDirArg {
     /// Directory whose folder client holds our own key and the nodes that first use remembers [default: as for run]
-    #[arg(long, value_name = "DIR", help_heading = "TLS")]
+    #[arg(long, value_parser = value::path(), value_name = "DIR", help_heading = "TLS")]
     pub(crate) data_dir: Option<PathBuf>,
 }
 
@@ -302,13 +302,13 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u64).range(4..=200))]
     pub(crate) blocks: u64,
     /// CSV file of sender,recipient,amount [default: bundled examples]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = value::path(), value_name = "FILE")]
     pub(crate) transactions: Option<PathBuf>,
     /// Encrypt connections and prove identities; whom to trust
     #[arg(long, value_enum, default_value_t = DemoTls::Off, value_name = "TRUST")]
     pub(crate) tls: DemoTls,
     /// Keep the data directories in DIR [default: a temporary directory that is removed]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_parser = value::path(), value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: JsonArg,
@@ -324,7 +324,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = how_many_seeds, allow_negative_numbers = true)]
     pub(crate) seeds: u64,
     /// File that seeds which fail are added to
-    #[arg(long, default_value = "failed-seeds.txt", value_name = "FILE")]
+    #[arg(long, default_value = "failed-seeds.txt", value_parser = value::path(), value_name = "FILE")]
     pub(crate) failures: PathBuf,
     /// Honest nodes
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000),
@@ -347,10 +347,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "NAME", value_parser = value::scenario)]
     pub(crate) scenario: Option<Scenario>,
     /// Write what happened to this file, a line each; of one seed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = value::path(), value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// Draw how fast blocks reached the nodes to this file, as SVG; of one seed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = value::path(), value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
     /// Looks for the smallest run that fails as this one does: fewer faults, nodes and minutes
     #[arg(long, conflicts_with_all = ["trace", "plot", "seeds"])]
@@ -442,7 +442,7 @@ pub(crate) struct BlockArgs {
     #[arg(value_name = "HASH")]
     pub(crate) hash: Hash,
     /// Write the block's bytes to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = value::path(), value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
 

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use spacetime_network::config::ConfigErrors;
 use spacetime_network::driver::store::DanglingLink;
 
+use crate::safe_text::clean;
+
 /// Why a command ends without success.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -79,7 +81,7 @@ impl fmt::Display for Failure {
 fn say(line: &str) {
     use io::Write;
     // A closed standard error must not turn a report into a panic, as `eprintln!` would.
-    let _ = writeln!(io::stderr(), "error: {line}");
+    let _ = writeln!(io::stderr(), "error: {}", clean(line));
 }
 
 /// What to do when a file could not be read or written.
@@ -105,10 +107,9 @@ pub(crate) fn read_remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Joins what other libraries print on several lines, and keeps control characters of remote texts off the terminal.
+/// Joins what other libraries print on several lines, and makes what strangers said safe to print.
 pub(crate) fn one_line(text: &str) -> String {
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    joined.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    clean(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::cli::{ChainArgs, ForgetArgs, IdArgs, KnownPeersArgs};
 use crate::data_dir::DataDir;
 use crate::failure::{Failure, one_line, read_remedy};
 use crate::key::KeyReaders;
-use crate::output::{self, clean};
+use crate::output;
 use crate::{full_node, known_identities, peers_file};
 
 /// Time between two lines where there is no terminal for a bar.
@@ -104,7 +104,7 @@ fn chain_lines(report: &ChainReport) -> Vec<String> {
         ));
     }
     if let Some(balances) = &report.balances {
-        lines.extend(balances.iter().map(|(name, balance)| format!("balance     {balance:>12}  {}", clean(name))));
+        lines.extend(balances.iter().map(|(name, balance)| format!("balance     {balance:>12}  {name}")));
     }
     lines
 }

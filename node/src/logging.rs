@@ -1,6 +1,6 @@
 //! The program's log: text or JSON lines on standard error, and a ration for lines that strangers can cause.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use spacetime_network::time::Instant;
@@ -9,6 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 use crate::cli::{LogArgs, LogFormat, LogLevel};
+use crate::safe_text::{Lines, SafeWriter};
 
 impl LogLevel {
     fn filter(self) -> LevelFilter {
@@ -29,21 +30,22 @@ const LINES_WAITING_MAX: usize = 4096;
 /// Starts the log for this process. Called once, before anything is logged. Lines are written by a thread of their own,
 /// so that a reader that stalls holds up nothing; dropping the answer writes what still waits, for about a second.
 pub(crate) fn start(args: LogArgs) -> WorkerGuard {
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = match (args.log_format, colour) {
+        (LogFormat::Json, _) => Lines::Json,
+        (LogFormat::Text, true) => Lines::Coloured,
+        (LogFormat::Text, false) => Lines::Plain,
+    };
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING_MAX)
         .lossy(true)
         .thread_name("log")
-        .finish(io::stderr());
+        .finish(SafeWriter::new(io::stderr(), lines));
     // A log that cannot be written must not become a panic, hence no reports about reports.
     let builder =
         fmt().with_writer(writer).with_max_level(args.log_level.filter()).with_target(false).log_internal_errors(false);
     match args.log_format {
-        LogFormat::Text => {
-            use std::io::IsTerminal;
-            let colour =
-                io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            builder.with_ansi(colour).init();
-        }
+        LogFormat::Text => builder.with_ansi(colour).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     guard

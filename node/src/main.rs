@@ -7,7 +7,7 @@
 //! simulate                many nodes on a virtual network
 //! inspect                 a data directory     data_dir, key, peers_file
 //! security                whom to trust        known_identities, explain
-//! failure, panics, output, logging             what is said, and where
+//! failure, panics, output, logging, safe_text  what is said, and where
 //! ```
 
 #![forbid(unsafe_code)]
@@ -31,6 +31,7 @@ mod output;
 mod panics;
 mod peers_file;
 mod run;
+mod safe_text;
 mod security;
 mod settings;
 mod signals;
@@ -65,7 +66,7 @@ fn do_what_was_asked() -> Result<(), Failure> {
         return simulate::work();
     }
     match settings::read(std::env::args_os())? {
-        Asked::Text(text) => output::line(text.trim_end()),
+        Asked::Text(text) => output::text(text.trim_end()),
         Asked::Run(command) => dispatch(*command),
     }
 }
@@ -93,5 +94,5 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut settings::definition(), "spacetime-node", &mut text);
-    output::line(String::from_utf8_lossy(&text).trim_end())
+    output::text(String::from_utf8_lossy(&text).trim_end())
 }

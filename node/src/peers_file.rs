@@ -15,7 +15,6 @@ use crate::client::blocking::unix_millis;
 use crate::client::view;
 use crate::failure::{Failure, disk_remedy, read_remedy};
 use crate::full_node::LiveNode;
-use crate::output::clean;
 
 /// Writes peers to disk without keeping the loop waiting.
 #[derive(Debug)]
@@ -112,10 +111,10 @@ pub(crate) fn line(peer: &PeerRecord) -> String {
     let address = peer.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     format!(
         "{}  {address}  last seen {}  {} blocks  reputation {}  {}",
-        clean(&peer.node_id),
+        peer.node_id,
         view::time(peer.last_seen.as_millis()),
         peer.chain_length,
         peer.score,
-        clean(&peer.user_agent)
+        peer.user_agent
     )
 }

@@ -12,14 +12,13 @@ use crate::event_log::EventLog;
 use crate::failure::Failure;
 use crate::full_node::{self, Plan};
 use crate::miner::{self, MinerPlan};
+use crate::output::announce;
 use crate::security::Security;
 use crate::value::{Endpoint, exempt_ranges};
 use crate::{limits, logging, signals};
 
 /// Where a node listens when it is not told: the port of the C# library.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8333);
-/// What a terminal that was closed says to a write; it has no kind of its own.
-const EIO: i32 = 5;
 /// Digits of the node id that name a miner who has no name.
 const MINER_DIGITS: usize = 16;
 
@@ -71,19 +70,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     ran?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// A line for whoever started the node. When they have left, or their terminal was closed, the node runs all the same.
-fn announce(line: impl std::fmt::Display) -> Result<(), Failure> {
-    use std::io::{Write, stdout};
-    let line = crate::output::clean(&line.to_string());
-    let mut out = stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && error.raw_os_error() != Some(EIO) => {
-            Err(Failure::from_output(&error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The chain's numbers.

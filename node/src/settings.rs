@@ -1,20 +1,23 @@
 //! Where a flag's value comes from: the command line beats the environment, which beats the `--config` file, which beats
-//! the default.
+//! the default. An empty variable is as good as none, as scripts and container files set them for "nothing".
 //!
 //! clap knows the first two and the last. The file is slipped in between by making its values the defaults of this run,
 //! so that they go through the same checks as flags. One file serves all commands: a key of another command is left
 //! alone, a key of none is an error.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::Path;
+mod file;
+mod spelling;
 
-use clap::error::ErrorKind;
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use crate::output;
+use crate::settings::file::File;
 use crate::value::Endpoint;
 
 /// Flags that have no environment variable and no key in the file.
@@ -34,9 +37,12 @@ pub(crate) enum Asked {
 /// Reads the command line, the environment and the file that they name.
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    for warning in spelling::unknown_variables(&definition(), std::env::vars_os()) {
+        output::note(warning);
+    }
     let first = match definition().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
-        Err(error) => return refused(&error, None),
+        Err(error) => return refused(&error, |flag| source_of(flag, &arguments)),
     };
     let Some(path) = first.get_one::<std::path::PathBuf>("config").cloned() else {
         return command(&first);
@@ -45,8 +51,27 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Aske
     match file.apply(definition(), &first)?.try_get_matches_from(&arguments) {
         Ok(matches) => command(&matches),
         // Without the file there was nothing wrong, so it is the file that is.
-        Err(error) => refused(&error, Some(&path)),
+        Err(error) => refused(&error, |flag| Some(file.place(flag))),
     }
+}
+
+/// The variable that a flag's value came from, when it was not the command line that gave it.
+fn source_of(flag: Option<&str>, arguments: &[OsString]) -> Option<String> {
+    let name = flag?;
+    let is_it = |argument: &str| argument == name || argument.starts_with(&format!("{name}="));
+    let given =
+        |argument: &OsString| argument.to_str().and_then(|argument| argument.strip_prefix("--")).is_some_and(is_it);
+    let variable = variable(name);
+    (is_set(&variable) && !arguments.iter().any(given)).then_some(variable)
+}
+
+/// The environment variable of a flag.
+fn variable(flag: &str) -> String {
+    format!("SPACETIME_NODE_{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// The command line with an environment variable for every flag.
@@ -56,9 +81,9 @@ pub(crate) fn definition() -> clap::Command {
         command.mut_args(|arg| match flag_name(&arg) {
             Some(name) => {
                 // Names live as long as the process, which makes them once or twice.
-                let variable: &'static str =
-                    format!("SPACETIME_NODE_{}", name.to_ascii_uppercase().replace('-', "_")).leak();
-                if std::env::var(variable).is_ok_and(|text| is_of_another(&chosen, name, &[text])) {
+                let variable: &'static str = variable(name).leak();
+                let is_empty = std::env::var_os(variable).is_some_and(|value| value.is_empty());
+                if is_empty || std::env::var(variable).is_ok_and(|text| is_of_another(&chosen, name, &[text])) {
                     return arg;
                 }
                 let arg = arg.env(variable).hide_env_values(true);
@@ -128,17 +153,25 @@ fn winner<'a>(matches: &ArgMatches, one: &'a str, other: &'a str) -> Result<Opti
     }
 }
 
-fn refused(error: &clap::Error, file: Option<&Path>) -> Result<Asked, Failure> {
+/// `place` is asked where the value of a flag came from that is to blame, if one is.
+fn refused(error: &clap::Error, place: impl FnOnce(Option<&str>) -> Option<String>) -> Result<Asked, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Asked::Text(error.render().to_string())),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Err(Failure::usage("no command was given; try spacetime-node --help"))
         }
-        _ => match file {
-            Some(path) => Err(Failure::usage(format!("{}: {}", path.display(), flatten(error)))),
+        _ => match place(flag_of(error).as_deref()) {
+            Some(place) => Err(Failure::usage(format!("{place}: {}", flatten(error)))),
             None => Err(Failure::usage(flatten(error))),
         },
     }
+}
+
+/// The name of the flag that an error is about.
+fn flag_of(error: &clap::Error) -> Option<String> {
+    let ContextValue::String(text) = error.get(ContextKind::InvalidArg)? else { return None };
+    let name = text.trim_start_matches("--");
+    name.split([' ', '=']).next().map(str::to_owned)
 }
 
 /// clap's report on one line: what is wrong, its tips, and where to read more.
@@ -153,76 +186,6 @@ fn flatten(error: &clap::Error) -> String {
     format!("{}; try --help", useful.join("; "))
 }
 
-/// The values of a `--config` file, as the texts that the flags would be given.
-#[derive(Debug)]
-struct File {
-    name: String,
-    values: BTreeMap<String, Vec<String>>,
-}
-
-impl File {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("cannot read --config {name}: {error}; check its path")))?;
-        let table: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| Failure::usage(format!("{name} is not TOML: {}", error.message())))?;
-        let mut values = BTreeMap::new();
-        for (key, value) in table {
-            let texts = texts(&value).ok_or_else(|| {
-                Failure::usage(format!("{name}: {key} must be a text, a number, true, false or a list of them"))
-            })?;
-            values.insert(key, texts);
-        }
-        Ok(File { name, values })
-    }
-
-    /// Makes the file's values the defaults of the chosen command.
-    fn apply(&self, mut definition: clap::Command, first: &ArgMatches) -> Result<clap::Command, Failure> {
-        let known = keys(&definition);
-        for key in self.values.keys() {
-            if !known.contains(key) {
-                let hint = closest(key, &known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                return Err(Failure::usage(format!("{}: unknown key {key}{hint}", self.name)));
-            }
-        }
-        let Some((chosen, _)) = first.subcommand() else { return Ok(definition) };
-        let mut problem = None;
-        definition = definition.mut_subcommand(chosen, |command| {
-            command.mut_args(|arg| {
-                let Some(texts) = flag_name(&arg).and_then(|name| self.values.get(name)) else { return arg };
-                let other = flag_name(&arg).is_some_and(|name| is_of_another(chosen, name, texts));
-                if arg.is_required_set() || other {
-                    return arg;
-                }
-                let several = matches!(arg.get_action(), ArgAction::Append);
-                if !several && texts.len() != 1 {
-                    problem = flag_name(&arg).map(|name| format!("{}: {name} takes one value", self.name));
-                    return arg;
-                }
-                let texts: Vec<&'static str> = texts.iter().map(|text| &*text.clone().leak()).collect();
-                arg.default_values(texts)
-            })
-        });
-        problem.map_or(Ok(definition), |text| Err(Failure::usage(text)))
-    }
-}
-
-fn texts(value: &toml::Value) -> Option<Vec<String>> {
-    let one = |value: &toml::Value| match value {
-        toml::Value::String(text) => Some(text.clone()),
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Float(number) => Some(number.to_string()),
-        toml::Value::Boolean(switch) => Some(switch.to_string()),
-        _ => None,
-    };
-    match value {
-        toml::Value::Array(items) => items.iter().map(one).collect(),
-        other => one(other).map(|text| vec![text]),
-    }
-}
-
 /// Every key that some command has. What must be given on the command line, and `config` itself, are not among them.
 fn keys(definition: &clap::Command) -> Vec<String> {
     let mut keys: Vec<String> = definition
@@ -235,35 +198,6 @@ fn keys(definition: &clap::Command) -> Vec<String> {
     keys.sort();
     keys.dedup();
     keys
-}
-
-/// The key that a typing error was likely meant to be.
-fn closest<'a>(wrong: &str, keys: &'a [String]) -> Option<&'a str> {
-    let wrong = wrong.replace('_', "-").to_ascii_lowercase();
-    keys.iter()
-        .map(|key| (distance(&wrong, key), key.as_str()))
-        .min()
-        .filter(|(edits, key)| *edits <= key.len().max(wrong.len()) / 2)
-        .map(|(_, key)| key)
-}
-
-/// Insertions, deletions and replacements from one text to the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let best = (*cell + 1).min(left + 1).min(diagonal + usize::from(x != y));
-            diagonal = *cell;
-            *cell = best;
-            left = best;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use ipnet::IpNet;
 use spacetime_network::sim::{Plan, PlanError, Scenario};
 
@@ -65,6 +67,25 @@ impl FromStr for Endpoint {
 /// Where to listen: an address of this machine; port 0 asks the system for a free one.
 pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ip:port, like 0.0.0.0:8333, [::]:8333 or 127.0.0.1:0".to_owned())
+}
+
+/// A path, in which `~/` at the begin is the home directory wherever it was written: no shell looks at files and variables.
+pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| at_home(&path, std::env::home_dir()))
+}
+
+fn at_home(path: &Path, home: Option<PathBuf>) -> Result<PathBuf, String> {
+    let first = path.components().next().map(|first| first.as_os_str().as_encoded_bytes());
+    match (path.strip_prefix("~"), first) {
+        (Ok(rest), _) => match home.filter(|home| !home.as_os_str().is_empty()) {
+            Some(home) => Ok(home.join(rest)),
+            None => Err("~ stands for the home directory, and HOME is not set: write the path in full".to_owned()),
+        },
+        (Err(_), Some([b'~', ..])) => {
+            Err("of ~ only ~/ is understood: write the path in full, or ./~ for a name that begins so".to_owned())
+        }
+        _ => Ok(path.to_owned()),
+    }
 }
 
 /// "30s", "1m 30s", "250ms": a time with a unit, above zero.
@@ -177,6 +198,21 @@ mod tests {
         assert_eq!(seconds("0.5"), seconds("500ms"));
         for bad in ["-1", "NaN", "inf", "1e300", "x"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_home_directory_is_where_it_is_or_an_error() {
+        let at = |path: &str, home: Option<&str>| at_home(Path::new(path), home.map(PathBuf::from));
+        assert_eq!(at("~/a/b", Some("/home/u")), Ok("/home/u/a/b".into()));
+        assert_eq!(at("~", Some("/home/u")), Ok("/home/u".into()));
+        for plain in ["a", "/a/~/b", "./~", "./~/a", "a~"] {
+            assert_eq!(at(plain, Some("/home/u")), Ok(plain.into()));
+        }
+        for (path, home) in
+            [("~/a", None), ("~/a", Some("")), ("~bob/a", Some("/home/u")), ("~backup", Some("/home/u"))]
+        {
+            assert!(at(path, home).unwrap_err().contains("in full"), "{path}");
         }
     }
 

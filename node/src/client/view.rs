@@ -9,8 +9,6 @@ use spacetime_network::chain::{Block, Header, Transaction, transaction};
 use spacetime_network::time::UnixTime;
 use spacetime_network::wire::Hash;
 
-use crate::output::clean;
-
 /// The last second of the year 9999, beyond which RFC 3339 has no form.
 const RFC3339_SECS_MAX: u64 = 253_402_300_799;
 
@@ -84,7 +82,7 @@ impl TransactionView {
     pub(crate) fn line(&self) -> String {
         match &self.transfer {
             Some(transfer) => {
-                let (sender, recipient) = (clean(&transfer.sender), clean(&transfer.recipient));
+                let (sender, recipient) = (&transfer.sender, &transfer.recipient);
                 format!("{}  {sender} -> {recipient}  {}", self.id, transfer.amount)
             }
             None => self.id.clone(),

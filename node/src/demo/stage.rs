@@ -257,7 +257,7 @@ impl Stage {
 
     fn name_of(&self, id: &str) -> String {
         let place = self.places.iter().find(|place| place.node_id.as_deref() == Some(id));
-        place.map_or_else(|| crate::output::clean(id), |place| format!("node {}", place.index))
+        place.map_or_else(|| crate::safe_text::clean(id), |place| format!("node {}", place.index))
     }
 
     fn look(&self) -> Result<Vec<Option<NodeView>>, Failure> {

@@ -67,17 +67,34 @@ fn a_key_of_another_command_is_left_alone() {
 }
 
 #[test]
-fn a_wrong_value_names_the_file_on_one_line() {
+fn a_wrong_value_names_the_file_the_line_and_the_key_on_one_line() {
     for (file, part) in [
-        ("heartbeat = \"soon\"", "like 30s"),
-        ("outbound = -1", "'-1'"),
-        ("heartbeat = [\"1s\", \"2s\"]", "takes one value"),
-        ("[run]\nmine = true", "must be a text"),
-        ("mine = ", "is not TOML"),
+        (
+            "\nheartbeat = \"soon\"",
+            "node.toml line 2: invalid value 'soon' for '--heartbeat <TIME>': expected a number with",
+        ),
+        ("# a\n\noutbound = -1", "node.toml line 3: invalid value '-1' for '--outbound <N>'"),
+        ("mine = true\nheartbeat = [\"1s\", \"2s\"]", "node.toml line 2: heartbeat takes one value"),
+        ("outbound = 1\n[run]\nmine = true", "node.toml line 2: run is a section or a table: keys stand at the top"),
+        ("run.mine = true", "node.toml line 1: run is a section or a table"),
+        ("listen = [[\"127.0.0.1:1\"]]", "node.toml line 1: listen must be a text"),
+        ("outbound = 1\nmine = ", "node.toml line 2: not TOML: "),
+        ("mine = true\nmine = true", "node.toml line 2: not TOML: duplicate key"),
+        ("data-dir = \"\"", "node.toml line 1: a value is required for '--data-dir <DIR>'"),
+        ("data-dir = \"~bob/a\"", "node.toml line 1: invalid value '~bob/a' for '--data-dir <DIR>'"),
+        ("miner = \"a\"\nmax_conections = 7", "node.toml line 2: unknown key max_conections"),
     ] {
         let line = why(run_with(file, &[]));
-        assert!(line.contains("node.toml") && line.contains(part) && !line.contains('\n'), "{line}");
+        assert!(line.contains(part) && !line.contains('\n'), "{line}");
     }
+    // Written by an editor of another age.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.toml");
+    std::fs::write(&path, b"mine = true\nminer = \"J\xfcrgen\"\n").unwrap();
+    let line = why(File::read(&path));
+    assert!(line.contains("node.toml line 2: not UTF-8: save the file in that encoding"), "{line}");
+    std::fs::write(&path, "\u{feff}mine = true\r\nminer = \"Jürgen\"\r\n").unwrap();
+    assert!(File::read(&path).is_ok());
 }
 
 #[test]
@@ -106,8 +123,10 @@ fn usage_errors_are_one_line() {
 }
 
 #[test]
-fn distance_counts_edits() {
-    assert_eq!(distance("", "abc"), 3);
-    assert_eq!(distance("kitten", "sitting"), 3);
-    assert_eq!(distance("listen", "listen"), 0);
+fn a_path_of_the_file_begins_at_home_where_it_says_so() {
+    let home = std::env::home_dir().unwrap();
+    let run = run_with("data-dir = \"~/node\"", &[]).unwrap();
+    assert_eq!(run.data.data_dir, Some(home.join("node")));
+    assert_eq!(run_with("", &["--data-dir=~/node"]).unwrap().data.data_dir, Some(home.join("node")));
+    assert_eq!(run_with("", &["--data-dir", "a/~"]).unwrap().data.data_dir, Some("a/~".into()));
 }

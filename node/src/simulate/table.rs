@@ -47,5 +47,5 @@ pub(super) fn print(json: bool) -> Result<(), Failure> {
         let named = |row: &Vec<String>| -> BTreeMap<&str, String> { COLUMNS.into_iter().zip(row.clone()).collect() };
         return output::json(&cells.iter().map(named).collect::<Vec<_>>());
     }
-    output::line(Table(cells).to_string().trim_end())
+    output::text(Table(cells).to_string().trim_end())
 }
