@@ -116,7 +116,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, F
     if let Some(first) = listening.first() {
         driver.protocol_mut().node_mut().set_listening_port(first.port());
     }
-    driver.with(|protocol, now, _| peers_file::restore(&data.peers(), protocol.node_mut(), now));
+    driver.with(|protocol, now, _| peers_file::restore(&data.peers(), protocol.node_mut(), now))?;
     Ok(Ready { driver, data: data.clone(), listening, signal, traffic: Arc::default(), security })
 }
 

@@ -6,7 +6,7 @@
 //! client                  questions to a node
 //! simulate                many nodes on a virtual network
 //! inspect                 a data directory     data_dir, key, peers_file
-//! security                whom to trust        known_identities, explain
+//! security                whom to trust        known_identities, renewal, explain
 //! failure, panics, output, logging, safe_text  what is said, and where
 //! ```
 
@@ -30,6 +30,7 @@ mod miner;
 mod output;
 mod panics;
 mod peers_file;
+mod renewal;
 mod run;
 mod safe_text;
 mod security;

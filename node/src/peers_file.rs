@@ -7,7 +7,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use spacetime_network::driver::store::peers::{self, BadEntries, FILE_LEN_MAX, LoadProblem};
-use spacetime_network::driver::store::{read_bounded, replace_file};
+use spacetime_network::driver::store::{DanglingLink, read_bounded, replace_file};
 use spacetime_network::proto::peer::peer_table::{PeerRecord, PeerTable};
 use spacetime_network::time::{Now, UnixTime};
 
@@ -61,9 +61,16 @@ fn write(path: &Path, bytes: &[u8]) {
 }
 
 /// Gives the node the peers of an earlier run. What cannot be used is reported, and the node goes on without it.
-pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) {
+///
+/// # Errors
+///
+/// The file is a link that leads nowhere: what it leads to is wanted back, and nothing could be saved in its place.
+pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) -> Result<(), Failure> {
     let loaded = peers::load(path, now);
     match loaded.problem {
+        Some(LoadProblem::Unreadable(error)) if DanglingLink::behind(&error).is_some() => {
+            return Err(Failure::new(format!("read {}", path.display()), &error, disk_remedy(&error)));
+        }
         Some(problem @ LoadProblem::DamagedInPart { .. }) => {
             tracing::warn!(file = %path.display(), %problem, "starting with the rest of the saved peers");
         }
@@ -71,6 +78,7 @@ pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) {
         None => {}
     }
     node.restore_peers(now, loaded.peers);
+    Ok(())
 }
 
 /// Saves the peers now.

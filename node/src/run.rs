@@ -38,6 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     };
 
     let mut log = EventLog::new(&config.connect, security.clone());
+    let renewal = security.as_ref().and_then(Security::renewal);
     let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args), params, security };
     let ready = full_node::prepare(plan, &data, Box::new(move |now, event, node| log.on_event(now, event, node)))?;
     let (handle, signal) = (ready.handle(), ready.signal());
@@ -49,6 +50,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         }
     };
     signals::watch(stop, || {});
+    if let Some(renewal) = renewal {
+        let bell = renewal.start(handle.clone())?;
+        signals::reload_on_hangup(move || bell.ring());
+    }
 
     announce(format_args!("node {node_id}"))?;
     for address in ready.listening() {

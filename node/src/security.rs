@@ -5,8 +5,6 @@
 //! there, because a node does not talk to itself.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +14,7 @@ use spacetime_network::close::TlsFault;
 use spacetime_network::driver::Net;
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::identity::Identity;
-use spacetime_network::link::tls::trust::{Authority, KnownIdentities, Trust};
+use spacetime_network::link::tls::trust::{KnownIdentities, Trust};
 use spacetime_network::link::tls::{Tls, TlsOptions, TlsRefusal};
 use spacetime_network::time::Instant;
 
@@ -24,9 +22,9 @@ use crate::cli::{TlsArgs, TlsMode};
 use crate::data_dir::DataDir;
 use crate::explain::Ours;
 use crate::failure::Failure;
-use crate::key::{self, KeyReaders};
 use crate::known_identities::{self, Conflict, Keeper};
 use crate::logging::Ration;
+use crate::renewal::{CertificateFiles, Renewal};
 use crate::value::Endpoint;
 
 /// Lines about refusals that a minute may have.
@@ -44,6 +42,8 @@ pub(crate) struct Security {
     ours: Ours,
     /// Where first use remembers.
     memory: Option<Memory>,
+    /// What renews our certificate, if it is one of an authority.
+    renewal: Option<Renewal>,
 }
 
 /// What first use remembers, on the disk.
@@ -80,17 +80,35 @@ impl Security {
 
     fn new(args: &TlsArgs, data: &DataDir, names: &[String], shared: bool) -> Result<Self, Failure> {
         let TlsArgs { tls, pin, ca, tls_cert, tls_key, .. } = args;
-        let trust = match (tls, ca) {
-            (TlsMode::Pinned, _) => Trust::Pinned(pin.iter().copied().collect()),
-            (TlsMode::FirstUse, _) => return Security::remembering(data, shared),
-            (TlsMode::Ca, Some(ca)) => Trust::Authority(authority(ca, names)?),
+        let trust = match (tls, ca, tls_cert, tls_key) {
+            (TlsMode::Pinned, ..) => Trust::Pinned(pin.iter().copied().collect()),
+            (TlsMode::FirstUse, ..) => return Security::remembering(data, shared),
+            (TlsMode::Ca, Some(ca), Some(certificate), Some(key)) => {
+                return Security::of_files(CertificateFiles {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                    authority: ca.clone(),
+                    names: names.to_vec(),
+                    key_readers: args.key_readers(),
+                });
+            }
             _ => Trust::Any,
         };
-        let identity = match (tls_cert, tls_key) {
-            (Some(certificate), Some(key)) => bring(certificate, key, args.key_readers())?,
-            _ => data.identity()?,
-        };
-        Security::with(&identity, trust, None)
+        Security::with(&data.identity()?, trust, None)
+    }
+
+    fn of_files(files: CertificateFiles) -> Result<Self, Failure> {
+        // Before they are read: what is written meanwhile is noticed later.
+        let stamp = files.stamp();
+        let (identity, authority) = files.load()?;
+        let security = Security::with(&identity, Trust::Authority(authority), None)?;
+        let renewal = Renewal::new(files, stamp, security.tls());
+        Ok(Security { renewal: Some(renewal), ..security })
+    }
+
+    /// What keeps the certificate up to date while a node runs; `None` where it is not from files.
+    pub(crate) fn renewal(&self) -> Option<Renewal> {
+        self.renewal.clone()
     }
 
     /// The node of `data` trusts `trust`.
@@ -114,7 +132,7 @@ impl Security {
         let tls = Tls::new(identity, trust, TlsOptions::default())
             .map_err(|error| Failure::new("set up TLS", error, "report this"))?;
         let directory = memory.as_ref().map(|memory| memory.data.path().to_path_buf());
-        Ok(Security { ours: Ours { id: tls.id(), directory, by_authority }, tls, memory })
+        Ok(Security { ours: Ours { id: tls.id(), directory, by_authority }, tls, memory, renewal: None })
     }
 
     /// For the loop's settings.
@@ -136,7 +154,7 @@ impl Security {
         known_identities::add(&path, loaded, &known)?.map_err(|Conflict { address, saved, learned }| {
             let fault = TlsFault::IdentityChanged;
             let refusal = TlsRefusal { remote: address, fault, expected: Some(saved), seen: Some(learned) };
-            Failure::plain(format!("trust {address}"), self.ours.refusal(&refusal))
+            Failure::plain(format!("trust {address}"), self.ours().refusal(&refusal))
         })
     }
 
@@ -147,7 +165,12 @@ impl Security {
         let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
         let lines = Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
         let press = Ration::new(1, PRESS_LINE_EVERY);
-        Ok(SecurityWatch { tls: self.tls(), ours: self.ours.clone(), keeper, lines, named, press, told: (0, 0) })
+        Ok(SecurityWatch { security: self.clone(), keeper, lines, named, press, told: (0, 0) })
+    }
+
+    /// Our side, as it is by now: a renewed certificate may have another key.
+    fn ours(&self) -> Ours {
+        Ours { id: self.tls.id(), ..self.ours.clone() }
     }
 
     /// Whether it was for this that `remote` was refused, by us or by itself, before the connection stood.
@@ -162,15 +185,14 @@ impl Security {
     /// A fault of a connection with `remote`, as a cause and a remedy.
     pub(crate) fn explain(&self, remote: SocketAddr, fault: TlsFault) -> String {
         let refusal = self.refusal(remote, fault);
-        self.ours.refusal(&refusal.unwrap_or(TlsRefusal { remote, fault, expected: None, seen: None }))
+        self.ours().refusal(&refusal.unwrap_or(TlsRefusal { remote, fault, expected: None, seen: None }))
     }
 }
 
 /// The part of a running node's TLS that needs somebody to look after it.
 #[derive(Debug)]
 pub(crate) struct SecurityWatch {
-    tls: Tls,
-    ours: Ours,
+    security: Security,
     keeper: Option<Keeper>,
     lines: Ration,
     named: BTreeSet<SocketAddr>,
@@ -183,14 +205,14 @@ impl SecurityWatch {
     /// Saves what is new and logs who was refused. Called after every turn of the loop.
     pub(crate) fn look(&mut self, now: Instant) {
         if let Some(keeper) = &mut self.keeper {
-            keeper.keep(self.tls.take_changes());
+            keeper.keep(self.security.tls.take_changes());
         }
-        for refusal in self.tls.take_refusals() {
+        for refusal in self.security.tls.take_refusals() {
             if self.named.contains(&refusal.remote) {
                 continue;
             }
             let Some(withheld) = self.lines.admit(now) else { continue };
-            let (remote, why) = (refusal.remote, self.ours.refusal(&refusal));
+            let (remote, why) = (refusal.remote, self.security.ours().refusal(&refusal));
             if refusal.fault == TlsFault::IdentityChanged {
                 tracing::warn!(%remote, withheld, "TLS: {why}");
             } else {
@@ -223,7 +245,7 @@ impl SecurityWatch {
     /// The disk takes nothing.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
-        keeper.keep(self.tls.take_changes());
+        keeper.keep(self.security.tls.take_changes());
         keeper.finish()
     }
 }
@@ -245,30 +267,4 @@ fn check(args: &TlsArgs) -> Result<(), Failure> {
         return wrong("--ca, --tls-cert, --tls-key and --tls-name do nothing without --tls ca: add it, or remove them");
     }
     Ok(())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map(|text| key::without_mark(&text).to_vec()).map_err(|error: io::Error| {
-        Failure::new(format!("read {}", path.display()), error, "check its path and that this user may read it")
-    })
-}
-
-fn authority(path: &Path, names: &[String]) -> Result<Authority, Failure> {
-    Authority::from_pem(&read(path)?, names).map_err(|error| {
-        Failure::new(
-            format!("use the authority in {}", path.display()),
-            error,
-            "give root certificates as PEM, and names like node-0.example.org or 192.0.2.7",
-        )
-    })
-}
-
-fn bring(certificate: &Path, key: &Path, readers: KeyReaders) -> Result<Identity, Failure> {
-    Identity::from_pem(&read(certificate)?, &key::read_private(key, readers)?).map_err(|error| {
-        Failure::new(
-            format!("use the certificate in {} with the key in {}", certificate.display(), key.display()),
-            error,
-            "give the node's certificate with its intermediates, and its private key, as PEM",
-        )
-    })
 }

@@ -210,3 +210,48 @@ fn whoever_breaks_tls_answers_for_it_and_whoever_speaks_something_else_does_not(
         assert_eq!(door.node.admit(door.now, "10.1.0.1:9".parse().unwrap()), admitted, "{reason:?}");
     }
 }
+
+/// A renewed certificate with another key: whoever has been shown the old one and is not greeted yet would be greeted by
+/// somebody else, and ban us for it.
+#[test]
+fn a_node_greets_under_a_new_id_and_leaves_only_those_that_were_shown_the_old_one() {
+    let mut door = Door::new();
+    let peer = door.enter("10.1.0.1:1", Some(id(1)));
+    door.greet(peer, &id(1).to_string());
+    let dialed = door.open("10.2.0.1:8333", Direction::Outbound(DialId(7)), Some(id(2)));
+    let ungreeted = door.enter("10.3.0.1:1", Some(id(3)));
+    assert_eq!(door.closes(), []);
+    let task = |node: &mut Node<ReferenceChain>, now: Now| node.set_node_id(now, id(0xbb).to_string());
+    task(&mut door.node, door.now);
+    door.outputs.extend(core::iter::from_fn(|| door.node.poll_output()));
+    assert_eq!(door.closes(), [(ungreeted, CloseReason::Done)]);
+    assert_eq!(CloseReason::Done.consequence().last_error, None);
+    assert_eq!(door.node.connected().map(|peer| peer.conn).collect::<Vec<_>>(), [peer]);
+    // The dialed one was greeted under the old id, which it was shown; whoever comes now is under the new one.
+    let their_id = id(2).to_string();
+    let ack = match introduction(&their_id, 2, 0) {
+        Message::Handshake(handshake) => Message::HandshakeAck(Some(handshake)),
+        other => other,
+    };
+    door.say(dialed, &ack);
+    let newcomer = door.enter("10.4.0.1:1", Some(id(4)));
+    door.greet(newcomer, &id(4).to_string());
+    let greeted: Vec<String> = door
+        .outputs()
+        .iter()
+        .filter_map(|output| match output {
+            Output::Send { conn, kind: Kind::HandshakeAck, payload, .. } if *conn == newcomer => {
+                match Message::decode(Kind::HandshakeAck, payload) {
+                    Ok(Message::HandshakeAck(Some(handshake))) => Some(handshake.node_id.to_owned()),
+                    _ => None,
+                }
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(greeted, [id(0xbb).to_string()]);
+    assert_eq!(door.node.connected().count(), 3);
+    let ourselves = door.enter("10.5.0.1:1", Some(id(0xbb)));
+    door.greet(ourselves, &id(0xbb).to_string());
+    assert_eq!(door.closes(), [(ourselves, CloseReason::SelfConnection)]);
+}

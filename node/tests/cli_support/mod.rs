@@ -123,6 +123,11 @@ impl RunningNode {
         self.lines.iter().filter_map(|line| line.strip_prefix("listening ")).map(str::to_owned).collect()
     }
 
+    /// The process, as `kill` takes it.
+    pub(crate) fn id(&self) -> String {
+        self.child.id().to_string()
+    }
+
     /// Sends a signal, as `kill` takes it, and waits for the end.
     pub(crate) fn stop_with(mut self, signal: &str) -> Done {
         let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -110,12 +110,20 @@ pub struct Tls {
 }
 
 struct Inner {
-    id: VerifiedId,
+    options: TlsOptions,
     verifier: Arc<Verifier>,
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
+    /// What new connections get.
+    settings: Mutex<Settings>,
     time: Arc<dyn TimeProvider>,
     refusals: Refusals,
+}
+
+/// All that follows from our identity, the sessions that it began among them.
+#[derive(Clone)]
+struct Settings {
+    id: VerifiedId,
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
 }
 
 impl Tls {
@@ -137,52 +145,33 @@ impl Tls {
         options: TlsOptions,
         time: Arc<dyn TimeProvider>,
     ) -> Result<Self, TlsError> {
-        let provider = Arc::new(provider());
-        let verifier = Arc::new(Verifier::new(Arc::clone(&provider), trust));
-        let versions: &[_] = if options.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
-        let protocols: Vec<Vec<u8>> = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
-
-        let mut client = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(&time))
-            .with_protocol_versions(versions)
-            .map_err(|_| TlsError::Library)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
-        client.alpn_protocols.clone_from(&protocols);
-        // In TLS 1.2 only this binds a resumed session to the identities of the first.
-        client.require_ems = true;
-        // Nodes have no names to send.
-        client.enable_sni = false;
-        client.resumption = if options.resumption {
-            Resumption::store(Arc::new(ClientSessionMemoryCache::new(CLIENT_SERVERS_MAX * TICKETS_PER_SERVER)))
-        } else {
-            Resumption::disabled()
-        };
-
-        let mut server = ServerConfig::builder_with_details(provider, Arc::clone(&time))
-            .with_protocol_versions(versions)
-            .map_err(|_| TlsError::Library)?
-            .with_client_cert_verifier(Arc::clone(&verifier) as _)
-            .with_cert_resolver(Arc::new(Resolver::new(identity.certified())));
-        server.alpn_protocols = protocols;
-        server.require_ems = true;
-        // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
-        if options.resumption {
-            server.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX);
-            server.send_tls13_tickets = 1;
-        } else {
-            server.session_storage = Arc::new(NoServerSessionStorage {});
-            server.send_tls13_tickets = 0;
-        }
-
-        let (client, server) = (Arc::new(client), Arc::new(server));
-        let inner = Inner { id: identity.id(), verifier, client, server, time, refusals: Refusals::default() };
+        let verifier = Arc::new(Verifier::new(Arc::new(provider()), trust));
+        let settings = Mutex::new(Settings::new(identity, &verifier, options, &time)?);
+        let inner = Inner { options, verifier, settings, time, refusals: Refusals::default() };
         Ok(Tls { inner: Arc::new(inner) })
+    }
+
+    /// Shows another identity from now on, as when a certificate was renewed. Open connections stay as they are. What has not
+    /// shown itself yet shows the new one, and no session of before is resumed. A handshake that is under way while the id
+    /// changes fails as if the network had cut it, for what is said inside it would be under the new id.
+    ///
+    /// # Errors
+    ///
+    /// The crypto library refuses the configuration; nothing is changed then.
+    pub fn replace_identity(&self, identity: &Identity) -> Result<(), TlsError> {
+        let Inner { options, verifier, time, .. } = &*self.inner;
+        let settings = Settings::new(identity, verifier, *options, time)?;
+        *self.settings() = settings;
+        Ok(())
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.inner.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The id that others see.
     pub fn id(&self) -> VerifiedId {
-        self.inner.id
+        self.settings().id
     }
 
     /// Whom we trust by now, with what was learned since it was set.
@@ -217,12 +206,12 @@ impl Tls {
 
     /// What a connection that we open to `remote` needs.
     pub(crate) fn client(&self, remote: SocketAddr) -> (Arc<ClientConfig>, ServerName<'static>) {
-        (Arc::clone(&self.inner.client), name_of(remote))
+        (Arc::clone(&self.settings().client), name_of(remote))
     }
 
     /// What a connection that we accept needs.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.inner.server)
+        Arc::clone(&self.settings().server)
     }
 
     /// To be called once for each connection, when its handshake is done and before anything is read from it or written
@@ -266,9 +255,57 @@ impl Tls {
     }
 }
 
+impl Settings {
+    fn new(
+        identity: &Identity,
+        verifier: &Arc<Verifier>,
+        options: TlsOptions,
+        time: &Arc<dyn TimeProvider>,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(provider());
+        let versions: &[_] = if options.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
+        let protocols: Vec<Vec<u8>> = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+
+        let mut client = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
+            .with_protocol_versions(versions)
+            .map_err(|_| TlsError::Library)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(verifier) as _)
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+        client.alpn_protocols.clone_from(&protocols);
+        // In TLS 1.2 only this binds a resumed session to the identities of the first.
+        client.require_ems = true;
+        // Nodes have no names to send.
+        client.enable_sni = false;
+        client.resumption = if options.resumption {
+            Resumption::store(Arc::new(ClientSessionMemoryCache::new(CLIENT_SERVERS_MAX * TICKETS_PER_SERVER)))
+        } else {
+            Resumption::disabled()
+        };
+
+        let mut server = ServerConfig::builder_with_details(provider, Arc::clone(time))
+            .with_protocol_versions(versions)
+            .map_err(|_| TlsError::Library)?
+            .with_client_cert_verifier(Arc::clone(verifier) as _)
+            .with_cert_resolver(Arc::new(Resolver::new(identity.certified())));
+        server.alpn_protocols = protocols;
+        server.require_ems = true;
+        // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
+        if options.resumption {
+            server.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX);
+            server.send_tls13_tickets = 1;
+        } else {
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+        }
+
+        Ok(Settings { id: identity.id(), client: Arc::new(client), server: Arc::new(server) })
+    }
+}
+
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tls({})", self.inner.id)
+        write!(f, "Tls({})", self.id())
     }
 }
 

@@ -14,6 +14,9 @@ use super::*;
 use crate::id::DialId;
 use crate::link::tls::trust::Authority;
 
+#[path = "context_renewal_tests.rs"]
+mod renewal;
+
 const REMOTE: &str = "192.0.2.7:8333";
 const OUTBOUND: Direction = Direction::Outbound(DialId(0));
 

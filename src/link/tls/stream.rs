@@ -56,6 +56,8 @@ pub struct TlsStream {
 /// What matters until the peer is known.
 struct Handshake {
     tls: Tls,
+    /// Who we were when it began.
+    ours: VerifiedId,
     remote: SocketAddr,
     direction: Direction,
     received: usize,
@@ -76,6 +78,7 @@ impl fmt::Debug for TlsStream {
 
 impl TlsStream {
     pub(in crate::link) fn new(tls: &Tls, remote: SocketAddr, direction: Direction) -> Result<Self, TlsFault> {
+        let ours = tls.id();
         let connection = if direction.is_outbound() {
             let (config, name) = tls.client(remote);
             RustlsConnection::client(config, name)
@@ -86,6 +89,7 @@ impl TlsStream {
             connection: connection.map_err(|error| tls.fault(remote, &error))?,
             handshake: Some(Box::new(Handshake {
                 tls: tls.clone(),
+                ours,
                 remote,
                 direction,
                 received: 0,
@@ -249,7 +253,11 @@ impl TlsStream {
         if self.connection.is_handshaking() {
             return;
         }
-        let Handshake { tls, remote, direction, .. } = &**handshake;
+        let Handshake { tls, ours, remote, direction, .. } = &**handshake;
+        if tls.id() != *ours {
+            // We are somebody else by now, and would greet as such.
+            return self.fail(TlsFault::Cut);
+        }
         match tls.verified(*remote, *direction, self.connection.protocol(), self.connection.certificates()) {
             Ok(identity) => {
                 self.identity = Some(identity);

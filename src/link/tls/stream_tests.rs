@@ -438,3 +438,28 @@ fn the_plain_transport_passes_everything_through() {
     assert_eq!((transport.room(), transport.held(), transport.unsent(), transport.end()), (usize::MAX, 0, 0, None));
     assert!(!transport.is_securing() && !transport.owes_close_notify());
 }
+
+/// What is said inside a connection is said under the id of now, and nobody believes it of who showed another one.
+#[test]
+fn a_handshake_that_is_under_way_while_the_id_changes_is_cut_and_an_open_connection_stays() {
+    let (ours, theirs) = (tls(TlsOptions::default()), tls(TlsOptions::default()));
+    let (mut stands, mut other) = (End::new(&ours, Direction::Inbound), End::new(&theirs, OUTBOUND));
+    converse(&mut stands, &mut other, |bytes| bytes.len());
+    for direction in [Direction::Inbound, OUTBOUND] {
+        let facing = if direction == OUTBOUND { Direction::Inbound } else { OUTBOUND };
+        let (mut end, mut peer) = (End::new(&ours, direction), End::new(&theirs, facing));
+        peer.flush(WriteSide::Open);
+        end.receive(&core::mem::take(&mut peer.wire));
+        assert!(end.link.transport.is_securing());
+        ours.replace_identity(&Identity::generate().unwrap()).unwrap();
+        end.flush(WriteSide::Open);
+        peer.receive(&core::mem::take(&mut end.wire));
+        peer.flush(WriteSide::Open);
+        end.receive(&core::mem::take(&mut peer.wire));
+        assert_eq!(end.end(), Some(Err(TlsFault::Cut)), "{direction:?}");
+        assert_eq!(TlsFault::Cut.blame(), crate::close::Blame::Lost);
+    }
+    stands.send(7, b"still here");
+    converse(&mut stands, &mut other, |bytes| bytes.len());
+    assert_eq!(other.frames, [(7, b"still here".to_vec())]);
+}

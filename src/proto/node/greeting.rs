@@ -24,6 +24,22 @@ use crate::wire::{FrameRules, Hash, Kind, Message};
 const POOL_REQUEST_MAX: u32 = 1000;
 
 impl<C: Chain> Node<C> {
+    /// Greets under another id from now on, as when a renewed certificate has another key. Peers stay, under the id by which
+    /// they know us. Whoever has dialed us and is not greeted yet is left, for TLS has shown it the former id.
+    pub fn set_node_id(&mut self, now: Now, node_id: impl Into<String>) {
+        let node_id = node_id.into();
+        if node_id == self.config.node_id {
+            return;
+        }
+        let ungreeted = self.sessions.iter().filter(|s| s.greeting_deadline().is_some() && !s.is_outbound());
+        let mut left: Vec<(ConnId, CloseReason)> = ungreeted.map(|s| (s.conn(), CloseReason::Done)).collect();
+        left.extend(self.sessions.with_id(&node_id).map(|conn| (conn, CloseReason::SelfConnection)));
+        self.config.node_id = node_id;
+        for (conn, reason) in left {
+            self.close(now, conn, reason);
+        }
+    }
+
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
     pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
         let best = self.chain.best();
