@@ -5,8 +5,10 @@
 mod cli_support;
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use cli_support::{RunningNode, program, wait_for};
@@ -26,7 +28,7 @@ fn a_link_to_a_disk_that_is_not_mounted_is_an_error_with_a_remedy_and_stays_a_li
     let directory = tempfile::tempdir().unwrap();
     let elsewhere = directory.path().join("mnt");
     fs::create_dir(&elsewhere).unwrap();
-    for name in ["chain.redb", "peers.json", "node.key", "known_identities.json", "lock"] {
+    for name in ["chain", "peers.json", "node.key", "known_identities.json", "lock"] {
         let data = directory.path().join(format!("data-{name}"));
         fs::create_dir(&data).unwrap();
         let link = data.join(name);
@@ -47,7 +49,7 @@ fn a_link_to_a_disk_that_is_not_mounted_is_an_error_with_a_remedy_and_stays_a_li
         assert_eq!((done.code, done.stderr.lines().count()), (1, 1), "{done:?}");
         assert!(done.stderr.contains("mnt/data, which is not there") && data.is_symlink(), "{done:?}");
     }
-    let chain = program(&["chain", "--data-dir"]).path(&directory.path().join("data-chain.redb")).run();
+    let chain = program(&["chain", "--data-dir"]).path(&directory.path().join("data-chain")).run();
     assert!(chain.code == 1 && chain.stderr.contains("which is not there: bring that back"), "{chain:?}");
 }
 
@@ -58,7 +60,7 @@ fn what_a_link_leads_to_is_saved_where_it_leads() {
     let (data, elsewhere) = (directory.path().join("data"), directory.path().join("mnt"));
     used(&data);
     fs::create_dir(&elsewhere).unwrap();
-    for name in ["chain.redb", "peers.json", "node.key"] {
+    for name in ["chain", "peers.json", "node.key"] {
         fs::rename(data.join(name), elsewhere.join(name)).unwrap();
         symlink(elsewhere.join(name), data.join(name)).unwrap();
     }
@@ -67,7 +69,7 @@ fn what_a_link_leads_to_is_saved_where_it_leads() {
     used(&data);
     let after = program(&["chain", "--verify", "--json", "--data-dir"]).path(&data).run().json();
     assert!(after["height"].as_u64() > before["height"].as_u64(), "{after}");
-    for name in ["chain.redb", "peers.json", "node.key"] {
+    for name in ["chain", "peers.json", "node.key"] {
         assert!(data.join(name).is_symlink(), "{name}");
     }
     assert_ne!(fs::read_to_string(elsewhere.join("peers.json")).unwrap(), "{}", "a node has saved it there");
@@ -134,6 +136,73 @@ fn a_read_only_copy_can_be_looked_at_and_looking_changes_nothing() {
         }
         set_modes(&data, 0o700, 0o600);
     }
+}
+
+/// A shell with mounts of its own that runs `script`, where the system lets us; the script's first argument is the program.
+#[cfg(target_os = "linux")]
+fn with_mounts(script: &str, arguments: &[&Path]) -> Option<Command> {
+    let own = ["--user", "--map-root-user", "--mount"];
+    let probe = "d=$(mktemp -d) && mount --bind $d $d && umount $d && rmdir $d";
+    let mut possible = Command::new("unshare");
+    possible.args(own).args(["sh", "-c", probe]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !possible.status().is_ok_and(|status| status.success()) {
+        eprintln!("no mounts here: not tried");
+        return None;
+    }
+    let program = program(&[]).into_command();
+    let mut command = Command::new("unshare");
+    command.args(own).args(["sh", "-c", script, "sh"]).arg(program.get_program()).args(arguments).stdin(Stdio::null());
+    Some(command)
+}
+
+/// `docker run -v .../peers.json:/data/peers.json`: each save was a warning, and the last one ended the node with exit 1.
+#[cfg(target_os = "linux")]
+#[test]
+fn peers_that_are_mounted_alone_are_saved_in_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, mounted) = (directory.path().join("data"), directory.path().join("mounted.json"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("peers.json"), "").unwrap();
+    fs::write(&mounted, "damaged").unwrap();
+    let script = "mount --bind \"$3\" \"$2/peers.json\" && exec \"$1\" run --no-listen --data-dir \"$2\"";
+    let Some(mut node) = with_mounts(script, &[&data, &mounted]) else { return };
+    let mut node = node.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut printed = BufReader::new(node.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(printed.any(|line| line == "ready"));
+    assert!(Command::new("kill").args(["-TERM", &node.id().to_string()]).status().unwrap().success());
+    let done = node.wait_with_output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(!said.contains("not saved"), "{said}");
+    assert_eq!(fs::read_to_string(&mounted).unwrap(), "{\n}\n", "{said}");
+    let names: Vec<String> =
+        fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.ends_with(".copy") || name.ends_with(".tmp")), "{names:?}");
+    let aside = names.iter().find(|name| name.starts_with("peers.json.damaged-")).unwrap();
+    assert_eq!(fs::read_to_string(data.join(aside)).unwrap(), "damaged");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_data_directory_on_a_read_only_file_system_can_be_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    used(&data);
+    let script = "mount --bind \"$2\" \"$2\" && mount -o remount,ro,bind \"$2\" || exit 99; touch \"$2/x\" && exit 98; \
+                  \"$1\" chain --verify --data-dir \"$2\" && \"$1\" known-peers --data-dir \"$2\" && \"$1\" id --data-dir \"$2\" || exit; \
+                  \"$1\" run --no-listen --data-dir \"$2\"";
+    let Some(mut looked) = with_mounts(script, &[&data]) else { return };
+    let done = looked.output().unwrap();
+    let (said, printed) = (String::from_utf8(done.stderr).unwrap(), String::from_utf8(done.stdout).unwrap());
+    assert!(printed.contains("all good"), "{said}");
+    let id = program(&["id", "--data-dir"]).path(&data).run().stdout;
+    assert!(printed.ends_with(&id), "{printed}{said}");
+    // To run is another matter.
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(
+        said.lines().last().unwrap().contains("make the file system writable, or choose another --data-dir"),
+        "{said}"
+    );
 }
 
 /// Looking does not disturb a node, and who looks is not told something that changes meanwhile.

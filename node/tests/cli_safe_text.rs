@@ -86,8 +86,11 @@ fn a_strangers_name_steers_no_terminal_in_the_log_or_among_the_known_peers() {
 
     let (_, done) = visited("json");
     safe(&done.stderr, "evil\\u202egnp.exe");
-    let values: Vec<serde_json::Value> =
-        done.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect();
+    let values: Vec<serde_json::Value> = done
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}")))
+        .collect();
     assert!(values.iter().any(|value| value["id"] == HOSTILE), "{}", done.stderr);
 }
 

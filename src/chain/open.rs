@@ -16,6 +16,7 @@ use crate::chain::places::{Place, Places, ReadError};
 use crate::chain::record::{FIXED_LEN, FORMAT, RECORD_LEN, What};
 use crate::chain::scan::{self, Found, ScanError, Scanned, Window};
 use crate::chain::storage::{Access, SegmentFile, Storage};
+use crate::files::DanglingLink;
 
 /// What a store of format 1, which was one file, begins with.
 const EARLIER_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -83,6 +84,11 @@ impl fmt::Display for OpenError {
             OpenError::UnknownFormat { path, found } => write!(
                 f,
                 "{} has format {found}, this version knows {FORMAT}: use the version that wrote it, or another data directory",
+                path.display()
+            ),
+            OpenError::Io { path, error } if DanglingLink::behind(error).is_some() => write!(
+                f,
+                "cannot open {}: {error}: bring that back (is its disk mounted?), or remove the link to begin anew",
                 path.display()
             ),
             OpenError::Io { path, error } => {

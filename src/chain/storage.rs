@@ -2,9 +2,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 #[cfg(not(unix))]
 use std::sync::{Mutex, PoisonError};
+
+use crate::files;
 
 /// A segment takes no more records once it is as long as this.
 const SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
@@ -116,15 +118,13 @@ impl Storage for Directory {
         if access == Access::Write {
             match fs::create_dir(&self.0) {
                 // Its own name must not be lost with all that is in it.
-                Ok(()) => sync_directory(self.0.parent().unwrap_or(Path::new("")))?,
+                Ok(()) => drop(files::sync_directory(files::directory_of(&self.0))?),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
-        if let (Err(error), Ok(target)) = (fs::metadata(&self.0), fs::read_link(&self.0)) {
-            let why = format!("it is a link to {}, which is not there ({error})", target.display());
-            return Err(io::Error::new(error.kind(), why));
-        }
+        // A link to a disk that is not mounted holds a chain that is somewhere else.
+        files::check_free(&self.0)?;
         self.lock(access)
     }
 
@@ -159,7 +159,7 @@ impl Storage for Directory {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        sync_directory(&self.0)
+        files::sync_directory(&self.0).map(drop)
     }
 
     fn salt(&self) -> io::Result<[u8; 8]> {
@@ -167,31 +167,6 @@ impl Storage for Directory {
         getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(salt)
     }
-}
-
-/// Makes the names in a directory durable, where that is not the system's own affair.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        match File::open(path)?.sync_all() {
-            // File systems that do not know it keep names by themselves, as well as they do.
-            Err(error) if is_refused(&error) => Ok(()),
-            synced => synced,
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _synced_by_the_system = path;
-        Ok(())
-    }
-}
-
-/// EPERM, EINVAL, ENOTSUP: "not here", where EIO is "not any more".
-#[cfg(unix)]
-fn is_refused(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
-    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
 /// A file of the system's.
