@@ -41,7 +41,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a full node until it is told to stop
     #[command(
-        after_help = "Example:\n  spacetime-node run --data-dir ./one --listen 0.0.0.0:8333 --seed 192.0.2.7:8333 --mine"
+        after_help = "SIGINT and SIGTERM stop the node with everything saved; a second one ends it at once. SIGHUP does the same, \
+                      unless the node was started by nohup; with --tls ca it reads the certificate, its key and the \
+                      authority again instead, as the node does by itself every few seconds.\n\n\
+                      Example:\n  spacetime-node run --data-dir ./one --listen 0.0.0.0:8333 --seed 192.0.2.7:8333 --mine"
     )]
     Run(RunArgs),
     /// Show the whole thing at work: several full nodes in one process

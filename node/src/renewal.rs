@@ -48,8 +48,8 @@ impl CertificateFiles {
                 "give root certificates as PEM, and names like node-0.example.org or 192.0.2.7",
             )
         })?;
-        let key = key::read_private(&self.key, self.key_readers)?;
-        let identity = Identity::from_pem(&read(&self.certificate)?, &key).map_err(|error| {
+        let (certificate, key) = (read(&self.certificate)?, key::read_private(&self.key, self.key_readers)?);
+        let identity = Identity::from_pem(&certificate, &key).map_err(|error| {
             Failure::new(
                 format!("use the certificate in {} with the key in {}", self.certificate.display(), self.key.display()),
                 error,

@@ -5,6 +5,7 @@ mod cli_support;
 mod tls_support;
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use cli_support::{RunningNode, program};
 use tls_support::{Office, Scene, borrowed, line, succeeded};
@@ -99,12 +100,17 @@ fn a_running_node_remembers_whom_it_dialed() {
     let scene = Scene::with(&["--tls", "any"]);
     let data = scene.directory.path().join("second");
     let arguments = ["--no-listen", "--tls", "first-use", "--connect", &scene.address()];
-    let second = RunningNode::start(&data, &arguments);
     let file = data.join("known_identities.json");
+    let first_log = scene.directory.path().join("log");
+    let mut command = program(&["run", "--data-dir"]).path(&data).args(&arguments).into_command();
+    let mut second = command.stdout(Stdio::null()).stderr(fs::File::create(&first_log).unwrap()).spawn().unwrap();
+    // It is remembered when its key is proven, and a peer when it has greeted.
     cli_support::wait_for("an identity to be remembered", || {
         fs::read_to_string(&file).is_ok_and(|text| text.contains(&scene.id()))
+            && fs::read_to_string(&first_log).unwrap().contains("peer connected")
     });
-    assert_eq!(second.stop_with("-TERM").code, 0);
+    assert!(Command::new("kill").args(["-TERM", &second.id().to_string()]).status().unwrap().success());
+    assert_eq!(second.wait().unwrap().code(), Some(0));
     let peers: serde_json::Value = serde_json::from_slice(&fs::read(data.join("peers.json")).unwrap()).unwrap();
     assert_eq!(peers[&scene.id()]["NodeId"], scene.id(), "{peers}");
 
