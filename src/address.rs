@@ -4,14 +4,20 @@
 //! IPv6 (`::ffff:1.2.3.4`) are never two.
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::id::VerifiedId;
 
-/// `address` with an IPv4-mapped IPv6 address as its IPv4 address, and without flow label and scope id.
+/// `address` with an IPv4-mapped IPv6 address as its IPv4 address, and without flow label. The scope id stays where it is part
+/// of the address: a link-local one means another node on each interface.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+            SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()))
+        }
+        other => SocketAddr::new(other.ip().to_canonical(), other.port()),
+    }
 }
 
 /// Whom a deed is held against: an IPv4 address, the /64 that one IPv6 host commands, or an identity that TLS has proven.
@@ -109,7 +115,8 @@ impl Group {
 /// How far an address reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// Nothing can be dialed there: unspecified, multicast, broadcast, reserved, or port 0.
+    /// Nothing can be dialed there: unspecified, multicast, broadcast, reserved, port 0, or a link-local IPv6 address that
+    /// does not say on which interface.
     Unusable,
     /// This machine.
     Loopback,
@@ -152,7 +159,8 @@ impl Scope {
 
     /// The scope of an address to dial.
     pub fn of_socket(address: SocketAddr) -> Self {
-        if address.port() == 0 { Scope::Unusable } else { Scope::of(address.ip()) }
+        let is_lost = matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
+        if address.port() == 0 || is_lost { Scope::Unusable } else { Scope::of(address.ip()) }
     }
 }
 
@@ -160,8 +168,12 @@ impl Scope {
 ///
 /// A loopback address means this machine only to a peer on this machine, a private one our network only to a peer in it:
 /// told to others it would make them dial strangers, and accepted from others it would make us probe our own network.
-/// `allow_private` lifts both, for test networks; what cannot be dialed at all never passes.
+/// `allow_private` lifts both, for test networks; what cannot be dialed at all never passes, nor does a link-local IPv6 address,
+/// for the interface that it needs has no number that another machine would understand.
 pub fn may_pass(address: SocketAddr, peer: IpAddr, allow_private: bool) -> bool {
+    if matches!(address.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        return false;
+    }
     let near = Scope::of(peer);
     match Scope::of_socket(address) {
         Scope::Unusable => false,
@@ -218,6 +230,18 @@ mod tests {
         assert_eq!(Subnet::of(ip("::ffff:1.2.3.4")), Subnet::of(ip("1.2.3.200")));
         assert_eq!(Scope::of(ip("::ffff:127.0.0.1")), Scope::Loopback);
         assert!(ExemptRanges::default().contains(ip("::ffff:127.9.9.9")));
+    }
+
+    /// The scope was thrown away, so that a node that was named by such an address could not be dialed.
+    #[test]
+    fn a_link_local_address_keeps_its_interface_and_stays_on_this_machine() {
+        assert_eq!(canonical(socket("[fe80::1%3]:5")), socket("[fe80::1%3]:5"));
+        assert_eq!(canonical(socket("[2001:db8::1%3]:5")), socket("[2001:db8::1]:5"));
+        assert_eq!(Scope::of_socket(socket("[fe80::1%3]:5")), Scope::Private);
+        assert_eq!(Scope::of_socket(socket("[fe80::1]:5")), Scope::Unusable);
+        for peer in ["fe80::2", "127.0.0.1", "10.0.0.1"] {
+            assert!(!may_pass(socket("[fe80::1%3]:5"), ip(peer), true), "{peer}");
+        }
     }
 
     #[test]

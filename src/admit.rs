@@ -10,6 +10,10 @@ pub enum Admit {
     Accept,
     /// It may not; its socket is closed at once.
     Refuse,
+    /// It may not, and is told why: these bytes, a whole frame, are written once, as far as the socket takes them, before it is
+    /// closed. Under TLS, where nothing can be said before the handshake, a fatal alert goes instead: user_canceled, by which
+    /// our own dialer knows that it was [turned away](crate::close::TlsFault::TurnedAway).
+    TurnAway(&'static [u8]),
     /// There is no place for it, but this one, admitted before and not open yet, should give up its own. Once that has been
     /// closed, and the release of its admission been said, the newcomer is worth another question.
     Evict(SocketAddr),

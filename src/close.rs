@@ -130,6 +130,8 @@ pub enum TlsFault {
     Cut,
     /// The stream that we dialed ended before a byte came: whoever is there turns us away, or is no TLS service.
     Unanswered,
+    /// Whoever we dialed turned us away before the handshake: it has no place for us, or is stopping.
+    TurnedAway,
     /// A record is not as the holder of the key sealed it: it was changed on its way, or put in by somebody else.
     Tampered,
 
@@ -149,7 +151,7 @@ impl TlsFault {
                 Blame::Incompatible
             }
             // Alert 0 is close_notify.
-            Alert(0) | HandshakeTimeout | Cut | Unanswered | Tampered => Blame::Lost,
+            Alert(0) | HandshakeTimeout | Cut | Unanswered | TurnedAway | Tampered => Blame::Lost,
             Internal => Blame::Ours,
         }
     }
@@ -177,6 +179,7 @@ impl TlsFault {
             HandshakeTimeout => "tls-handshake-timeout",
             Cut => "tls-cut",
             Unanswered => "tls-unanswered",
+            TurnedAway => "tls-turned-away",
             Tampered => "tls-tampered",
             Internal => "tls-internal",
         }
@@ -236,6 +239,7 @@ impl fmt::Display for TlsFault {
                 "closed before the TLS handshake began; the node turns us away, as when it is full, or does not speak TLS: try \
                  again later"
             }
+            TurnedAway => "it turned us away: it has no place for us, or is stopping; try again later",
             Tampered => "bytes were changed on their way, or put in by somebody else",
             Internal => "the crypto library failed; look at the clock and the randomness of this machine",
         };
@@ -300,7 +304,7 @@ impl CloseReason {
             Blame::Misbehaved => true,
             Blame::Incompatible | Blame::Ours => false,
             // A clean close is no failure: peers may leave.
-            Blame::Lost => !matches!(self, RemoteClosed),
+            Blame::Lost => !matches!(self, RemoteClosed | Tls(TlsFault::TurnedAway)),
         };
         let last_error = match self {
             Frame(FrameError::Length(_)) => Some("bad frame length"),
@@ -463,7 +467,8 @@ mod tests {
             Alert(_) => HandshakeTimeout,
             HandshakeTimeout => Cut,
             Cut => Unanswered,
-            Unanswered => Tampered,
+            Unanswered => TurnedAway,
+            TurnedAway => Tampered,
             Tampered => Internal,
             Internal => return None,
         })
@@ -492,6 +497,7 @@ mod tests {
                     | TlsFault::HandshakeTimeout
                     | TlsFault::Cut
                     | TlsFault::Unanswered
+                    | TlsFault::TurnedAway
                     | TlsFault::Tampered,
                 ) => Blame::Lost,
                 Tls(TlsFault::Internal) => Blame::Ours,
@@ -500,7 +506,8 @@ mod tests {
             };
             let consequence = reason.consequence();
             assert_eq!(reason.blame(), blame, "{reason:?}");
-            let fails = blame == Blame::Misbehaved || (blame == Blame::Lost && reason != RemoteClosed);
+            let polite = matches!(reason, RemoteClosed | Tls(TlsFault::TurnedAway));
+            let fails = blame == Blame::Misbehaved || (blame == Blame::Lost && !polite);
             assert_eq!(consequence.counts_as_failure, fails, "{reason:?}");
             let never = matches!(reason, SelfConnection | WrongNetwork);
             assert_eq!(consequence.redial == Redial::Never, never, "{reason:?}");
@@ -510,7 +517,7 @@ mod tests {
             let shared = matches!(reason, Frame(_) | Tls(TlsFault::Alert(_)));
             assert!(same.is_none() || shared, "{reason:?} has the label of {same:?}");
         }
-        assert_eq!(labels.len(), 51, "{labels:?}");
+        assert_eq!(labels.len(), 52, "{labels:?}");
     }
 
     #[test]

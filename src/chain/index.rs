@@ -53,7 +53,7 @@ pub(super) struct Node {
     pub(super) seq: Option<u64>,
     pub(super) ids: Box<[Hash]>,
     len: u64,
-    parent: NodeId,
+    pub(super) parent: NodeId,
     jump: NodeId,
     children: u32,
 }

@@ -153,6 +153,16 @@ impl ReferenceChain {
         self.index.len()
     }
 
+    /// Where the branch of a block leaves the best chain: the block itself when it is on it, `None` when we do not hold it. Takes
+    /// a step for each block in between.
+    pub fn fork_of(&self, hash: &Hash) -> Option<Tip> {
+        let mut id = self.index.find(hash)?;
+        while !self.index.is_best(id) {
+            id = self.index.node(id).parent;
+        }
+        Some(self.index.node(id).tip)
+    }
+
     /// How the store is doing.
     pub fn health(&self) -> Health {
         let mut health = self.store.health();

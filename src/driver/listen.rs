@@ -1,6 +1,6 @@
 //! From sockets that wait to be accepted to connections: within a budget, and asked about first.
 
-use std::io;
+use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
@@ -72,8 +72,10 @@ impl<P: Protocol> Driver<P> {
             net.totals.refused += 1;
             net.totals.refused_limit += u64::from(full);
             net.totals.refused_admit += u64::from(!full);
-            if answer == Admit::Accept {
-                self.release_admission(remote, CloseReason::LimitReached);
+            match answer {
+                Admit::Accept => self.release_admission(remote, CloseReason::LimitReached),
+                Admit::TurnAway(frame) => turn_away(stream, if net.config.speaks_tls() { &TLS_ALERT } else { frame }),
+                Admit::Refuse | Admit::Evict(_) => {}
             }
             return;
         }
@@ -100,3 +102,15 @@ impl<P: Protocol> Driver<P> {
         self.protocol.handle(self.net.now, Event::AdmissionReleased { remote, reason }, &mut self.net);
     }
 }
+
+/// Says one last thing to somebody who was not let in. What it has sent by now is read, for a socket that is closed with bytes
+/// unread ends with a reset, which may overtake what was said. Neither call waits, and neither is tried again.
+fn turn_away(mut stream: Stream, last: &[u8]) {
+    let _ = stream.write_vectored(&[IoSlice::new(last)]);
+    let _ = stream.shutdown_write();
+    let _ = stream.read(&mut [0; 4096]);
+}
+
+/// A plaintext record with the fatal alert user_canceled (RFC 8446, section 6.1): the handshake ends for a reason that is no
+/// failure of the protocol.
+const TLS_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 90];

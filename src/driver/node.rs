@@ -2,6 +2,8 @@
 //!
 //! It decides nothing. The one rule it adds is the order: one input in, all outputs out, before the next.
 
+pub mod resolver;
+
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -14,6 +16,7 @@ use crate::driver::{self, Admit, ConnStats, Driver, Net, Protocol, SendOutcome};
 use crate::id::{ConnId, DialId};
 use crate::proto::Node;
 use crate::proto::event::{Command, Event, Input, Output, Received};
+use crate::proto::peer::name::PeerName;
 use crate::proto::peer::peer_table::PeerTable;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
@@ -49,6 +52,15 @@ impl<C> fmt::Debug for NodeCommand<C> {
 pub trait Observer<C> {
     /// Something happened.
     fn on_event(&mut self, now: Now, event: &Event, node: &Node<C>);
+
+    /// A name is to be looked up. True when that has begun: [`Command::Resolved`] will come for it, as a
+    /// [`Resolver`](resolver::Resolver) sends it. Without a resolver, as here, the lookup fails.
+    fn resolve(&mut self, _now: Now, _name: &PeerName) -> bool {
+        false
+    }
+
+    /// A turn of the loop is over: a place to look after what time alone changes. There is one every ten seconds at least.
+    fn turn_ended(&mut self, _now: Now, _node: &Node<C>) {}
 
     /// The table of known peers is due to be saved.
     fn save_peers(&mut self, _now: Now, _peers: &PeerTable) {}
@@ -146,7 +158,11 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             driver::Event::Writable { conn } => Input::Writable { conn },
             driver::Event::Closed { conn, reason } => Input::Closed { conn, reason },
             driver::Event::Timer => Input::Tick,
-            driver::Event::TurnEnded => Input::TurnEnded,
+            driver::Event::TurnEnded => {
+                self.node.handle(now, Input::TurnEnded);
+                self.finish(now, net);
+                return self.observer.turn_ended(now, &self.node);
+            }
             driver::Event::Stopping => Input::Command(Command::Stop),
             driver::Event::Command(NodeCommand::Do(command)) => Input::Command(command),
             driver::Event::Command(NodeCommand::With(task)) => {
@@ -171,6 +187,12 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Dial { dial, address, timeout } => net.dial(dial, address, timeout),
+                Output::Resolve { name } => {
+                    if !self.observer.resolve(now, &name) {
+                        let answer = Command::Resolved(name, Err("there is no resolver".to_owned()));
+                        self.answers.push_back(Input::Command(answer));
+                    }
+                }
                 Output::Send { conn, kind, priority, payload, report } => {
                     match net.send_shared(conn, priority, kind as u8, &payload) {
                         SendOutcome::Accepted { .. } if report => {

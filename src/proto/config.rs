@@ -3,10 +3,12 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::address::Scope;
 use crate::config::{ConfigCheck, ConfigErrors};
 use crate::proto::budget::{MessageRates, SERVING_RATE};
 use crate::proto::peer::admission::AdmissionConfig;
 use crate::proto::peer::blacklist::BlacklistConfig;
+use crate::proto::peer::name::PeerName;
 use crate::proto::peer::outbound::FEELER_EVERY;
 use crate::proto::sync::SyncConfig;
 
@@ -50,8 +52,12 @@ pub struct Config {
     pub feeler_every: Option<Duration>,
     /// Peers to stay connected to, whatever happens.
     pub connect: Vec<SocketAddr>,
+    /// The same by their names, which [`Output::Resolve`](crate::proto::Output::Resolve) has looked up.
+    pub connect_names: Vec<PeerName>,
     /// Addresses to ask for peers when there are too few.
     pub seeds: Vec<SocketAddr>,
+    /// The same by their names.
+    pub seed_names: Vec<PeerName>,
     /// Accept and share loopback and private addresses from anyone, not only from peers that are there too.
     pub allow_private: bool,
     /// Connection limits, rates and who is exempt from the per-address ones.
@@ -91,7 +97,9 @@ impl Default for Config {
             outbound: 8,
             feeler_every: Some(FEELER_EVERY),
             connect: Vec::new(),
+            connect_names: Vec::new(),
             seeds: Vec::new(),
+            seed_names: Vec::new(),
             allow_private: false,
             admission: AdmissionConfig::default(),
             blacklist: BlacklistConfig::default(),
@@ -140,6 +148,12 @@ impl Config {
         ] {
             check.require(!duration.is_zero(), name, "must be longer than zero");
         }
+        for (name, addresses) in [("connect", &self.connect), ("seeds", &self.seeds)] {
+            for address in addresses {
+                let usable = Scope::of_socket(*address) != Scope::Unusable;
+                check.require(usable, name, format!("must not hold {address}, where nothing can be dialed"));
+            }
+        }
         let feels = self.feeler_every.is_none_or(|every| !every.is_zero());
         check.require(feels, "feeler_every", "must be longer than zero, or None for no feelers");
         let patient = self.idle_timeout > self.heartbeat;
@@ -180,6 +194,8 @@ mod tests {
             ("user_agent", Config { user_agent: "x".repeat(257), ..Config::default() }),
             ("version", Config { version: 3, ..Config::default() }),
             ("heartbeat", Config { heartbeat: zero, ..Config::default() }),
+            ("connect", Config { connect: vec!["0.0.0.0:7193".parse().unwrap()], ..Config::default() }),
+            ("seeds", Config { seeds: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() }),
             ("serving_rate", Config { serving_rate: 0, ..Config::default() }),
             ("feeler_every", Config { feeler_every: Some(zero), ..Config::default() }),
             ("idle_timeout", Config { idle_timeout: Duration::from_secs(30), ..Config::default() }),

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::proto::peer::name::PeerName;
 use crate::proto::sync::chain::{Tip, Verdict};
 use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind, Priority};
 
@@ -108,12 +109,22 @@ pub struct Received {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Command {
-    /// Keep a connection to this address, exempt from bans and per-address limits.
+    /// Keep a connection to this address, exempt from bans and per-address limits. [`Event::AddressRefused`] when nothing can be
+    /// dialed there.
     Connect(SocketAddr),
+    /// The same to whoever this name leads to, one node at a time. It is looked up by [`Output::Resolve`], again for each
+    /// round of dials.
+    ConnectName(PeerName),
     /// Stop keeping one, and close it.
     Disconnect(SocketAddr),
-    /// Ask this address for peers when there are too few.
+    /// The same by its name.
+    DisconnectName(PeerName),
+    /// Ask this address for peers when there are too few. [`Event::AddressRefused`] when nothing can be dialed there.
     AddSeed(SocketAddr),
+    /// The same to whoever this name leads to.
+    AddSeedName(PeerName),
+    /// The answer to [`Output::Resolve`]: where the name leads to, or why it leads nowhere.
+    Resolved(PeerName, Result<Vec<SocketAddr>, String>),
     /// Validate, keep and relay a transaction of our own.
     SubmitTransaction(Bytes),
     /// Validate, keep and relay a block of our own.
@@ -137,6 +148,12 @@ pub enum Output {
         address: SocketAddr,
         /// How long it may take.
         timeout: Duration,
+    },
+    /// Look a name up; the answer is [`Command::Resolved`], and there must be one. Each name is asked for once until it is
+    /// answered. However long that takes, nothing else waits for it.
+    Resolve {
+        /// The name.
+        name: PeerName,
     },
     /// Queue a frame.
     Send {
@@ -205,15 +222,44 @@ pub enum Event {
         conn: ConnId,
         /// Its id.
         node_id: String,
+        /// The connection's remote address.
+        remote: SocketAddr,
         /// Why.
         reason: CloseReason,
+        /// What it said last, in an Error frame; unusual characters are escaped.
+        remote_error: Option<String>,
     },
     /// A connection ended before its handshake was done.
     HandshakeFailed {
         /// The connection's remote address.
         remote: SocketAddr,
+        /// Who dialed.
+        outbound: bool,
         /// Why.
         reason: CloseReason,
+        /// What the other side said last, in an Error frame; unusual characters are escaped.
+        remote_error: Option<String>,
+    },
+    /// A name was looked up: the addresses that can be dialed, at least one, or why there is none. A failed lookup is tried
+    /// again, with back-off, as long as the name is wanted.
+    NameResolved {
+        /// The name.
+        name: PeerName,
+        /// Where it leads to.
+        addresses: Result<Vec<SocketAddr>, String>,
+    },
+    /// A command named an address at which nothing can be dialed: unspecified, multicast, broadcast, reserved, port 0, or
+    /// link-local without an interface.
+    AddressRefused {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Somebody who wanted to connect was not let in. A flood of strangers is a flood of these.
+    TurnedAway {
+        /// The address.
+        remote: SocketAddr,
+        /// The label of the limit, as in [`Counters::turned_away`](crate::proto::Counters::turned_away).
+        why: &'static str,
     },
     /// A dial ended without a connection.
     DialFailed {
@@ -227,10 +273,12 @@ pub enum Event {
         /// Its address.
         remote: SocketAddr,
     },
-    /// A peer sent an Error frame; control characters are escaped.
+    /// A peer sent an Error frame; unusual characters are escaped.
     RemoteError {
         /// The connection.
         conn: ConnId,
+        /// The connection's remote address.
+        remote: SocketAddr,
         /// Its text.
         text: String,
     },

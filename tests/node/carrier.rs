@@ -10,6 +10,7 @@ use spacetime_network::close::{Blame, CloseReason};
 use spacetime_network::driver::node::{NetApi, Observer};
 use spacetime_network::driver::{ConnStats, SendOutcome};
 use spacetime_network::id::{ConnId, DialId};
+use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::{Event, Node};
 use spacetime_network::time::Now;
 use spacetime_network::wire::{FrameRules, Kind, Priority};
@@ -82,18 +83,26 @@ impl NetApi for Carrier<'_> {
     }
 }
 
-/// What a node told its embedder during the event.
+/// What a node told its embedder during the event, and the names that it wants to be looked up: the test answers them.
 #[derive(Default)]
-pub(crate) struct Told(Vec<Event>);
+pub(crate) struct Told {
+    events: Vec<Event>,
+    names: Vec<PeerName>,
+}
 
 impl Told {
-    pub(crate) fn take(&mut self) -> Vec<Event> {
-        mem::take(&mut self.0)
+    pub(crate) fn take(&mut self) -> (Vec<Event>, Vec<PeerName>) {
+        (mem::take(&mut self.events), mem::take(&mut self.names))
     }
 }
 
 impl Observer<ReferenceChain> for Told {
     fn on_event(&mut self, _: Now, event: &Event, _: &Node<ReferenceChain>) {
-        self.0.push(event.clone());
+        self.events.push(event.clone());
+    }
+
+    fn resolve(&mut self, _: Now, name: &PeerName) -> bool {
+        self.names.push(name.clone());
+        true
     }
 }

@@ -43,6 +43,10 @@ impl Hand {
         hand
     }
 
+    fn drain(&mut self) -> Vec<Output> {
+        core::iter::from_fn(|| self.node.poll_output()).collect()
+    }
+
     fn feed(&mut self, input: Input<'_>) -> Vec<Output> {
         self.node.handle(self.now, input);
         core::iter::from_fn(|| self.node.poll_output()).collect()
@@ -158,7 +162,13 @@ fn the_place_of_an_admitted_address_is_free_again_once_it_is_released() {
     });
     let (first, second) = ("10.1.0.1:1".parse().unwrap(), "10.2.0.1:1".parse().unwrap());
     assert_eq!(hand.node.admit(hand.now, first), Admit::Accept);
-    assert_eq!(hand.node.admit(hand.now, second), Admit::Refuse, "one as alone came first");
+    let refused = hand.node.admit(hand.now, second);
+    assert!(
+        matches!(refused, Admit::TurnAway(frame) if frame.ends_with(b"too many connections")),
+        "one as alone came first"
+    );
+    let told = hand.drain();
+    assert!(matches!(told[..], [Output::Event(Event::TurnedAway { why: "connections", .. })]), "{told:?}");
     hand.now.at = hand.now.at + Duration::from_secs(2);
     assert_eq!(hand.node.admit(hand.now, second), Admit::Evict(first), "but takes long");
     assert_eq!(hand.node.counters().turned_away.values().sum::<u64>(), 1, "who is asked about again is not refused");

@@ -160,6 +160,7 @@ fn fresh_keys_do_not_wash_an_address_clean() {
     }
     door.closes();
     assert_eq!(door.node.admit(door.now, "10.1.0.1:2".parse().unwrap()), Admit::Refuse);
+    assert!(matches!(door.node.poll_output(), Some(Output::Event(Event::TurnedAway { why: "blacklisted", .. }))));
     let newcomer = door.enter("10.1.0.1:2", Some(id(9)));
     assert_eq!(door.closes(), [(newcomer, CloseReason::Blacklisted)]);
 }
@@ -204,7 +205,7 @@ fn whoever_breaks_tls_answers_for_it_and_whoever_speaks_something_else_does_not(
                 Output::Event(event @ Event::HandshakeFailed { .. }) => Some(event),
                 _ => None,
             });
-            assert_eq!(event, Some(Event::HandshakeFailed { remote, reason }));
+            assert_eq!(event, Some(Event::HandshakeFailed { remote, outbound: false, reason, remote_error: None }));
         }
         door.now.at = Instant::from_millis(60_000);
         assert_eq!(door.node.admit(door.now, "10.1.0.1:9".parse().unwrap()), admitted, "{reason:?}");

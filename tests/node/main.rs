@@ -13,6 +13,7 @@ mod hostile;
 mod identity;
 mod judgement;
 mod liveness;
+mod names;
 mod places;
 mod relay;
 mod serving;

@@ -13,6 +13,7 @@ use spacetime_network::close::CloseReason;
 use spacetime_network::driver::node::{NodeCommand, NodeProtocol};
 use spacetime_network::driver::{self, Admit};
 use spacetime_network::id::{ConnId, DialId, Direction};
+use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Config, Event, Node, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
@@ -44,6 +45,10 @@ pub struct World {
     pub(crate) blocks_offered: BTreeMap<End, usize>,
     /// What the nodes told their embedders.
     pub events: Vec<(usize, Event)>,
+    /// Lookups that were asked for, and by whom.
+    pub lookups: Vec<(usize, PeerName)>,
+    /// Further addresses of nodes.
+    aliases: BTreeMap<SocketAddr, usize>,
     /// Dials to here are never answered.
     pub black_holes: Vec<SocketAddr>,
     /// Dials to here reach a stranger, who then waits in `trapped`.
@@ -100,6 +105,8 @@ impl World {
             room: BTreeMap::new(),
             blocks_offered: BTreeMap::new(),
             events: Vec::new(),
+            lookups: Vec::new(),
+            aliases: BTreeMap::new(),
             black_holes: Vec::new(),
             traps: None,
             trapped: Vec::new(),
@@ -126,6 +133,11 @@ impl World {
         self.parties.push(Party::Node { protocol, address, next: 0 });
         self.feed(index, NodeEvent::Timer);
         index
+    }
+
+    /// The node listens here as well.
+    pub fn alias(&mut self, address: &str, node: usize) {
+        self.aliases.insert(address.parse().unwrap(), node);
     }
 
     pub fn get(&self, node: usize) -> &Node<ReferenceChain> {
@@ -372,8 +384,9 @@ impl World {
         let mut carrier = Carrier { world: self, index, calls: 0 };
         let result = work(&mut protocol, now, &mut carrier);
         let calls = carrier.calls;
-        let told = protocol.observer_mut().take();
+        let (told, names) = protocol.observer_mut().take();
         assert!(calls + told.len() <= most, "one event leads to {calls} calls and {} events", told.len());
+        self.lookups.extend(names.into_iter().map(|name| (index, name)));
         self.events.extend(told.into_iter().map(|event| (index, event)));
         *self.protocol(index) = Some(protocol);
         result
@@ -413,6 +426,7 @@ impl World {
             return;
         }
         let to = self.parties.iter().position(|party| matches!(party, Party::Node { address: a, .. } if *a == address));
+        let to = to.or_else(|| self.aliases.get(&address).copied());
         // The dialing side is seen under its own address with an ephemeral port.
         let seen_as = match &self.parties[from] {
             Party::Node { address, next, .. } => SocketAddr::new(address.ip(), 40_000 + *next as u16),

@@ -184,6 +184,20 @@ impl Tls {
         self.inner.verifier.set_trust(trust);
     }
 
+    /// The node at this address was named by these names: with an [`Authority`](crate::link::tls::trust::Authority) that has no
+    /// names of its own, its certificate must be for one of them, instead of for the address. No names take that back. A name
+    /// whose addresses somebody looked up is to be said here before one of them is dialed, or whoever changes the answer
+    /// chooses who is believed.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Name`] when one is neither a DNS name nor an IP address; nothing is changed then.
+    pub fn expect_names<N: AsRef<str>>(&self, remote: SocketAddr, names: &[N]) -> Result<(), TlsError> {
+        let parse = |name: &N| ServerName::try_from(name.as_ref().to_owned()).map_err(|_| TlsError::Name);
+        self.inner.verifier.set_names(remote, names.iter().map(parse).collect::<Result<_, _>>()?);
+        Ok(())
+    }
+
     /// What first use has remembered, when that is more than at the last call: to be saved.
     pub fn take_changes(&self) -> Option<KnownIdentities> {
         self.inner.verifier.take_changes()

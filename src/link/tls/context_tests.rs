@@ -390,6 +390,21 @@ fn without_names_the_dialed_address_is_the_name_and_with_names_everybody_has_one
     assert_eq!(wrong(met), (Some(TlsFault::Alert(42)), Some(TlsFault::WrongName)));
 }
 
+/// A node that was dialed by its name was asked for a certificate for its IP address, which no public name has.
+#[test]
+fn a_node_that_was_named_must_have_that_name_in_its_certificate() {
+    let office = Office::open();
+    let (us, them) = (office.sign("us", |_| ()), office.sign("two.example", |_| ()));
+    let (us, there) = (tls(&us, office.trust(&[])), tls(&them, office.trust(&[])));
+    us.expect_names(remote(), &["one.example", "two.example"]).unwrap();
+    assert_eq!(meet(&us, &there).dialing, Ok(them.id()));
+    us.expect_names(remote(), &["one.example"]).unwrap();
+    assert_eq!(meet(&us, &there).dialing, Err(TlsFault::WrongName), "also when a session could be resumed");
+    assert_eq!(us.expect_names(remote(), &["not a name"]), Err(TlsError::Name));
+    us.expect_names::<&str>(remote(), &[]).unwrap();
+    assert_eq!(meet(&us, &there).dialing, Err(TlsFault::WrongName), "by the address again");
+}
+
 #[test]
 fn an_authority_refuses_strangers_dates_and_other_purposes() {
     let (office, other, namesake) = (Office::open(), Office::open_as("other"), Office::open());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::{CertificateError, Error, InvalidMessage, OtherError, PeerMisbehaved};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerMisbehaved};
 
 use crate::close::TlsFault;
 use crate::link::tls::alpn::{Offer, last_offer};
@@ -19,6 +19,8 @@ pub(super) fn fault_of(error: &Error) -> TlsFault {
         Error::InvalidCertificate(error) => fault_of_certificate(error),
         Error::PeerIncompatible(_) => TlsFault::NothingInCommon,
         Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => TlsFault::WrongService,
+        // Nobody cancels but who turns a stranger away before the handshake.
+        Error::AlertReceived(AlertDescription::UserCanceled) => TlsFault::TurnedAway,
         Error::AlertReceived(alert) => TlsFault::Alert(u8::from(*alert)),
         // Whoever can put a byte into the stream can do this to a peer, and the key has proven that it was not the peer.
         Error::DecryptError => TlsFault::Tampered,

@@ -23,7 +23,7 @@
 //! node id. If it claims to listen on a remembered address, the claim is settled by the next dial to it.
 
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -115,7 +115,10 @@ impl Authority {
     /// An authority of the roots in a PEM text.
     ///
     /// With `names`, every node's certificate must be for one of them, whoever dials. Without, the certificate of a node
-    /// that we dial must be for the IP address that we dialed, and that of a node that dials us for any name.
+    /// that we dial must be for the IP address that we dialed, or for the name by which [`Tls::expect_names`] says that it was
+    /// named, and that of a node that dials us for any name.
+    ///
+    /// [`Tls::expect_names`]: crate::link::tls::Tls::expect_names
     ///
     /// # Errors
     ///
@@ -139,10 +142,11 @@ impl Authority {
         Ok(Authority { roots, clients, names })
     }
 
-    /// Whether a chain is the authority's, for who shows it: the node that we dialed at `dialed`, or one that dialed us.
+    /// Whether a chain is the authority's, for who shows it: a node that we dialed, which must be one of `dialed`, or one that
+    /// dialed us.
     pub(crate) fn check(
         &self,
-        dialed: Option<IpAddr>,
+        dialed: Option<&[ServerName<'_>]>,
         end: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
@@ -168,7 +172,7 @@ impl Authority {
         }
         let is_for = |name: &ServerName<'_>| rustls::client::verify_server_name(&parsed, name).is_ok();
         let right = match dialed {
-            Some(address) if self.names.is_empty() => is_for(&ServerName::from(address.to_canonical())),
+            Some(names) if self.names.is_empty() => names.iter().any(is_for),
             None if self.names.is_empty() => true,
             _ => self.names.iter().any(is_for),
         };

@@ -4,7 +4,8 @@
 //! at the end because a resumed session shows no certificate: the identity comes from memory, and the trust may have changed
 //! since.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,6 +15,7 @@ use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
+use crate::address::canonical;
 use crate::close::TlsFault;
 use crate::id::VerifiedId;
 use crate::link::tls::fault::fault_of;
@@ -47,11 +49,13 @@ struct State {
     trust: Trust,
     /// Something was remembered since the last look.
     changed: bool,
+    /// The names by which the nodes at some addresses were named.
+    names: BTreeMap<SocketAddr, Vec<ServerName<'static>>>,
 }
 
 impl Verifier {
     pub(crate) fn new(provider: Arc<CryptoProvider>, trust: Trust) -> Self {
-        Verifier { provider, trust: Mutex::new(State { trust, changed: false }) }
+        Verifier { provider, trust: Mutex::new(State { trust, changed: false, names: BTreeMap::new() }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -85,6 +89,20 @@ impl Verifier {
         }
     }
 
+    /// The node at `dialed` must be one of these.
+    pub(crate) fn set_names(&self, dialed: SocketAddr, names: Vec<ServerName<'static>>) {
+        let (dialed, mut state) = (canonical(dialed), self.state());
+        if names.is_empty() {
+            state.names.remove(&dialed);
+        } else {
+            state.names.insert(dialed, names);
+        }
+    }
+
+    fn names_of(&self, dialed: SocketAddr) -> Vec<ServerName<'static>> {
+        self.state().names.get(&canonical(dialed)).cloned().unwrap_or_default()
+    }
+
     /// Who shows this chain, and whether we trust it. `dialed` is the address that we dialed, if it was us who did.
     pub(crate) fn verify(
         &self,
@@ -111,7 +129,12 @@ impl Verifier {
             return Err(TlsFault::BadCertificate.into());
         }
         if let Trust::Authority(authority) = self.trust_of_authority() {
-            authority.check(dialed.map(|address| address.ip()), end, intermediates, now)?;
+            let dialed = dialed.map(|address| match self.names_of(address) {
+                // Nobody named it: it must be for the address.
+                names if names.is_empty() => vec![ServerName::from(address.ip().to_canonical())],
+                names => names,
+            });
+            authority.check(dialed.as_deref(), end, intermediates, now)?;
             return self.id_of(end);
         }
         if !intermediates.is_empty() {
@@ -302,16 +325,22 @@ pub(crate) fn name_of(address: SocketAddr) -> ServerName<'static> {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
+    let scope = match canonical(address) {
+        SocketAddr::V6(address) => address.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
     // A letter and hexadecimal digits are always a DNS name; what is not would be refused by the verifier.
-    ServerName::try_from(format!("n{:032x}{:04x}", ip.to_bits(), address.port()))
+    ServerName::try_from(format!("n{:032x}{:04x}{scope:08x}", ip.to_bits(), address.port()))
         .unwrap_or_else(|_| ServerName::from(address.ip()))
 }
 
 fn address_of(name: &ServerName<'_>) -> Option<SocketAddr> {
     let ServerName::DnsName(name) = name else { return None };
-    let (ip, port) = name.as_ref().strip_prefix('n')?.split_at_checked(32)?;
-    let ip = Ipv6Addr::from_bits(u128::from_str_radix(ip, 16).ok()?).to_canonical();
-    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+    let (ip, rest) = name.as_ref().strip_prefix('n')?.split_at_checked(32)?;
+    let (port, scope) = rest.split_at_checked(4)?;
+    let ip = Ipv6Addr::from_bits(u128::from_str_radix(ip, 16).ok()?);
+    let (port, scope) = (u16::from_str_radix(port, 16).ok()?, u32::from_str_radix(scope, 16).ok()?);
+    Some(canonical(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))))
 }
 
 #[cfg(test)]
@@ -320,7 +349,9 @@ mod tests {
 
     #[test]
     fn an_address_survives_being_a_name() {
-        for text in ["127.0.0.1:1", "0.0.0.0:0", "[::1]:8333", "[2001:db8::1]:65535", "255.255.255.255:9"] {
+        for text in
+            ["127.0.0.1:1", "0.0.0.0:0", "[::1]:8333", "[2001:db8::1]:65535", "255.255.255.255:9", "[fe80::1%7]:2"]
+        {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(address_of(&name_of(address)), Some(address));
         }

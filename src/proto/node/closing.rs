@@ -34,7 +34,8 @@ impl<C: Chain> Node<C> {
 
     /// The driver's word: the connection is gone.
     pub(super) fn on_closed(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
-        let Some(session) = self.sessions.remove(conn) else { return };
+        let Some(mut session) = self.sessions.remove(conn) else { return };
+        let remote_error = session.remote_error.take();
         let (remote, direction, identity) = (session.remote(), session.direction(), session.identity());
         self.admission.closed(conn);
         let (reason, node_id) = match session.into_state() {
@@ -53,8 +54,8 @@ impl<C: Chain> Node<C> {
             self.outbound.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
         }
         self.emit(match node_id {
-            Some(node_id) => Event::PeerDisconnected { conn, node_id, reason },
-            None => Event::HandshakeFailed { remote, reason },
+            Some(node_id) => Event::PeerDisconnected { conn, node_id, remote, reason, remote_error },
+            None => Event::HandshakeFailed { remote, outbound: direction.is_outbound(), reason, remote_error },
         });
     }
 
@@ -69,6 +70,9 @@ impl<C: Chain> Node<C> {
     ) {
         if let Some(peer) = peer {
             self.peers.set_connected(peer.node_id(), false, now);
+            if reason != CloseReason::DuplicateConnection {
+                self.outbound.peer_gone(peer.node_id(), now);
+            }
             if let Some(address) = peer.address.filter(|_| reason != CloseReason::DuplicateConnection) {
                 // Of the connections that it dialed itself, the outbound manager knows nothing, and did not wait for their end.
                 self.outbound.left(address, peer.since, reason, now, &mut self.book, &mut self.rng);
@@ -144,7 +148,7 @@ impl<C: Chain> Node<C> {
         self.admission.released(remote);
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         self.hold_against(now, (remote, None), None, reason);
-        self.emit(Event::HandshakeFailed { remote, reason });
+        self.emit(Event::HandshakeFailed { remote, outbound: false, reason, remote_error: None });
     }
 
     /// Puts a peer that introduced itself into the table of known peers.

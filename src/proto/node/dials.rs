@@ -33,6 +33,9 @@ impl<C: Chain> Node<C> {
             let timeout = self.config.dial_timeout.min(self.config.handshake_timeout);
             self.outputs.push_back(Output::Dial { dial, address, timeout });
         }
+        while let Some(name) = self.outbound.next_lookup() {
+            self.outputs.push_back(Output::Resolve { name });
+        }
     }
 
     /// A dial that ended without a connection.

@@ -1,7 +1,7 @@
 //! From a frame to whoever handles it: decoded once, charged once, then routed to one place.
 
 use crate::close::CloseReason;
-use crate::id::ConnId;
+use crate::id::{ConnId, Direction};
 use crate::proto::budget::Charge;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
@@ -9,6 +9,9 @@ use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 use crate::wire::message::Heartbeat;
 use crate::wire::{Frame, FrameError, Kind, Message};
+
+/// Characters that are kept of what a peer says in an Error frame.
+const ERROR_TEXT_MAX: usize = 256;
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>) {
@@ -94,7 +97,7 @@ impl<C: Chain> Node<C> {
                     self.sync.peer_announced(now, conn, Some(accepted.height), None, &self.chain);
                 }
             }
-            Message::Error(text) => self.on_error_text(conn, text),
+            Message::Error(text) => self.on_error_text(now, conn, text),
         }
     }
 
@@ -110,9 +113,24 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// The text goes to the log and nowhere else.
-    pub(super) fn on_error_text(&mut self, conn: ConnId, text: &str) {
-        let text = text.chars().flat_map(char::escape_debug).collect();
-        self.emit(Event::RemoteError { conn, text });
+    /// The text goes to the log and nowhere else, but for one that says that the other side knows us by another connection: it
+    /// ends this one, and we must know that it was not for any fault of the address.
+    pub(super) fn on_error_text(&mut self, now: Now, conn: ConnId, text: &str) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let is_duplicate = Some(text) == CloseReason::DuplicateConnection.consequence().last_error;
+        let text: String = text.chars().take(ERROR_TEXT_MAX).flat_map(char::escape_debug).collect();
+        session.remote_error = Some(text.clone());
+        let (remote, direction, identity) = (session.remote(), session.direction(), session.identity());
+        let greets = session.greeting_deadline().is_some();
+        self.emit(Event::RemoteError { conn, remote, text });
+        if let Direction::Outbound(dial) = direction
+            && is_duplicate
+            && greets
+        {
+            if let Some(identity) = identity {
+                self.outbound.duplicate_of(dial, identity.to_string());
+            }
+            self.close(now, conn, CloseReason::DuplicateConnection);
+        }
     }
 }

@@ -8,6 +8,7 @@
 
 use core::net::SocketAddr;
 
+use crate::address::canonical;
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
@@ -91,7 +92,7 @@ impl<C: Chain> Node<C> {
             Message::HandshakeAck(None) if outbound => {
                 self.welcome(now, conn, Introduction::anonymous(remote, identity));
             }
-            Message::Error(text) => self.on_error_text(conn, text),
+            Message::Error(text) => self.on_error_text(now, conn, text),
             other => self.close(now, conn, CloseReason::Unexpected(other.kind())),
         }
     }
@@ -122,10 +123,10 @@ impl<C: Chain> Node<C> {
         if let Some(other) = self.sessions.with_id(&introduction.node_id) {
             if self.keeps_older(now, other, conn, &introduction.node_id) {
                 self.doubt(now, other);
-                self.close(now, conn, CloseReason::DuplicateConnection);
+                self.close_duplicate(now, conn, &introduction.node_id);
                 return;
             }
-            self.close(now, other, CloseReason::DuplicateConnection);
+            self.close_duplicate(now, other, &introduction.node_id);
         }
         let Some(session) = self.sessions.get(conn) else { return };
         let (remote, direction, outbound) = (session.remote(), session.direction(), session.is_outbound());
@@ -139,7 +140,12 @@ impl<C: Chain> Node<C> {
         let address = match (outbound, introduction.listening_port) {
             (true, _) => Some(remote),
             (false, 0) => None,
-            (false, port) => Some(SocketAddr::new(remote.ip(), port)),
+            // With the interface, where the address needs one.
+            (false, port) => {
+                let mut address = remote;
+                address.set_port(port);
+                Some(canonical(address))
+            }
         };
         let next_heartbeat = now.at + self.config.heartbeat;
         let mut peer = Peer::new(
@@ -169,6 +175,14 @@ impl<C: Chain> Node<C> {
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
         self.first_questions(now, conn, version, outbound);
         self.sync.peer_ready(now, conn, version, introduction.best, &self.chain);
+    }
+
+    /// Ends a connection because another one to the same node stays.
+    fn close_duplicate(&mut self, now: Now, conn: ConnId, node_id: &str) {
+        if let Some(Direction::Outbound(dial)) = self.sessions.get(conn).map(|s| s.direction()) {
+            self.outbound.duplicate_of(dial, node_id.to_owned());
+        }
+        self.close(now, conn, CloseReason::DuplicateConnection);
     }
 
     /// Of two connections to one node, the one dialed by the node with the smaller id stays; when the same side dialed

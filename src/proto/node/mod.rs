@@ -15,7 +15,9 @@
 //! | `liveness` | who is silent, and who is only slow |
 //! | `timers` | what is due, housekeeping and saving |
 //! | `dials` | when to dial, and what a failure means |
+//! | `turn_away` | who is not let in, and what is said to him |
 //! | `places` | who gives way when all inbound places are taken |
+//! | `commands` | what the embedder wants |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 //!
@@ -24,6 +26,7 @@
 
 mod addresses;
 mod closing;
+mod commands;
 mod dials;
 mod dispatch;
 mod greeting;
@@ -36,6 +39,7 @@ mod rounds;
 mod serve;
 mod sessions;
 mod timers;
+mod turn_away;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
@@ -47,7 +51,7 @@ use crate::config::ConfigErrors;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
 use crate::proto::config::Config;
-use crate::proto::event::{Command, Event, Input, Output};
+use crate::proto::event::{Event, Input, Output};
 use crate::proto::node::known::KnownObjects;
 use crate::proto::node::rounds::Rounds;
 use crate::proto::node::sessions::Sessions;
@@ -211,6 +215,8 @@ impl<C: Chain> Node<C> {
         for address in &config.seeds {
             outbound.add_seed(*address);
         }
+        config.connect_names.iter().for_each(|name| outbound.keep_name(name.clone()));
+        config.seed_names.iter().for_each(|name| outbound.add_seed_name(name.clone()));
         Ok(Node {
             chain,
             rng: Rng::from_seed(seed),
@@ -251,9 +257,11 @@ impl<C: Chain> Node<C> {
     /// [`Admit::Evict`], and the input that the other's admission is released, the address is worth another question.
     pub fn admit(&mut self, now: Now, remote: SocketAddr) -> Admit {
         debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next question");
-        if self.stopping || self.is_banned(now, remote, None) {
-            *self.counters.turned_away.entry(if self.stopping { "stopping" } else { "blacklisted" }).or_default() += 1;
-            return Admit::Refuse;
+        if self.stopping {
+            return self.turn_away_stopping(remote);
+        }
+        if self.is_banned(now, remote, None) {
+            return self.turn_away_banned(remote);
         }
         self.admission.keep_for_dials(self.outbound.dialing());
         let mut answer = self.admission.admit(now.at, remote);
@@ -272,10 +280,7 @@ impl<C: Chain> Node<C> {
             }
             Err(refusal) => match self.admission.eviction_candidate(now.at, remote) {
                 Some(other) => Admit::Evict(other),
-                None => {
-                    *self.counters.turned_away.entry(refusal.label()).or_default() += 1;
-                    Admit::Refuse
-                }
+                None => self.turn_away(remote, refusal),
             },
         }
     }
@@ -329,34 +334,6 @@ impl<C: Chain> Node<C> {
         }
         let dial = if self.stopping { None } else { self.outbound.deadline() };
         [first, dial, self.sync.deadline()].into_iter().flatten().min()
-    }
-
-    fn on_command(&mut self, now: Now, command: Command) {
-        match command {
-            Command::Connect(address) => {
-                self.outbound.keep(address);
-            }
-            Command::Disconnect(address) => {
-                self.outbound.unkeep(address);
-                let conns: Vec<ConnId> = self
-                    .sessions
-                    .iter()
-                    .filter(|s| s.remote() == address || s.peer().is_some_and(|p| p.address == Some(address)))
-                    .map(|s| s.conn())
-                    .collect();
-                for conn in conns {
-                    self.close(now, conn, CloseReason::Requested);
-                }
-            }
-            Command::AddSeed(address) => {
-                self.outbound.add_seed(address);
-            }
-            Command::SubmitTransaction(bytes) => self.submit_transaction(now, None, bytes),
-            Command::SubmitBlock(bytes) => self.submit_block(now, None, bytes),
-            Command::Gossip(kind, payload) => self.submit_gossip(now, None, kind, payload),
-            Command::Verdict(ticket, verdict) => self.on_verdict(now, ticket, verdict),
-            Command::Stop => self.stop(now),
-        }
     }
 
     fn on_opened(

@@ -75,6 +75,8 @@ pub(super) struct Session {
     pub(super) budgets: PeerBudgets,
     /// How many addresses it may still tell us.
     pub(super) intake: Intake,
+    /// What it said last in an Error frame, escaped.
+    pub(super) remote_error: Option<String>,
 }
 
 /// How far a session has come.
@@ -119,6 +121,7 @@ impl Sessions {
             last_received: now,
             budgets,
             intake: Intake::new(),
+            remote_error: None,
         };
         self.index.timers.insert((deadline, Timer::Session(conn)));
         self.all.insert(conn, session);

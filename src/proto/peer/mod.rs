@@ -9,6 +9,7 @@
 //! | [`evict`] | who gives way to a newcomer? |
 //! | [`address_book`] | which addresses have we heard of, and which may be dialed now? |
 //! | [`outbound`] | whom do we dial next, and when do we look again? |
+//! | [`name`] | whom did the operator name, other than by an address? |
 //! | [`share`] | which addresses do we tell, and how many do we listen to? |
 //!
 //! The peer table is keyed by node ids, which anyone may claim in plaintext; it orders dials. Reputation is keyed by
@@ -18,6 +19,7 @@ pub mod address_book;
 pub mod admission;
 pub mod blacklist;
 pub mod evict;
+pub mod name;
 pub mod outbound;
 pub mod peer_table;
 pub mod reputation;
@@ -29,6 +31,7 @@ mod decay;
 pub use address_book::{AddressBook, AddressBookConfig};
 pub use admission::{Admission, AdmissionConfig, AdmissionRefusal};
 pub use blacklist::BlacklistConfig;
+pub use name::PeerName;
 pub use outbound::{OutboundConfig, OutboundManager};
 pub use peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 pub use reputation::{Reputation, ReputationConfig};

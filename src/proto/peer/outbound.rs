@@ -1,6 +1,7 @@
 //! Whom to dial next, and when to look again.
 //!
-//! 1. Peers that the operator named are kept connected, whatever the number of others.
+//! 1. Peers that the operator named, by an address or by a name that is [looked up](OutboundManager::next_lookup), are kept
+//!    connected, whatever the number of others.
 //! 2. Automatic connections are kept at [`OutboundConfig::outbound`]: the best of the known peers first, then the book.
 //!    They go to different [groups](crate::address::Group), unless connections are lacking for a while and there are not
 //!    enough groups that we know how to reach.
@@ -20,21 +21,27 @@
 //! [`OutboundManager::deadline`] is when there may be something to do, not before.
 
 mod choose;
+mod named;
+mod wishes;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::address_book::{AddressBook, AddressEntry, DisconnectKind};
+use super::name::PeerName;
 use super::peer_table::PeerTable;
 use super::retry::Backoff;
-use crate::address::{Group, Scope, canonical};
-use crate::close::{Blame, CloseReason, Redial};
+use crate::address::{Group, canonical};
+use crate::close::{Blame, CloseReason, Redial, TlsFault};
 use crate::id::DialId;
 use crate::invariant::{Broken, Invariant};
 use crate::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
+use named::{Ended, NamedPeers};
+
+pub use named::ADDRESSES_PER_NAME_MAX;
 
 /// Without room for another connection, look again after this, unless told earlier by [`OutboundManager::nudge`].
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
@@ -110,8 +117,10 @@ pub struct DialContext<'a, C, B> {
 #[derive(Clone, Debug, Default)]
 pub struct OutboundManager {
     config: OutboundConfig,
-    kept: BTreeMap<SocketAddr, Retry>,
-    seeds: BTreeMap<SocketAddr, Retry>,
+    kept: NamedPeers,
+    seeds: NamedPeers,
+    /// Names that are to be looked up.
+    lookups: Vec<PeerName>,
     links: BTreeMap<DialId, Link>,
     by_address: BTreeMap<SocketAddr, DialId>,
     next_id: u64,
@@ -128,17 +137,12 @@ pub struct OutboundManager {
     wake: Option<Instant>,
 }
 
-/// When an address of the operator's is dialed again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Retry {
-    failures: u32,
-    at: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Link {
     address: SocketAddr,
     purpose: Purpose,
+    /// The node behind it, when that is found to be connected already.
+    duplicate_of: Option<String>,
     /// Its group had an automatic connection already, for want of others.
     doubles: bool,
     state: DialState,
@@ -184,47 +188,18 @@ impl Link {
     }
 }
 
+/// Whom to dial.
+struct Choice {
+    address: SocketAddr,
+    purpose: Purpose,
+    /// Its back-off is not over; it is dialed because connections are lacking.
+    urgent: bool,
+}
+
 impl OutboundManager {
     /// A pool without connections that looks for some at once.
     pub fn new(config: OutboundConfig) -> Self {
         OutboundManager { config, wake: Some(Instant::ZERO), ..Default::default() }
-    }
-
-    /// Keeps a connection to `address` from now on. An open one to it is kept as it is. False when nothing can be dialed there.
-    pub fn keep(&mut self, address: SocketAddr) -> bool {
-        let address = canonical(address);
-        if Scope::of_socket(address) == Scope::Unusable {
-            return false;
-        }
-        self.kept.entry(address).or_default();
-        if let Some(link) = self.by_address.get(&address).and_then(|dial| self.links.get_mut(dial)) {
-            link.purpose = Purpose::Kept;
-        }
-        self.nudge();
-        true
-    }
-
-    /// Keeps it no longer; answers the dial whose connection the node should close, if there is one.
-    pub fn unkeep(&mut self, address: SocketAddr) -> Option<DialId> {
-        let address = canonical(address);
-        self.kept.remove(&address)?;
-        let dial = self.by_address.get(&address).copied();
-        if let Some(link) = dial.and_then(|dial| self.links.get_mut(&dial)) {
-            // It was not chosen for its group.
-            (link.purpose, link.doubles) = (Purpose::Automatic, true);
-        }
-        dial
-    }
-
-    /// Asks `address` for peers when there are too few. False when nothing can be dialed there.
-    pub fn add_seed(&mut self, address: SocketAddr) -> bool {
-        let address = canonical(address);
-        if Scope::of_socket(address) == Scope::Unusable {
-            return false;
-        }
-        self.seeds.entry(address).or_default();
-        self.nudge();
-        true
     }
 
     /// Something changed that may make a dial possible: addresses were heard, a connection closed, a ban ended.
@@ -275,7 +250,7 @@ impl OutboundManager {
             self.wake = Some(paced);
             return None;
         }
-        match self.choose(now.at, rng, &context) {
+        match self.choose_any(now.at, rng, &context) {
             Ok(choice) => {
                 self.pace.take(self.config.rate, now.at);
                 self.offline_pace.take(self.config.offline_rate, now.at);
@@ -295,6 +270,35 @@ impl OutboundManager {
         }
     }
 
+    /// Whom to dial: the operator's first, then whom we choose.
+    fn choose_any<C, B>(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        context: &DialContext<'_, C, B>,
+    ) -> Result<Choice, Option<Instant>>
+    where
+        C: Fn(&SocketAddr) -> bool,
+        B: Fn(IpAddr) -> bool,
+    {
+        let book = &*context.book;
+        let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
+        // The operator's word stands above a blacklist; an address that is ourselves is beyond it.
+        let wake = match self.kept.next(now, &busy, &|address| book.is_never(address), &mut self.lookups) {
+            Ok(address) => return Ok(Choice { address, purpose: Purpose::Kept, urgent: false }),
+            Err(wake) => wake,
+        };
+        let few = book.len() < self.config.addresses_wanted || !context.online || self.is_stranded(now);
+        let seed = if few && self.automatic() < self.config.outbound {
+            let busy = |address: &SocketAddr| busy(address) || self.kept.contains(*address);
+            let never = |address: SocketAddr| book.is_never(address) || (context.banned)(address.ip());
+            self.seeds.next(now, &busy, &never, &mut self.lookups)
+        } else {
+            Err(None)
+        };
+        self.choose(now, rng, context, wake, seed)
+    }
+
     /// The dial ended in a connection. Answers when it began.
     pub fn dial_opened(&mut self, dial: DialId) -> Option<Instant> {
         let link = self.links.get_mut(&dial)?;
@@ -311,9 +315,8 @@ impl OutboundManager {
         link.advance(DialState::Ready(now.at));
         let feels = link.purpose == Purpose::Feeler;
         self.failed_in_row = 0;
-        if let Some(seed) = self.seeds.get_mut(&link.address) {
-            seed.failures = 0;
-        }
+        self.kept.reached(link.address, false);
+        self.seeds.reached(link.address, true);
         book.reached(link.address, now);
         self.nudge();
         let every = self.config.feeler_every.filter(|_| feels)?;
@@ -342,28 +345,31 @@ impl OutboundManager {
             let soon = now.at + rng.jitter(FEELER_RETRY, 20);
             self.feeler_at = self.feeler_at.map(|at| at.min(soon));
         }
-        if reason.consequence().redial == Redial::Never {
-            book.mark_never(link.address);
-            return;
-        }
         let settled = matches!(link.state, DialState::Ready(since) if now.at.since(since) >= SETTLED_AFTER);
         let mut seed_backoff = self.config.seed_backoff;
         if !online || self.connected() == 0 {
             // The seed is as unlikely to be at fault as any other address, and may be all that we have.
             seed_backoff.max = seed_backoff.max.min(self.config.seed_offline_max);
         }
-        for (retries, backoff) in [(&mut self.kept, self.config.kept_backoff), (&mut self.seeds, seed_backoff)] {
-            if let Some(retry) = retries.get_mut(&link.address) {
-                retry.failures = if settled { 0 } else { retry.failures.saturating_add(1) };
-                retry.at = now.at + backoff.delay(retry.failures, rng);
-            }
+        let ended = match link.state {
+            _ if reason == CloseReason::DuplicateConnection => Ended::Duplicate { node_id: link.duplicate_of },
+            DialState::Ready(_) => Ended::Peer { settled },
+            _ => Ended::Failed,
+        };
+        self.kept.closed(link.address, &ended, now.at, self.config.kept_backoff, rng);
+        self.seeds.closed(link.address, &ended, now.at, seed_backoff, rng);
+        if reason.consequence().redial == Redial::Never {
+            book.mark_never(link.address);
+            return;
         }
         let kind = kind(settled, reason);
         match (link.state, reason) {
             (_, CloseReason::DuplicateConnection) => book.declined(link.address, now, rng),
             (DialState::Ready(_), _) => book.left(link.address, kind, now, rng),
             // It answers, and says no: it is full, or has us already by a connection whose address we do not know it by.
-            (_, CloseReason::RemoteClosed) if book.get(link.address).is_some_and(AddressEntry::is_verified) => {
+            (_, CloseReason::RemoteClosed | CloseReason::Tls(TlsFault::TurnedAway))
+                if book.get(link.address).is_some_and(AddressEntry::is_verified) =>
+            {
                 book.declined(link.address, now, rng);
             }
             // Our own fault says nothing about the address.
@@ -403,7 +409,7 @@ impl OutboundManager {
 
     /// Did the operator name this address? Such peers are disconnected when they misbehave, but not banned.
     pub fn is_kept(&self, address: SocketAddr) -> bool {
-        self.kept.contains_key(&canonical(address))
+        self.kept.contains(address)
     }
 
     /// Dials on their way.
@@ -471,7 +477,9 @@ impl OutboundManager {
         let dial = DialId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let doubles = self.is_in_used_group(address.ip());
-        let twin = self.links.insert(dial, Link { address, purpose, doubles, state: DialState::Dialing, since });
+        let twin = self
+            .links
+            .insert(dial, Link { address, purpose, duplicate_of: None, doubles, state: DialState::Dialing, since });
         let other = self.by_address.insert(address, dial);
         debug_assert!(twin.is_none() && other.is_none(), "{address} is dialed already, or a name is used twice");
         dial

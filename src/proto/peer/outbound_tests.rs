@@ -328,10 +328,9 @@ fn a_kept_address_counts_not_as_automatic_and_can_be_let_go() {
     world.pool.keep(first);
     world.run(5);
     assert_eq!((world.ready.len(), world.pool.automatic()), (3, 2));
-    let dial = world.pool.unkeep(first).unwrap();
-    assert!(world.pool.unkeep(first).is_none() && !world.pool.is_kept(first));
-    assert_eq!(world.pool.address(dial), Some(first));
-    world.close(dial, CloseReason::Requested);
+    assert_eq!(world.pool.unkeep(first), [first]);
+    assert!(world.pool.unkeep(first).is_empty() && !world.pool.is_kept(first));
+    world.close_address(first, CloseReason::Requested);
     world.run(60);
     assert_eq!((world.ready.len(), world.pool.automatic()), (2, 2));
 }

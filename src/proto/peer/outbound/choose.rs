@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use super::{DialContext, DialState, FEELER_RETRY, OutboundManager, Purpose};
+use super::{Choice, DialContext, DialState, FEELER_RETRY, OutboundManager, Purpose};
 use crate::address::Group;
 use crate::proto::peer::address_book::AddressBook;
 use crate::rng::Rng;
@@ -17,40 +17,32 @@ const DOUBLE_AFTER: Duration = Duration::from_secs(5);
 /// With nobody reached for so long, seeds go before the book.
 const STRANDED_AFTER: Duration = Duration::from_secs(10);
 
-/// Whom to dial.
-pub(super) struct Choice {
-    pub(super) address: SocketAddr,
-    pub(super) purpose: Purpose,
-    /// Its back-off is not over; it is dialed because connections are lacking.
-    pub(super) urgent: bool,
-}
-
 impl OutboundManager {
-    /// Whom to dial now, or when to look again.
+    /// Whether seeds go before the book: those who dial us are no proof that there is a network, and in a book full of lies
+    /// somebody is always due.
+    pub(super) fn is_stranded(&self, now: Instant) -> bool {
+        self.connected() == 0 && self.lacking_since.is_some_and(|since| since + STRANDED_AFTER <= now)
+    }
+
+    /// Whom to dial now, or when to look again; nobody whom the operator named is due. `seed` is the seed that may be asked, or
+    /// when one may.
     pub(super) fn choose<C, B>(
         &self,
         now: Instant,
         rng: &mut Rng,
         context: &DialContext<'_, C, B>,
+        mut wake: Option<Instant>,
+        seed: Result<SocketAddr, Option<Instant>>,
     ) -> Result<Choice, Option<Instant>>
     where
         C: Fn(&SocketAddr) -> bool,
         B: Fn(IpAddr) -> bool,
     {
-        let mut wake: Option<Instant> = None;
         let mut later = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
         let book = &*context.book;
         let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
-
-        // The operator's word stands above a blacklist; an address that is ourselves is beyond it.
-        for (address, retry) in self.kept.iter().filter(|(address, _)| !busy(address) && !book.is_never(**address)) {
-            if retry.at <= now {
-                return Ok(Choice { address: *address, purpose: Purpose::Kept, urgent: false });
-            }
-            later(retry.at);
-        }
         let unfit =
-            |address: &SocketAddr| busy(address) || self.kept.contains_key(address) || (context.banned)(address.ip());
+            |address: &SocketAddr| busy(address) || self.kept.contains(*address) || (context.banned)(address.ip());
         if self.automatic() >= self.config.outbound {
             return self.choose_feeler(now, rng, book, &unfit).map_err(|at| wake.into_iter().chain(at).min());
         }
@@ -59,11 +51,9 @@ impl OutboundManager {
         let doubles_at = self.doubles_at(book);
         let doubling = doubles_at.is_some_and(|at| at <= now);
         doubles_at.filter(|at| *at > now).into_iter().for_each(&mut later);
-        let mut seeds = self.seeds.iter().filter(|(address, _)| !unfit(address) && !book.is_never(**address));
-        // Those who dial us are no proof that there is a network, and in a book full of lies somebody is always due.
-        let stranded = self.connected() == 0 && self.lacking_since.is_some_and(|since| since + STRANDED_AFTER <= now);
-        if stranded && let Some((address, _)) = seeds.clone().find(|(_, retry)| retry.at <= now) {
-            return Ok(Choice { address: *address, purpose: Purpose::Seed, urgent: false });
+        let seed = seed.map(|address| Choice { address, purpose: Purpose::Seed, urgent: false });
+        if self.is_stranded(now) && seed.is_ok() {
+            return seed;
         }
         // A book full of lies must not keep us from those whom we know to be there, nor they us from other groups.
         if doubling
@@ -82,13 +72,7 @@ impl OutboundManager {
         let urgent_at = self.urgent_pace.ready_at(self.config.urgent_rate);
         let urgent = book.next_urgent(exclude).map(|at| at.max(urgent_at));
         book.next_attempt(exclude).into_iter().chain(urgent).for_each(&mut later);
-        if book.len() < self.config.addresses_wanted || !context.online || stranded {
-            if let Some((address, _)) = seeds.clone().find(|(_, retry)| retry.at <= now) {
-                return Ok(Choice { address: *address, purpose: Purpose::Seed, urgent: false });
-            }
-            seeds.by_ref().for_each(|(_, retry)| later(retry.at));
-        }
-        Err(wake)
+        seed.map_err(|at| at.into_iter().chain(wake).min())
     }
 
     /// From when on a group may get a second connection, if it may.

@@ -1,0 +1,82 @@
+//! Who is not let in, and what is said to him: those for whom there is no place hear that, so that they can tell a full node from a
+//! dead one; those who come too often or are banned hear nothing.
+
+use core::net::SocketAddr;
+
+use crate::admit::Admit;
+use crate::proto::event::Event;
+use crate::proto::node::Node;
+use crate::proto::peer::admission::AdmissionRefusal;
+use crate::proto::sync::chain::Chain;
+use crate::wire::Kind;
+
+/// What is said where there is no place.
+const FULL: &str = "too many connections";
+/// What is said by a node that stops.
+const STOPPING: &str = "shutting down";
+static FULL_FRAME: [u8; 5 + FULL.len()] = error_frame(FULL);
+static STOPPING_FRAME: [u8; 5 + STOPPING.len()] = error_frame(STOPPING);
+
+impl<C: Chain> Node<C> {
+    /// Nobody is let in any more.
+    pub(super) fn turn_away_stopping(&mut self, remote: SocketAddr) -> Admit {
+        self.count_refusal(remote, "stopping");
+        Admit::TurnAway(&STOPPING_FRAME)
+    }
+
+    /// He is not let in for what he did.
+    pub(super) fn turn_away_banned(&mut self, remote: SocketAddr) -> Admit {
+        self.count_refusal(remote, "blacklisted");
+        Admit::Refuse
+    }
+
+    /// He is not let in because of a limit.
+    pub(super) fn turn_away(&mut self, remote: SocketAddr, refusal: AdmissionRefusal) -> Admit {
+        self.count_refusal(remote, refusal.label());
+        match refusal {
+            AdmissionRefusal::Connections | AdmissionRefusal::Inbound | AdmissionRefusal::Pending => {
+                Admit::TurnAway(&FULL_FRAME)
+            }
+            _ => Admit::Refuse,
+        }
+    }
+
+    fn count_refusal(&mut self, remote: SocketAddr, why: &'static str) {
+        *self.counters.turned_away.entry(why).or_default() += 1;
+        self.emit(Event::TurnedAway { remote, why });
+    }
+}
+
+/// A whole Error frame.
+#[allow(clippy::indexing_slicing, reason = "the compiler computes it")]
+const fn error_frame<const LEN: usize>(text: &str) -> [u8; LEN] {
+    let (text, mut frame) = (text.as_bytes(), [0; LEN]);
+    assert!(LEN == 5 + text.len() && LEN < 260);
+    frame[0] = (LEN - 4) as u8;
+    frame[4] = Kind::Error as u8;
+    let mut at = 0;
+    while at < text.len() {
+        frame[5 + at] = text[at];
+        at += 1;
+    }
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::close::CloseReason;
+    use crate::wire::Message;
+
+    #[test]
+    fn what_is_said_at_the_door_is_what_is_said_inside() {
+        for (text, frame, reason) in
+            [(FULL, &FULL_FRAME[..], CloseReason::LimitReached), (STOPPING, &STOPPING_FRAME, CloseReason::Shutdown)]
+        {
+            assert_eq!(reason.consequence().last_error, Some(text));
+            let payload = Message::Error(text).to_payload().unwrap();
+            let length = u32::try_from(payload.len() + 1).unwrap().to_le_bytes();
+            assert_eq!(frame, [&length[..], &[Kind::Error as u8], &payload].concat());
+        }
+    }
+}
