@@ -21,11 +21,11 @@ use crate::value::{self, Endpoint, Exempt};
     name = "spacetime-node",
     version,
     arg_required_else_help = true,
-    after_help = "A first pair of nodes:\n  spacetime-node run --data-dir one --listen 127.0.0.1:8333 --mine\n  \
-                  spacetime-node run --data-dir two --listen 127.0.0.1:0 --connect 127.0.0.1:8333\n\n\
+    after_help = "A first pair of nodes:\n  spacetime-node run --data-dir one --listen 127.0.0.1:7193 --mine\n  \
+                  spacetime-node run --data-dir two --listen 127.0.0.1:0 --connect 127.0.0.1:7193\n\n\
                   Every flag is also an environment variable (SPACETIME_NODE_LISTEN) and a key of the --config file\n\
-                  (listen = [\"0.0.0.0:8333\"]); a flag beats the environment, which beats the file.\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+                  (listen = [\"0.0.0.0:7193\"]); a flag beats the environment, which beats the file.\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the node that was asked is there, but full."
 )]
 pub(crate) struct Cli {
     /// TOML file with defaults for flags, by their names without the dashes
@@ -44,7 +44,7 @@ pub(crate) enum Command {
         after_help = "SIGINT and SIGTERM stop the node with everything saved; a second one ends it at once. SIGHUP does the same, \
                       unless the node was started by nohup; with --tls ca it reads the certificate, its key and the \
                       authority again instead, as the node does by itself every few seconds.\n\n\
-                      Example:\n  spacetime-node run --data-dir ./one --listen 0.0.0.0:8333 --seed 192.0.2.7:8333 --mine"
+                      Example:\n  spacetime-node run --data-dir ./one --listen 0.0.0.0:7193 --seed-node 192.0.2.7:7193 --mine"
     )]
     Run(RunArgs),
     /// Show the whole thing at work: several full nodes in one process
@@ -61,26 +61,26 @@ pub(crate) enum Command {
                             The same seed and options in the same binary are the same run: its hash says so.")]
     Simulate(SimulateArgs),
     /// Measure round trips to a running node
-    #[command(after_help = "Examples:\n  spacetime-node ping 192.0.2.7:8333 --count 10 --interval 500ms\n  \
-                            spacetime-node ping 192.0.2.7:8333 --tls first-use")]
+    #[command(after_help = "Examples:\n  spacetime-node ping 192.0.2.7:7193 --count 10 --interval 500ms\n  \
+                            spacetime-node ping 192.0.2.7:7193 --tls first-use")]
     Ping(PingArgs),
     /// Ask a running node for the addresses that it shares
-    #[command(after_help = "Example:\n  spacetime-node peers 192.0.2.7:8333 --json")]
+    #[command(after_help = "Example:\n  spacetime-node peers 192.0.2.7:7193 --json")]
     Peers(PeersArgs),
     /// Ask a running node for block headers
-    #[command(after_help = "Example:\n  spacetime-node headers 192.0.2.7:8333 --max 10")]
+    #[command(after_help = "Example:\n  spacetime-node headers 192.0.2.7:7193 --max 10")]
     Headers(HeadersArgs),
     /// Ask a running node for one block
-    #[command(after_help = "Example:\n  spacetime-node block 192.0.2.7:8333 HASH --out block.bin")]
+    #[command(after_help = "Example:\n  spacetime-node block 192.0.2.7:7193 HASH --out block.bin")]
     Block(BlockArgs),
     /// Ask a running node for the transactions that wait in its pool
-    #[command(after_help = "Example:\n  spacetime-node tx-pool 192.0.2.7:8333")]
+    #[command(after_help = "Example:\n  spacetime-node tx-pool 192.0.2.7:7193")]
     TxPool(TxPoolArgs),
     /// Give a running node a transaction
-    #[command(after_help = "Example:\n  spacetime-node send-tx 192.0.2.7:8333 --from alice --to bob --amount 5")]
+    #[command(after_help = "Example:\n  spacetime-node send-tx 192.0.2.7:7193 --from alice --to bob --amount 5")]
     SendTx(SendTxArgs),
     /// Download the whole chain from running nodes, then leave
-    #[command(after_help = "Example:\n  spacetime-node sync 192.0.2.7:8333 192.0.2.8:8333 --data-dir ./copy")]
+    #[command(after_help = "Example:\n  spacetime-node sync 192.0.2.7:7193 192.0.2.8:7193 --data-dir ./copy")]
     Sync(SyncArgs),
     /// Show the chain in a data directory of a node that is stopped
     #[command(after_help = "Example:\n  spacetime-node chain --data-dir ./one --verify --json")]
@@ -92,7 +92,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  spacetime-node id --data-dir ./one")]
     Id(IdArgs),
     /// Forget who was met at an address, so that --tls first-use trusts whoever answers there next
-    #[command(after_help = "Example:\n  spacetime-node forget 192.0.2.7:8333 --data-dir ./one")]
+    #[command(after_help = "Example:\n  spacetime-node forget 192.0.2.7:7193 --data-dir ./one")]
     Forget(ForgetArgs),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  spacetime-node completions bash > /etc/bash_completion.d/spacetime-node")]
@@ -239,18 +239,19 @@ pub(crate) struct GenesisArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Accept connections here, port 0 for any free one; may be given several times [default: 0.0.0.0:8333]
+    /// Accept connections here, port 0 for any free one; may be given several times [default: 0.0.0.0:7193]
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::listen_address, help_heading = "Network")]
     pub(crate) listen: Vec<SocketAddr>,
     /// Accept no connections, only dial
     #[arg(long, help_heading = "Network")]
     pub(crate) no_listen: bool,
-    /// Keep a connection to this node; may be given several times
+    /// Keep a connection to this node, ip:port or name:port; may be given several times
     #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
     pub(crate) connect: Vec<Endpoint>,
     /// Ask this node for addresses when there are too few peers; may be given several times
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
-    pub(crate) seed: Vec<Endpoint>,
+    // Its old name is that of the simulation's seed, which is a number.
+    #[arg(long, alias = "seed", value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) seed_node: Vec<Endpoint>,
     /// Most connections at a time, in both directions
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536),
           help_heading = "Network")]
@@ -466,7 +467,7 @@ pub(crate) struct SendTxArgs {
     #[arg(long, value_name = "NAME", value_parser = value::account)]
     pub(crate) to: String,
     /// How much
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value::amount, allow_negative_numbers = true)]
     pub(crate) amount: u64,
 }
 

@@ -88,8 +88,66 @@ impl Ours {
     }
 }
 
-/// What to do about a connection that could not be had, or did not last. With `secured`, TLS was to be spoken.
-pub(crate) fn remedy(reason: CloseReason, secured: bool) -> &'static str {
+/// What a node says last when it ends a connection. It knows better than we why it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastWord {
+    /// It has no place for us.
+    Full,
+    /// It stops.
+    Stopping,
+    /// It knows us by another connection.
+    Connected,
+    /// Something that an operator should know of.
+    Complaint,
+}
+
+impl LastWord {
+    /// The meaning of an Error frame's text.
+    pub(crate) fn of(text: &str) -> Self {
+        let is = |reason: CloseReason| reason.consequence().last_error == Some(text);
+        match text {
+            _ if is(CloseReason::LimitReached) => LastWord::Full,
+            _ if is(CloseReason::Shutdown) => LastWord::Stopping,
+            _ if is(CloseReason::DuplicateConnection) => LastWord::Connected,
+            _ => LastWord::Complaint,
+        }
+    }
+}
+
+/// Why a connection ended: our reason, and what the other side said.
+pub(crate) fn ended(reason: CloseReason, said: Option<&str>) -> String {
+    match said {
+        None => reason.to_string(),
+        Some(text) if reason == CloseReason::RemoteClosed => format!("it left, saying \"{text}\""),
+        Some(text) => format!("{reason}, after it said \"{text}\""),
+    }
+}
+
+/// What to do about a connection that could not be had, or did not last. What the other side said decides; with `secured`, TLS
+/// was to be spoken.
+pub(crate) fn remedy(reason: CloseReason, said: Option<&str>, secured: bool) -> &'static str {
+    let is = |text: &str, reason: CloseReason| reason.consequence().last_error == Some(text);
+    match (said.map(LastWord::of), reason) {
+        (Some(LastWord::Full), _) | (_, CloseReason::Tls(TlsFault::TurnedAway)) => {
+            "it is full: try again later, or allow more --max-connections there"
+        }
+        (Some(LastWord::Stopping), _) => "try again when it runs",
+        (Some(LastWord::Connected), _) => "it is connected already, by another address",
+        (Some(LastWord::Complaint), _) if said.is_some_and(|said| is(said, CloseReason::WrongNetwork)) => {
+            of_reason(CloseReason::WrongNetwork, secured)
+        }
+        (Some(LastWord::Complaint), _) if said.is_some_and(|said| is(said, CloseReason::VersionTooLow(0))) => {
+            "update the older of the two"
+        }
+        (Some(LastWord::Complaint), _) if said.is_some_and(|said| is(said, CloseReason::IdentityMismatch)) => {
+            "our greeting and our certificate disagree; restart with one --data-dir"
+        }
+        (Some(LastWord::Complaint), _) => "look into its log",
+        (None, _) => of_reason(reason, secured),
+    }
+}
+
+fn of_reason(reason: CloseReason, secured: bool) -> &'static str {
     match reason {
         CloseReason::Io(io::ErrorKind::ConnectionRefused) => "check the address and that a node is listening there",
         CloseReason::DialTimeout | CloseReason::Io(_) => "check the address and the network between",
@@ -166,6 +224,27 @@ mod tests {
             assert!(text.contains("Ed25519 key") && !text.contains("both sides need TLS 1.3"), "{text}");
         }
         assert!(explain(false, TlsFault::Alert(70), None, None).contains("TLS 1.3"));
+    }
+
+    /// A node of another network had said "wrong network", and the remedy was that it might be full, or want TLS.
+    #[test]
+    fn what_the_other_side_said_last_decides_the_remedy() {
+        for (said, part) in [
+            (Some("wrong network"), "--difficulty and --reward"),
+            (Some("too many connections"), "it is full"),
+            (Some("shutting down"), "when it runs"),
+            (Some("already connected"), "by another address"),
+            (Some("protocol version not supported"), "update the older"),
+            (Some("go away"), "its log"),
+            (None, "try --tls"),
+        ] {
+            let text = remedy(CloseReason::RemoteClosed, said, false);
+            assert!(text.contains(part), "{said:?}: {text}");
+        }
+        assert_eq!(ended(CloseReason::RemoteClosed, Some("go away")), "it left, saying \"go away\"");
+        assert_eq!(ended(CloseReason::RemoteClosed, None), "closed by the peer");
+        let turned_away = CloseReason::Tls(TlsFault::TurnedAway);
+        assert!(remedy(turned_away, None, true).contains("it is full"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the program says when it cannot do what was asked: one line and an exit code.
 //!
 //! A line names what was tried, what happened and what to do about it, so that an operator needs neither the source nor a
-//! stack trace. Exit codes: 1 failed, 2 wrong usage.
+//! stack trace. Exit codes: 1 failed, 2 wrong usage, 3 the node that was asked is there, but full.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// It was tried and did not work.
     Failed(String),
+    /// The node that was asked is there, and has no place for us: not the same to a health check as a dead one.
+    Full(String),
     /// Whoever read our standard output has left: nothing to say, and nobody to say it to.
     OutputClosed,
 }
@@ -32,6 +34,11 @@ impl Failure {
     /// "cannot `tried`: `happened`", where the cause says by itself what to do.
     pub(crate) fn plain(tried: impl Display, happened: impl Display) -> Self {
         Failure::Failed(one_line(&format!("cannot {tried}: {happened}")))
+    }
+
+    /// "cannot `tried`: `remedy`", of a node that has no place for us.
+    pub(crate) fn full(tried: impl Display, remedy: impl Display) -> Self {
+        Failure::Full(one_line(&format!("cannot {tried}: {remedy}")))
     }
 
     /// A wrong value or a wrong combination of values.
@@ -65,6 +72,10 @@ impl Failure {
                 say(line);
                 ExitCode::from(2)
             }
+            Failure::Full(line) => {
+                say(line);
+                ExitCode::from(3)
+            }
         }
     }
 }
@@ -72,7 +83,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Usage(line) | Failure::Failed(line) => f.write_str(line),
+            Failure::Usage(line) | Failure::Failed(line) | Failure::Full(line) => f.write_str(line),
             Failure::OutputClosed => f.write_str("standard output is closed"),
         }
     }

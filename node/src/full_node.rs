@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use spacetime_network::chain::{Params, ReferenceChain};
+use spacetime_network::driver::node::resolver::Resolver;
 use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeProtocol, Observer};
 use spacetime_network::driver::{self, Handle};
+use spacetime_network::link::tls::Tls;
+use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::peer::peer_table::PeerTable;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Command, Event, Node};
@@ -22,13 +25,27 @@ use crate::failure::Failure;
 use crate::peers_file::{self, Saver};
 use crate::security::{Security, SecurityWatch};
 use crate::tip_signal::TipSignal;
+use crate::typed_names::TypedNames;
 
 /// A node of the reference chain.
 pub(crate) type LiveNode = Node<ReferenceChain>;
 /// A way into a running node.
 pub(crate) type NodeHandle = Handle<NodeCommand<ReferenceChain>>;
+
 /// Who else is told what happens, on the loop's thread.
-pub(crate) type Sink = Box<dyn FnMut(Now, &Event, &LiveNode) + Send>;
+pub(crate) trait Sink: Send {
+    /// Something happened.
+    fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode);
+
+    /// A turn of the loop is over.
+    fn turn_ended(&mut self, _now: Now, _node: &LiveNode) {}
+}
+
+impl<F: FnMut(Now, &Event, &LiveNode) + Send> Sink for F {
+    fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode) {
+        self(now, event, node);
+    }
+}
 
 /// How long the store may take to finish when a node stops; the whole stop has five seconds.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -66,19 +83,37 @@ impl Traffic {
     }
 }
 
-/// The observer: rings the miner's bell, hands peers to the saver, tells the sink.
+/// The observer: rings the miner's bell, hands peers to the saver, has names looked up, tells the sink.
 pub(crate) struct Watch {
     signal: Arc<TipSignal>,
     saver: Saver,
-    sink: Sink,
+    resolver: Option<Resolver>,
+    names: TypedNames,
+    tls: Option<Tls>,
+    sink: Box<dyn Sink>,
 }
 
 impl Observer<ReferenceChain> for Watch {
     fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode) {
-        if matches!(event, Event::NewTip(_)) {
-            self.signal.ring();
+        match event {
+            Event::NewTip(_) => self.signal.ring(),
+            Event::NameResolved { name, addresses: Ok(addresses) } => {
+                for (address, names) in self.names.found(name, addresses) {
+                    // Names of the operator's have passed as names.
+                    let _ = self.tls.as_ref().map(|tls| tls.expect_names(address, &names));
+                }
+            }
+            _ => {}
         }
-        (self.sink)(now, event, node);
+        self.sink.on_event(now, event, node);
+    }
+
+    fn turn_ended(&mut self, now: Now, node: &LiveNode) {
+        self.sink.turn_ended(now, node);
+    }
+
+    fn resolve(&mut self, _: Now, name: &PeerName) -> bool {
+        self.resolver.as_ref().is_some_and(|resolver| resolver.look_up(name))
     }
 
     fn save_peers(&mut self, _: Now, peers: &PeerTable) {
@@ -87,9 +122,10 @@ impl Observer<ReferenceChain> for Watch {
 }
 
 /// Opens the chain, restores the peers, binds the listeners. Nothing is dialed before [`Ready::run`].
-pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, Failure> {
+pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result<Ready, Failure> {
     let mut config = plan.config;
-    let named = config.connect.iter().copied().collect();
+    let names = TypedNames::new(config.connect.iter().chain(&config.seeds).copied());
+    let named = names.known();
     if let Some(security) = &plan.security {
         // What every peer compares with the certificate.
         config.node_id = security.id().to_string();
@@ -108,10 +144,13 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Sink) -> Result<Ready, F
         .map_err(|errors| Failure::settings(&errors))?;
 
     let signal = Arc::new(TipSignal::default());
-    let watch = Watch { signal: Arc::clone(&signal), saver: Saver::start(&data.peers())?, sink };
+    let (saver, tls) = (Saver::start(&data.peers())?, loop_config.tls.clone());
+    let watch = Watch { signal: Arc::clone(&signal), saver, resolver: None, names, tls, sink };
     let security = plan.security.as_ref().map(|security| security.watch(named)).transpose()?;
     let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
         .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;
+    let handle = driver.handle();
+    driver.protocol_mut().observer_mut().resolver = Some(Resolver::system(handle));
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
     if let Some(first) = listening.first() {
         driver.protocol_mut().node_mut().set_listening_port(first.port());

@@ -1,4 +1,4 @@
-//! The program's log: text or JSON lines on standard error, and a ration for lines that strangers can cause.
+//! The program's log: text or JSON lines on standard error, and a limit for lines that strangers can cause.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 use crate::cli::{LogArgs, LogFormat, LogLevel};
+use crate::log_format::Logfmt;
 use crate::safe_text::{Lines, SafeWriter};
 
 impl LogLevel {
@@ -45,7 +46,7 @@ pub(crate) fn start(args: LogArgs) -> WorkerGuard {
     let builder =
         fmt().with_writer(writer).with_max_level(args.log_level.filter()).with_target(false).log_internal_errors(false);
     match args.log_format {
-        LogFormat::Text => builder.with_ansi(colour).init(),
+        LogFormat::Text => builder.fmt_fields(Logfmt).with_ansi(colour).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     guard
@@ -53,7 +54,7 @@ pub(crate) fn start(args: LogArgs) -> WorkerGuard {
 
 /// How many lines of one sort are written: a stranger who causes an event a thousand times a second must not fill a disk.
 #[derive(Debug)]
-pub(crate) struct Ration {
+pub(crate) struct LineLimit {
     lines_max: u32,
     period: Duration,
     started: Instant,
@@ -61,21 +62,22 @@ pub(crate) struct Ration {
     withheld: u64,
 }
 
-impl Ration {
+impl LineLimit {
     /// At most `lines_max` lines in each `period`.
     pub(crate) fn new(lines_max: u32, period: Duration) -> Self {
-        Ration { lines_max, period, started: Instant::ZERO, lines: 0, withheld: 0 }
+        LineLimit { lines_max, period, started: Instant::ZERO, lines: 0, withheld: 0 }
     }
 
-    /// May this line be written? `Some` with the number of lines withheld since the last one that was.
-    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
+    /// May this line be written? `Some` with the number of lines withheld since the last one that was, if there were any.
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<Option<u64>> {
         if now.since(self.started) >= self.period {
             self.started = now;
             self.lines = 0;
         }
         if self.lines < self.lines_max {
             self.lines += 1;
-            Some(std::mem::take(&mut self.withheld))
+            let withheld = std::mem::take(&mut self.withheld);
+            Some((withheld > 0).then_some(withheld))
         } else {
             self.withheld = self.withheld.saturating_add(1);
             None
@@ -88,15 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ration_lets_a_few_lines_through_and_counts_the_rest() {
-        let mut ration = Ration::new(2, Duration::from_secs(10));
+    fn a_limit_lets_a_few_lines_through_and_counts_the_rest() {
+        let mut limit = LineLimit::new(2, Duration::from_secs(10));
         let at = Instant::from_millis;
-        assert_eq!(ration.admit(at(1)), Some(0));
-        assert_eq!(ration.admit(at(2)), Some(0));
-        assert_eq!(ration.admit(at(3)), None);
-        assert_eq!(ration.admit(at(9_999)), None);
-        assert_eq!(ration.admit(at(10_000)), Some(2));
-        assert_eq!(ration.admit(at(10_001)), Some(0));
-        assert_eq!(ration.admit(at(10_002)), None);
+        assert_eq!(limit.admit(at(1)), Some(None));
+        assert_eq!(limit.admit(at(2)), Some(None));
+        assert_eq!(limit.admit(at(3)), None);
+        assert_eq!(limit.admit(at(9_999)), None);
+        assert_eq!(limit.admit(at(10_000)), Some(Some(2)));
+        assert_eq!(limit.admit(at(10_001)), Some(None));
+        assert_eq!(limit.admit(at(10_002)), None);
     }
 }

@@ -25,6 +25,7 @@ mod inspect;
 mod key;
 mod known_identities;
 mod limits;
+mod log_format;
 mod logging;
 mod miner;
 mod output;
@@ -39,6 +40,7 @@ mod signals;
 mod simulate;
 mod sync;
 mod tip_signal;
+mod typed_names;
 mod value;
 
 use std::process::ExitCode;

@@ -14,11 +14,12 @@ use crate::full_node::{self, Plan};
 use crate::miner::{self, MinerPlan};
 use crate::output::announce;
 use crate::security::Security;
-use crate::value::{Endpoint, exempt_ranges};
+use crate::value::{apart, exempt_ranges};
 use crate::{limits, logging, signals};
 
-/// Where a node listens when it is not told: the port of the C# library.
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8333);
+/// Where a node listens when it is not told. IANA has given the port to nobody (the ports 7182 to 7199 are unassigned), no program
+/// of note uses it, and no system takes it for the near end of a dial. 8333, which it was before, is Bitcoin's.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7193);
 /// Digits of the node id that name a miner who has no name.
 const MINER_DIGITS: usize = 16;
 
@@ -37,10 +38,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         None => data.node_id()?,
     };
 
-    let mut log = EventLog::new(&config.connect, security.clone());
+    let log = EventLog::new(&args.connect, &args.seed_node, security.clone());
     let renewal = security.as_ref().and_then(Security::renewal);
     let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args), params, security };
-    let ready = full_node::prepare(plan, &data, Box::new(move |now, event, node| log.on_event(now, event, node)))?;
+    let ready = full_node::prepare(plan, &data, Box::new(log))?;
     let (handle, signal) = (ready.handle(), ready.signal());
     let stop = {
         let (handle, signal) = (handle.clone(), std::sync::Arc::clone(&signal));
@@ -55,8 +56,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         signals::reload_on_hangup(move || bell.ring());
     }
 
+    let listening = ready.listening().to_vec();
     announce(format_args!("node {node_id}"))?;
-    for address in ready.listening() {
+    for address in &listening {
         announce(format_args!("listening {address}"))?;
     }
     let miner = match args.mine {
@@ -65,6 +67,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     announce("ready")?;
     let tls = args.tls.tls.name();
+    if !args.tls.tls.is_on() {
+        warn_of_plain_text(&listening);
+    }
     tracing::info!(directory = %data.path().display(), network = %params, tls, "running");
     let ran = ready.run();
     if let Some(miner) = miner
@@ -80,6 +85,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 /// The chain's numbers.
 fn params(args: GenesisArgs) -> Result<Params, Failure> {
     Params::new(args.difficulty, args.reward).map_err(|error| Failure::usage(format!("--difficulty: {error}")))
+}
+
+/// What goes beyond this machine in plain text can be read and changed on its way.
+fn warn_of_plain_text(listening: &[SocketAddr]) {
+    for address in listening.iter().filter(|address| !address.ip().to_canonical().is_loopback()) {
+        tracing::warn!(
+            %address,
+            "listening in plain text beyond this machine: whoever is on the line reads and changes what is sent; use --tls, \
+             or listen on 127.0.0.1"
+        );
+    }
 }
 
 fn miner_plan(args: &RunArgs, node_id: &str) -> MinerPlan {
@@ -111,8 +127,8 @@ fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
     let mut config = proto::Config::default();
     config.user_agent = concat!("spacetime-node/", env!("CARGO_PKG_VERSION")).to_owned();
     config.outbound = usize::try_from(args.outbound.min(connections)).unwrap_or(usize::MAX);
-    config.connect = resolve(&args.connect)?;
-    config.seeds = resolve(&args.seed)?;
+    (config.connect, config.connect_names) = apart(&args.connect);
+    (config.seeds, config.seed_names) = apart(&args.seed_node);
     config.allow_private = args.allow_private;
     config.dial_timeout = args.handshake_timeout;
     config.handshake_timeout = args.handshake_timeout;
@@ -134,8 +150,4 @@ fn node_limits(config: &mut proto::Config, connections: u32, exempt: Option<Vec<
     if let Some(ranges) = exempt {
         config.admission.exempt = spacetime_network::address::ExemptRanges(ranges);
     }
-}
-
-fn resolve(endpoints: &[Endpoint]) -> Result<Vec<SocketAddr>, Failure> {
-    endpoints.iter().map(Endpoint::resolve).collect()
 }

@@ -4,7 +4,6 @@
 //! A node shows the key of its data directory. A question to a running node shows one of its own, in the folder `client`
 //! there, because a node does not talk to itself.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,8 +22,9 @@ use crate::data_dir::DataDir;
 use crate::explain::Ours;
 use crate::failure::Failure;
 use crate::known_identities::{self, Conflict, Keeper};
-use crate::logging::Ration;
+use crate::logging::LineLimit;
 use crate::renewal::{CertificateFiles, Renewal};
+use crate::typed_names::KnownAddresses;
 use crate::value::Endpoint;
 
 /// Lines about refusals that a minute may have.
@@ -161,10 +161,10 @@ impl Security {
     /// What is kept up to date while a node runs.
     ///
     /// Of those in `named` the event log speaks, which knows whether they were reached since.
-    pub(crate) fn watch(&self, named: BTreeSet<SocketAddr>) -> Result<SecurityWatch, Failure> {
+    pub(crate) fn watch(&self, named: KnownAddresses) -> Result<SecurityWatch, Failure> {
         let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
-        let lines = Ration::new(LINES_PER_MINUTE, Duration::from_secs(60));
-        let press = Ration::new(1, PRESS_LINE_EVERY);
+        let lines = LineLimit::new(LINES_PER_MINUTE, Duration::from_secs(60));
+        let press = LineLimit::new(1, PRESS_LINE_EVERY);
         Ok(SecurityWatch { security: self.clone(), keeper, lines, named, press, told: (0, 0) })
     }
 
@@ -194,9 +194,9 @@ impl Security {
 pub(crate) struct SecurityWatch {
     security: Security,
     keeper: Option<Keeper>,
-    lines: Ration,
-    named: BTreeSet<SocketAddr>,
-    press: Ration,
+    lines: LineLimit,
+    named: KnownAddresses,
+    press: LineLimit,
     /// Handshakes that gave way, and that waited, of which the log has told.
     told: (u64, u64),
 }
@@ -208,7 +208,7 @@ impl SecurityWatch {
             keeper.keep(self.security.tls.take_changes());
         }
         for refusal in self.security.tls.take_refusals() {
-            if self.named.contains(&refusal.remote) {
+            if self.named.contains(refusal.remote) {
                 continue;
             }
             let Some(withheld) = self.lines.admit(now) else { continue };

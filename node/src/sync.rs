@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use spacetime_network::chain::{Block, Params};
-use spacetime_network::proto;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
+use spacetime_network::proto::{self, Event};
+use spacetime_network::time::Now;
 
 use crate::cli::SyncArgs;
 use crate::client::blocking::Client;
 use crate::client::fetch_block;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
-use crate::full_node::{self, NodeHandle, Plan};
+use crate::full_node::{self, LiveNode, NodeHandle, Plan, Sink};
 use crate::security::Security;
-use crate::value::Endpoint;
+use crate::value::{Endpoint, apart};
 use crate::{output, signals};
 
 /// Time between two looks at the node.
@@ -69,12 +70,12 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     };
     config.user_agent = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (sync)").to_owned();
     config.outbound = 0;
-    config.connect = args.addresses.iter().map(|endpoint| endpoint.resolve()).collect::<Result<Vec<_>, _>>()?;
+    (config.connect, config.connect_names) = apart(&args.addresses);
     config.allow_private = true;
     config.dial_timeout = args.timeout;
     config.handshake_timeout = args.timeout;
     let plan = Plan { config, listen: Vec::new(), params, security };
-    let ready = full_node::prepare(plan, &data, Box::new(|_, _, _| {}))?;
+    let ready = full_node::prepare(plan, &data, Box::new(Nobody))?;
     let handle = ready.handle();
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -106,6 +107,13 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     })
 }
 
+/// Nobody is told what happens: the download is watched from outside.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn on_event(&mut self, _: Now, _: &Event, _: &LiveNode) {}
+}
+
 /// The network of the first node that answers.
 fn network_of(args: &SyncArgs, security: Option<&Security>) -> Result<Params, Failure> {
     let mut last = Failure::usage("give the address of at least one node");
@@ -119,14 +127,14 @@ fn network_of(args: &SyncArgs, security: Option<&Security>) -> Result<Params, Fa
 }
 
 fn ask_network(endpoint: &Endpoint, timeout: Duration, security: Option<&Security>) -> Result<Params, Failure> {
-    let mut talk = Client::open_as(endpoint, timeout, security)?;
-    let Some(extension) = talk.host().extension else {
+    let mut client = Client::open_as(endpoint, timeout, security)?;
+    let Some(extension) = client.host().extension else {
         // A node of version 1 cannot say; it is taken for one of the default network.
-        talk.leave();
+        client.leave();
         return Ok(Params::default());
     };
-    let genesis = fetch_block(&mut talk, extension.network)?;
-    talk.leave();
+    let genesis = fetch_block(&mut client, extension.network)?;
+    client.leave();
     genesis.as_ref().and_then(Block::decode).as_ref().and_then(Params::of_genesis).ok_or_else(|| {
         Failure::new(
             format!("download the chain of {endpoint}"),

@@ -1,13 +1,18 @@
 //! The values that flags take, each with an error that fits on one line.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use ipnet::IpNet;
+use spacetime_network::address::{Scope, canonical};
+use spacetime_network::driver::node::resolver;
+use spacetime_network::proto::peer::PeerName;
 use spacetime_network::sim::{Plan, PlanError, Scenario};
 
 use crate::failure::Failure;
@@ -15,36 +20,66 @@ use crate::failure::Failure;
 /// The longest duration that a flag takes: beyond a year it is a typing error.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Somewhere to connect to: `ip:port` or `name:port`. A name is looked up when it is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint(String);
+/// Somewhere to connect to: an address, or a name that is looked up when it is dialed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Endpoint {
+    /// `ip:port`, also `[fe80::1%2]:port` with the number of an interface.
+    Address(SocketAddr),
+    /// `name:port`, also `[fe80::1%eth0]:port` with its name.
+    Name(PeerName),
+}
 
 impl Endpoint {
-    /// The first address that the text stands for.
-    pub(crate) fn resolve(&self) -> Result<SocketAddr, Failure> {
-        let remedy = "check the name, or give ip:port";
-        match self.0.to_socket_addrs() {
-            Ok(mut addresses) => addresses
-                .next()
-                .ok_or_else(|| Failure::new(format!("look up {self}"), "the name has no address", remedy)),
-            Err(error) => Err(Failure::new(format!("look up {self}"), error, remedy)),
+    /// Its addresses, at least one. A resolver that does not answer is not waited for longer than `patience`.
+    pub(crate) fn resolve(&self, patience: Duration) -> Result<Vec<SocketAddr>, Failure> {
+        let name = match self {
+            Endpoint::Address(address) => return Ok(vec![*address]),
+            Endpoint::Name(name) => name.clone(),
+        };
+        let failed =
+            |why: &dyn fmt::Display| Failure::new(format!("look up {self}"), why, "check the name, or give ip:port");
+        let (sender, answer) = sync_channel(1);
+        let look_up = move || {
+            // Whoever asked may have left.
+            let _ = sender.try_send(resolver::system(&name));
+        };
+        thread::Builder::new().name("resolver".to_owned()).spawn(look_up).map_err(|error| failed(&error))?;
+        let found = match answer.recv_timeout(patience) {
+            Ok(found) => found.map_err(|error| failed(&error))?,
+            Err(_) => return Err(failed(&format_args!("no answer came in {}", humantime::format_duration(patience)))),
+        };
+        let usable: Vec<SocketAddr> =
+            found.into_iter().filter(|address| Scope::of_socket(*address) != Scope::Unusable).collect();
+        if usable.is_empty() { Err(failed(&"it has no address that can be dialed")) } else { Ok(usable) }
+    }
+
+    /// The name that its certificate must be for, where it has one.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Endpoint::Address(_) => None,
+            Endpoint::Name(name) => name.dns(),
         }
     }
 }
 
-impl Endpoint {
-    /// The name that it was given by; `None` for an address.
-    pub(crate) fn name(&self) -> Option<&str> {
-        if self.0.parse::<SocketAddr>().is_ok() {
-            return None;
+/// The addresses and the names of a list.
+pub(crate) fn apart(endpoints: &[Endpoint]) -> (Vec<SocketAddr>, Vec<PeerName>) {
+    let (mut addresses, mut names) = (Vec::new(), Vec::new());
+    for endpoint in endpoints {
+        match endpoint {
+            Endpoint::Address(address) => addresses.push(*address),
+            Endpoint::Name(name) => names.push(name.clone()),
         }
-        self.0.rsplit_once(':').map(|(name, _)| name)
     }
+    (addresses, names)
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Endpoint::Address(address) => address.fmt(f),
+            Endpoint::Name(name) => name.fmt(f),
+        }
     }
 }
 
@@ -52,21 +87,46 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || "expected ip:port or name:port, like 192.0.2.7:8333 or [2001:db8::7]:8333".to_owned();
-        if text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0) {
-            return Ok(Endpoint(text.to_owned()));
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            let address = canonical(address);
+            return match why_unusable(address) {
+                None => Ok(Endpoint::Address(address)),
+                Some(why) => Err(why),
+            };
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
-        let named = !host.is_empty()
-            && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
-            && port.parse::<u16>().is_ok_and(|port| port != 0);
-        if named { Ok(Endpoint(text.to_owned())) } else { Err(expected()) }
+        text.parse().map(Endpoint::Name).map_err(|_| {
+            "expected ip:port or name:port, like 192.0.2.7:7193, [2001:db8::7]:7193 or node.example.org:7193".to_owned()
+        })
     }
+}
+
+/// Why nothing can be dialed at an address, if nothing can. Where a node listens is no answer to where it is: taking 0.0.0.0 for
+/// this machine, as some programs do, would make of an address that was copied from another machine's output a node that talks
+/// to itself.
+fn why_unusable(address: SocketAddr) -> Option<String> {
+    let ip = address.ip();
+    if Scope::of_socket(address) != Scope::Unusable {
+        return None;
+    }
+    Some(match ip {
+        _ if address.port() == 0 => {
+            "port 0 is no port that a node listens on: give the one that it has printed".to_owned()
+        }
+        _ if ip.is_unspecified() => format!(
+            "{ip} stands for every address of the machine that listens: give one of them, or {} for this machine",
+            if ip.is_ipv4() { "127.0.0.1" } else { "[::1]" }
+        ),
+        _ if ip.is_multicast() => format!("{ip} is a multicast address: give the address of one node"),
+        IpAddr::V6(_) => {
+            format!("{ip} is a link-local address: say on which interface, like [{ip}%eth0]:{}", address.port())
+        }
+        IpAddr::V4(_) => format!("{ip} is a reserved address: no node can be there"),
+    })
 }
 
 /// Where to listen: an address of this machine; port 0 asks the system for a free one.
 pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected ip:port, like 0.0.0.0:8333, [::]:8333 or 127.0.0.1:0".to_owned())
+    text.parse().map_err(|_| "expected ip:port, like 0.0.0.0:7193, [::]:7193 or 127.0.0.1:0".to_owned())
 }
 
 /// A path, in which `~/` at the begin is the home directory wherever it was written: no shell looks at files and variables.
@@ -151,6 +211,11 @@ pub(crate) fn account(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// What a transaction moves.
+pub(crate) fn amount(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("an amount is a whole number from 0 to {}", u64::MAX))
+}
+
 /// The name of a simulated situation.
 pub(crate) fn scenario(text: &str) -> Result<Scenario, String> {
     Scenario::from_name(text).ok_or_else(|| {
@@ -180,12 +245,43 @@ mod tests {
 
     #[test]
     fn endpoints_need_a_host_and_a_port() {
-        for good in ["127.0.0.1:8333", "[::1]:1", "node-0.example.org:8333", "localhost:9"] {
-            assert!(good.parse::<Endpoint>().is_ok(), "{good}");
+        for good in
+            ["127.0.0.1:7193", "[::1]:1", "node-0.example.org:7193", "localhost:9", "[fe80::1%3]:1", "[fe80::1%lo]:1"]
+        {
+            assert_eq!(good.parse::<Endpoint>().unwrap().to_string(), good);
         }
-        for bad in ["", "127.0.0.1", ":8333", "host:", "host:0", "127.0.0.1:0", "host:70000", "::1:8333", "a b:1"] {
-            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        for bad in ["", "127.0.0.1", ":7193", "host:", "host:0", "host:70000", "::1:7193", "a b:1", "127.1:7193"] {
+            assert!(bad.parse::<Endpoint>().unwrap_err().starts_with("expected ip:port or name:port"), "{bad}");
         }
+        assert_eq!("[::ffff:127.0.0.1]:1".parse::<Endpoint>().unwrap().to_string(), "127.0.0.1:1");
+    }
+
+    /// `--connect 0.0.0.0:P` was taken, and the node then kept a connection to nobody without a word.
+    #[test]
+    fn an_address_at_which_nothing_can_be_dialed_is_refused_with_the_reason() {
+        for (text, part) in [
+            ("0.0.0.0:7193", "give one of them, or 127.0.0.1 for this machine"),
+            ("[::]:7193", "or [::1] for this machine"),
+            ("127.0.0.1:0", "port 0"),
+            ("[::ffff:0.0.0.0]:1", "127.0.0.1"),
+            ("224.0.0.1:7193", "multicast"),
+            ("[ff02::1]:7193", "multicast"),
+            ("255.255.255.255:7193", "reserved"),
+            ("0.1.2.3:7193", "reserved"),
+            ("[fe80::1]:7193", "like [fe80::1%eth0]:7193"),
+        ] {
+            let why = text.parse::<Endpoint>().unwrap_err();
+            assert!(why.contains(part), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_all_of_its_addresses() {
+        let local: Endpoint = "localhost:7".parse().unwrap();
+        let found = local.resolve(Duration::from_secs(60)).unwrap();
+        assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback()));
+        let (addresses, names) = apart(&["192.0.2.1:7".parse().unwrap(), local]);
+        assert_eq!((addresses.len(), names.len()), (1, 1));
     }
 
     #[test]

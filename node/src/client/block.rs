@@ -15,9 +15,9 @@ use crate::output;
 
 /// Prints a block, or writes its bytes to a file.
 pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
-    let mut talk = Client::open(&args.ask)?;
-    let answer = fetch(&mut talk, args.hash)?;
-    talk.leave();
+    let mut client = Client::open(&args.ask)?;
+    let answer = fetch(&mut client, args.hash)?;
+    client.leave();
     let tried = || format!("get block {} from {}", args.hash, args.ask.address);
     let bytes = answer.ok_or_else(|| {
         Failure::new(
@@ -41,8 +41,8 @@ pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
 }
 
 /// The block of this hash; `None` when the node does not have it.
-pub(crate) fn fetch(talk: &mut Client, hash: Hash) -> Result<Option<Bytes>, Failure> {
-    talk.ask("the block", &Message::GetBlock(hash), |message| match message {
+pub(crate) fn fetch(client: &mut Client, hash: Hash) -> Result<Option<Bytes>, Failure> {
+    client.ask("the block", &Message::GetBlock(hash), |message| match message {
         Message::Block(bytes) => {
             let bytes = Bytes::copy_from_slice(bytes);
             // Blocks of another chain cannot be named here; the node's word is taken for those.

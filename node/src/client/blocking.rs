@@ -6,20 +6,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use spacetime_network::close::CloseReason;
+use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::driver::{self, Driver, SendOutcome};
 use spacetime_network::id::DialId;
 use spacetime_network::wire::Message;
 
 use crate::cli::AskArgs;
 use crate::client::protocol::{ClientProtocol, Host, State};
-use crate::explain::remedy;
+use crate::explain::{LastWord, ended, remedy};
 use crate::failure::Failure;
 use crate::security::Security;
 use crate::value::Endpoint;
 
 /// How long leaving may take: what is queued is flushed, then the connection is dropped.
-const FAREWELL: Duration = Duration::from_secs(2);
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A conversation that has begun: both sides have greeted.
 #[derive(Debug)]
@@ -38,37 +38,72 @@ impl Client {
         Client::open_as(&ask.address, ask.timeout, security.as_ref())
     }
 
-    /// Connects and greets within `timeout`, which is also the longest wait for each answer.
+    /// Connects and greets within `timeout`, which is also the longest wait for each answer. Of several addresses of a name, each
+    /// gets its share of the time, until one answers.
     pub(crate) fn open_as(
         endpoint: &Endpoint,
         timeout: Duration,
         security: Option<&Security>,
     ) -> Result<Self, Failure> {
-        let address = endpoint.resolve()?;
-        let tried = format!("talk to {endpoint}");
+        let end = Instant::now() + timeout;
+        let addresses = endpoint.resolve(timeout)?;
+        let mut last = None;
+        for (index, address) in addresses.iter().enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX).max(1);
+            let name = match addresses.len() {
+                1 => endpoint.to_string(),
+                _ => format!("{endpoint} at {address}"),
+            };
+            match Client::open_at(endpoint, &name, *address, (share, timeout), security)? {
+                Ok(client) => return Ok(client),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        // A lookup that succeeds has found an address.
+        Err(last.unwrap_or_else(|| Failure::plain(format!("talk to {endpoint}"), "it has no address")))
+    }
+
+    /// One address. The inner error is one that another address may not have.
+    fn open_at(
+        endpoint: &Endpoint,
+        name: &str,
+        address: SocketAddr,
+        (patience, timeout): (Duration, Duration),
+        security: Option<&Security>,
+    ) -> Result<Result<Self, Failure>, Failure> {
+        let tried = format!("talk to {name}");
         let local = |error: io::Error| Failure::new(&tried, error, "free some files and memory, then try again");
         let guest = ClientProtocol::new(security.map(Security::id)).map_err(local)?;
         let mut config = driver::Config::default();
         config.tls = security.map(Security::tls);
-        let driver = Driver::new(config, guest).map_err(local)?;
+        if let (Some(tls), Some(name)) = (&config.tls, endpoint.name()) {
+            tls.expect_names(address, &[name])
+                .map_err(|error| Failure::new(&tried, error, "check the name, or give ip:port"))?;
+        }
+        let driver = Driver::new(config, guest)
+            .map_err(|error| Failure::new(&tried, error, "free some files and memory, then try again"))?;
         let security = security.cloned();
-        let mut talk = Client { driver, endpoint: endpoint.to_string(), address, timeout, security };
-        talk.driver.with(|_, _, net| net.dial(DialId(0), address, timeout));
-        let end = Instant::now() + timeout;
-        while !matches!(talk.driver.protocol().state, State::Open(_)) {
-            if let State::Gone(reason) = talk.driver.protocol().state {
-                return Err(talk.over(&tried, reason));
+        let mut client = Client { driver, endpoint: name.to_owned(), address, timeout, security };
+        client.driver.with(|_, _, net| net.dial(DialId(0), address, patience));
+        let end = Instant::now() + patience;
+        while !matches!(client.driver.protocol().state, State::Open(_)) {
+            if let State::Gone(reason) = client.driver.protocol().state {
+                let failure = client.over(&tried, reason);
+                let elsewhere = client.driver.protocol().complaint.is_none()
+                    && matches!(reason, CloseReason::Io(_) | CloseReason::DialTimeout);
+                return if elsewhere { Ok(Err(failure)) } else { Err(failure) };
             }
             if Instant::now() >= end {
                 let late = "it does not answer; check the address and that a node is listening there";
-                return Err(Failure::plain(tried, late));
+                return Ok(Err(Failure::plain(tried, late)));
             }
-            talk.turn(&tried, end)?;
+            client.turn(&tried, end)?;
         }
-        if let Some(security) = &talk.security {
+        if let Some(security) = &client.security {
             security.save()?;
         }
-        Ok(talk)
+        Ok(Ok(client))
     }
 
     /// What the node said of itself.
@@ -158,10 +193,10 @@ impl Client {
     pub(crate) fn leave(mut self) {
         self.driver.with(|guest, _, net| {
             if let State::Open(conn) | State::Greeting(conn) = guest.state {
-                net.close(conn, CloseReason::Done, FAREWELL);
+                net.close(conn, CloseReason::Done, LEAVE_PATIENCE);
             }
         });
-        let end = Instant::now() + FAREWELL;
+        let end = Instant::now() + LEAVE_PATIENCE;
         while !matches!(self.driver.protocol().state, State::Gone(_)) && Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
             if self.driver.turn(Some(left)).is_err() {
@@ -177,15 +212,20 @@ impl Client {
         self.driver.turn(Some(left)).map(drop).map_err(|error| Failure::plain(tried, error))
     }
 
-    /// The conversation ended before its purpose was fulfilled.
+    /// The conversation ended before its purpose was fulfilled. What the node said last decides what to do about it.
     fn over(&self, tried: &str, reason: CloseReason) -> Failure {
-        if let Some(text) = &self.driver.protocol().complaint {
-            return Failure::new(tried, format!("the node left, saying \"{text}\""), "look into the node's log");
+        let said = self.driver.protocol().complaint.as_deref();
+        let is_tls = self.security.is_some();
+        let turned_away = reason == CloseReason::Tls(TlsFault::TurnedAway);
+        if turned_away || said.is_some_and(|said| matches!(LastWord::of(said), LastWord::Full)) {
+            return Failure::full(tried, remedy(reason, said, is_tls));
         }
-        if let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) {
-            return Failure::plain(tried, security.explain(self.address, fault));
+        match (reason, &self.security) {
+            (CloseReason::Tls(fault), Some(security)) if said.is_none() => {
+                Failure::plain(tried, security.explain(self.address, fault))
+            }
+            _ => Failure::new(tried, ended(reason, said), remedy(reason, said, is_tls)),
         }
-        Failure::new(tried, reason, remedy(reason, self.security.is_some()))
     }
 }
 

@@ -24,10 +24,10 @@ struct Report {
 
 /// Sends pings one after the other and prints the round trips.
 pub(crate) fn ping(args: &PingArgs) -> Result<(), Failure> {
-    let mut talk = Client::open(&args.ask)?;
+    let mut client = Client::open(&args.ask)?;
     let tried = format!("ping {}", args.ask.address);
-    if talk.host().version < 2 {
-        talk.leave();
+    if client.host().version < 2 {
+        client.leave();
         return Err(Failure::new(
             tried,
             "it speaks protocol version 1, which has no ping",
@@ -38,16 +38,16 @@ pub(crate) fn ping(args: &PingArgs) -> Result<(), Failure> {
     let mut round_trips = Vec::new();
     for number in 0..args.count {
         if number > 0 {
-            talk.idle(&tried, args.interval)?;
+            client.idle(&tried, args.interval)?;
         }
-        let taken = one(&mut talk, number)?;
+        let taken = one(&mut client, number)?;
         if !as_json {
             output::line(format_args!("{}: {number} {:.3} ms", args.ask.address, millis(taken)))?;
         }
         round_trips.push(taken);
     }
-    let node_id = talk.host().node_id.clone();
-    talk.leave();
+    let node_id = client.host().node_id.clone();
+    client.leave();
     let (min, median, max) = spread(&round_trips);
     let report = Report {
         address: args.ask.address.to_string(),
@@ -63,11 +63,11 @@ pub(crate) fn ping(args: &PingArgs) -> Result<(), Failure> {
     })
 }
 
-fn one(talk: &mut Client, number: u32) -> Result<Duration, Failure> {
+fn one(client: &mut Client, number: u32) -> Result<Duration, Failure> {
     let sent = Instant::now();
     let nonce = i64::from(number);
     let ping = Message::Ping(Ping { nonce, unix_millis: unix_millis() });
-    talk.ask("a pong", &ping, |message| match message {
+    client.ask("a pong", &ping, |message| match message {
         Message::Pong(pong) if pong.nonce == nonce => Some(sent.elapsed()),
         _ => None,
     })

@@ -17,6 +17,15 @@ use crate::failure::one_line;
 
 /// The highest protocol version that we speak.
 const VERSION: i32 = 2;
+/// What a question runs, as it says.
+const GUEST: &str = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (guest)");
+
+/// Whether a peer that says that it runs this is a question, which leaves when it is answered. It is a claim, good enough to decide
+/// how loudly its coming and going is told.
+pub(crate) fn is_guest(user_agent: &str) -> bool {
+    user_agent.starts_with("spacetime-node/") && user_agent.ends_with(" (guest)")
+}
+
 /// What the node said of itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
@@ -65,7 +74,7 @@ fn greeting(identity: Option<VerifiedId>) -> io::Result<Vec<u8>> {
         version: VERSION,
         unix_seconds: unix_millis() / 1000,
         node_id: &identity.map_or_else(|| format!("guest-{nonce:016x}"), |identity| identity.to_string()),
-        user_agent: concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (guest)"),
+        user_agent: GUEST,
         extension: Some(Extension {
             network: Hash::ZERO,
             nonce,
@@ -209,6 +218,11 @@ mod tests {
         let greeting = Handshake { node_id: &text, ..theirs(2, true) };
         assert_eq!(host(Some(&greeting), Some(proven)).unwrap().node_id, Some(text.clone()));
         assert_eq!(host(None, Some(proven)).unwrap().node_id, Some(text));
+    }
+
+    #[test]
+    fn a_guest_is_known_as_one() {
+        assert!(is_guest(GUEST) && !is_guest("spacetime-node/1.0") && !is_guest("other (guest)"));
     }
 
     #[test]

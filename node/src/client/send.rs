@@ -39,22 +39,22 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
     let bytes = transfer.encode().map_err(|error| Failure::new(&tried, error, "choose other names"))?;
     let id = transaction::id(&bytes);
 
-    let mut talk = Client::open(&args.ask)?;
-    let before = talk.host().extension.map(|extension| extension.best_hash);
-    talk.say(&tried, &Message::Transaction(&bytes))?;
+    let mut client = Client::open(&args.ask)?;
+    let before = client.host().extension.map(|extension| extension.best_hash);
+    client.say(&tried, &Message::Transaction(&bytes))?;
     // Transactions are the least urgent of all frames: a question asked now would overtake it.
-    talk.flush(&tried)?;
+    client.flush(&tried)?;
     let accepted = match before {
         // Version 1 has no question about the pool, but frames are read in order: an answer to a later question shows
         // that the transaction was read.
         None => {
-            new_headers(&mut talk, Hash::ZERO, 1)?;
+            new_headers(&mut client, Hash::ZERO, 1)?;
             "unknown"
         }
-        Some(_) if is_in_pool(&mut talk, id)? => "pool",
-        Some(tip) if is_in_new_block(&mut talk, id, tip)? => "chain",
+        Some(_) if is_in_pool(&mut client, id)? => "pool",
+        Some(tip) if is_in_new_block(&mut client, id, tip)? => "chain",
         Some(_) => {
-            talk.leave();
+            client.leave();
             return Err(Failure::new(
                 tried,
                 "it was delivered, but the node did not take it up",
@@ -62,23 +62,28 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
             ));
         }
     };
-    talk.leave();
+    client.leave();
+    // Only who has read the whole chain knows what a name has, and the chain's own rules do not ask.
+    output::note(format_args!(
+        "note: this chain checks no balances: {} may be below zero now; spacetime-node chain --balances shows it",
+        args.from
+    ));
     let report = Report { id: id.to_string(), accepted };
     output::result(args.ask.output.json, &report, |report| vec![report.id.clone()])
 }
 
-fn is_in_pool(talk: &mut Client, id: Hash) -> Result<bool, Failure> {
+fn is_in_pool(client: &mut Client, id: Hash) -> Result<bool, Failure> {
     let request = Message::TxPoolRequest(TxPoolRequest { max: POOL_MAX, include_data: false });
-    talk.ask("its pool", &request, |message| match message {
+    client.ask("its pool", &request, |message| match message {
         Message::TxPool(ids) => Some(ids.contains(&id)),
         _ => None,
     })
 }
 
 /// A block may have taken the transaction before the pool was asked for.
-fn is_in_new_block(talk: &mut Client, id: Hash, tip: Hash) -> Result<bool, Failure> {
-    for header in new_headers(talk, tip, NEW_BLOCKS_MAX)? {
-        let block = fetch(talk, header.hash())?.as_ref().and_then(Block::decode);
+fn is_in_new_block(client: &mut Client, id: Hash, tip: Hash) -> Result<bool, Failure> {
+    for header in new_headers(client, tip, NEW_BLOCKS_MAX)? {
+        let block = fetch(client, header.hash())?.as_ref().and_then(Block::decode);
         if block.is_some_and(|block| block.ids().contains(&id)) {
             return Ok(true);
         }
@@ -86,10 +91,10 @@ fn is_in_new_block(talk: &mut Client, id: Hash, tip: Hash) -> Result<bool, Failu
     Ok(false)
 }
 
-fn new_headers(talk: &mut Client, after: Hash, max: u32) -> Result<Vec<Header>, Failure> {
-    let more = (talk.host().version >= 2).then(Vec::new);
+fn new_headers(client: &mut Client, after: Hash, max: u32) -> Result<Vec<Header>, Failure> {
+    let more = (client.host().version >= 2).then(Vec::new);
     let request = GetHeaders { locator: after, stop: None, max, more };
-    talk.ask("headers", &Message::GetHeaders(request), |message| match message {
+    client.ask("headers", &Message::GetHeaders(request), |message| match message {
         Message::Headers(headers) => Some(headers.iter().filter_map(|bytes| Header::decode(bytes)).collect()),
         _ => None,
     })

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use spacetime_network::chain::Params;
 use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::proto::{self, Event};
+use spacetime_network::time::Now;
 use spacetime_network::wire::Hash;
 
 use crate::cli::DemoTls;
@@ -66,17 +67,17 @@ fn directory_of(index: usize, base: &Path) -> PathBuf {
     base.join(format!("node-{index}"))
 }
 
-/// What a node saw, for the stage manager.
+/// What a node saw, for the coordinator.
 #[derive(Debug)]
-pub(super) struct Sighting {
+pub(super) struct Observation {
     pub(super) node: usize,
     pub(super) at: Instant,
-    pub(super) what: Seen,
+    pub(super) what: Observed,
 }
 
 /// What was seen.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum Observed {
     /// A block or a transaction is new and valid here.
     Object(Hash),
     /// The best chain ends here now.
@@ -87,7 +88,7 @@ pub(super) enum Seen {
     PeerGone(String),
 }
 
-/// A node's place in the demo; the node itself comes and goes.
+/// A node of the demo, running or not.
 #[derive(Debug)]
 pub(super) struct NodeSlot {
     pub(super) index: usize,
@@ -130,7 +131,7 @@ impl NodeSlot {
         &mut self,
         seed: Option<SocketAddr>,
         mines: bool,
-        sightings: SyncSender<Sighting>,
+        observations: SyncSender<Observation>,
     ) -> Result<(), Failure> {
         let data = DataDir::create(Some(&self.directory))?;
         let lock = data.lock()?;
@@ -149,10 +150,10 @@ impl NodeSlot {
             security,
         };
         let index = self.index;
-        let sink = Box::new(move |_, event: &Event, _: &full_node::LiveNode| {
-            if let Some(what) = seen(event) {
+        let sink = Box::new(move |_: Now, event: &Event, _: &full_node::LiveNode| {
+            if let Some(what) = observed(event) {
                 // A full queue costs a line and a measurement, never the node's time.
-                let _ = sightings.try_send(Sighting { node: index, at: Instant::now(), what });
+                let _ = observations.try_send(Observation { node: index, at: Instant::now(), what });
             }
         });
         let ready = full_node::prepare(plan, &data, sink)?;
@@ -210,13 +211,13 @@ impl NodeSlot {
     }
 }
 
-fn seen(event: &Event) -> Option<Seen> {
+fn observed(event: &Event) -> Option<Observed> {
     match event {
-        Event::BlockAccepted { hash, .. } => Some(Seen::Object(*hash)),
-        Event::TransactionAccepted { id, .. } => Some(Seen::Object(*id)),
-        Event::NewTip(tip) => Some(Seen::Tip(tip.height, tip.hash)),
-        Event::PeerConnected { node_id, outbound, .. } => Some(Seen::Peer(node_id.clone(), *outbound)),
-        Event::PeerDisconnected { node_id, .. } => Some(Seen::PeerGone(node_id.clone())),
+        Event::BlockAccepted { hash, .. } => Some(Observed::Object(*hash)),
+        Event::TransactionAccepted { id, .. } => Some(Observed::Object(*id)),
+        Event::NewTip(tip) => Some(Observed::Tip(tip.height, tip.hash)),
+        Event::PeerConnected { node_id, outbound, .. } => Some(Observed::Peer(node_id.clone(), *outbound)),
+        Event::PeerDisconnected { node_id, .. } => Some(Observed::PeerGone(node_id.clone())),
         _ => None,
     }
 }

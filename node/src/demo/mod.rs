@@ -1,27 +1,32 @@
 //! `demo`: the main job in one command. Several full nodes find each other, take in transactions, mine, lose one and get
 //! it back, gain one that starts from nothing, and end with the same chain.
 //!
-//! | file        | why it is there                                   |
-//! |-------------|---------------------------------------------------|
-//! | `stage`     | the stage manager, who makes it all happen        |
-//! | `cluster`   | the nodes, started and stopped                    |
-//! | `script`    | what happens at which height                      |
-//! | `agreement` | whether all chains are the same and hold it all   |
-//! | `spread`    | how fast things reach everyone                    |
-//! | `transfers` | the transactions                                  |
-//! | `screen`    | what is shown meanwhile                           |
+//! | file          | why it is there                                 |
+//! |---------------|-------------------------------------------------|
+//! | `coordinator` | follows the script and knows when it is over    |
+//! | `cluster`     | the nodes, started and stopped                  |
+//! | `script`      | what happens at which height                    |
+//! | `agreement`   | whether all chains are the same and hold it all |
+//! | `spread`      | how fast things reach everyone                  |
+//! | `sparkline`   | that as a line of bars                          |
+//! | `transfers`   | the transactions                                |
+//! | `screen`      | what is shown meanwhile                         |
+//! | `layout`      | how it fits a terminal                          |
 
 mod agreement;
 mod cluster;
+mod coordinator;
+mod layout;
 mod screen;
 mod script;
+mod sparkline;
 mod spread;
-mod stage;
 mod transfers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use spacetime_network::time::UnixTime;
@@ -32,8 +37,12 @@ use crate::failure::Failure;
 use crate::{output, signals};
 use agreement::NodeView;
 use cluster::NodeSlot;
+use coordinator::Coordinator;
 use spread::Percentiles;
-use stage::Stage;
+
+/// Bars of one line at most, and what stands beside them.
+const BARS_MAX: usize = 60;
+const BARS_MARGIN: usize = 62;
 
 /// What happened, in numbers.
 #[derive(Debug, Serialize)]
@@ -47,6 +56,12 @@ struct Report {
     bytes: u64,
     block_spread: Percentiles,
     transaction_spread: Percentiles,
+    /// How long each block, in order, took to reach the last node.
+    #[serde(skip)]
+    slowest: Vec<Duration>,
+    /// Characters in a line.
+    #[serde(skip)]
+    columns: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<PathBuf>,
 }
@@ -66,29 +81,31 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     };
     signals::watch(move || flag.store(true, Ordering::Relaxed), tidy);
 
-    let mut stage = Stage::new(args, &directory.path, transfers, interrupted)?;
-    let agreed = stage.play();
+    let mut coordinator = Coordinator::new(args, &directory.path, transfers, interrupted)?;
+    let agreed = coordinator.run();
     // The nodes are stopped whatever happened, so that their files are whole when they are kept.
-    let stopped = stage.places.iter_mut().map(NodeSlot::stop).fold(Ok(()), Result::and);
+    let stopped = coordinator.slots.iter_mut().map(NodeSlot::stop).fold(Ok(()), Result::and);
     let agreed = agreed?;
     stopped?;
-    let report = report(&stage, &agreed, args.keep.clone());
+    let report = report(&coordinator, &agreed, args.keep.clone());
     output::result(args.output.json, &report, lines)
 }
 
-fn report(stage: &Stage, agreed: &NodeView, kept: Option<PathBuf>) -> Report {
+fn report(coordinator: &Coordinator, agreed: &NodeView, kept: Option<PathBuf>) -> Report {
     let (bytes, messages) =
-        stage.places.iter().map(NodeSlot::sent).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        coordinator.slots.iter().map(NodeSlot::sent).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     Report {
-        nodes: stage.places.len(),
+        nodes: coordinator.slots.len(),
         height: agreed.tip.height,
         tip: agreed.tip.hash.to_string(),
-        transactions: stage.transfers.len().saturating_sub(agreed.missing.len()),
-        seconds: stage.started.elapsed().as_secs_f64(),
+        transactions: coordinator.transfers.len().saturating_sub(agreed.missing.len()),
+        seconds: coordinator.started.elapsed().as_secs_f64(),
         messages,
         bytes,
-        block_spread: stage.blocks.percentiles(),
-        transaction_spread: stage.objects.percentiles(),
+        block_spread: coordinator.blocks.percentiles(),
+        transaction_spread: coordinator.objects.percentiles(),
+        slowest: coordinator.blocks.slowest(),
+        columns: coordinator.columns(),
         kept,
     }
 }
@@ -106,6 +123,11 @@ fn lines(report: &Report) -> Vec<String> {
         spread("blocks", &report.block_spread),
         spread("transactions", &report.transaction_spread),
     ];
+    if !report.slowest.is_empty() {
+        let width = report.columns.saturating_sub(BARS_MARGIN).clamp(1, BARS_MAX);
+        let bars = sparkline::with_scale(&report.slowest, width, sparkline::is_utf8());
+        lines.push(format!("each block    {bars} until the last node had it"));
+    }
     lines.extend(report.kept.as_ref().map(|path| format!("kept in       {}", path.display())));
     lines
 }

@@ -1,10 +1,10 @@
 //! What happens in the demo at which height.
 //!
-//! Heights, not seconds: a slow machine plays the same piece, only slower.
+//! Heights, not seconds: a slow machine does the same, only slower.
 
 /// Something that happens once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cue {
+pub(super) enum Step {
     /// The node is stopped.
     Stop(usize),
     /// It is started again from its data directory.
@@ -13,15 +13,15 @@ pub(super) enum Cue {
     Join(usize),
 }
 
-/// The piece.
+/// All of it.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
     nodes: usize,
     blocks: u64,
     transactions: usize,
-    /// Height and cue, in order.
-    cues: Vec<(u64, Cue)>,
-    played: usize,
+    /// Height and step, in order.
+    steps: Vec<(u64, Step)>,
+    done: usize,
 }
 
 impl Script {
@@ -31,12 +31,12 @@ impl Script {
         // Not the node whose address everyone was given, not the late one, and no miner when there is another.
         let stopped = if nodes > 3 { 2 } else { 1 };
         let half = blocks / 2;
-        let cues = vec![
-            (half, Cue::Stop(stopped)),
-            (half + (blocks / 10).max(1), Cue::Restart(stopped)),
-            (blocks * 7 / 10, Cue::Join(late)),
+        let steps = vec![
+            (half, Step::Stop(stopped)),
+            (half + (blocks / 10).max(1), Step::Restart(stopped)),
+            (blocks * 7 / 10, Step::Join(late)),
         ];
-        Script { nodes, blocks, transactions, cues, played: 0 }
+        Script { nodes, blocks, transactions, steps, done: 0 }
     }
 
     /// The nodes that are there from the start, the one with the known address first.
@@ -54,17 +54,17 @@ impl Script {
         self.blocks
     }
 
-    /// What has come due at this height and was not played yet.
-    pub(super) fn due(&mut self, height: u64) -> Vec<Cue> {
-        let due: Vec<Cue> =
-            self.cues.iter().skip(self.played).take_while(|(at, _)| *at <= height).map(|(_, cue)| *cue).collect();
-        self.played += due.len();
+    /// What has come due at this height and was not done yet.
+    pub(super) fn due(&mut self, height: u64) -> Vec<Step> {
+        let due: Vec<Step> =
+            self.steps.iter().skip(self.done).take_while(|(at, _)| *at <= height).map(|(_, step)| *step).collect();
+        self.done += due.len();
         due
     }
 
-    /// Everything was played.
+    /// Everything was done.
     pub(super) fn is_over(&self) -> bool {
-        self.played == self.cues.len()
+        self.done == self.steps.len()
     }
 
     /// How many transactions are to be in by now: all of them at six tenths of the way, so that the rest of the blocks
@@ -84,15 +84,15 @@ mod tests {
     fn one_node_leaves_and_returns_and_another_comes_late() {
         for (nodes, blocks) in [(3, 4), (5, 20), (50, 200)] {
             let mut script = Script::new(nodes, blocks, 40);
-            let played: Vec<Cue> = (0..=blocks).flat_map(|height| script.due(height)).collect();
-            let [Cue::Stop(stopped), Cue::Restart(started), Cue::Join(late)] = played[..] else { panic!("{played:?}") };
+            let done: Vec<Step> = (0..=blocks).flat_map(|height| script.due(height)).collect();
+            let [Step::Stop(stopped), Step::Restart(started), Step::Join(late)] = done[..] else { panic!("{done:?}") };
             assert_eq!(stopped, started);
             assert!(script.is_over() && stopped != 0 && stopped != late && !script.first_nodes().contains(&late));
         }
     }
 
     #[test]
-    fn what_was_passed_by_is_played_all_the_same() {
+    fn what_was_passed_by_is_done_all_the_same() {
         let mut script = Script::new(5, 20, 40);
         assert_eq!(script.due(9), []);
         assert_eq!(script.due(200).len(), 3);

@@ -11,7 +11,8 @@ use crate::output::millis;
 /// Who had what, when.
 #[derive(Debug, Default)]
 pub(super) struct Spread {
-    first: BTreeMap<Hash, Instant>,
+    /// When the first node had it, and how long the slowest took.
+    seen: BTreeMap<Hash, (Instant, Duration)>,
     delays: Vec<Duration>,
 }
 
@@ -27,13 +28,22 @@ impl Spread {
     /// A node has something since `at`. `since` is when the node was there and up to date: what existed before reaches it
     /// by catching up, which is another measure.
     pub(super) fn note(&mut self, object: Hash, at: Instant, since: Instant) {
-        match self.first.get(&object) {
-            None => {
-                self.first.insert(object, at);
-            }
-            Some(first) if *first >= since => self.delays.push(at.saturating_duration_since(*first)),
-            Some(_) => {}
+        let Some((first, slowest)) = self.seen.get_mut(&object) else {
+            self.seen.insert(object, (at, Duration::ZERO));
+            return;
+        };
+        if *first >= since {
+            let delay = at.saturating_duration_since(*first);
+            *slowest = delay.max(*slowest);
+            self.delays.push(delay);
         }
+    }
+
+    /// How long each took to reach the last node that was there, in the order in which they came up.
+    pub(super) fn slowest(&self) -> Vec<Duration> {
+        let mut seen: Vec<(Instant, Duration)> = self.seen.values().copied().collect();
+        seen.sort_unstable();
+        seen.into_iter().map(|(_, slowest)| slowest).collect()
     }
 
     /// Zero for everything when nothing was delivered.
@@ -65,6 +75,8 @@ mod tests {
             spread.note(object, at(9000), at(5000));
         }
         assert_eq!(spread.percentiles(), Percentiles { deliveries: 101, p50_ms: 50.0, p99_ms: 99.0 });
+        assert_eq!(spread.slowest().iter().max(), Some(&Duration::from_millis(100)));
+        assert_eq!(spread.slowest().len(), 101);
         assert_eq!(Spread::default().percentiles(), Percentiles { deliveries: 0, p50_ms: 0.0, p99_ms: 0.0 });
     }
 }

@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "a platform without signals uses less of it")]
 
 use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -152,5 +153,64 @@ pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::yield_now();
+    }
+}
+
+/// A node that is ready, and whose log can be read while it runs.
+pub(crate) struct LoggedNode {
+    child: Child,
+    log: PathBuf,
+    /// What it printed, up to and with `ready`.
+    pub(crate) lines: Vec<String>,
+}
+
+impl LoggedNode {
+    /// Starts `run` and waits for `ready`. The log stands beside the data directory.
+    pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
+        let log = data.with_extension("log");
+        let mut command = program(&["run", "--data-dir"]).path(data).args(arguments).command;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut node = LoggedNode { child, log, lines: Vec::new() };
+        for line in output.lines() {
+            node.lines.push(line.unwrap());
+            if node.lines.last().is_some_and(|line| line == "ready") {
+                return node;
+            }
+        }
+        panic!("the node was never ready: {:?} {}", node.lines, node.text());
+    }
+
+    /// The addresses that it listens on.
+    pub(crate) fn listening(&self) -> Vec<String> {
+        self.lines.iter().filter_map(|line| line.strip_prefix("listening ")).map(str::to_owned).collect()
+    }
+
+    /// Its log so far.
+    pub(crate) fn text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until the log has this in a line; answers that line.
+    pub(crate) fn says(&self, part: &str) -> String {
+        wait_for(part, || self.text().contains(part));
+        self.text().lines().find(|line| line.contains(part)).unwrap().to_owned()
+    }
+
+    /// Tells it to stop; answers its whole log.
+    pub(crate) fn stop(mut self) -> String {
+        let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.text());
+        self.text()
+    }
+}
+
+impl Drop for LoggedNode {
+    fn drop(&mut self) {
+        // A test that failed must not leave a node behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -1,0 +1,337 @@
+//! A node's events as log lines. What strangers can cause is limited: a line per event, but few of each sort per minute.
+//!
+//! | file | what it remembers |
+//! |---|---|
+//! | `named` | whom the operator named, and why they are not reached |
+//! | `alone` | since when there is no peer, and why |
+//! | `turned_away` | who was not let in |
+
+mod alone;
+mod named;
+mod turned_away;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use spacetime_network::close::{Blame, CloseReason};
+use spacetime_network::id::ConnId;
+use spacetime_network::proto::Event;
+use spacetime_network::proto::sync::chain::{Chain, Tip};
+use spacetime_network::time::{Instant, Now};
+use tracing::{debug, info, warn};
+
+use crate::client::is_guest;
+use crate::event_log::alone::{Alone, Word};
+use crate::event_log::named::{Named, News};
+use crate::event_log::turned_away::TurnedAway;
+use crate::explain::{LastWord, ended, remedy};
+use crate::full_node::{LiveNode, Sink};
+use crate::logging::LineLimit;
+use crate::security::Security;
+use crate::value::Endpoint;
+
+/// Lines of one sort that a minute may have.
+const LINES_PER_MINUTE: u32 = 30;
+/// Time between two lines about a catch-up.
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+/// Miners who find a block at the same moment undo so many blocks now and then. More is a sign of a network that was in parts,
+/// or of somebody who mines in secret.
+const USUAL_DEPTH: u64 = 3;
+
+/// Writes events to the log.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    peers: LineLimit,
+    failures: LineLimit,
+    /// Failures that are not the operator's concern must not use up the lines of those that are.
+    usual_failures: LineLimit,
+    texts: LineLimit,
+    blocks: LineLimit,
+    reorganisations: LineLimit,
+    sync_logged: Option<Instant>,
+    security: Option<Security>,
+    connect: Named,
+    seeds: Named,
+    alone: Alone,
+    turned_away: TurnedAway,
+    /// Connections of those who ask a question and leave.
+    guests: BTreeSet<ConnId>,
+    /// Where the best chain ended when we looked last.
+    tip: Option<Tip>,
+    /// Why blocks are not stored at present.
+    store_problem: Option<String>,
+}
+
+/// How a connection, or the attempt at one, ended before there was a peer.
+struct Failed<'a> {
+    what: &'static str,
+    remote: SocketAddr,
+    outbound: bool,
+    reason: CloseReason,
+    said: Option<&'a str>,
+}
+
+impl Sink for EventLog {
+    fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode) {
+        self.write(now, event, node);
+    }
+
+    fn turn_ended(&mut self, now: Now, node: &LiveNode) {
+        self.look(now, node);
+    }
+}
+
+impl EventLog {
+    /// A log of a node that is to keep connections to `connect`, and to ask `seeds` for others.
+    pub(crate) fn new(connect: &[Endpoint], seeds: &[Endpoint], security: Option<Security>) -> Self {
+        let limit = || LineLimit::new(LINES_PER_MINUTE, Duration::from_secs(60));
+        EventLog {
+            peers: limit(),
+            failures: limit(),
+            usual_failures: limit(),
+            texts: limit(),
+            blocks: limit(),
+            reorganisations: limit(),
+            sync_logged: None,
+            security,
+            connect: Named::new(connect),
+            seeds: Named::new(seeds),
+            alone: Alone::default(),
+            turned_away: TurnedAway::default(),
+            guests: BTreeSet::new(),
+            tip: None,
+            store_problem: None,
+        }
+    }
+
+    /// One event.
+    fn write(&mut self, now: Now, event: &Event, node: &LiveNode) {
+        let at = now.at;
+        match event {
+            Event::PeerConnected { conn, node_id, remote, outbound, version } => {
+                if *outbound {
+                    self.connect.reached(*remote);
+                    self.seeds.reached(*remote);
+                }
+                let peers = peers_of(node);
+                if node.connected().any(|peer| peer.conn == *conn && is_guest(&peer.user_agent)) {
+                    self.guests.insert(*conn);
+                    debug!(%remote, id = node_id, version, "a question came");
+                } else if let Some(withheld) = self.peers.admit(at) {
+                    info!(%remote, id = node_id, outbound, version, peers, withheld, "peer connected");
+                }
+            }
+            Event::PeerDisconnected { conn, node_id, remote, reason, remote_error } => {
+                let why = ended(*reason, remote_error.as_deref());
+                if self.guests.remove(conn) {
+                    debug!(%remote, id = node_id, reason = why, "the question is over");
+                } else if let Some(withheld) = self.peers.admit(at) {
+                    info!(%remote, id = node_id, reason = why, withheld, "peer disconnected");
+                }
+            }
+            Event::HandshakeFailed { remote, outbound, reason, remote_error } => self.failed(
+                at,
+                Failed {
+                    what: "handshake failed",
+                    remote: *remote,
+                    outbound: *outbound,
+                    reason: *reason,
+                    said: remote_error.as_deref(),
+                },
+            ),
+            Event::DialFailed { remote, reason } => self.failed(
+                at,
+                Failed { what: "dial failed", remote: *remote, outbound: true, reason: *reason, said: None },
+            ),
+            Event::TurnedAway { remote, why } => self.turned_away.add(*remote, why),
+            Event::NameResolved { name, addresses } => {
+                debug!(%name, ?addresses, "looked up");
+                for (flag, named) in [("--connect", &mut self.connect), ("--seed-node", &mut self.seeds)] {
+                    tell(named.resolved(name, addresses), flag);
+                }
+            }
+            Event::AddressRefused { address } => warn!(%address, "nothing can be dialed there"),
+            Event::Blacklisted { remote } => {
+                if let Some(withheld) = self.failures.admit(at) {
+                    warn!(%remote, withheld, "address banned");
+                }
+            }
+            // Why it leaves stands in the line about its end.
+            Event::RemoteError { conn, remote, text } if LastWord::of(text) != LastWord::Complaint => {
+                debug!(%conn, %remote, text, "peer says why it leaves");
+            }
+            Event::RemoteError { conn, remote, text } => {
+                if let Some(withheld) = self.texts.admit(at) {
+                    info!(%conn, %remote, text, withheld, "peer reports an error");
+                }
+            }
+            Event::NewTip(tip) => {
+                self.store(node.chain().health().error);
+                self.reorganised(at, node);
+                if let Some(withheld) = self.blocks.admit(at) {
+                    info!(height = tip.height, hash = %tip.hash, withheld, "new tip");
+                }
+            }
+            Event::BlockAccepted { hash, .. } => debug!(%hash, "block accepted"),
+            Event::TransactionAccepted { id, .. } => debug!(%id, "transaction accepted"),
+            Event::SubmissionRefused { kind, why } => warn!(kind = kind.name(), why, "our own submission was refused"),
+            Event::Sync { height, target } => {
+                if height >= target {
+                    // Said once, and only by a node that was behind.
+                    if self.sync_logged.take().is_some() {
+                        info!(height, "caught up");
+                    }
+                } else if self.sync_logged.is_none_or(|last| at.since(last) >= SYNC_EVERY) {
+                    self.sync_logged = Some(at);
+                    info!(height, target, "catching up");
+                }
+            }
+            other => debug!(event = ?other, "event"),
+        }
+    }
+
+    /// What time alone changes. Called after every turn of the loop.
+    fn look(&mut self, now: Now, node: &LiveNode) {
+        self.tip.get_or_insert_with(|| node.chain().best());
+        match self.alone.look(now.at, peers_of(node)) {
+            None => {}
+            Some(Word::Alone(time)) => {
+                let seconds = time.as_secs();
+                let height = node.chain().best().height;
+                match self.alone.reasons(|remote| self.connect.contains(remote) || self.seeds.contains(remote)) {
+                    Some(reasons) => warn!(seconds, height, "no peer, and blocks of others are missed: {reasons}"),
+                    None => warn!(
+                        seconds,
+                        height,
+                        "no peer, and blocks of others are missed: nobody has connected, and no address was found to dial; \
+                         give --connect or --seed-node if there are other nodes"
+                    ),
+                }
+            }
+            Some(Word::Over(time)) => info!(seconds = time.as_secs(), "no longer alone"),
+        }
+        if let Some(summary) = self.turned_away.take(now.at) {
+            let (connections, limits, from) = (summary.connections, summary.limits, summary.from);
+            if summary.is_full {
+                warn!(
+                    connections,
+                    limits, from, "full: connections were turned away; allow more with --max-connections"
+                );
+            } else {
+                info!(connections, limits, from, "connections were turned away");
+            }
+        }
+    }
+
+    /// Blocks are stored beside the loop: a disk that takes no more must be told before the node stops.
+    fn store(&mut self, problem: Option<String>) {
+        match (&self.store_problem, &problem) {
+            (None, Some(error)) => {
+                warn!(error, "blocks are not stored, or not as they were given; a write that failed is tried again")
+            }
+            (Some(_), None) => info!("blocks are stored again"),
+            _ => {}
+        }
+        self.store_problem = problem;
+    }
+
+    /// Blocks that were on the best chain are so no more: their payments may be undone.
+    fn reorganised(&mut self, at: Instant, node: &LiveNode) {
+        let new = node.chain().best();
+        let Some(old) = self.tip.replace(new) else { return };
+        let fork = node.chain().fork_of(&old.hash);
+        let depth = fork.map(|fork| old.height.saturating_sub(fork.height));
+        if depth == Some(0) {
+            return;
+        }
+        let (old_hash, new_hash) = (old.hash, new.hash);
+        let (old_height, new_height) = (old.height, new.height);
+        let Some(withheld) = self.reorganisations.admit(at) else { return };
+        if depth.is_some_and(|depth| depth <= USUAL_DEPTH) {
+            info!(depth, %old_hash, old_height, %new_hash, new_height, withheld, "another branch is the best chain now");
+        } else {
+            warn!(
+                depth, %old_hash, old_height, %new_hash, new_height, withheld,
+                "a deep reorganisation: payments in the blocks that were left are undone, unless the new branch has them"
+            );
+        }
+    }
+
+    fn failed(&mut self, at: Instant, failed: Failed<'_>) {
+        use CloseReason::{Done, DuplicateConnection, Requested, SelfConnection, Shutdown, Tls, WrongNetwork};
+        let Failed { what, remote, outbound, reason, said } = failed;
+        if outbound && reason == DuplicateConnection {
+            self.connect.reached(remote);
+            self.seeds.reached(remote);
+        }
+        let is_failure = !matches!(reason, Done | DuplicateConnection | Requested | Shutdown);
+        let is_tls = self.security.is_some();
+        if outbound && is_failure {
+            let why = match (reason, &self.security) {
+                (Tls(fault), Some(security)) => format!("TLS: {}", security.explain(remote, fault)),
+                _ => format!("{}; {}", ended(reason, said), remedy(reason, said, is_tls)),
+            };
+            self.alone.failed(remote, why.clone());
+            let mut is_named = false;
+            for (flag, named) in [("--connect", &mut self.connect), ("--seed-node", &mut self.seeds)] {
+                for news in named.failed(remote, &why) {
+                    is_named = true;
+                    if news == News::Nothing {
+                        debug!(%remote, reason = ended(reason, said), "still not reached");
+                    }
+                    tell(news, flag);
+                }
+            }
+            if is_named {
+                return;
+            }
+        }
+        // What runs out on our side is for the operator to mend. A node of another network is a sign that --difficulty or
+        // --reward are not what they are elsewhere. The rest happens in every network.
+        let why = ended(reason, said);
+        if matches!(reason, CloseReason::LocalResource(_)) {
+            if let Some(withheld) = self.failures.admit(at) {
+                warn!(%remote, reason = why, withheld, "{what}");
+            }
+        } else if let Some(why) = self.tls_failure(remote, reason) {
+            if let Some(withheld) = self.failures.admit(at) {
+                info!(%remote, withheld, "TLS: {why}");
+            }
+        } else if matches!(reason, WrongNetwork) || (is_tls && reason == SelfConnection) {
+            if let Some(withheld) = self.failures.admit(at) {
+                info!(%remote, reason = why, withheld, "{what}; {}", remedy(reason, said, is_tls));
+            }
+        } else if reason.blame() == Blame::Misbehaved && !matches!(reason, Tls(_)) {
+            if let Some(withheld) = self.failures.admit(at) {
+                info!(%remote, reason = why, withheld, "{what}");
+            }
+        } else if let Some(withheld) = self.usual_failures.admit(at) {
+            debug!(%remote, reason = why, withheld, "{what}");
+        }
+    }
+
+    /// What TLS refuses has lines of its own, which name the identities; but for a refusal that we hear of only when the
+    /// handshake is done on our side.
+    fn tls_failure(&self, remote: SocketAddr, reason: CloseReason) -> Option<String> {
+        let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) else { return None };
+        let is_new = fault.blame() != Blame::Lost && !security.has_refused(remote, fault);
+        is_new.then(|| security.explain(remote, fault))
+    }
+}
+
+/// Those who are there to stay: whoever asks a question and leaves is no company.
+fn peers_of(node: &LiveNode) -> usize {
+    node.connected().filter(|peer| !is_guest(&peer.user_agent)).count()
+}
+
+fn tell(news: News, flag: &str) {
+    match news {
+        // It is dialed again and again: said once, until something changes.
+        News::Lost(Endpoint::Address(remote), why) => {
+            warn!(%remote, "a node that {flag} names is not reached: {why}");
+        }
+        News::Lost(Endpoint::Name(name), why) => warn!(%name, "a node that {flag} names is not reached: {why}"),
+        News::Nothing => {}
+    }
+}
