@@ -103,6 +103,11 @@
 //!             match output {
 //!                 // `Opened` or `DialFailed` says how it went.
 //!                 dial @ Output::Dial { .. } => self.dials.push(dial),
+//!                 // This network has no names. Where it has some, they are looked up while the loop goes on.
+//!                 Output::Resolve { name } => {
+//!                     let failed = Command::Resolved(name, Err("there is no resolver".to_owned()));
+//!                     answers.push_back(Input::Command(failed));
+//!                 }
 //!                 // This queue is never full; with a full one: `SendRefused`.
 //!                 Output::Send { conn, kind, payload, report, .. } => {
 //!                     self.sent.push_back((kind as u8, payload));
