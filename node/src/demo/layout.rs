@@ -51,8 +51,8 @@ const FORMS: [Form; 4] = [
         },
     },
     Form {
-        width: 30,
-        heading: "node  state    height  tip    ",
+        width: 31,
+        heading: "node  state    height  tip     ",
         row: |index, row| format!("{index:>4}  {:<8} {:>6}  {:<8}", row.state, row.height, row.tip),
     },
     Form { width: 11, heading: "node height", row: |index, row| format!("{index:>4} {:>6}", row.height) },
