@@ -6,6 +6,7 @@
 //! alone, a key of none is an error.
 
 mod file;
+mod renamed;
 mod spelling;
 
 use std::ffi::OsString;
@@ -44,25 +45,34 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Aske
         Ok(matches) => matches,
         Err(error) => return refused(&error, |flag| source_of(flag, &arguments)),
     };
+    if first.subcommand_name() == Some(renamed::COMMAND) {
+        renamed::warn(&arguments);
+    }
     let Some(path) = first.get_one::<std::path::PathBuf>("config").cloned() else {
         return command(&first);
     };
     let file = File::read(&path)?;
+    let chosen = first.subcommand_name().unwrap_or_default();
     match file.apply(definition(), &first)?.try_get_matches_from(&arguments) {
         Ok(matches) => command(&matches),
         // Without the file there was nothing wrong, so it is the file that is.
-        Err(error) => refused(&error, |flag| Some(file.place(flag))),
+        Err(error) => refused(&error, |flag| Some(file.place(flag.map(|flag| file.key_of(chosen, flag))))),
     }
 }
 
 /// The variable that a flag's value came from, when it was not the command line that gave it.
 fn source_of(flag: Option<&str>, arguments: &[OsString]) -> Option<String> {
-    let name = flag?;
-    let is_it = |argument: &str| argument == name || argument.starts_with(&format!("{name}="));
-    let given =
-        |argument: &OsString| argument.to_str().and_then(|argument| argument.strip_prefix("--")).is_some_and(is_it);
-    let variable = variable(name);
-    (is_set(&variable) && !arguments.iter().any(given)).then_some(variable)
+    let flag = flag?;
+    let is_given = |name: &str| {
+        let is_it = |argument: &str| argument == name || argument.starts_with(&format!("{name}="));
+        let mut arguments = arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--"));
+        arguments.any(is_it)
+    };
+    if is_given(flag) || renamed::former(renamed::COMMAND, flag).is_some_and(is_given) {
+        return None;
+    }
+    let variable = variable(flag);
+    if is_set(&variable) { Some(variable) } else { renamed::former_variable(renamed::COMMAND, flag) }
 }
 
 /// The environment variable of a flag.
@@ -80,8 +90,9 @@ pub(crate) fn definition() -> clap::Command {
         let chosen = command.get_name().to_owned();
         command.mut_args(|arg| match flag_name(&arg) {
             Some(name) => {
+                let variable = renamed::former_variable(&chosen, name).unwrap_or_else(|| variable(name));
                 // Names live as long as the process, which makes them once or twice.
-                let variable: &'static str = variable(name).leak();
+                let variable: &'static str = variable.leak();
                 let is_empty = std::env::var_os(variable).is_some_and(|value| value.is_empty());
                 if is_empty || std::env::var(variable).is_ok_and(|text| is_of_another(&chosen, name, &[text])) {
                     return arg;

@@ -148,6 +148,8 @@ fn the_old_name_of_seed_nodes_still_works_where_it_holds_addresses() {
         wait_for(name, || fs::read_to_string(&log).unwrap().contains(&format!("peer connected remote={address}")));
         child.kill().unwrap();
         child.wait().unwrap();
+        let log = fs::read_to_string(&log).unwrap();
+        assert_eq!(log.contains("is the old name of"), name.starts_with("old-"), "{name}: {log}");
     };
     meets("flag", program(&["run", "--seed-node", &address]));
     meets("old-flag", program(&["run", "--seed", &address]));

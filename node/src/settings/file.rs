@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use crate::failure::{Failure, disk_remedy};
 use crate::settings::spelling::closest;
-use crate::settings::{flag_name, is_of_another, keys};
+use crate::settings::{flag_name, is_of_another, keys, renamed};
 
 /// The values of a file, as the texts that the flags would be given.
 #[derive(Debug)]
@@ -78,6 +78,18 @@ impl File {
         }
     }
 
+    /// The key that holds a flag's value: that of its old name, where only that is there and holds what it held then.
+    pub(super) fn key_of<'a>(&self, command: &str, flag: &'a str) -> &'a str {
+        match renamed::former(command, flag) {
+            Some(old) if !self.values.contains_key(flag) && self.is_meant(command, old) => old,
+            _ => flag,
+        }
+    }
+
+    fn is_meant(&self, command: &str, key: &str) -> bool {
+        self.values.get(key).is_some_and(|setting| !is_of_another(command, key, &setting.texts))
+    }
+
     /// Makes the file's values the defaults of the chosen command.
     pub(super) fn apply(&self, mut definition: clap::Command, first: &ArgMatches) -> Result<clap::Command, Failure> {
         let known = keys(&definition);
@@ -92,15 +104,18 @@ impl File {
         let mut problem = None;
         definition = definition.mut_subcommand(chosen, |command| {
             command.mut_args(|arg| {
-                let Some(setting) = flag_name(&arg).and_then(|name| self.values.get(name)) else { return arg };
-                let other = flag_name(&arg).is_some_and(|name| is_of_another(chosen, name, &setting.texts));
-                if arg.is_required_set() || other {
+                let Some(flag) = flag_name(&arg) else { return arg };
+                let key = self.key_of(chosen, flag);
+                let Some(setting) = self.values.get(key).filter(|_| self.is_meant(chosen, key)) else { return arg };
+                if arg.is_required_set() {
                     return arg;
+                }
+                if key != flag {
+                    renamed::warn_of_key(&self.place(Some(key)));
                 }
                 let several = matches!(arg.get_action(), ArgAction::Append);
                 if !several && setting.texts.len() != 1 {
-                    let place = self.place(flag_name(&arg));
-                    problem = flag_name(&arg).map(|name| format!("{place}: {name} takes one value"));
+                    problem = Some(format!("{}: {key} takes one value", self.place(Some(key))));
                     return arg;
                 }
                 let texts: Vec<&'static str> = setting.texts.iter().map(|text| &*text.clone().leak()).collect();
