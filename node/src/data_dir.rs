@@ -87,19 +87,33 @@ impl DataDir {
     /// Keeps others from changing the directory while it is looked at. Writes nothing, so that it may be a read-only copy.
     pub(crate) fn lock_to_look(&self) -> Result<Lock, Failure> {
         let tried = || format!("look at {}", self.path.display());
+        match self.share() {
+            Ok(Some(lock)) => Ok(lock),
+            Ok(None) => {
+                Err(Failure::new(tried(), "another process is using it", "stop that process or look at a copy"))
+            }
+            Err(error) => Err(Failure::new(tried(), error, "make the directory readable for this user")),
+        }
+    }
+
+    /// Whether another process has taken the directory for itself, as a node does that runs there. Writes nothing.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self.share(), Ok(None))
+    }
+
+    /// The lock of those who only look; `None` when somebody has taken the directory for himself.
+    fn share(&self) -> io::Result<Option<Lock>> {
         let file = match File::open(self.path.join("lock")) {
             Ok(file) => file,
             // No node has run here since it was copied.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock { _file: None }),
-            Err(error) => return Err(Failure::new(tried(), error, "make the directory readable for this user")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Lock { _file: None })),
+            Err(error) => return Err(error),
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(Lock { _file: Some(file) }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Failure::new(tried(), "another process is using it", "stop that process or look at a copy"))
-            }
+            Ok(()) => Ok(Some(Lock { _file: Some(file) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
             // Whoever runs a node there cannot lock it either.
-            Err(TryLockError::Error(_)) => Ok(Lock { _file: None }),
+            Err(TryLockError::Error(_)) => Ok(Some(Lock { _file: None })),
         }
     }
 
@@ -138,6 +152,17 @@ impl DataDir {
     /// platform's. It is not the node's own, for a node does not talk to itself.
     pub(crate) fn of_client(asked: Option<&Path>) -> Result<Self, Failure> {
         DataDir::create(Some(&choose(asked)?.join("client")))
+    }
+
+    /// The key of earlier questions, for one that needs none: where there is no such key, or no place for one that this user can
+    /// look at, nothing is made.
+    pub(crate) fn client_identity(asked: Option<&Path>, readers: KeyReaders) -> Result<Option<Identity>, Failure> {
+        let Ok(place) = choose(asked) else { return Ok(None) };
+        let key = DataDir::at(place.join("client")).key();
+        if fs::symlink_metadata(&key).is_err() {
+            return Ok(None);
+        }
+        key::existing(&key, readers)
     }
 
     fn key(&self) -> PathBuf {

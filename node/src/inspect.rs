@@ -161,7 +161,11 @@ fn verify(chain: &ReferenceChain) -> Result<VerifyReport, VerifyError> {
 /// Prints the peers that a node has saved.
 pub(crate) fn known_peers(args: &KnownPeersArgs) -> Result<(), Failure> {
     let data = DataDir::existing(args.data.data_dir.as_deref())?;
+    let is_in_use = data.is_in_use();
     let (peers, bad) = peers_file::read(&data.peers())?;
+    if is_in_use {
+        output::note(beside_a_node(&data));
+    }
     if let Some(bad) = bad {
         output::note(one_line(&format!("warning: {}: {bad}", data.peers().display())));
     }
@@ -169,6 +173,17 @@ pub(crate) fn known_peers(args: &KnownPeersArgs) -> Result<(), Failure> {
         return output::json(&peers_file::as_json(&peers)?);
     }
     output::lines(peers.iter().map(peers_file::line))
+}
+
+/// What is said where a node runs whose peers have changed since it saved them.
+fn beside_a_node(data: &DataDir) -> String {
+    let file = data.peers();
+    let saved = file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let when = saved.map_or_else(
+        || "it has saved none yet".to_owned(),
+        |saved| format!("these are the peers that it saved at {}", humantime::format_rfc3339_seconds(saved)),
+    );
+    format!("note: a node is running on {}: {when}; ask the node itself with `peers`", data.path().display())
 }
 
 #[derive(Debug, Serialize)]

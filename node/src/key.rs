@@ -48,6 +48,11 @@ pub(crate) fn node_id(path: &Path, readers: KeyReaders) -> Result<String, Failur
     identity(path, readers).map(|identity| identity.id().to_string())
 }
 
+/// The key in `path`, if there is one.
+pub(crate) fn existing(path: &Path, readers: KeyReaders) -> Result<Option<Identity>, Failure> {
+    load(path, readers)?.map(|key| decode(path, &key)).transpose()
+}
+
 /// The key in `path`; made when there is no such file.
 pub(crate) fn identity(path: &Path, readers: KeyReaders) -> Result<Identity, Failure> {
     let key = match load(path, readers)? {
@@ -60,7 +65,11 @@ pub(crate) fn identity(path: &Path, readers: KeyReaders) -> Result<Identity, Fai
             })?
         }
     };
-    Identity::from_pkcs8(&key).map_err(|_| damaged(path, "not an Ed25519 key in PKCS #8, version 1"))
+    decode(path, &key)
+}
+
+fn decode(path: &Path, key: &[u8]) -> Result<Identity, Failure> {
+    Identity::from_pkcs8(key).map_err(|_| damaged(path, "not an Ed25519 key in PKCS #8, version 1"))
 }
 
 /// A private key of the operator's own making: read, unless others can read it too.

@@ -69,13 +69,24 @@ impl Security {
         endpoint: &Endpoint,
     ) -> Result<Option<Self>, Failure> {
         check(args)?;
-        if !args.tls.is_on() {
-            return Ok(None);
+        let readers = args.key_readers();
+        match args.tls {
+            TlsMode::Off => Ok(None),
+            // Nothing is remembered, so nothing needs a place: a health check may come from a container without a home.
+            TlsMode::Any => {
+                let identity = match DataDir::client_identity(directory, readers)? {
+                    Some(identity) => identity,
+                    None => Identity::generate().map_err(|error| Failure::new("make a key", error, "try again"))?,
+                };
+                Security::with(&identity, Trust::Any, None).map(Some)
+            }
+            TlsMode::FirstUse | TlsMode::Pinned | TlsMode::Ca => {
+                let data = DataDir::of_client(directory)?.with_key_readers(readers);
+                let named: Vec<String> = endpoint.name().map(str::to_owned).into_iter().collect();
+                let names = if args.tls_name.is_empty() { &named } else { &args.tls_name };
+                Security::new(args, &data, names, true).map(Some)
+            }
         }
-        let data = DataDir::of_client(directory)?.with_key_readers(args.key_readers());
-        let named: Vec<String> = endpoint.name().map(str::to_owned).into_iter().collect();
-        let names = if args.tls_name.is_empty() { &named } else { &args.tls_name };
-        Security::new(args, &data, names, true).map(Some)
     }
 
     fn new(args: &TlsArgs, data: &DataDir, names: &[String], shared: bool) -> Result<Self, Failure> {
