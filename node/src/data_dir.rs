@@ -86,13 +86,13 @@ impl DataDir {
 
     /// Keeps others from changing the directory while it is looked at. Writes nothing, so that it may be a read-only copy.
     pub(crate) fn lock_to_look(&self) -> Result<Lock, Failure> {
-        let tried = || format!("look at {}", self.path.display());
+        let operation = || format!("look at {}", self.path.display());
         match self.share() {
             Ok(Some(lock)) => Ok(lock),
             Ok(None) => {
-                Err(Failure::new(tried(), "another process is using it", "stop that process or look at a copy"))
+                Err(Failure::new(operation(), "another process is using it", "stop that process or look at a copy"))
             }
-            Err(error) => Err(Failure::new(tried(), error, "make the directory readable for this user")),
+            Err(error) => Err(Failure::new(operation(), error, "make the directory readable for this user")),
         }
     }
 
@@ -119,11 +119,11 @@ impl DataDir {
 
     /// The same, for those who hold it for a moment only, and wait as long as this for each other.
     pub(crate) fn lock_within(&self, patience: Duration) -> Result<Lock, Failure> {
-        let tried = || format!("use {}", self.path.display());
+        let operation = || format!("use {}", self.path.display());
         let path = self.path.join("lock");
         let file = check_free(&path)
             .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&path))
-            .map_err(|error| Failure::new(tried(), &error, disk_remedy(&error)))?;
+            .map_err(|error| Failure::new(operation(), &error, disk_remedy(&error)))?;
         let end = Instant::now() + patience;
         loop {
             match file.try_lock() {
@@ -132,14 +132,14 @@ impl DataDir {
                 Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(LOCK_RETRY),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Failure::new(
-                        tried(),
+                        operation(),
                         "another process is using it",
                         "stop that process or choose another --data-dir",
                     ));
                 }
                 Err(TryLockError::Error(error)) => {
                     return Err(Failure::new(
-                        tried(),
+                        operation(),
                         format!("locking failed: {error}"),
                         "choose a --data-dir on a local file system",
                     ));
@@ -154,15 +154,16 @@ impl DataDir {
         DataDir::create(Some(&choose(asked)?.join("client")))
     }
 
-    /// The key of earlier questions, for one that needs none: where there is no such key, or no place for one that this user can
-    /// look at, nothing is made.
+    /// The key of questions, for one that can do without: one is made only in a directory that was asked for, and `None` where
+    /// that cannot be.
     pub(crate) fn client_identity(asked: Option<&Path>, readers: KeyReaders) -> Result<Option<Identity>, Failure> {
         let Ok(place) = choose(asked) else { return Ok(None) };
-        let key = DataDir::at(place.join("client")).key();
-        if fs::symlink_metadata(&key).is_err() {
-            return Ok(None);
+        let place = place.join("client");
+        if fs::symlink_metadata(DataDir::at(place.clone()).key()).is_err() {
+            let made = |data: DataDir| data.with_key_readers(readers).identity().ok();
+            return Ok(asked.and_then(|_| DataDir::create(Some(&place)).ok()).and_then(made));
         }
-        key::existing(&key, readers)
+        key::existing(&DataDir::at(place).key(), readers)
     }
 
     fn key(&self) -> PathBuf {

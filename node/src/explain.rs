@@ -16,6 +16,8 @@ pub(crate) struct Ours {
     pub(crate) directory: Option<PathBuf>,
     /// Whether an authority decides (`--tls ca`), which leaves no place for pins.
     pub(crate) by_authority: bool,
+    /// Whether the next process here is the same one for others.
+    pub(crate) is_lasting: bool,
 }
 
 impl Ours {
@@ -36,6 +38,11 @@ impl Ours {
             }
             (TlsFault::Alert(44 | 46 | 49), ..) if self.by_authority => {
                 format!("it does not accept our identity {ours}; see that it runs with --tls ca, too")
+            }
+            (TlsFault::Alert(44 | 46 | 49), ..) if !self.is_lasting => {
+                "it does not trust our identity, which was made for this question alone; give --data-dir DIR to keep one, and \
+                 have that pinned there (spacetime-node id --data-dir DIR/client)"
+                    .to_owned()
             }
             (TlsFault::Alert(44 | 46 | 49), ..) => format!(
                 "it does not trust our identity {ours}; if it pins, have --pin {ours} added there; if it had met another \
@@ -90,26 +97,26 @@ impl Ours {
 
 /// What a node says last when it ends a connection. It knows better than we why it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LastWord {
+pub(crate) enum PeerError {
     /// It has no place for us.
     Full,
     /// It stops.
     Stopping,
     /// It knows us by another connection.
-    Connected,
+    AlreadyConnected,
     /// Something that an operator should know of.
-    Complaint,
+    Other,
 }
 
-impl LastWord {
+impl PeerError {
     /// The meaning of an Error frame's text.
     pub(crate) fn of(text: &str) -> Self {
         let is = |reason: CloseReason| reason.consequence().last_error == Some(text);
         match text {
-            _ if is(CloseReason::LimitReached) => LastWord::Full,
-            _ if is(CloseReason::Shutdown) => LastWord::Stopping,
-            _ if is(CloseReason::DuplicateConnection) => LastWord::Connected,
-            _ => LastWord::Complaint,
+            _ if is(CloseReason::LimitReached) => PeerError::Full,
+            _ if is(CloseReason::Shutdown) => PeerError::Stopping,
+            _ if is(CloseReason::DuplicateConnection) => PeerError::AlreadyConnected,
+            _ => PeerError::Other,
         }
     }
 }
@@ -127,22 +134,22 @@ pub(crate) fn ended(reason: CloseReason, said: Option<&str>) -> String {
 /// was to be spoken.
 pub(crate) fn remedy(reason: CloseReason, said: Option<&str>, secured: bool) -> &'static str {
     let is = |text: &str, reason: CloseReason| reason.consequence().last_error == Some(text);
-    match (said.map(LastWord::of), reason) {
-        (Some(LastWord::Full), _) | (_, CloseReason::Tls(TlsFault::TurnedAway)) => {
+    match (said.map(PeerError::of), reason) {
+        (Some(PeerError::Full), _) | (_, CloseReason::Tls(TlsFault::TurnedAway)) => {
             "it is full: try again later, or allow more --max-connections there"
         }
-        (Some(LastWord::Stopping), _) => "try again when it runs",
-        (Some(LastWord::Connected), _) => "it is connected already, by another address",
-        (Some(LastWord::Complaint), _) if said.is_some_and(|said| is(said, CloseReason::WrongNetwork)) => {
+        (Some(PeerError::Stopping), _) => "try again when it runs",
+        (Some(PeerError::AlreadyConnected), _) => "it is connected already, by another address",
+        (Some(PeerError::Other), _) if said.is_some_and(|said| is(said, CloseReason::WrongNetwork)) => {
             of_reason(CloseReason::WrongNetwork, secured)
         }
-        (Some(LastWord::Complaint), _) if said.is_some_and(|said| is(said, CloseReason::VersionTooLow(0))) => {
+        (Some(PeerError::Other), _) if said.is_some_and(|said| is(said, CloseReason::VersionTooLow(0))) => {
             "update the older of the two"
         }
-        (Some(LastWord::Complaint), _) if said.is_some_and(|said| is(said, CloseReason::IdentityMismatch)) => {
+        (Some(PeerError::Other), _) if said.is_some_and(|said| is(said, CloseReason::IdentityMismatch)) => {
             "our greeting and our certificate disagree; restart with one --data-dir"
         }
-        (Some(LastWord::Complaint), _) => "look into its log",
+        (Some(PeerError::Other), _) => "look into its log",
         (None, _) => of_reason(reason, secured),
     }
 }
@@ -183,7 +190,12 @@ mod tests {
     use super::*;
 
     fn ours(by_authority: bool) -> Ours {
-        Ours { id: VerifiedId::from_bytes([0xaa; 32]), directory: Some("a b/client".into()), by_authority }
+        Ours {
+            id: VerifiedId::from_bytes([0xaa; 32]),
+            directory: Some("a b/client".into()),
+            by_authority,
+            is_lasting: true,
+        }
     }
 
     fn explain(by_authority: bool, fault: TlsFault, expected: Option<u8>, seen: Option<u8>) -> String {
@@ -202,6 +214,15 @@ mod tests {
         assert!(text.ends_with(&format!("add --pin {}", "02".repeat(32))), "{text}");
         let text = explain(false, TlsFault::Alert(46), None, None);
         assert!(text.contains(&format!("--pin {}", "aa".repeat(32))) && text.contains("forget"), "{text}");
+    }
+
+    #[test]
+    fn a_key_that_nobody_keeps_is_not_worth_a_pin() {
+        let ours = Ours { is_lasting: false, ..ours(false) };
+        let remote = "192.0.2.7:8333".parse().unwrap();
+        let refusal = TlsRefusal { remote, fault: TlsFault::Alert(46), expected: None, seen: None };
+        let text = ours.refusal(&refusal);
+        assert!(text.contains("--data-dir DIR") && !text.contains("--pin"), "{text}");
     }
 
     /// Once a node with a certificate was told to have itself pinned, which `--tls ca` rejects.

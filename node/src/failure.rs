@@ -26,19 +26,19 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// "cannot `tried`: `happened`; `remedy`".
-    pub(crate) fn new(tried: impl Display, happened: impl Display, remedy: impl Display) -> Self {
-        Failure::Failed(one_line(&format!("cannot {tried}: {happened}; {remedy}")))
+    /// "cannot `operation`: `happened`; `remedy`".
+    pub(crate) fn new(operation: impl Display, happened: impl Display, remedy: impl Display) -> Self {
+        Failure::Failed(one_line(&format!("cannot {operation}: {happened}; {remedy}")))
     }
 
-    /// "cannot `tried`: `happened`", where the cause says by itself what to do.
-    pub(crate) fn plain(tried: impl Display, happened: impl Display) -> Self {
-        Failure::Failed(one_line(&format!("cannot {tried}: {happened}")))
+    /// "cannot `operation`: `happened`", where the cause says by itself what to do.
+    pub(crate) fn plain(operation: impl Display, happened: impl Display) -> Self {
+        Failure::Failed(one_line(&format!("cannot {operation}: {happened}")))
     }
 
-    /// "cannot `tried`: `remedy`", of a node that has no place for us.
-    pub(crate) fn full(tried: impl Display, remedy: impl Display) -> Self {
-        Failure::Full(one_line(&format!("cannot {tried}: {remedy}")))
+    /// "cannot `operation`: `remedy`", of a node that has no place for us.
+    pub(crate) fn full(operation: impl Display, remedy: impl Display) -> Self {
+        Failure::Full(one_line(&format!("cannot {operation}: {remedy}")))
     }
 
     /// A wrong value or a wrong combination of values.

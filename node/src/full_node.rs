@@ -240,7 +240,7 @@ impl Ready {
                 self.driver.with(|_, now, net| (now.at, net.totals().bytes_out, net.totals().frames_out));
             if let Some(security) = &mut self.security {
                 security.look(now);
-                security.look_at_press(now, self.driver.net());
+                security.log_overload(now, self.driver.net());
             }
             self.traffic.bytes.store(bytes, Ordering::Relaxed);
             self.traffic.frames.store(frames, Ordering::Relaxed);

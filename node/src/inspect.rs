@@ -56,9 +56,9 @@ pub(crate) fn chain(args: &ChainArgs) -> Result<(), Failure> {
     }
     let _lock = data.lock_to_look()?;
     let chain = open(&data)?;
-    let damaged = |tried: &str, error: VerifyError| {
+    let damaged = |operation: &str, error: VerifyError| {
         Failure::new(
-            format!("{tried} {}", data.chain().display()),
+            format!("{operation} {}", data.chain().display()),
             error,
             "move it away and run the node again to download the chain anew",
         )
@@ -115,8 +115,8 @@ fn is_there(data: &DataDir) -> Result<bool, Failure> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => {
-            let tried = format!("show the chain in {}", data.path().display());
-            Err(Failure::new(tried, &error, read_remedy(&error)))
+            let operation = format!("show the chain in {}", data.path().display());
+            Err(Failure::new(operation, &error, read_remedy(&error)))
         }
     }
 }

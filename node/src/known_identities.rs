@@ -28,13 +28,14 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Reads the file. A damaged one is an error: without it, whoever stands in a known node's place would be trusted. Saves
 /// are atomic, so it was not a crash that damaged it.
 pub(crate) fn load(path: &Path) -> Result<KnownIdentities, Failure> {
-    let tried = || format!("read {}", path.display());
-    let bytes = read_bounded(path, FILE_LEN_MAX).map_err(|error| Failure::new(tried(), &error, read_remedy(&error)))?;
+    let operation = || format!("read {}", path.display());
+    let bytes =
+        read_bounded(path, FILE_LEN_MAX).map_err(|error| Failure::new(operation(), &error, read_remedy(&error)))?;
     match bytes {
         Some(bytes) => decode(&bytes).map_err(|why| {
             let remedy =
                 "put it right, restore it from a backup, or remove it to meet every node as if for the first time";
-            Failure::new(tried(), format!("damaged: {why}"), remedy)
+            Failure::new(operation(), format!("damaged: {why}"), remedy)
         }),
         None => Ok(KnownIdentities::default()),
     }

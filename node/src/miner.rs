@@ -17,7 +17,7 @@ use spacetime_network::wire::frame::MAX_PAYLOAD;
 
 use crate::failure::Failure;
 use crate::full_node::{self, LiveNode, NodeHandle};
-use crate::tip_signal::{Heard, TipSignal};
+use crate::tip_signal::{TipSignal, WakeReason};
 
 /// Hashes between two looks at the bell: some milliseconds of work.
 const SLICE: u64 = 20_000;
@@ -59,20 +59,22 @@ pub(crate) fn start(plan: MinerPlan, handle: NodeHandle, signal: Arc<TipSignal>)
 /// One block, or the news that the work has changed. False when it is over.
 fn mine_one(plan: &MinerPlan, handle: &NodeHandle, signal: &TipSignal, rng: &mut Rng) -> bool {
     let seen = signal.rings();
-    let Some(work) = fetch(plan, handle) else { return signal.listen(seen, Duration::from_millis(100)) != Heard::Stop };
-    match signal.listen(seen, pause(plan.interval, work.parent, work.now, rng)) {
-        Heard::Stop => return false,
-        Heard::NewTip => return true,
-        Heard::Nothing => {}
+    let Some(work) = fetch(plan, handle) else {
+        return signal.wait(seen, Duration::from_millis(100)) != WakeReason::Stop;
+    };
+    match signal.wait(seen, pause(plan.interval, work.parent, work.now, rng)) {
+        WakeReason::Stop => return false,
+        WakeReason::NewTip => return true,
+        WakeReason::Timeout => {}
     }
     // Transactions that came during the pause are part of the block.
     let Some(work) = fetch(plan, handle) else { return true };
     let mut search = Search::new(work.template.header);
     for _ in 0..SLICES_MAX {
-        match signal.listen(seen, Duration::ZERO) {
-            Heard::Stop => return false,
-            Heard::NewTip => return true,
-            Heard::Nothing => {}
+        match signal.wait(seen, Duration::ZERO) {
+            WakeReason::Stop => return false,
+            WakeReason::NewTip => return true,
+            WakeReason::Timeout => {}
         }
         if let Some(header) = search.run(SLICE) {
             return hand_in(header, work.template, handle, signal, seen);
@@ -88,7 +90,7 @@ fn hand_in(header: Header, template: Block, handle: &NodeHandle, signal: &TipSig
         tracing::debug!("the block was not handed in: the node is busy or gone");
     }
     // The bell rings when it is taken; when it is not, the same work must not be found again at once.
-    signal.listen(seen, Duration::from_secs(1)) != Heard::Stop
+    signal.wait(seen, Duration::from_secs(1)) != WakeReason::Stop
 }
 
 /// Mines one block at once, whatever the spacing. False when the node is gone or no work was found.

@@ -90,20 +90,20 @@ pub(crate) fn save(path: &Path, peers: &PeerTable) -> Result<(), Failure> {
 /// The saved peers, for a look from outside: the file stays as it is, whatever it holds. None when there is no file. Beside
 /// them, what cannot be used.
 pub(crate) fn read(path: &Path) -> Result<(Vec<PeerRecord>, Option<BadEntries>), Failure> {
-    let tried = || format!("read {}", path.display());
+    let operation = || format!("read {}", path.display());
     let bytes = read_bounded(path, FILE_LEN_MAX as u64).map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::IsADirectory => "move it away: the node makes a new one",
             _ => read_remedy(&error),
         };
-        Failure::new(tried(), error, remedy)
+        Failure::new(operation(), error, remedy)
     })?;
     let now = Now { unix: UnixTime::from_millis(unix_millis()), ..Now::default() };
     match bytes {
         None => Ok((Vec::new(), None)),
         Some(bytes) => peers::decode(&bytes, now)
             .map(|found| (found.peers, found.bad))
-            .map_err(|error| Failure::new(tried(), error, "run the node: it sets a damaged file aside")),
+            .map_err(|error| Failure::new(operation(), error, "run the node: it sets a damaged file aside")),
     }
 }
 

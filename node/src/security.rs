@@ -31,7 +31,7 @@ use crate::value::Endpoint;
 const LINES_PER_MINUTE: u32 = 30;
 
 /// Time between two lines about too many handshakes.
-const PRESS_LINE_EVERY: Duration = Duration::from_secs(10);
+const OVERLOAD_LINE_EVERY: Duration = Duration::from_secs(10);
 /// How long a question waits for another that saves what it has learned.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -74,11 +74,13 @@ impl Security {
             TlsMode::Off => Ok(None),
             // Nothing is remembered, so nothing needs a place: a health check may come from a container without a home.
             TlsMode::Any => {
-                let identity = match DataDir::client_identity(directory, readers)? {
-                    Some(identity) => identity,
-                    None => Identity::generate().map_err(|error| Failure::new("make a key", error, "try again"))?,
-                };
-                Security::with(&identity, Trust::Any, None).map(Some)
+                if let Some(identity) = DataDir::client_identity(directory, readers)? {
+                    return Security::with(&identity, Trust::Any, None).map(Some);
+                }
+                let identity = Identity::generate().map_err(|error| Failure::new("make a key", error, "try again"))?;
+                let mut security = Security::with(&identity, Trust::Any, None)?;
+                security.ours.is_lasting = false;
+                Ok(Some(security))
             }
             TlsMode::FirstUse | TlsMode::Pinned | TlsMode::Ca => {
                 let data = DataDir::of_client(directory)?.with_key_readers(readers);
@@ -143,7 +145,12 @@ impl Security {
         let tls = Tls::new(identity, trust, TlsOptions::default())
             .map_err(|error| Failure::new("set up TLS", error, "report this"))?;
         let directory = memory.as_ref().map(|memory| memory.data.path().to_path_buf());
-        Ok(Security { ours: Ours { id: tls.id(), directory, by_authority }, tls, memory, renewal: None })
+        Ok(Security {
+            ours: Ours { id: tls.id(), directory, by_authority, is_lasting: true },
+            tls,
+            memory,
+            renewal: None,
+        })
     }
 
     /// For the loop's settings.
@@ -175,8 +182,8 @@ impl Security {
     pub(crate) fn watch(&self, named: KnownAddresses) -> Result<SecurityWatch, Failure> {
         let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
         let lines = LineLimit::new(LINES_PER_MINUTE, Duration::from_secs(60));
-        let press = LineLimit::new(1, PRESS_LINE_EVERY);
-        Ok(SecurityWatch { security: self.clone(), keeper, lines, named, press, told: (0, 0) })
+        let overload_lines = LineLimit::new(1, OVERLOAD_LINE_EVERY);
+        Ok(SecurityWatch { security: self.clone(), keeper, lines, named, overload_lines, told: (0, 0) })
     }
 
     /// Our side, as it is by now: a renewed certificate may have another key.
@@ -207,7 +214,7 @@ pub(crate) struct SecurityWatch {
     keeper: Option<Keeper>,
     lines: LineLimit,
     named: KnownAddresses,
-    press: LineLimit,
+    overload_lines: LineLimit,
     /// Handshakes that gave way, and that waited, of which the log has told.
     told: (u64, u64),
 }
@@ -233,9 +240,9 @@ impl SecurityWatch {
     }
 
     /// Logs that more handshakes come than there is room or time for. Called after every turn of the loop.
-    pub(crate) fn look_at_press(&mut self, now: Instant, net: &Net) {
+    pub(crate) fn log_overload(&mut self, now: Instant, net: &Net) {
         let counted = (net.totals().tls_evicted, net.totals().tls_throttled);
-        if counted == self.told || self.press.admit(now).is_none() {
+        if counted == self.told || self.overload_lines.admit(now).is_none() {
             return;
         }
         let (gave_way, waited) = (counted.0 - self.told.0, counted.1 - self.told.1);

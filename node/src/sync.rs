@@ -171,7 +171,7 @@ impl Rounds {
 
 /// Waits until nothing more is missing. Answers the first look.
 fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Result<NodeView, Failure> {
-    let tried = "download the chain";
+    let operation = "download the chain";
     let mut progress = Progress::start();
     let first = look(handle)?;
     let (mut last, mut moved, mut settled) = (first, Instant::now(), None);
@@ -179,7 +179,7 @@ fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Re
     loop {
         thread::sleep(LOOK_EVERY);
         if interrupted.load(Ordering::Relaxed) {
-            return Err(Failure::new(tried, "interrupted", "run the command again to go on from here"));
+            return Err(Failure::new(operation, "interrupted", "run the command again to go on from here"));
         }
         let now = look(handle)?;
         progress.show(&now);
@@ -203,7 +203,11 @@ fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Re
                 0 => "no node is connected".to_owned(),
                 _ => format!("nothing came for {timeout:?} at height {} of {}", now.best.height, now.target),
             };
-            return Err(Failure::new(tried, happened, "run the command again to go on from here, or name other nodes"));
+            return Err(Failure::new(
+                operation,
+                happened,
+                "run the command again to go on from here, or name other nodes",
+            ));
         }
     }
 }

@@ -16,11 +16,11 @@ struct State {
     stopped: bool,
 }
 
-/// What a listener hears.
+/// Why a wait for a new tip is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum WakeReason {
     /// Nothing new within the time.
-    Nothing,
+    Timeout,
     /// The best chain ends elsewhere now.
     NewTip,
     /// It is over.
@@ -44,19 +44,19 @@ impl TipSignal {
     }
 
     /// Waits until it has rung since it had rung `seen` times, at most `patience`; not at all when that is zero.
-    pub(crate) fn listen(&self, seen: u64, patience: Duration) -> Heard {
+    pub(crate) fn wait(&self, seen: u64, patience: Duration) -> WakeReason {
         let end = Instant::now() + patience;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if state.stopped {
-                return Heard::Stop;
+                return WakeReason::Stop;
             }
             if state.rings != seen {
-                return Heard::NewTip;
+                return WakeReason::NewTip;
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Heard::Nothing;
+                return WakeReason::Timeout;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -78,12 +78,12 @@ mod tests {
     fn a_ring_that_nobody_waited_for_is_heard_later() {
         let signal = TipSignal::default();
         let seen = signal.rings();
-        assert_eq!(signal.listen(seen, Duration::ZERO), Heard::Nothing);
+        assert_eq!(signal.wait(seen, Duration::ZERO), WakeReason::Timeout);
         signal.ring();
-        assert_eq!(signal.listen(seen, Duration::ZERO), Heard::NewTip);
-        assert_eq!(signal.listen(signal.rings(), Duration::ZERO), Heard::Nothing);
+        assert_eq!(signal.wait(seen, Duration::ZERO), WakeReason::NewTip);
+        assert_eq!(signal.wait(signal.rings(), Duration::ZERO), WakeReason::Timeout);
         signal.stop();
-        assert_eq!(signal.listen(seen, Duration::ZERO), Heard::Stop);
+        assert_eq!(signal.wait(seen, Duration::ZERO), WakeReason::Stop);
     }
 
     #[test]
@@ -91,9 +91,9 @@ mod tests {
         let signal = Arc::new(TipSignal::default());
         let listener = {
             let signal = Arc::clone(&signal);
-            thread::spawn(move || signal.listen(0, Duration::from_secs(60)))
+            thread::spawn(move || signal.wait(0, Duration::from_secs(60)))
         };
         signal.ring();
-        assert_eq!(listener.join().unwrap(), Heard::NewTip);
+        assert_eq!(listener.join().unwrap(), WakeReason::NewTip);
     }
 }

@@ -18,10 +18,10 @@ pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
     let mut client = Client::open(&args.ask)?;
     let answer = fetch(&mut client, args.hash)?;
     client.leave();
-    let tried = || format!("get block {} from {}", args.hash, args.ask.address);
+    let operation = || format!("get block {} from {}", args.hash, args.ask.address);
     let bytes = answer.ok_or_else(|| {
         Failure::new(
-            tried(),
+            operation(),
             "the node does not have it",
             "check the hash with the headers command, or ask another node",
         )
@@ -35,7 +35,7 @@ pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
         (Some(view), Some(_)) if args.ask.output.json => output::json(&view),
         (_, Some(path)) => output::line(format_args!("{} bytes written to {}", bytes.len(), path.display())),
         (None, None) => {
-            Err(Failure::new(tried(), "it is not of the reference chain", "keep its bytes with --out FILE"))
+            Err(Failure::new(operation(), "it is not of the reference chain", "keep its bytes with --out FILE"))
         }
     }
 }

@@ -13,7 +13,7 @@ use spacetime_network::wire::Message;
 
 use crate::cli::AskArgs;
 use crate::client::protocol::{ClientProtocol, Host, State};
-use crate::explain::{LastWord, ended, remedy};
+use crate::explain::{PeerError, ended, remedy};
 use crate::failure::Failure;
 use crate::security::Security;
 use crate::value::Endpoint;
@@ -72,33 +72,33 @@ impl Client {
         (patience, timeout): (Duration, Duration),
         security: Option<&Security>,
     ) -> Result<Result<Self, Failure>, Failure> {
-        let tried = format!("talk to {name}");
-        let local = |error: io::Error| Failure::new(&tried, error, "free some files and memory, then try again");
-        let guest = ClientProtocol::new(security.map(Security::id)).map_err(local)?;
+        let operation = format!("talk to {name}");
+        let local = |error: io::Error| Failure::new(&operation, error, "free some files and memory, then try again");
+        let protocol = ClientProtocol::new(security.map(Security::id)).map_err(local)?;
         let mut config = driver::Config::default();
         config.tls = security.map(Security::tls);
         if let (Some(tls), Some(name)) = (&config.tls, endpoint.name()) {
             tls.expect_names(address, &[name])
-                .map_err(|error| Failure::new(&tried, error, "check the name, or give ip:port"))?;
+                .map_err(|error| Failure::new(&operation, error, "check the name, or give ip:port"))?;
         }
-        let driver = Driver::new(config, guest)
-            .map_err(|error| Failure::new(&tried, error, "free some files and memory, then try again"))?;
+        let driver = Driver::new(config, protocol)
+            .map_err(|error| Failure::new(&operation, error, "free some files and memory, then try again"))?;
         let security = security.cloned();
         let mut client = Client { driver, endpoint: name.to_owned(), address, timeout, security };
         client.driver.with(|_, _, net| net.dial(DialId(0), address, patience));
         let end = Instant::now() + patience;
         while !matches!(client.driver.protocol().state, State::Open(_)) {
             if let State::Gone(reason) = client.driver.protocol().state {
-                let failure = client.over(&tried, reason);
+                let failure = client.over(&operation, reason);
                 let elsewhere = client.driver.protocol().complaint.is_none()
                     && matches!(reason, CloseReason::Io(_) | CloseReason::DialTimeout);
                 return if elsewhere { Ok(Err(failure)) } else { Err(failure) };
             }
             if Instant::now() >= end {
                 let late = "it does not answer; check the address and that a node is listening there";
-                return Ok(Err(Failure::plain(tried, late)));
+                return Ok(Err(Failure::plain(operation, late)));
             }
-            client.turn(&tried, end)?;
+            client.turn(&operation, end)?;
         }
         if let Some(security) = &client.security {
             security.save()?;
@@ -118,45 +118,45 @@ impl Client {
         request: &Message<'_>,
         accept: impl FnMut(&Message<'_>) -> Option<T>,
     ) -> Result<T, Failure> {
-        let tried = format!("ask {} for {what}", self.endpoint);
-        self.say(&tried, request)?;
-        let answer = self.listen(&tried, self.timeout, accept)?;
-        answer.ok_or_else(|| Failure::plain(tried, "no answer came in time; try a longer --timeout"))
+        let operation = format!("ask {} for {what}", self.endpoint);
+        self.say(&operation, request)?;
+        let answer = self.listen(&operation, self.timeout, accept)?;
+        answer.ok_or_else(|| Failure::plain(operation, "no answer came in time; try a longer --timeout"))
     }
 
     /// Gives each frame that comes to `accept` until it answers `Some`; `None` when `patience` is at its end before.
     pub(crate) fn listen<T>(
         &mut self,
-        tried: &str,
+        operation: &str,
         patience: Duration,
         mut accept: impl FnMut(&Message<'_>) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
         let end = Instant::now() + patience;
         loop {
             while let Some((kind, payload)) = self.driver.protocol_mut().inbox.pop_front() {
-                // The guest has decoded it before: an error cannot come back here.
+                // The protocol has decoded it before: an error cannot come back here.
                 if let Some(answer) = Message::decode(kind, &payload).ok().as_ref().and_then(&mut accept) {
                     return Ok(Some(answer));
                 }
             }
             if let State::Gone(reason) = self.driver.protocol().state {
-                return Err(self.over(tried, reason));
+                return Err(self.over(operation, reason));
             }
             if Instant::now() >= end {
                 return Ok(None);
             }
-            self.turn(tried, end)?;
+            self.turn(operation, end)?;
         }
     }
 
     /// Waits until everything that was said has left, so that nothing more urgent can overtake it.
-    pub(crate) fn flush(&mut self, tried: &str) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self, operation: &str) -> Result<(), Failure> {
         let end = Instant::now() + self.timeout;
         loop {
             if let State::Gone(reason) = self.driver.protocol().state {
-                return Err(self.over(tried, reason));
+                return Err(self.over(operation, reason));
             }
-            let queued = self.driver.with(|guest, _, net| match guest.state {
+            let queued = self.driver.with(|protocol, _, net| match protocol.state {
                 State::Open(conn) => net.conn_stats(conn).map_or(0, |stats| stats.queued_bytes),
                 _ => 0,
             });
@@ -164,35 +164,35 @@ impl Client {
                 return Ok(());
             }
             if Instant::now() >= end {
-                return Err(Failure::plain(tried, "the node does not read; try a longer --timeout"));
+                return Err(Failure::plain(operation, "the node does not read; try a longer --timeout"));
             }
-            self.turn(tried, end)?;
+            self.turn(operation, end)?;
         }
     }
 
     /// Sends a frame; it leaves with the next turn of the loop.
-    pub(crate) fn say(&mut self, tried: &str, message: &Message<'_>) -> Result<(), Failure> {
-        let payload = message.to_payload().map_err(|error| Failure::new(tried, error, "ask for less"))?;
-        let outcome = self.driver.with(|guest, _, net| match guest.state {
+    pub(crate) fn say(&mut self, operation: &str, message: &Message<'_>) -> Result<(), Failure> {
+        let payload = message.to_payload().map_err(|error| Failure::new(operation, error, "ask for less"))?;
+        let outcome = self.driver.with(|protocol, _, net| match protocol.state {
             State::Open(conn) => Some(net.send_shared(conn, message.kind().priority(), message.kind() as u8, &payload)),
             _ => None,
         });
         match (outcome, &self.driver.protocol().state) {
             (Some(SendOutcome::Accepted { .. }), _) => Ok(()),
-            (None, State::Gone(reason)) => Err(self.over(tried, *reason)),
-            _ => Err(Failure::new(tried, "the frame could not be queued", "send less at a time")),
+            (None, State::Gone(reason)) => Err(self.over(operation, *reason)),
+            _ => Err(Failure::new(operation, "the frame could not be queued", "send less at a time")),
         }
     }
 
     /// Keeps the conversation alive for `duration`, looking at nothing.
-    pub(crate) fn idle(&mut self, tried: &str, duration: Duration) -> Result<(), Failure> {
-        self.listen(tried, duration, |_| None::<()>).map(drop)
+    pub(crate) fn idle(&mut self, operation: &str, duration: Duration) -> Result<(), Failure> {
+        self.listen(operation, duration, |_| None::<()>).map(drop)
     }
 
     /// Flushes what is queued and closes the connection.
     pub(crate) fn leave(mut self) {
-        self.driver.with(|guest, _, net| {
-            if let State::Open(conn) | State::Greeting(conn) = guest.state {
+        self.driver.with(|protocol, _, net| {
+            if let State::Open(conn) | State::Greeting(conn) = protocol.state {
                 net.close(conn, CloseReason::Done, LEAVE_PATIENCE);
             }
         });
@@ -207,24 +207,24 @@ impl Client {
     }
 
     /// One turn of the loop, which waits no longer than until `end`.
-    fn turn(&mut self, tried: &str, end: Instant) -> Result<(), Failure> {
+    fn turn(&mut self, operation: &str, end: Instant) -> Result<(), Failure> {
         let left = end.saturating_duration_since(Instant::now());
-        self.driver.turn(Some(left)).map(drop).map_err(|error| Failure::plain(tried, error))
+        self.driver.turn(Some(left)).map(drop).map_err(|error| Failure::plain(operation, error))
     }
 
     /// The conversation ended before its purpose was fulfilled. What the node said last decides what to do about it.
-    fn over(&self, tried: &str, reason: CloseReason) -> Failure {
+    fn over(&self, operation: &str, reason: CloseReason) -> Failure {
         let said = self.driver.protocol().complaint.as_deref();
         let is_tls = self.security.is_some();
         let turned_away = reason == CloseReason::Tls(TlsFault::TurnedAway);
-        if turned_away || said.is_some_and(|said| matches!(LastWord::of(said), LastWord::Full)) {
-            return Failure::full(tried, remedy(reason, said, is_tls));
+        if turned_away || said.is_some_and(|said| matches!(PeerError::of(said), PeerError::Full)) {
+            return Failure::full(operation, remedy(reason, said, is_tls));
         }
         match (reason, &self.security) {
             (CloseReason::Tls(fault), Some(security)) if said.is_none() => {
-                Failure::plain(tried, security.explain(self.address, fault))
+                Failure::plain(operation, security.explain(self.address, fault))
             }
-            _ => Failure::new(tried, ended(reason, said), remedy(reason, said, is_tls)),
+            _ => Failure::new(operation, ended(reason, said), remedy(reason, said, is_tls)),
         }
     }
 }

@@ -42,15 +42,15 @@ pub(crate) fn headers(args: &HeadersArgs) -> Result<(), Failure> {
         }
         _ => None,
     })?;
-    let tried = || format!("read the headers of {}", args.ask.address);
+    let operation = || format!("read the headers of {}", args.ask.address);
     let headers = answer.ok_or_else(|| {
-        Failure::new(tried(), "they are not of the reference chain", "ask with a program of that node's own chain")
+        Failure::new(operation(), "they are not of the reference chain", "ask with a program of that node's own chain")
     })?;
     if let Some(from) = args.from
         && !is_known(&mut client, from, headers.first())?
     {
         return Err(Failure::new(
-            tried(),
+            operation(),
             format!("block {from} is not on the node's best chain"),
             "check the hash, or leave --from out to start at the first block",
         ));
@@ -112,9 +112,13 @@ fn keep<T>(seen: &mut BTreeMap<Hash, TransactionView>, message: &Message<'_>) ->
 }
 
 /// Version 1 has no question about the pool.
-fn refuse_version_1(client: &Client, tried: &str) -> Result<(), Failure> {
+fn refuse_version_1(client: &Client, operation: &str) -> Result<(), Failure> {
     if client.host().version >= 2 {
         return Ok(());
     }
-    Err(Failure::new(tried, "it speaks protocol version 1, which cannot ask for the pool", "ask a node of version 2"))
+    Err(Failure::new(
+        operation,
+        "it speaks protocol version 1, which cannot ask for the pool",
+        "ask a node of version 2",
+    ))
 }

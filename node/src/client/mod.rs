@@ -13,5 +13,5 @@ pub(crate) mod view;
 pub(crate) use block::{block, fetch as fetch_block};
 pub(crate) use lists::{headers, peers, tx_pool};
 pub(crate) use ping::ping;
-pub(crate) use protocol::is_guest;
+pub(crate) use protocol::is_client;
 pub(crate) use send::send_tx;

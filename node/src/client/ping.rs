@@ -25,11 +25,11 @@ struct Report {
 /// Sends pings one after the other and prints the round trips.
 pub(crate) fn ping(args: &PingArgs) -> Result<(), Failure> {
     let mut client = Client::open(&args.ask)?;
-    let tried = format!("ping {}", args.ask.address);
+    let operation = format!("ping {}", args.ask.address);
     if client.host().version < 2 {
         client.leave();
         return Err(Failure::new(
-            tried,
+            operation,
             "it speaks protocol version 1, which has no ping",
             "that it greets shows that it is there; ask it for its peers or headers instead",
         ));
@@ -38,7 +38,7 @@ pub(crate) fn ping(args: &PingArgs) -> Result<(), Failure> {
     let mut round_trips = Vec::new();
     for number in 0..args.count {
         if number > 0 {
-            client.idle(&tried, args.interval)?;
+            client.idle(&operation, args.interval)?;
         }
         let taken = one(&mut client, number)?;
         if !as_json {

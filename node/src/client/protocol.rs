@@ -18,12 +18,12 @@ use crate::failure::one_line;
 /// The highest protocol version that we speak.
 const VERSION: i32 = 2;
 /// What a question runs, as it says.
-const GUEST: &str = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (guest)");
+const CLIENT_AGENT: &str = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (client)");
 
 /// Whether a peer that says that it runs this is a question, which leaves when it is answered. It is a claim, good enough to decide
 /// how loudly its coming and going is told.
-pub(crate) fn is_guest(user_agent: &str) -> bool {
-    user_agent.starts_with("spacetime-node/") && user_agent.ends_with(" (guest)")
+pub(crate) fn is_client(user_agent: &str) -> bool {
+    user_agent.starts_with("spacetime-node/") && user_agent.ends_with(" (client)")
 }
 
 /// What the node said of itself.
@@ -73,8 +73,8 @@ fn greeting(identity: Option<VerifiedId>) -> io::Result<Vec<u8>> {
     let handshake = Handshake {
         version: VERSION,
         unix_seconds: unix_millis() / 1000,
-        node_id: &identity.map_or_else(|| format!("guest-{nonce:016x}"), |identity| identity.to_string()),
-        user_agent: GUEST,
+        node_id: &identity.map_or_else(|| format!("client-{nonce:016x}"), |identity| identity.to_string()),
+        user_agent: CLIENT_AGENT,
         extension: Some(Extension {
             network: Hash::ZERO,
             nonce,
@@ -90,7 +90,7 @@ fn greeting(identity: Option<VerifiedId>) -> io::Result<Vec<u8>> {
 }
 
 impl ClientProtocol {
-    /// A guest that is about to dial, under the identity that TLS will prove.
+    /// A client that is about to dial, under the identity that TLS will prove.
     pub(super) fn new(identity: Option<VerifiedId>) -> io::Result<Self> {
         Ok(ClientProtocol {
             state: State::Dialing,
@@ -138,7 +138,7 @@ fn host(theirs: Option<&Handshake<'_>>, proven: Option<VerifiedId>) -> Result<Ho
     Ok(Host { node_id: Some(theirs.node_id.to_owned()), version, extension })
 }
 
-/// What a guest answers to a host's questions: it has nothing, and says so.
+/// What a client answers to a node's questions: it has nothing, and says so.
 fn courtesy<'a>(message: &Message<'a>) -> Option<Message<'a>> {
     match message {
         Message::Ping(ping) => Some(Message::Pong(Ping { nonce: ping.nonce, unix_millis: ping.unix_millis })),
@@ -221,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_known_as_one() {
-        assert!(is_guest(GUEST) && !is_guest("spacetime-node/1.0") && !is_guest("other (guest)"));
+    fn a_client_is_known_as_one() {
+        assert!(is_client(CLIENT_AGENT) && !is_client("spacetime-node/1.0") && !is_client("other (client)"));
     }
 
     #[test]
-    fn a_guest_answers_what_any_peer_is_asked_and_keeps_the_rest() {
+    fn a_client_answers_what_any_peer_is_asked_and_keeps_the_rest() {
         let ping = Message::Ping(Ping { nonce: 7, unix_millis: 8 });
         assert_eq!(courtesy(&ping), Some(Message::Pong(Ping { nonce: 7, unix_millis: 8 })));
         assert_eq!(courtesy(&Message::GetBlock(Hash([1; 32]))), Some(Message::NotFound(Hash([1; 32]))));

@@ -26,9 +26,9 @@ struct Report {
 
 /// Sends a transaction and says where it ended up.
 pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
-    let tried = format!("send a transaction to {}", args.ask.address);
+    let operation = format!("send a transaction to {}", args.ask.address);
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| Failure::new(&tried, error, "try again"))?;
+    getrandom::fill(&mut random).map_err(|error| Failure::new(&operation, error, "try again"))?;
     let transfer = Transaction {
         sender: &args.from,
         recipient: &args.to,
@@ -36,14 +36,14 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
         time: UnixTime::from_millis(unix_millis()),
         nonce: u64::from_le_bytes(random),
     };
-    let bytes = transfer.encode().map_err(|error| Failure::new(&tried, error, "choose other names"))?;
+    let bytes = transfer.encode().map_err(|error| Failure::new(&operation, error, "choose other names"))?;
     let id = transaction::id(&bytes);
 
     let mut client = Client::open(&args.ask)?;
     let before = client.host().extension.map(|extension| extension.best_hash);
-    client.say(&tried, &Message::Transaction(&bytes))?;
+    client.say(&operation, &Message::Transaction(&bytes))?;
     // Transactions are the least urgent of all frames: a question asked now would overtake it.
-    client.flush(&tried)?;
+    client.flush(&operation)?;
     let accepted = match before {
         // Version 1 has no question about the pool, but frames are read in order: an answer to a later question shows
         // that the transaction was read.
@@ -56,7 +56,7 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
         Some(_) => {
             client.leave();
             return Err(Failure::new(
-                tried,
+                operation,
                 "it was delivered, but the node did not take it up",
                 "look into the node's log for the reason",
             ));

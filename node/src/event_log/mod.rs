@@ -3,10 +3,10 @@
 //! | file | what it remembers |
 //! |---|---|
 //! | `named` | whom the operator named, and why they are not reached |
-//! | `alone` | since when there is no peer, and why |
+//! | `isolation` | since when there is no peer, and why |
 //! | `turned_away` | who was not let in |
 
-mod alone;
+mod isolation;
 mod named;
 mod turned_away;
 
@@ -21,11 +21,11 @@ use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::time::{Instant, Now};
 use tracing::{debug, info, warn};
 
-use crate::client::is_guest;
-use crate::event_log::alone::{Alone, Word};
-use crate::event_log::named::{Named, News};
+use crate::client::is_client;
+use crate::event_log::isolation::{Isolation, IsolationChange};
+use crate::event_log::named::{Named, News, nowhere};
 use crate::event_log::turned_away::TurnedAway;
-use crate::explain::{LastWord, ended, remedy};
+use crate::explain::{PeerError, ended, remedy};
 use crate::full_node::{LiveNode, Sink};
 use crate::logging::LineLimit;
 use crate::security::Security;
@@ -53,10 +53,10 @@ pub(crate) struct EventLog {
     security: Option<Security>,
     connect: Named,
     seeds: Named,
-    alone: Alone,
+    isolation: Isolation,
     turned_away: TurnedAway,
     /// Connections of those who ask a question and leave.
-    guests: BTreeSet<ConnId>,
+    clients: BTreeSet<ConnId>,
     /// Where the best chain ended when we looked last.
     tip: Option<Tip>,
     /// Why blocks are not stored at present.
@@ -97,9 +97,9 @@ impl EventLog {
             security,
             connect: Named::new(connect),
             seeds: Named::new(seeds),
-            alone: Alone::default(),
+            isolation: Isolation::default(),
             turned_away: TurnedAway::default(),
-            guests: BTreeSet::new(),
+            clients: BTreeSet::new(),
             tip: None,
             store_problem: None,
         }
@@ -115,8 +115,8 @@ impl EventLog {
                     self.seeds.reached(*remote);
                 }
                 let peers = peers_of(node);
-                if node.connected().any(|peer| peer.conn == *conn && is_guest(&peer.user_agent)) {
-                    self.guests.insert(*conn);
+                if node.connected().any(|peer| peer.conn == *conn && is_client(&peer.user_agent)) {
+                    self.clients.insert(*conn);
                     debug!(%remote, id = node_id, version, "a question came");
                 } else if let Some(withheld) = self.peers.admit(at) {
                     info!(%remote, id = node_id, outbound, version, peers, withheld, "peer connected");
@@ -124,7 +124,7 @@ impl EventLog {
             }
             Event::PeerDisconnected { conn, node_id, remote, reason, remote_error } => {
                 let why = ended(*reason, remote_error.as_deref());
-                if self.guests.remove(conn) {
+                if self.clients.remove(conn) {
                     debug!(%remote, id = node_id, reason = why, "the question is over");
                 } else if let Some(withheld) = self.peers.admit(at) {
                     info!(%remote, id = node_id, reason = why, withheld, "peer disconnected");
@@ -147,6 +147,10 @@ impl EventLog {
             Event::TurnedAway { remote, why } => self.turned_away.add(*remote, why),
             Event::NameResolved { name, addresses } => {
                 debug!(%name, ?addresses, "looked up");
+                match addresses {
+                    Ok(_) => self.isolation.found(name),
+                    Err(why) => self.isolation.failed(Endpoint::Name(name.clone()), nowhere(why)),
+                }
                 for (flag, named) in [("--connect", &mut self.connect), ("--seed-node", &mut self.seeds)] {
                     tell(named.resolved(name, addresses), flag);
                 }
@@ -158,7 +162,7 @@ impl EventLog {
                 }
             }
             // Why it leaves stands in the line about its end.
-            Event::RemoteError { conn, remote, text } if LastWord::of(text) != LastWord::Complaint => {
+            Event::RemoteError { conn, remote, text } if PeerError::of(text) != PeerError::Other => {
                 debug!(%conn, %remote, text, "peer says why it leaves");
             }
             Event::RemoteError { conn, remote, text } => {
@@ -194,12 +198,16 @@ impl EventLog {
     /// What time alone changes. Called after every turn of the loop.
     fn look(&mut self, now: Now, node: &LiveNode) {
         self.tip.get_or_insert_with(|| node.chain().best());
-        match self.alone.look(now.at, peers_of(node)) {
+        match self.isolation.look(now.at, peers_of(node)) {
             None => {}
-            Some(Word::Alone(time)) => {
+            Some(IsolationChange::Isolated(time)) => {
                 let seconds = time.as_secs();
                 let height = node.chain().best().height;
-                match self.alone.reasons(|remote| self.connect.contains(remote) || self.seeds.contains(remote)) {
+                let is_named = |endpoint: &Endpoint| match endpoint {
+                    Endpoint::Address(remote) => self.connect.contains(*remote) || self.seeds.contains(*remote),
+                    Endpoint::Name(_) => true,
+                };
+                match self.isolation.reasons(is_named) {
                     Some(reasons) => warn!(seconds, height, "no peer, and blocks of others are missed: {reasons}"),
                     None => warn!(
                         seconds,
@@ -209,7 +217,7 @@ impl EventLog {
                     ),
                 }
             }
-            Some(Word::Over(time)) => info!(seconds = time.as_secs(), "no longer alone"),
+            Some(IsolationChange::Ended(time)) => info!(seconds = time.as_secs(), "no longer alone"),
         }
         if let Some(summary) = self.turned_away.take(now.at) {
             let (connections, limits, from) = (summary.connections, summary.limits, summary.from);
@@ -272,7 +280,7 @@ impl EventLog {
                 (Tls(fault), Some(security)) => format!("TLS: {}", security.explain(remote, fault)),
                 _ => format!("{}; {}", ended(reason, said), remedy(reason, said, is_tls)),
             };
-            self.alone.failed(remote, why.clone());
+            self.isolation.failed(Endpoint::Address(remote), why.clone());
             let mut is_named = false;
             for (flag, named) in [("--connect", &mut self.connect), ("--seed-node", &mut self.seeds)] {
                 for news in named.failed(remote, &why) {
@@ -322,7 +330,7 @@ impl EventLog {
 
 /// Those who are there to stay: whoever asks a question and leaves is no company.
 fn peers_of(node: &LiveNode) -> usize {
-    node.connected().filter(|peer| !is_guest(&peer.user_agent)).count()
+    node.connected().filter(|peer| !is_client(&peer.user_agent)).count()
 }
 
 fn tell(news: News, flag: &str) {

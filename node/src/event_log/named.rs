@@ -35,6 +35,11 @@ struct Node {
     said: Option<String>,
 }
 
+/// A lookup that has failed, as a reason.
+pub(crate) fn nowhere(why: &str) -> String {
+    format!("the name leads nowhere: {why}")
+}
+
 impl Named {
     pub(crate) fn new(endpoints: &[Endpoint]) -> Self {
         let node = |endpoint: &Endpoint| {
@@ -64,7 +69,7 @@ impl Named {
             }
             // While it is where it was before, nobody is lost.
             Err(_) if !node.addresses.is_empty() => News::Nothing,
-            Err(why) => node.say(&endpoint, format!("the name leads nowhere: {why}")),
+            Err(why) => node.say(&endpoint, nowhere(why)),
         }
     }
 
