@@ -30,8 +30,11 @@ pub struct Resolver {
     shared: Arc<Shared>,
 }
 
+/// What may block.
+type Lookup = dyn Fn(&PeerName) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
 struct Shared {
-    look_up: Box<dyn Fn(&PeerName) -> io::Result<Vec<SocketAddr>> + Send + Sync>,
+    look_up: Box<Lookup>,
     answer: Box<dyn Fn(PeerName, Answer) + Send + Sync>,
     state: Mutex<State>,
 }
