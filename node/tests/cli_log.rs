@@ -31,13 +31,17 @@ fn a_peer_that_stops_is_one_line_with_its_address_and_what_it_said() {
 #[test]
 fn the_remedy_for_another_network_is_the_setting_that_differs() {
     let directory = tempfile::tempdir().unwrap();
-    let there = RunningNode::start(&directory.path().join("there"), &ANY_PORT);
+    let there = LoggedNode::start(&directory.path().join("there"), &ANY_PORT);
     let address = there.listening()[0].clone();
     let arguments = ["--no-listen", "--reward", "9", "--connect", &address];
     let node = LoggedNode::start(&directory.path().join("here"), &arguments);
     let told = node.says("is not reached");
     assert!(told.contains("saying \"wrong network\"; compare --difficulty and --reward"), "{told}");
     assert!(!told.contains("--tls"), "{told}");
+    // It is dialed again and again, and said once.
+    wait_for("another dial", || there.text().matches("wrong-network").count() > 1);
+    let log = node.stop();
+    assert_eq!((log.matches("wrong network").count(), log.matches("reports an error").count()), (1, 0), "{log}");
 }
 
 #[test]

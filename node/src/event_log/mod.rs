@@ -161,8 +161,10 @@ impl EventLog {
                     warn!(%remote, withheld, "address banned");
                 }
             }
-            // Why it leaves stands in the line about its end.
-            Event::RemoteError { conn, remote, text } if PeerError::of(text) != PeerError::Other => {
+            // Why it leaves stands in the line about its end, and why it does not take us in that about the handshake.
+            Event::RemoteError { conn, remote, text }
+                if PeerError::of(text) != PeerError::Other || !node.connected().any(|peer| peer.conn == *conn) =>
+            {
                 debug!(%conn, %remote, text, "peer says why it leaves");
             }
             Event::RemoteError { conn, remote, text } => {

@@ -1,7 +1,7 @@
 //! From a frame to whoever handles it: decoded once, charged once, then routed to one place.
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, Direction};
+use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::Charge;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
@@ -122,6 +122,8 @@ impl<C: Chain> Node<C> {
         session.remote_error = Some(text.clone());
         let (remote, direction, identity) = (session.remote(), session.direction(), session.identity());
         let greets = session.greeting_deadline().is_some();
+        // Whoever says so of a connection that we do not have means one of an earlier run of ours, or lies.
+        let is_duplicate = is_duplicate && self.may_be_connected(conn, identity);
         self.emit(Event::RemoteError { conn, remote, text });
         if let Direction::Outbound(dial) = direction
             && is_duplicate
@@ -132,5 +134,11 @@ impl<C: Chain> Node<C> {
             }
             self.close(now, conn, CloseReason::DuplicateConnection);
         }
+    }
+
+    /// Whether there is another connection that may lead to the same node.
+    fn may_be_connected(&self, conn: ConnId, identity: Option<VerifiedId>) -> bool {
+        let mut others = self.sessions.iter().filter(|session| session.conn() != conn && !session.is_closing());
+        others.any(|other| identity.is_none() || other.identity() == identity)
     }
 }

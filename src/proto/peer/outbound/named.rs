@@ -23,8 +23,9 @@ use crate::time::Instant;
 pub const ADDRESSES_PER_NAME_MAX: usize = 32;
 /// How long a lookup may take before what the name led to earlier is dialed.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a node that is connected by another address is left alone.
-const DUPLICATE_RETRY: Duration = Duration::from_secs(600);
+/// How long a node that is connected by another address is left alone. Not long at first: who has crashed is connected, for the
+/// others, until they notice.
+const DUPLICATE_RETRY: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(600) };
 /// The same, when a peer has left and it is not known whether it was this one.
 const DUPLICATE_DOUBT: Duration = Duration::from_secs(30);
 /// Time between two lookups of a name that leads to nobody but ourselves and nodes of other networks.
@@ -66,6 +67,8 @@ struct NamedPeer {
     lookup: Lookup,
     /// Rounds that failed in a row.
     failures: u32,
+    /// Rounds in a row that found it connected by another address.
+    duplicates: u32,
     /// Nothing is tried before.
     at: Instant,
     duplicate: Option<Duplicate>,
@@ -212,9 +215,10 @@ impl NamedPeers {
                 Ended::Peer { settled: false } => peer.fail_round(now, backoff, rng),
                 Ended::Duplicate { node_id } => {
                     peer.failures = 0;
+                    peer.duplicates = peer.duplicates.saturating_add(1);
                     peer.end_round(now, backoff, rng);
                     peer.duplicate = Some(Duplicate { node_id: node_id.clone(), since: now });
-                    peer.at = now + rng.jitter(DUPLICATE_RETRY, 10);
+                    peer.at = now + DUPLICATE_RETRY.delay(peer.duplicates, rng);
                 }
                 Ended::Failed => {
                     peer.untried.retain(|one| *one != address);
@@ -235,7 +239,7 @@ impl NamedPeers {
                 Some(_) => continue,
                 None => now.max(duplicate.since + DUPLICATE_DOUBT),
             };
-            peer.duplicate = None;
+            (peer.duplicate, peer.duplicates) = (None, 0);
             peer.at = peer.at.min(again);
         }
     }
@@ -243,7 +247,7 @@ impl NamedPeers {
     /// A connection to this address has done its handshake. Those who `forgive` forget the failures before it.
     pub(super) fn reached(&mut self, address: SocketAddr, forgive: bool) {
         for peer in self.peers.values_mut().filter(|peer| peer.addresses.contains(&address)) {
-            peer.duplicate = None;
+            (peer.duplicate, peer.duplicates) = (None, 0);
             if forgive {
                 peer.failures = 0;
             }
@@ -257,8 +261,15 @@ impl NamedPeers {
 
 impl NamedPeer {
     fn new(addresses: Vec<SocketAddr>, lookup: Lookup) -> Self {
-        let mut peer =
-            NamedPeer { addresses, untried: VecDeque::new(), lookup, failures: 0, at: Instant::ZERO, duplicate: None };
+        let mut peer = NamedPeer {
+            addresses,
+            untried: VecDeque::new(),
+            lookup,
+            failures: 0,
+            duplicates: 0,
+            at: Instant::ZERO,
+            duplicate: None,
+        };
         peer.begin_round();
         peer
     }
