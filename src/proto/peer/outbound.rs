@@ -6,8 +6,8 @@
 //!    They go to different [groups](crate::address::Group), unless connections are lacking for a while and there are not
 //!    enough groups that we know how to reach.
 //! 3. While connections are lacking, verified addresses are dialed before their back-off is over, at a rate of their own.
-//! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked. Once reached, it is
-//!    a peer like any other.
+//! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked; before them, when fewer
+//!    than half of the connections stand for a while. Once reached, it is a peer like any other.
 //! 5. Who has all the connections it wants keeps one more, the *feeler*, to another node every half a minute. A network can
 //!    fall into parts in which everybody has enough connections, and so can one node among attackers; nothing that they see
 //!    inside tells them. The feeler leads out, and finds out which addresses are good. It stands until the next one does, so
@@ -71,7 +71,7 @@ pub struct OutboundConfig {
     pub kept_backoff: Backoff,
     /// Between dials of a seed. Default 1 s, doubling to 5 min.
     pub seed_backoff: Backoff,
-    /// The longest of these times while nobody is connected. Default 30 s.
+    /// The longest of these times while fewer than half of the automatic connections stand. Default 30 s.
     pub seed_offline_max: Duration,
     /// How long a feeler stands before the next one goes out, plus or minus a tenth. Default 35 s: two of them within the time
     /// in which a network shall have healed, and each as long as a connection takes to count as settled. `None` for no feelers.
@@ -289,7 +289,7 @@ impl OutboundManager {
             Err(wake) => wake,
         };
         let few = book.len() < self.config.addresses_wanted || !context.online || self.is_stranded(now);
-        let seed = if few && self.automatic() < self.config.outbound {
+        let seed = if few && self.places_taken(now) < self.config.outbound {
             let busy = |address: &SocketAddr| busy(address) || self.kept.contains(*address);
             let never = |address: SocketAddr| book.is_never(address) || (context.banned)(address.ip());
             self.seeds.next(now, &busy, &never, &mut self.lookups)
@@ -311,8 +311,13 @@ impl OutboundManager {
     /// The connection's handshake is done. Answers the dial whose connection has served its purpose with that, if there is one:
     /// the node should close it.
     pub fn ready(&mut self, dial: DialId, now: Now, book: &mut AddressBook, rng: &mut Rng) -> Option<DialId> {
+        let is_full = self.connected() >= self.config.outbound;
         let link = self.links.get_mut(&dial)?;
         link.advance(DialState::Ready(now.at));
+        if is_full && link.purpose.is_automatic() {
+            // It was slow, and another one has its place.
+            (link.purpose, link.doubles) = (Purpose::Feeler, false);
+        }
         let feels = link.purpose == Purpose::Feeler;
         self.failed_in_row = 0;
         self.kept.reached(link.address, false);
@@ -347,7 +352,7 @@ impl OutboundManager {
         }
         let settled = matches!(link.state, DialState::Ready(since) if now.at.since(since) >= SETTLED_AFTER);
         let mut seed_backoff = self.config.seed_backoff;
-        if !online || self.connected() == 0 {
+        if !online || self.has_few() {
             // The seed is as unlikely to be at fault as any other address, and may be all that we have.
             seed_backoff.max = seed_backoff.max.min(self.config.seed_offline_max);
         }
@@ -440,7 +445,7 @@ impl OutboundManager {
 
     /// Where a connection is lacking, the feeler is one: it stands already. It keeps to the rule about groups as any other.
     fn adopt_feeler(&mut self, now: Instant, book: &AddressBook) {
-        if self.automatic() >= self.config.outbound {
+        if self.places_taken(now) >= self.config.outbound {
             return;
         }
         let doubling = self.doubles_at(book).is_some_and(|at| at <= now);
@@ -495,6 +500,9 @@ fn kind(settled: bool, reason: CloseReason) -> DisconnectKind {
     }
 }
 
+#[cfg(test)]
+#[path = "outbound_feeler_tests.rs"]
+mod feeler_tests;
 #[cfg(test)]
 #[path = "outbound_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use super::{Choice, DialContext, DialState, FEELER_RETRY, OutboundManager, Purpose};
+use super::{Choice, DialContext, DialState, FEELER_RETRY, Link, OutboundManager, Purpose};
 use crate::address::Group;
 use crate::proto::peer::address_book::AddressBook;
 use crate::rng::Rng;
@@ -14,14 +14,41 @@ const CANDIDATES_MAX: usize = 64;
 /// Connections must be lacking for so long before a group gets a second one: the other groups had their chance then.
 const DOUBLE_AFTER: Duration = Duration::from_secs(5);
 
-/// With nobody reached for so long, seeds go before the book.
+/// With few connections for so long, seeds go before the book.
 const STRANDED_AFTER: Duration = Duration::from_secs(10);
+/// How long an attempt at a connection keeps its place from the next one. A handshake over a bad line takes less.
+const SLOW_AFTER: Duration = Duration::from_secs(2);
 
 impl OutboundManager {
-    /// Whether seeds go before the book: those who dial us are no proof that there is a network, and in a book full of lies
-    /// somebody is always due.
+    /// Whether seeds go before the book: those who dial us are no proof that there is a network, in a book full of lies
+    /// somebody is always due, and the few whom we reach may be the liars.
     pub(super) fn is_stranded(&self, now: Instant) -> bool {
-        self.connected() == 0 && self.lacking_since.is_some_and(|since| since + STRANDED_AFTER <= now)
+        self.has_few() && self.lacking_since.is_some_and(|since| since + STRANDED_AFTER <= now)
+    }
+
+    /// Whether fewer than half of the automatic connections stand.
+    pub(super) fn has_few(&self) -> bool {
+        self.connected() < self.config.outbound.div_ceil(2)
+    }
+
+    /// Automatic connections, and attempts at one that were not slow so far. An attempt that is slow goes on, but keeps no place
+    /// from the next one: a host that is off, or one that accepts and stays silent, would take ten seconds from it. Should both
+    /// succeed, the later one is the feeler.
+    pub(super) fn places_taken(&self, now: Instant) -> usize {
+        let automatic = self.links.values().filter(|link| link.purpose.is_automatic());
+        automatic.filter(|link| self.slow_at(link).is_none_or(|at| at > now)).count()
+    }
+
+    /// When the next attempt becomes slow.
+    fn next_slow(&self, now: Instant) -> Option<Instant> {
+        let automatic = self.links.values().filter(|link| link.purpose.is_automatic());
+        automatic.filter_map(|link| self.slow_at(link)).filter(|at| *at > now).min()
+    }
+
+    /// From when on an attempt is slow. Never, without feelers: then there is no use for one connection too many.
+    fn slow_at(&self, link: &Link) -> Option<Instant> {
+        let attempt = !matches!(link.state, DialState::Ready(_));
+        (attempt && self.config.feeler_every.is_some()).then(|| link.since + SLOW_AFTER)
     }
 
     /// Whom to dial now, or when to look again; nobody whom the operator named is due. `seed` is the seed that may be asked, or
@@ -43,8 +70,11 @@ impl OutboundManager {
         let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
         let unfit =
             |address: &SocketAddr| busy(address) || self.kept.contains(*address) || (context.banned)(address.ip());
-        if self.automatic() >= self.config.outbound {
-            return self.choose_feeler(now, rng, book, &unfit).map_err(|at| wake.into_iter().chain(at).min());
+        if self.places_taken(now) >= self.config.outbound {
+            let slow = self.next_slow(now).filter(|_| self.lacking_since.is_some());
+            return self
+                .choose_feeler(now, rng, book, &unfit)
+                .map_err(|at| wake.into_iter().chain(at).chain(slow).min());
         }
         let crowded = |address: &SocketAddr| unfit(address) || self.is_in_used_group(address.ip());
         // A network of few groups connects all the same; who can reach as many groups as it wants connections does not double.
