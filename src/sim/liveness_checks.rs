@@ -83,9 +83,22 @@ impl World<'_> {
             }
         }
         // Without TLS an id is a claim, and who comes first keeps it: where impostors sit under the names of all whom a
-        // node could have met, or under its own at all whom it knows, it is not of the core.
-        let outside = there.iter().copied().filter(|host| !core.contains(host));
-        let (excused, lost): (BTreeSet<usize>, BTreeSet<usize>) = outside.partition(|host| impersonated.contains(host));
+        // node could have met, or under its own at all whom it knows, it is not of the core. Nor is a newcomer who knows nobody
+        // but such a one.
+        let outside: BTreeSet<usize> = there.iter().copied().filter(|host| !core.contains(host)).collect();
+        let knows_core = |host: &usize| {
+            let node = self.hosts.get(*host).and_then(Host::node);
+            let reached =
+                |address| node.is_some_and(|node| node.book().get(address).is_some_and(AddressEntry::is_verified));
+            self.hosts.iter().any(|other| core.contains(&(other.index as usize)) && reached(other.address))
+        };
+        let hangs_on_one = |host: &usize| {
+            let (robbed, others): (Vec<_>, Vec<_>) =
+                reached_from(*host, &near).into_iter().partition(|other| impersonated.contains(other));
+            !robbed.is_empty() && !others.iter().any(knows_core)
+        };
+        let (excused, lost): (BTreeSet<usize>, BTreeSet<usize>) =
+            outside.into_iter().partition(|host| impersonated.contains(host) || hangs_on_one(host));
         self.sim.check.that(Invariant::L1, lost.first().copied().unwrap_or(0) as u32, lost.is_empty(), || {
             format!("{} of {} nodes are connected with each other", core.len(), there.len())
         });
