@@ -21,13 +21,12 @@
 //! | `places`      | where each block stands, and reading it                                    |
 //! | `open`        | opening a store, and the ways in which one is not ours                     |
 //! | `scan`        | reading a segment: where its records end, and whether that is damage       |
-//! | `record`      | the bytes of segments and records; `crc` is their checksum                 |
+//! | `record`      | the bytes of segments and records, with their checksums                    |
 //! | `storage`     | where segments lie                                                         |
 //! | `reference`   | [`ReferenceChain`]: all of these behind the engine's trait                 |
 //! | `verify`      | looking at a chain: iteration, balances, full verification                 |
 
 pub mod block;
-mod crc;
 pub mod genesis;
 mod gossip;
 pub(crate) mod health;

@@ -1,6 +1,5 @@
 //! The bytes of a segment: its header and its records. Pure functions; `store.md` draws them.
 
-use crate::chain::crc::crc32c;
 use crate::chain::read;
 
 /// What a segment begins with.
@@ -63,7 +62,7 @@ pub(super) fn encode_header(header: SegmentHeader, genesis: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&u64::from(header.number).to_le_bytes());
     out.extend_from_slice(&header.salt);
     out.extend_from_slice(genesis);
-    out.extend_from_slice(&crc32c(0, &out).to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
     out
 }
 
@@ -84,7 +83,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(SegmentHeader, &[u8]), Head
     let wrong = HeaderError::Damaged("its header does not match its checksum");
     let (body, crc) = bytes.split_last_chunk::<4>().ok_or(wrong)?;
     let (mut fixed, genesis) = body.split_at_checked(FIXED_LEN).ok_or(wrong)?;
-    if crc32c(0, body).to_le_bytes() != *crc {
+    if crc32fast::hash(body).to_le_bytes() != *crc {
         return Err(wrong);
     }
     let _magic_format_and_length = read::slice(&mut fixed, 16);
@@ -108,8 +107,8 @@ pub(super) fn encode(out: &mut Vec<u8>, header: SegmentHeader, offset: u64, sync
     out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(&number.to_le_bytes());
     out.extend_from_slice(&synced.to_le_bytes());
-    out.extend_from_slice(&crc32c(0, payload).to_le_bytes());
-    let crc = crc32c(place(header.number, offset), out.get(begin..).unwrap_or_default());
+    out.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    let crc = crc_after(place(header.number, offset), out.get(begin..).unwrap_or_default());
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(payload);
 }
@@ -118,7 +117,7 @@ pub(super) fn encode(out: &mut Vec<u8>, header: SegmentHeader, offset: u64, sync
 /// segment's when `salt` is given.
 pub(super) fn decode(bytes: &[u8], number: u32, offset: u64, salt: Option<&[u8; 8]>) -> Option<Record> {
     let mut rest = bytes.get(..RECORD_LEN)?;
-    let crc = crc32c(place(number, offset), rest.get(..RECORD_LEN - 4)?);
+    let crc = crc_after(place(number, offset), rest.get(..RECORD_LEN - 4)?);
     let found: [u8; 8] = read::array(&mut rest)?;
     if salt.is_some_and(|salt| *salt != found) {
         return None;
@@ -146,13 +145,20 @@ impl Record {
 
     /// Is this what was written behind it?
     pub(super) fn is_payload(&self, payload: &[u8]) -> bool {
-        payload.len() as u64 == u64::from(self.len) && crc32c(0, payload) == self.payload_crc
+        payload.len() as u64 == u64::from(self.len) && crc32fast::hash(payload) == self.payload_crc
     }
+}
+
+/// The checksum of `bytes` after those of which `before` is the checksum.
+fn crc_after(before: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(before);
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 /// Where a record stands is part of its checksum: a record that was moved is none.
 fn place(number: u32, offset: u64) -> u32 {
-    crc32c(crc32c(0, &number.to_le_bytes()), &offset.to_le_bytes())
+    crc_after(crc32fast::hash(&number.to_le_bytes()), &offset.to_le_bytes())
 }
 
 #[cfg(test)]
