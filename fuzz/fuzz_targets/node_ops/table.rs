@@ -9,6 +9,7 @@ use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::{ConnId, DialId, Direction, VerifiedId};
+use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::sync::chain::{Chain, Verdict};
 use spacetime_network::proto::{Admit, Command, Config, Event, Input, Node, Output, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
@@ -33,6 +34,8 @@ pub struct Table {
     next: u32,
     conns: BTreeMap<ConnId, Conn>,
     dials: BTreeMap<DialId, SocketAddr>,
+    /// Names that are being looked up.
+    lookups: BTreeSet<PeerName>,
     used_dials: BTreeSet<DialId>,
     /// The last frames, and whether a report of each was wanted.
     sent: VecDeque<(ConnId, Kind, Bytes, bool)>,
@@ -50,6 +53,21 @@ pub fn address(input: &mut Unstructured<'_>) -> Result<SocketAddr> {
         few => Ipv4Addr::new(45, few, input.int_in_range(0..=3)?, 7),
     };
     Ok(SocketAddr::new(IpAddr::V4(ip), if input.ratio(1, 8)? { input.arbitrary()? } else { 8333 }))
+}
+
+/// One of a few names.
+fn name(input: &mut Unstructured<'_>) -> Result<PeerName> {
+    let text = *input.choose(&["one.example:8333", "two.example:8333", "two.example:8334"])?;
+    Ok(text.parse().expect("the names are names"))
+}
+
+/// What a lookup of a name may answer.
+fn lookup(input: &mut Unstructured<'_>) -> Result<std::result::Result<Vec<SocketAddr>, String>> {
+    if input.ratio(1, 4)? {
+        return Ok(Err("nobody knows".to_owned()));
+    }
+    let count = input.int_in_range(0..=40)?;
+    (0..count).map(|_| address(input)).collect::<Result<_>>().map(Ok)
 }
 
 impl Table {
@@ -76,6 +94,7 @@ impl Table {
             next: 0,
             conns: BTreeMap::new(),
             dials: BTreeMap::new(),
+            lookups: BTreeSet::new(),
             used_dials: BTreeSet::new(),
             sent: VecDeque::new(),
             arriving: Vec::new(),
@@ -304,6 +323,23 @@ impl Table {
                 self.stopped = true;
                 Command::Stop
             }
+            9 => {
+                let commands: [fn(PeerName) -> Command; 3] =
+                    [Command::ConnectName, Command::DisconnectName, Command::AddSeedName];
+                input.choose(&commands)?(name(input)?)
+            }
+            10 => {
+                // Asked or not.
+                let name = name(input)?;
+                self.lookups.remove(&name);
+                Command::Resolved(name, lookup(input)?)
+            }
+            11 | 12 => {
+                let at = input.choose_index(self.lookups.len().max(1))?;
+                let Some(name) = self.lookups.iter().nth(at).cloned() else { return Ok(()) };
+                self.lookups.remove(&name);
+                Command::Resolved(name, lookup(input)?)
+            }
             _ => {
                 let tickets = self.node.chain().tickets();
                 let Some(ticket) = tickets.get(input.choose_index(tickets.len().max(1))?) else { return Ok(()) };
@@ -358,6 +394,10 @@ impl Table {
                 assert!(self.used_dials.insert(dial), "dial {dial:?} twice");
                 assert!(!self.dials.values().any(|other| *other == address), "two dials to {address}");
                 self.dials.insert(dial, address);
+            }
+            Output::Resolve { name } => {
+                assert!(!self.stopped, "a lookup after the stop");
+                assert!(self.lookups.insert(name), "a name is asked for once until it is answered");
             }
             Output::Send { conn, kind, payload, report, .. } => {
                 let found = self.conns.get_mut(&conn).expect("something is sent to a connection that is there");
