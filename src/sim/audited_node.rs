@@ -182,8 +182,13 @@ impl Protocol for AuditedNode {
     fn admit(&mut self, now: Now, remote: SocketAddr, net: &mut Net) -> Admit {
         let AuditedNode { inner, auditor, .. } = self;
         let answer = inner.admit_over(now, remote, &mut AuditedNet { net, auditor });
-        if answer == Admit::Accept {
-            self.auditor.admitted.push((remote, now.at));
+        match answer {
+            Admit::Accept => self.auditor.admitted.push((remote, now.at)),
+            Admit::TurnAway(frame) => {
+                let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+                self.auditor.turned_away(machine.pipe_from(remote), frame);
+            }
+            Admit::Refuse | Admit::Evict(_) => {}
         }
         answer
     }

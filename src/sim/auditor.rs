@@ -125,6 +125,15 @@ impl Auditor {
         self.notes.push(Note::Line(what, a, b));
     }
 
+    /// Somebody is not let in; one whole frame is the first and last thing that he is told.
+    pub(super) fn turned_away(&mut self, pipe: Option<(PipeId, Side)>, frame: &[u8]) {
+        if let Some((pipe, side)) = pipe
+            && let Some((kind, payload)) = frame.get(HEADER_LEN - 1..).and_then(<[u8]>::split_first)
+        {
+            self.notes.push(Note::FrameQueued(pipe, side, 0, digest(*kind, payload), frame.len() as u64));
+        }
+    }
+
     /// A connection stands; `since` is when it was dialed or accepted.
     pub(super) fn opened(
         &mut self,

@@ -128,6 +128,12 @@ impl Machine {
         self.sockets.get(socket as usize)?.pipe
     }
 
+    /// The name of the connection that came from there.
+    pub(super) fn pipe_from(&self, remote: SocketAddr) -> Option<(PipeId, Side)> {
+        let sockets = self.sockets.iter().map(|(_, socket)| socket);
+        sockets.filter(|socket| socket.remote == remote).find_map(|socket| socket.pipe.filter(|(_, side)| *side == 1))
+    }
+
     /// How long a connection has waited although there was a descriptor for it.
     pub(super) fn waited(&self) -> Option<Duration> {
         self.could_accept.map(|since| self.sim_time.since(since))
