@@ -62,7 +62,10 @@ impl World<'_> {
             let blames = |other: &Host| node.is_blacklisted(host.clock.read(now), other.address);
             let robbed = impersonated.contains(&(host.index as usize)) || self.hosts.iter().any(blames);
             let few = if robbed { 0 } else { host.outbound().min(self.hosts.len() - 1).min(2) };
-            let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0);
+            // One that ended just now is about to be replaced.
+            let clock = host.clock.read(now);
+            let lacks_lately = node.lacking_since().is_some_and(|since| clock.at.since(since) <= SOON);
+            let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0 || lacks_lately);
             let index = host.index;
             self.sim.check.that(Invariant::L1, index, holds, || {
                 let wanted = host.outbound();

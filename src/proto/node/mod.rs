@@ -471,6 +471,12 @@ impl<C> Node<C> {
         self.reputation.take_moves()
     }
 
+    /// Since when it has fewer automatic connections than it wants.
+    #[cfg(feature = "sim")]
+    pub fn lacking_since(&self) -> Option<crate::time::Instant> {
+        self.outbound.lacking_since()
+    }
+
     /// How often it misbehaved at each point.
     #[cfg(feature = "sim")]
     pub fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {

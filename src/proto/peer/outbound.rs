@@ -439,6 +439,12 @@ impl OutboundManager {
         self.links.values().filter(|link| link.purpose.is_automatic()).count()
     }
 
+    /// Since when there are fewer automatic connections than wanted.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lacking_since(&self) -> Option<Instant> {
+        self.lacking_since
+    }
+
     fn feelers(&self) -> impl Iterator<Item = (DialId, &Link)> {
         self.links.iter().filter(|(_, link)| link.purpose == Purpose::Feeler).map(|(dial, link)| (*dial, link))
     }
