@@ -69,6 +69,8 @@ pub(super) struct Flags {
     pub(super) writable: bool,
     /// The peer closed its end, or the socket failed: read until it says so.
     pub(super) ended: bool,
+    /// Urgent data arrived: a read may end at its mark with more behind it.
+    pub(super) urgent: bool,
     /// The protocol does not want frames.
     pub(super) paused: bool,
     /// Its TLS handshake had to wait before it could begin.
@@ -116,6 +118,12 @@ impl Conn {
     #[inline]
     pub(super) fn is_securing(&self) -> bool {
         matches!(self.state, ConnState::Securing { .. })
+    }
+
+    /// Does a read that leaves room show that the socket has no more? See [`edge`](super::edge).
+    #[inline]
+    pub(super) fn is_drained_by_a_short_read(&self) -> bool {
+        self.stream.tells_every_arrival() && !self.flags.ended && !self.flags.urgent
     }
 
     /// True when there is something to write. Behind the last frame of a connection that drains comes TLS's close_notify.

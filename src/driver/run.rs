@@ -363,7 +363,8 @@ impl<P: Protocol> Driver<P> {
     }
 }
 
-#[cfg(unix)]
+// poll(2) has no descriptor of its own to nest.
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 impl<P: Protocol> std::os::fd::AsRawFd for Driver<P> {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.poller.raw_fd()

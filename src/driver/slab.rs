@@ -217,6 +217,7 @@ impl ConnSlab<Conn> {
         entry.conn.flags.readable |= readiness.readable;
         entry.conn.flags.writable |= readiness.writable;
         entry.conn.flags.ended |= readiness.ended;
+        entry.conn.flags.urgent |= readiness.urgent;
         entry.mark_ready();
     }
 

@@ -244,6 +244,10 @@ plan! {
             "the loop is told of a part later";
         interrupt -> interrupt = "interrupted-wait" "per 1000 waits" most 1_000 light 50 full 50:
             "a signal ends the wait";
+        urgent -> urgent = "urgent-data" "per 1000 packets" most 1_000 light 50 full 50:
+            "a packet has an urgent mark, at which a read ends though there is more";
+        unarmed -> unarmed = "unarmed-selector" "of 1" most 1 light 1 full 1:
+            "the loop is told of a socket again only after a call was refused, as with poll and on Windows";
         late_turn -> late_turn = "late-turn" "per 1000 turns" most 1_000 light 0 full 10:
             "a turn of the loop comes up to half a second late";
     }

@@ -4,3 +4,4 @@ mod faults;
 mod party;
 mod stop;
 mod traffic;
+mod urgent;

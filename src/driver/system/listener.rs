@@ -34,7 +34,7 @@ impl Acceptor {
 
     pub(in crate::driver) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
-            Acceptor::Tcp(listener) => listener.accept().map(|(stream, remote)| (Stream::Tcp(stream), remote)),
+            Acceptor::Tcp(listener) => listener.accept().map(|(stream, remote)| (Stream::tcp(stream), remote)),
             #[cfg(feature = "sim")]
             Acceptor::Virtual(socket) => socket.accept().map(|(socket, remote)| (Stream::Virtual(socket), remote)),
         }

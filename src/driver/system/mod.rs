@@ -30,6 +30,18 @@ pub(crate) use virtual_kernel::{Kernel, SharedKernel, SocketId};
 #[cfg(feature = "sim")]
 use virtual_kernel::{VirtualSocket, lock};
 
+/// Is every arrival of bytes or of room to write told as an event, no matter what the calls before it answered? So epoll does. The
+/// other selectors of mio (poll, and Windows's) look at a socket again only after one of its calls was refused, and kqueue tells
+/// nothing of an urgent mark, at which a read ends early.
+pub(super) const TELLS_EVERY_ARRIVAL: bool =
+    cfg!(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)));
+
+/// What a stream is watched for: where the system can say so, also for urgent data.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// Where sockets come from, and the selector that watches them.
 pub(super) enum System {
     Os(Registry),
@@ -41,7 +53,7 @@ impl System {
     /// Starts to connect; the socket is writable when that has ended.
     pub(super) fn connect(&self, remote: SocketAddr) -> io::Result<Stream> {
         match self {
-            System::Os(_) => TcpStream::connect(remote).map(Stream::Tcp),
+            System::Os(_) => TcpStream::connect(remote).map(Stream::tcp),
             #[cfg(feature = "sim")]
             System::Virtual(kernel) => {
                 let socket = lock(kernel).connect(remote)?;
@@ -65,9 +77,7 @@ impl System {
     /// The stream's readiness is told under this token from now on, and what it is ready for already at once.
     pub(super) fn register(&self, stream: &mut Stream, token: usize) -> io::Result<()> {
         match (self, stream) {
-            (System::Os(registry), Stream::Tcp(stream)) => {
-                registry.register(stream, Token(token), Interest::READABLE | Interest::WRITABLE)
-            }
+            (System::Os(registry), Stream::Tcp(stream)) => registry.register(stream, Token(token), STREAM_INTEREST),
             #[cfg(feature = "sim")]
             (System::Virtual(_), Stream::Virtual(socket)) => socket.register(token),
             #[cfg(feature = "sim")]

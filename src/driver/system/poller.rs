@@ -96,6 +96,7 @@ impl Poller {
                         readable: event.is_readable() || ended,
                         writable: event.is_writable() || event.is_error(),
                         ended,
+                        urgent: event.is_priority(),
                     });
                 }
             }
@@ -105,7 +106,7 @@ impl Poller {
     }
 
     /// The descriptor to nest in another loop; a virtual system has none.
-    #[cfg(unix)]
+    #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
     pub(in crate::driver) fn raw_fd(&self) -> std::os::fd::RawFd {
         match self {
             Poller::Os { poll, .. } => std::os::fd::AsRawFd::as_raw_fd(poll),

@@ -11,4 +11,6 @@ pub(crate) struct Readiness {
     pub(crate) writable: bool,
     /// The peer closed its end, or the socket failed.
     pub(crate) ended: bool,
+    /// There is urgent data to read.
+    pub(crate) urgent: bool,
 }

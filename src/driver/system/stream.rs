@@ -5,6 +5,8 @@ use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
 
+use super::TELLS_EVERY_ARRIVAL;
+
 #[derive(Debug)]
 pub(in crate::driver) enum Stream {
     Tcp(TcpStream),
@@ -33,9 +35,38 @@ impl Read for Stream {
 }
 
 impl Stream {
-    /// One vectored write that never raises SIGPIPE.
+    /// A stream of the real system. Its urgent byte is one of the stream like the others: otherwise a peer that marks one, as some
+    /// libraries do by accident, would have it taken out of the middle of a frame.
+    pub(super) fn tcp(stream: TcpStream) -> Self {
+        // A socket that refuses is about to fail anyway.
+        let _ = socket2::SockRef::from(&stream).set_out_of_band_inline(true);
+        Stream::Tcp(stream)
+    }
+
+    /// Is an event promised for all that arrives from now on, and for the room that a short write leaves behind? Elsewhere the
+    /// promise is made by a call that is refused, and by nothing else.
+    #[inline]
+    pub(in crate::driver) fn tells_every_arrival(&self) -> bool {
+        match self {
+            Stream::Tcp(_) => TELLS_EVERY_ARRIVAL,
+            #[cfg(feature = "sim")]
+            Stream::Virtual(socket) => socket.tells_every_arrival(),
+        }
+    }
+
+    /// A vectored write that never raises SIGPIPE. One that takes less than it was offered was refused the rest, and an event
+    /// tells when there is room again.
     #[inline]
     pub(in crate::driver) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.tells_every_arrival() {
+            self.write_once(slices)
+        } else {
+            until_refused(slices, |rest| self.write_once(rest))
+        }
+    }
+
+    #[inline]
+    fn write_once(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => write(stream, slices),
             #[cfg(feature = "sim")]
@@ -96,6 +127,28 @@ impl Stream {
     }
 }
 
+/// Writes until everything is taken or the next byte is refused.
+fn until_refused(
+    slices: &[IoSlice<'_>],
+    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let total: usize = slices.iter().map(|slice| slice.len()).sum();
+    let mut taken = write(slices)?;
+    while (1..total).contains(&taken) {
+        let mut rest = slices.to_vec();
+        let mut rest = rest.as_mut_slice();
+        IoSlice::advance_slices(&mut rest, taken);
+        match write(rest) {
+            Ok(0) => break,
+            Ok(count) => taken = taken.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Refused; or failed, and then an event says so and the next write has the error again.
+            Err(_) => break,
+        }
+    }
+    Ok(taken)
+}
+
 /// One vectored write that never raises SIGPIPE: the embedding program may not have told the system to ignore it, and
 /// the standard library's vectored write, unlike its plain one, does not say so itself.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -108,4 +161,34 @@ fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn write(mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     io::Write::write_vectored(&mut stream, slices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_goes_on_until_it_is_refused_and_says_what_was_taken() {
+        use io::ErrorKind::{BrokenPipe, Interrupted, WouldBlock};
+        let all = b"some bytes in three slices";
+        let slices = [IoSlice::new(&all[..4]), IoSlice::new(&all[4..10]), IoSlice::new(&all[10..])];
+        for (answers, expected) in [
+            (&[Ok(26)][..], Ok(26)),
+            (&[Ok(3), Ok(4), Err(Interrupted), Ok(19)], Ok(26)),
+            (&[Ok(5), Err(WouldBlock)], Ok(5)),
+            (&[Ok(12), Ok(1), Err(BrokenPipe)], Ok(13)),
+            (&[Err(WouldBlock)], Err(WouldBlock)),
+        ] {
+            let (mut answers, mut offered_at) = (answers.iter(), 0);
+            let taken = until_refused(&slices, |rest| {
+                let offered: Vec<u8> = rest.iter().flat_map(|slice| slice.to_vec()).collect();
+                assert_eq!(offered, all[offered_at..], "what was taken is not offered again");
+                let answer = *answers.next().unwrap();
+                offered_at += answer.unwrap_or(0);
+                answer.map_err(io::Error::from)
+            });
+            assert_eq!(taken.map_err(|error| error.kind()), expected);
+            assert!(answers.next().is_none(), "it stopped before it was refused");
+        }
+    }
 }

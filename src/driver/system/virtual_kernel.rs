@@ -16,6 +16,8 @@ pub(crate) type SocketId = u32;
 pub(crate) trait Kernel: Send {
     /// Both clocks.
     fn now(&self) -> Now;
+    /// Is every arrival told, no matter what the calls before it answered? See [`Stream`](super::Stream).
+    fn tells_every_arrival(&self) -> bool;
     /// Starts to connect.
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketId>;
     /// Binds and listens.
@@ -58,6 +60,7 @@ pub(super) fn lock(kernel: &SharedKernel) -> MutexGuard<'_, dyn Kernel + 'static
 pub(crate) struct VirtualSocket {
     kernel: SharedKernel,
     socket: SocketId,
+    tells_every_arrival: bool,
 }
 
 impl fmt::Debug for VirtualSocket {
@@ -74,7 +77,12 @@ impl Drop for VirtualSocket {
 
 impl VirtualSocket {
     pub(super) fn new(kernel: &SharedKernel, socket: SocketId) -> Self {
-        VirtualSocket { kernel: Arc::clone(kernel), socket }
+        let tells_every_arrival = lock(kernel).tells_every_arrival();
+        VirtualSocket { kernel: Arc::clone(kernel), socket, tells_every_arrival }
+    }
+
+    pub(super) fn tells_every_arrival(&self) -> bool {
+        self.tells_every_arrival
     }
 
     /// The descriptor.

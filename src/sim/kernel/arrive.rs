@@ -76,7 +76,12 @@ impl Machine {
 
     /// Bytes, and perhaps the end of the stream behind them.
     pub(in crate::sim) fn deliver(&mut self, id: SocketId, bytes: Vec<u8>, fin: bool) {
+        let has_mark = !bytes.is_empty() && self.draw(self.calls.urgent);
+        let at = if has_mark { self.rng.index(bytes.len()) } else { None };
         if let Some(socket) = self.sockets.get_mut(id as usize) {
+            if let Some(at) = at {
+                socket.mark = Some(socket.received.len() + at);
+            }
             socket.received.append(bytes);
             socket.eof |= fin;
             self.note(id);

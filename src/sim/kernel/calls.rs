@@ -17,6 +17,10 @@ impl Kernel for Machine {
         self.now
     }
 
+    fn tells_every_arrival(&self) -> bool {
+        self.calls.unarmed == 0
+    }
+
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketId> {
         let mut fate = Fate::Network;
         if let Err(error) = self.out_of_descriptors() {
@@ -65,7 +69,10 @@ impl Kernel for Machine {
         let SocketState::Listening { waiting, .. } = &mut self.socket_mut(listener)?.state else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        let id = waiting.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        let Some(id) = waiting.pop_front() else {
+            self.refused(listener);
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
         self.waiting -= 1;
         self.open += 1;
         self.could_accept = None;
@@ -110,14 +117,24 @@ impl Kernel for Machine {
             return match socket.error.take() {
                 Some(kind) => Err(kind.into()),
                 None if socket.eof || matches!(socket.state, SocketState::Dead) => Ok(0),
-                None => Err(io::ErrorKind::WouldBlock.into()),
+                None => {
+                    self.refused(id);
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
             };
         }
+        // As Linux: a read ends before the marked byte, unless it begins with it. Nothing tells of the rest.
+        let mark = socket.mark.filter(|mark| *mark > 0).unwrap_or(usize::MAX);
         let asked: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        let count = socket.received.read(buffers, most);
-        let short = count < asked && socket.received.len() > 0;
+        let count = socket.received.read(buffers, most.min(mark));
+        socket.pass_mark(count);
+        let stopped = count == mark;
+        let short = count < asked && socket.received.len() > 0 && !stopped;
         if !core::mem::replace(&mut socket.told_room, true) {
             self.signals.push(Signal::Room(id));
+        }
+        if stopped {
+            self.count("urgent mark");
         }
         if short {
             // A reader may take a short read as the last byte that was there. So the others arrive just now: an edge.
@@ -141,6 +158,7 @@ impl Kernel for Machine {
         let mut count = socket.room(buffer).min(total);
         if count == 0 && total > 0 {
             socket.blocked = true;
+            self.refused(id);
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if self.draw(self.calls.write_error) {
@@ -218,7 +236,11 @@ impl Kernel for Machine {
             let Some(socket) = self.sockets.get_mut(id as usize).filter(|socket| socket.noted) else { continue };
             socket.noted = false;
             let Some(token) = socket.token else { continue };
-            let event = socket.readiness(token, self.buffer);
+            let event = if self.calls.unarmed > 0 {
+                socket.readiness_once(token, self.buffer)
+            } else {
+                socket.readiness(token, self.buffer)
+            };
             if event.readable || event.writable {
                 events.push(event);
             }
@@ -228,14 +250,14 @@ impl Kernel for Machine {
             let registered = |(key, socket): (usize, &Socket)| socket.token.filter(|_| key >= from);
             if let Some(token) = self.sockets.iter().find_map(registered) {
                 self.count("spurious event");
-                events.push(Readiness { token, readable: true, writable: true, ended: false });
+                events.push(Readiness { token, readable: true, writable: true, ..Readiness::default() });
             }
         }
         if self.draw(self.calls.stale)
             && let Some(token) = self.rng.index(self.stale.len()).and_then(|at| self.stale.get(at).copied())
         {
             self.count("stale event");
-            events.push(Readiness { token, readable: true, writable: true, ended: true });
+            events.push(Readiness { token, readable: true, writable: true, ended: true, urgent: false });
         }
         if events.len() > 1 && self.draw(self.calls.reorder) {
             self.count("reordered events");

@@ -16,6 +16,10 @@ pub(in crate::sim) struct Calls {
     pub(in crate::sim) reorder: u64,
     pub(in crate::sim) defer: u64,
     pub(in crate::sim) interrupt: u64,
+    /// Per packet: it has an urgent mark.
+    pub(in crate::sim) urgent: u64,
+    /// 1 for a selector that tells of a socket again only after one of its calls was refused.
+    pub(in crate::sim) unarmed: u64,
     /// Per turn: the next one comes 10 to 500 ms late.
     pub(in crate::sim) late_turn: u64,
     /// Descriptors that a process may have.
@@ -36,6 +40,8 @@ impl Calls {
         reorder: 0,
         defer: 0,
         interrupt: 0,
+        urgent: 0,
+        unarmed: 0,
         late_turn: 0,
         descriptors: 4096,
     };

@@ -178,6 +178,16 @@ impl Machine {
         }
     }
 
+    /// A call found nothing to do: with a selector that was unarmed by its last event, that is what arms it again.
+    fn refused(&mut self, id: SocketId) {
+        if self.calls.unarmed > 0
+            && let Some(socket) = self.sockets.get_mut(id as usize)
+        {
+            socket.armed = (true, true);
+            self.note(id);
+        }
+    }
+
     /// Could a connection be accepted that is not?
     fn watch_backlog(&mut self) {
         if self.waiting == 0 || self.open >= self.calls.descriptors {

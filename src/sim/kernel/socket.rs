@@ -94,6 +94,11 @@ pub(super) struct Socket {
     pub(super) remote: SocketAddr,
     pub(super) error: Option<io::ErrorKind>,
     pub(super) received: Buffer,
+    /// How many unread bytes lie before the urgent mark. There is one at most: the next replaces it.
+    pub(super) mark: Option<usize>,
+    /// Of reading and of writing: has no event been told since a call was last refused? Only a selector that is unarmed by an event
+    /// asks.
+    pub(super) armed: (bool, bool),
     /// The peer's stream has ended behind `received`.
     pub(super) eof: bool,
     pub(super) unsent: Buffer,
@@ -119,6 +124,8 @@ impl Socket {
             remote,
             error: None,
             received: Buffer::default(),
+            mark: None,
+            armed: (true, true),
             eof: false,
             unsent: Buffer::default(),
             shut: false,
@@ -139,14 +146,34 @@ impl Socket {
                 Readiness { token, readable: !waiting.is_empty(), ..Readiness::default() }
             }
             SocketState::Connecting => Readiness { token, ..Readiness::default() },
-            SocketState::Dead => Readiness { token, readable: true, writable: true, ended: true },
+            SocketState::Dead => {
+                Readiness { token, readable: true, writable: true, ended: true, urgent: self.mark.is_some() }
+            }
             SocketState::Connected => Readiness {
                 token,
                 readable: self.received.len() > 0 || self.eof,
                 // As Linux: not for the first few bytes.
                 writable: self.room(buffer) >= buffer / 3,
                 ended: self.eof,
+                urgent: self.mark.is_some(),
             },
         }
+    }
+
+    /// What poll(2) says of it through mio: only what it is armed for, and an event disarms. A failure is told in any case.
+    pub(super) fn readiness_once(&mut self, token: usize, buffer: usize) -> Readiness {
+        let told = self.readiness(token, buffer);
+        if matches!(self.state, SocketState::Dead) {
+            return told;
+        }
+        let (reads, writes) = self.armed;
+        self.armed = (reads && !told.readable, writes && !told.writable);
+        let readable = told.readable && reads;
+        Readiness { readable, writable: told.writable && writes, ended: told.ended && readable, ..told }
+    }
+
+    /// So many bytes were read: the mark is nearer, or behind us.
+    pub(super) fn pass_mark(&mut self, read: usize) {
+        self.mark = self.mark.and_then(|mark| mark.checked_sub(read));
     }
 }

@@ -46,7 +46,7 @@ fn news_comes_once_for_each_arrival() {
     let mut machine = machine(Calls::QUIET);
     let socket = connection(&mut machine);
     machine.deliver(socket, vec![1, 2, 3], false);
-    let arrived = Readiness { token: 3, readable: true, writable: true, ended: false };
+    let arrived = Readiness { token: 3, readable: true, writable: true, ..Readiness::default() };
     assert_eq!(news(&mut machine), [arrived]);
     assert_eq!(news(&mut machine), [], "an edge, not a level");
     machine.deliver(socket, vec![4], true);
@@ -68,6 +68,44 @@ fn a_short_read_brings_news_of_the_rest() {
         }
     }
     assert_eq!(got, 100);
+}
+
+#[test]
+fn a_read_ends_at_an_urgent_mark_and_nothing_tells_of_the_rest() {
+    let mut machine = machine(Calls { urgent: 1000, ..Calls::QUIET });
+    let socket = connection(&mut machine);
+    let all: Vec<u8> = (0..200).collect();
+    machine.deliver(socket, all[..100].to_vec(), false);
+    machine.deliver(socket, all[100..].to_vec(), false);
+    let told = Readiness { token: 3, readable: true, writable: true, ended: false, urgent: true };
+    assert_eq!(news(&mut machine), [told]);
+    let before = read(&mut machine, socket, 4096).unwrap();
+    assert!((100..200).contains(&before.len()), "the later of two marks counts: {}", before.len());
+    assert_eq!(news(&mut machine), []);
+    let behind = read(&mut machine, socket, 4096).unwrap();
+    assert_eq!([before, behind].concat(), all, "the marked byte is one of the stream");
+    assert_eq!(read(&mut machine, socket, 9).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// As mio's poll(2) and its Windows have it.
+#[test]
+fn an_unarmed_selector_is_silent_until_a_call_is_refused() {
+    let mut machine = machine(Calls { unarmed: 1, ..Calls::QUIET });
+    assert!(!machine.tells_every_arrival());
+    let socket = connection(&mut machine);
+    machine.deliver(socket, vec![1; 10], false);
+    assert_eq!(news(&mut machine), [Readiness { token: 3, readable: true, ..Readiness::default() }]);
+    assert_eq!(read(&mut machine, socket, 100).unwrap().len(), 10);
+    machine.deliver(socket, vec![2; 10], false);
+    assert_eq!(news(&mut machine), [], "a short read is no reason to look again");
+    assert_eq!(read(&mut machine, socket, 100).unwrap().len(), 10);
+    assert_eq!(read(&mut machine, socket, 100).unwrap_err().kind(), ErrorKind::WouldBlock);
+    machine.deliver(socket, vec![3; 10], false);
+    // Both directions are armed again, and what is so is told at once.
+    let both = Readiness { token: 3, readable: true, writable: true, ..Readiness::default() };
+    assert_eq!(news(&mut machine), [both]);
+    machine.fail(socket, ErrorKind::ConnectionReset);
+    assert!(news(&mut machine)[0].ended, "a failure is told in any case");
 }
 
 #[test]
