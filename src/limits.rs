@@ -120,9 +120,12 @@ pub const WRITE_STALL: Duration = Duration::from_secs(30);
 pub const FRAME_STALL: Duration = Duration::from_secs(30);
 /// A frame's time in all is [`FRAME_STALL`] and its length at this many bytes per second.
 pub const FRAME_RATE: u64 = 64 * 1024;
-/// How long after the last byte that we write the socket is kept, so that bytes still arriving do not turn into a reset
-/// that destroys, at the peer, what it has not read: the error frame that says why.
+/// How long the alert may take that says why a peer's TLS was refused: to leave, and to be read before bytes that still arrive
+/// turn into a reset that destroys it.
 pub const LINGER: Duration = Duration::from_millis(250);
+/// How long a connection may still be written whose peer has ended its direction: the answers of a turn or two over a slow line,
+/// and not as long as one that does not read may keep its place otherwise.
+pub const HALF_CLOSE_DRAIN: Duration = Duration::from_secs(10);
 /// How long connections may flush when the loop stops.
 pub const STOP_DRAIN: Duration = Duration::from_secs(3);
 /// The first pause after `accept` ran out of descriptors or memory; it doubles to [`ACCEPT_PAUSE_MAX`].
@@ -137,5 +140,6 @@ const _: () = {
     assert!(LARGE_FRAME_STEP <= LARGE_FRAME);
     assert!(SEND_BUDGET > OUTBOX_HARD && RECEIVE_BUDGET > MAX_PAYLOAD as usize);
     assert!(WRITE_SLICES / 2 * SHARE_FROM >= WRITE_BYTES, "a write is full before its slices are used up");
+    assert!(HALF_CLOSE_DRAIN.as_secs() < WRITE_STALL.as_secs());
     assert!(WRITE_SLICES * CHUNK >= WRITE_BYTES);
 };

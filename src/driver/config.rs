@@ -73,6 +73,9 @@ pub struct Config {
     pub write_stall: Duration,
     /// Close a peer that sent no byte of an unfinished frame for this long, or was slower than this and 64 KiB/s.
     pub frame_stall: Duration,
+    /// How long a connection may still be written whose peer has ended its direction: what is queued then and what is queued
+    /// later must leave by then. A peer that does not read has its place no longer.
+    pub half_close_drain: Duration,
     /// How long connections may flush when the loop stops.
     pub stop_drain: Duration,
     /// Speak TLS on every connection; `None` speaks plain.
@@ -113,6 +116,7 @@ impl Default for Config {
             send_budget: limits::SEND_BUDGET,
             write_stall: limits::WRITE_STALL,
             frame_stall: limits::FRAME_STALL,
+            half_close_drain: limits::HALF_CLOSE_DRAIN,
             stop_drain: limits::STOP_DRAIN,
             #[cfg(feature = "tls")]
             tls: None,
@@ -169,6 +173,7 @@ impl Config {
         check.require(self.send_budget >= self.outbox.high, "send_budget", "must not be below outbox.high");
         check.require(!self.write_stall.is_zero(), "write_stall", "must be longer than zero");
         check.require(!self.frame_stall.is_zero(), "frame_stall", "must be longer than zero");
+        check.require(!self.half_close_drain.is_zero(), "half_close_drain", "must be longer than zero");
         check.require(!self.tls_timeout.is_zero(), "tls_timeout", "must be longer than zero");
         check.require(self.tls_pending >= 1, "tls_pending", at_least_one);
         check.part("tls_rate", self.tls_rate.validate());

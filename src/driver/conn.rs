@@ -20,8 +20,9 @@ use crate::wire::FrameRules;
 /// | connecting | securing | the socket is connected, and TLS is spoken |
 /// | connecting, securing | open | the socket is connected, or the handshake is done |
 /// | securing | draining | the handshake failed, and the peer is told why |
-/// | open | draining | the protocol closes it, or TLS has ended |
-/// | draining | lingering | everything is written, and there was a drain to wait for |
+/// | open | half-closed | the peer has ended its direction |
+/// | open, half-closed | draining | the protocol closes it, TLS has failed, or a half-closed one has said all |
+/// | draining | lingering | everything is written, and the peer may still send |
 /// | any | closed | the end of the stream, a failure, a deadline |
 #[derive(Debug)]
 pub(super) enum ConnState {
@@ -31,9 +32,14 @@ pub(super) enum ConnState {
     Securing { local: Box<SocketAddr> },
     /// Frames flow.
     Open,
-    /// Nothing is read any more; what is queued may leave until the deadline.
-    Draining { reason: CloseReason, until: Instant, linger: bool },
-    /// Our end of the stream is written; what still arrives is thrown away, so that it does not become a reset.
+    /// No frame comes any more, but frames may leave until the deadline. With the last of them it ends, unless the protocol
+    /// holds it for more.
+    HalfClosed { reason: CloseReason, until: Instant, held: bool },
+    /// No frame comes or is taken; what is queued may leave until the deadline, or in `one_attempt`. What still arrives is thrown
+    /// away: a peer that is not read may not read either.
+    Draining { reason: CloseReason, until: Instant, one_attempt: bool },
+    /// Our end of the stream is written, with the same deadline. What still arrives is thrown away, so that it does not become a
+    /// reset, which would destroy what the peer has not read.
     Lingering { reason: CloseReason, until: Instant },
 }
 
@@ -71,6 +77,8 @@ pub(super) struct Flags {
     pub(super) ended: bool,
     /// Urgent data arrived: a read may end at its mark with more behind it.
     pub(super) urgent: bool,
+    /// The peer's direction was read to its end.
+    pub(super) finished: bool,
     /// The protocol does not want frames.
     pub(super) paused: bool,
     /// Its TLS handshake had to wait before it could begin.
@@ -110,6 +118,19 @@ impl Conn {
         matches!(self.state, ConnState::Open)
     }
 
+    /// May frames be queued?
+    #[inline]
+    pub(super) fn takes_frames(&self) -> bool {
+        matches!(self.state, ConnState::Open | ConnState::HalfClosed { .. })
+    }
+
+    /// Is what arrives read only to be thrown away?
+    pub(super) fn discards(&self) -> bool {
+        let discards =
+            matches!(self.state, ConnState::Draining { one_attempt: false, .. } | ConnState::Lingering { .. });
+        discards && !self.flags.finished
+    }
+
     #[inline]
     pub(super) fn is_connecting(&self) -> bool {
         matches!(self.state, ConnState::Connecting)
@@ -146,7 +167,12 @@ impl Conn {
     /// byte can be said to have been cut off: it never was there.
     pub(super) fn reason_of(&self, reason: CloseReason) -> CloseReason {
         match (&self.state, reason) {
-            (ConnState::Draining { reason, .. } | ConnState::Lingering { reason, .. }, _) => *reason,
+            (
+                ConnState::HalfClosed { reason, .. }
+                | ConnState::Draining { reason, .. }
+                | ConnState::Lingering { reason, .. },
+                _,
+            ) => *reason,
             (
                 ConnState::Securing { .. },
                 CloseReason::Tls(TlsFault::Cut)
@@ -167,9 +193,9 @@ impl Conn {
             ConnState::Securing { .. } => {
                 self.pending.as_ref().map(|pending| (pending.until, CloseReason::Tls(TlsFault::HandshakeTimeout)))
             }
-            ConnState::Draining { until, reason, .. } | ConnState::Lingering { until, reason } => {
-                Some((*until, *reason))
-            }
+            ConnState::HalfClosed { until, reason, .. }
+            | ConnState::Draining { until, reason, .. }
+            | ConnState::Lingering { until, reason } => Some((*until, *reason)),
             ConnState::Open => {
                 let frame = (!self.flags.paused).then(|| self.link.deadline(config.frame_stall)).flatten();
                 let write = (!self.link.is_flushed()).then(|| self.progressed + config.write_stall);
@@ -207,26 +233,43 @@ impl Conn {
         Some(*pending)
     }
 
+    /// The peer will send no more frames; `finished` when not even bytes. Until the deadline, frames may leave.
+    pub(super) fn half_close(&mut self, reason: CloseReason, until: Instant, finished: bool) {
+        debug_assert!(self.is_open(), "only a direction that was open ends: {self:?}");
+        self.state = ConnState::HalfClosed { reason, until, held: false };
+        self.flags.finished = finished;
+    }
+
     /// Stops the frames. `drain` is how long what is queued may take to leave.
     pub(super) fn start_draining(&mut self, reason: CloseReason, now: Instant, drain: Duration) {
-        debug_assert!(self.is_open() || self.is_securing(), "who drains was up and did not drain yet: {self:?}");
-        debug_assert_eq!(self.is_open(), self.pending.is_none(), "the protocol knows who was open, and nobody else");
+        debug_assert!(self.takes_frames() || self.is_securing(), "who drains was up and did not drain yet: {self:?}");
+        debug_assert_eq!(
+            self.takes_frames(),
+            self.pending.is_none(),
+            "the protocol knows who was open, and nobody else"
+        );
         // Without a drain the flush at the end of the turn is the one attempt, and the end; no timer may come before it.
         let until = if drain.is_zero() { Instant::NEVER } else { now + drain };
-        self.state = ConnState::Draining { reason, until, linger: !drain.is_zero() };
+        self.state = ConnState::Draining { reason, until, one_attempt: drain.is_zero() };
         self.flags.backpressure = false;
+    }
+
+    /// A half-closed connection has said all: what is left is to end our direction as well.
+    pub(super) fn end_half_closed(&mut self) {
+        if let ConnState::HalfClosed { reason, until, .. } = self.state {
+            self.state = ConnState::Draining { reason, until, one_attempt: false };
+            self.flags.backpressure = false;
+        }
     }
 
     /// Everything is written and our end of the stream is closed: what still arrives is thrown away until then.
     pub(super) fn start_lingering(&mut self, reason: CloseReason, until: Instant) {
         debug_assert!(
-            matches!(self.state, ConnState::Draining { linger: true, .. }),
+            matches!(self.state, ConnState::Draining { one_attempt: false, .. }),
             "who lingers has drained: {self:?}"
         );
-        debug_assert!(!self.has_output(), "nothing is written behind the end of the stream");
+        debug_assert!(!self.has_output() && !self.flags.finished, "who lingers has written all, and the peer has not");
         self.state = ConnState::Lingering { reason, until };
-        // There may be bytes that were never read, and no edge for them.
-        self.flags.readable = true;
     }
 
     /// Gives all memory back: the connection is gone, and in no account any more.
@@ -268,6 +311,19 @@ mod tests {
         conn.start_lingering(CloseReason::LimitReached, now + drain * 2);
         assert_eq!(deadline(&conn), Some((now + drain * 2, CloseReason::LimitReached)));
         assert_eq!(conn.reason_of(CloseReason::RemoteClosed), CloseReason::LimitReached);
+    }
+
+    #[test]
+    fn a_half_closed_life_takes_frames_until_its_deadline_and_keeps_it_to_the_end() {
+        let mut conn = conn();
+        conn.open();
+        let until = Instant::from_millis(300);
+        conn.half_close(CloseReason::TruncatedFrame, until, true);
+        assert!(conn.takes_frames() && !conn.is_open() && !conn.discards());
+        assert_eq!(deadline(&conn), Some((until, CloseReason::TruncatedFrame)));
+        conn.end_half_closed();
+        assert!(!conn.takes_frames() && !conn.discards(), "there is nothing to throw away behind the end");
+        assert_eq!(deadline(&conn), Some((until, CloseReason::TruncatedFrame)));
     }
 
     #[test]

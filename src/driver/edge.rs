@@ -83,6 +83,7 @@ mod tests {
         writable: false,
         ended: false,
         urgent: false,
+        finished: false,
         paused: false,
         throttled: false,
         backpressure: false,

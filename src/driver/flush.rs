@@ -4,7 +4,7 @@ use super::conn::ConnState;
 use super::net::{Net, Notice};
 use crate::close::CloseReason;
 use crate::id::ConnId;
-use crate::limits::{LINGER, TURN_WRITE_BYTES};
+use crate::limits::TURN_WRITE_BYTES;
 use crate::link::Progress;
 
 impl Net {
@@ -60,25 +60,27 @@ impl Net {
 
     /// Arms the deadline of what is still queued, or ends a connection that has drained.
     fn after_flush(&mut self, id: ConnId) {
-        let now = self.now.at;
         let stall = self.config.write_stall;
-        let Some(mut entry) = self.conns.entry(id) else { return };
-        let conn = &mut *entry.conn;
+        let Some(entry) = self.conns.entry(id) else { return };
+        let conn = entry.conn;
         let is_empty = !conn.has_output();
         match conn.state {
             ConnState::Open if !is_empty => {
                 let at = conn.progressed + stall;
                 self.arm(id, at);
             }
-            ConnState::Draining { reason, linger: false, .. } => self.remove(id, reason),
-            ConnState::Draining { reason, .. } if is_empty => {
-                if conn.stream.shutdown_write().is_err() {
+            ConnState::HalfClosed { held: false, .. } if is_empty => {
+                conn.end_half_closed();
+                // TLS's close_notify is still to be written, and there may be nothing else to wait for.
+                self.flush(id);
+            }
+            ConnState::Draining { reason, one_attempt: true, .. } => self.remove(id, reason),
+            ConnState::Draining { reason, until, .. } if is_empty => {
+                // Behind the peer's end nothing arrives that could become a reset: the system delivers the rest.
+                if conn.flags.finished || conn.stream.shutdown_write().is_err() {
                     return self.remove(id, reason);
                 }
-                let until = now + LINGER;
                 conn.start_lingering(reason, until);
-                entry.mark_ready();
-                self.arm(id, until);
             }
             _ => {}
         }

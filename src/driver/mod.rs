@@ -36,7 +36,7 @@
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
 //! | `handshakes`, `tls` | who may begin TLS; from a socket to a known peer |
-//! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames; frames to bytes |
+//! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
 //! | `budget` | memory over all connections, and who waits for it |
 //! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
 //! | `system` | the operating system, or the virtual one of a simulation |
@@ -134,6 +134,14 @@ pub enum Event<'a, C> {
         conn: ConnId,
         /// What is wrong with the bytes.
         error: FrameError,
+    },
+    /// The peer will send no more: it has ended its direction, by the end of the stream or by TLS's close_notify. It may still
+    /// read, so what is queued leaves, and what is queued from here on, for [`Config::half_close_drain`] at most. With the last
+    /// byte the connection closes, at the end of this turn at the earliest; a protocol with answers still to come calls
+    /// [`Net::hold`]. `Closed` follows in any case.
+    HalfClosed {
+        /// The connection.
+        conn: ConnId,
     },
     /// Backpressure is over: the connection's outbox has drained to its low watermark, from above its high watermark or since a
     /// frame was refused; or the loop's send budget, for which it was refused, has room again.

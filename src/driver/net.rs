@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::budget::{ReceiveBudget, SendBudget, is_over};
 use super::config::Config;
-use super::conn::Conn;
+use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
 use super::slab::ConnSlab;
 use super::stats::{ConnStats, Totals};
@@ -204,7 +204,7 @@ impl Net {
         len: usize,
         push: impl FnOnce(&mut Link, &Config, &mut BufferPool) -> Result<u32, Full>,
     ) -> SendOutcome {
-        let Some(mut entry) = self.conns.entry(id).filter(|entry| entry.conn.is_open()) else {
+        let Some(mut entry) = self.conns.entry(id).filter(|entry| entry.conn.takes_frames()) else {
             return SendOutcome::Closed;
         };
         let conn = &mut *entry.conn;
@@ -244,22 +244,110 @@ impl Net {
         SendOutcome::Full
     }
 
-    /// Stops reading, flushes what is queued within `drain`, then closes; `Closed{reason}` follows once.
+    /// Takes and delivers no more frames, flushes what is queued, then closes; `Closed{reason}` follows once.
     ///
-    /// With a `drain` of zero the queue gets one attempt at the end of the turn. Otherwise the socket is kept for up to
-    /// 250 ms more, so that bytes still arriving do not destroy what was sent last. The first reason given is the one
-    /// that counts.
+    /// With a `drain` of zero the queue gets one attempt at the end of the turn. Otherwise the socket is kept until the peer has
+    /// ended its direction too, which it does when it has read ours, and no longer than `drain` in all. What it sends meanwhile is
+    /// read and thrown away: unread, it would become a reset that destroys what the peer has not read yet, and a peer that cannot
+    /// write may not read. The first reason given is the one that counts.
     pub fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
         let now = self.now.at;
         self.touched = true;
-        let Some(mut entry) = self.conns.entry(conn).filter(|entry| entry.conn.is_open()) else { return };
+        let Some(mut entry) = self.conns.entry(conn).filter(|entry| entry.conn.takes_frames()) else { return };
         entry.conn.start_draining(reason, now, drain);
         entry.mark_dirty();
-        let mut inbox = core::mem::take(&mut entry.conn.link.inbox);
-        self.receive.release(inbox.held());
-        inbox.clear(&mut self.pool);
+        // There may be bytes of which no event will tell.
+        entry.mark_ready();
+        self.drop_input(conn);
         if !drain.is_zero() {
             self.arm(conn, now + drain);
+        }
+    }
+
+    /// Keeps a half-closed connection although nothing is queued for it: there is more to say, and it is not known yet. Called
+    /// while [`Event::HalfClosed`](super::Event::HalfClosed) is handled. It ends by [`Net::release`], by [`Net::close`], or when
+    /// [`Config::half_close_drain`] is over.
+    ///
+    /// # Examples
+    ///
+    /// Answers that another thread works out, for clients that say all their questions, end their direction and read.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::io::{Read, Write};
+    /// use std::net::{Shutdown, TcpStream};
+    ///
+    /// use spacetime_network::driver::{Config, Driver, Event, Handle, Net, Protocol};
+    /// use spacetime_network::id::ConnId;
+    /// use spacetime_network::time::Now;
+    /// use spacetime_network::wire::{FrameRules, Priority};
+    ///
+    /// static RULES: FrameRules = FrameRules::any(64);
+    ///
+    /// #[derive(Default)]
+    /// struct Worker {
+    ///     /// Questions that are not answered.
+    ///     open: BTreeMap<ConnId, usize>,
+    ///     way_back: Option<Handle<(ConnId, u8)>>,
+    /// }
+    ///
+    /// impl Protocol for Worker {
+    ///     type Command = (ConnId, u8);
+    ///
+    ///     fn handle(&mut self, _now: Now, event: Event<'_, (ConnId, u8)>, net: &mut Net) {
+    ///         match event {
+    ///             Event::Frame { conn, frame } => {
+    ///                 *self.open.entry(conn).or_default() += 1;
+    ///                 let (way_back, question) = (self.way_back.clone().unwrap(), frame.kind);
+    ///                 std::thread::spawn(move || way_back.send((conn, question * 2)));
+    ///             }
+    ///             Event::HalfClosed { conn } if self.open.get(&conn).is_some_and(|open| *open > 0) => net.hold(conn),
+    ///             Event::Command((conn, answer)) => {
+    ///                 let _gone_meanwhile = net.send(conn, Priority::Normal, answer, b"");
+    ///                 let open = self.open.entry(conn).or_default();
+    ///                 *open -= 1;
+    ///                 if *open == 0 {
+    ///                     net.release(conn);
+    ///                 }
+    ///             }
+    ///             Event::Closed { .. } => net.stop(),
+    ///             _ => {}
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut config = Config::default();
+    /// config.rules = &RULES;
+    /// let mut driver = Driver::new(config, Worker::default())?;
+    /// driver.protocol_mut().way_back = Some(driver.handle());
+    /// let address = driver.listen("127.0.0.1:0".parse()?)?;
+    /// let client = std::thread::spawn(move || -> std::io::Result<Vec<u8>> {
+    ///     let mut stream = TcpStream::connect(address)?;
+    ///     stream.write_all(&[1, 0, 0, 0, 21])?;
+    ///     stream.shutdown(Shutdown::Write)?;
+    ///     let mut answer = Vec::new();
+    ///     stream.read_to_end(&mut answer)?;
+    ///     Ok(answer)
+    /// });
+    /// driver.run()?;
+    /// assert_eq!(client.join().unwrap()?, [1, 0, 0, 0, 42]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hold(&mut self, conn: ConnId) {
+        self.set_held(conn, true);
+    }
+
+    /// A half-closed connection that was [held](Net::hold) ends with the last byte that is queued.
+    pub fn release(&mut self, conn: ConnId) {
+        self.set_held(conn, false);
+    }
+
+    fn set_held(&mut self, conn: ConnId, hold: bool) {
+        if let Some(mut entry) = self.conns.entry(conn)
+            && let ConnState::HalfClosed { held, .. } = &mut entry.conn.state
+        {
+            *held = hold;
+            entry.mark_dirty();
         }
     }
 

@@ -82,6 +82,10 @@ pub trait NetApi {
     fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules);
     /// See [`Net::close`].
     fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration);
+    /// See [`Net::hold`].
+    fn hold(&mut self, conn: ConnId);
+    /// See [`Net::release`].
+    fn release(&mut self, conn: ConnId);
     /// See [`Net::conn_stats`].
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
 }
@@ -101,6 +105,14 @@ impl NetApi for Net {
 
     fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
         Net::close(self, conn, reason, drain);
+    }
+
+    fn hold(&mut self, conn: ConnId) {
+        Net::hold(self, conn);
+    }
+
+    fn release(&mut self, conn: ConnId) {
+        Net::release(self, conn);
     }
 
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
@@ -155,6 +167,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             driver::Event::DialFailed { dial, reason, .. } => Input::DialFailed { dial, reason },
             driver::Event::Frame { conn, frame } => Input::Frame { conn, frame },
             driver::Event::BadFrame { conn, error } => Input::BadFrame { conn, error },
+            driver::Event::HalfClosed { conn } => Input::HalfClosed { conn },
             driver::Event::Writable { conn } => Input::Writable { conn },
             driver::Event::Closed { conn, reason } => Input::Closed { conn, reason },
             driver::Event::Timer => Input::Tick,
@@ -209,6 +222,8 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                         self.answers.push_back(Input::Received { conn, received });
                     }
                 }
+                Output::Hold { conn } => net.hold(conn),
+                Output::Release { conn } => net.release(conn),
                 Output::Rules { conn, rules } => net.set_rules(conn, rules),
                 Output::Close { conn, reason, last_error, drain } => {
                     if let Some(payload) = last_error

@@ -23,8 +23,19 @@ pub(super) enum Pause {
     OverReceiveBudget,
     /// The bytes can never be a frame.
     Violation(FrameError),
-    /// The stream ended or failed.
-    Ended(CloseReason),
+    /// The peer has ended its direction, and so will the connection for this reason.
+    PeerFinished(CloseReason, Finish),
+    /// The stream failed.
+    Failed(CloseReason),
+}
+
+/// How the peer has ended its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// By TLS's close_notify. Bytes may follow, and mean nothing.
+    OfFrames,
+    /// By the end of the stream.
+    OfStream,
 }
 
 impl<P: Protocol> Driver<P> {
@@ -66,8 +77,9 @@ impl<P: Protocol> Driver<P> {
             Pause::Drained | Pause::Protocol => {}
             Pause::Budget => net.conns.mark_ready(id),
             Pause::OverReceiveBudget => net.receive.wait(id, now, &mut net.timers),
-            Pause::Ended(reason) if is_plain => net.remove(id, reason),
-            Pause::Ended(reason) => net.end_sealed(id, reason),
+            Pause::PeerFinished(reason, finish) => self.on_peer_finished(id, reason, finish),
+            Pause::Failed(reason) if is_plain => net.remove(id, reason),
+            Pause::Failed(reason) => net.end_sealed(id, reason),
             Pause::Violation(error) => {
                 if let FrameError::Foreign(foreign) = error {
                     answer_foreign(net, id, foreign);
@@ -116,9 +128,11 @@ impl<P: Protocol> Driver<P> {
             let (count, drained) = match received {
                 Received::Bytes { count, drained } => (count, drained),
                 Received::Nothing => return Pause::Drained,
-                Received::End if inbox.is_at_boundary() => return Pause::Ended(CloseReason::RemoteClosed),
-                Received::End => return Pause::Ended(CloseReason::TruncatedFrame),
-                Received::Failed(reason) => return Pause::Ended(reason),
+                Received::End => {
+                    let reason = reason_of_end(inbox, CloseReason::RemoteClosed);
+                    return Pause::PeerFinished(reason, Finish::OfStream);
+                }
+                Received::Failed(reason) => return Pause::Failed(reason),
             };
             // What went straight to a large frame may be more than what was left.
             bytes_left = bytes_left.saturating_sub(count);
@@ -135,21 +149,43 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    /// Throws away what arrives on a connection that lingers, until the peer ends it.
+    /// The end of reading does not end writing: what is queued leaves, and what the protocol still queues, until the deadline.
+    /// Whether the peer reads on or is gone for good, only writing tells.
+    fn on_peer_finished(&mut self, id: ConnId, reason: CloseReason, finish: Finish) {
+        let net = &mut self.net;
+        let until = net.now.at + net.config.half_close_drain;
+        let Some(conn) = net.conns.get_mut(id).filter(|conn| conn.is_open()) else { return };
+        conn.half_close(reason, until, finish == Finish::OfStream);
+        net.drop_input(id);
+        net.arm(id, until);
+        net.conns.mark_dirty(id);
+        self.protocol.handle(net.now, Event::HalfClosed { conn: id }, net);
+    }
+
+    /// Throws away what arrives on a connection that is being closed: one read in each turn, until the peer ends it.
     pub(super) fn discard(&mut self, id: ConnId) {
         let Driver { net, buffer, .. } = self;
-        let Some(mut entry) = net.conns.entry(id) else { return };
-        let ConnState::Lingering { reason, .. } = entry.conn.state else { return };
+        let Some(mut entry) = net.conns.entry(id).filter(|entry| entry.conn.discards()) else { return };
         if !entry.conn.flags.readable {
             return;
         }
-        let room = buffer.room(0, usize::MAX);
+        let room = buffer.room(0, net.config.turn_bytes);
         match read_some(entry.conn, &mut net.totals, room.len(), |stream| stream.read(room)) {
-            Received::Bytes { .. } => entry.mark_ready(),
-            Received::Nothing => {}
-            Received::End | Received::Failed(_) => net.remove(id, reason),
+            Received::Bytes { drained: true, .. } | Received::Nothing => {}
+            Received::Bytes { drained: false, .. } => entry.mark_ready(),
+            Received::End => match entry.conn.state {
+                ConnState::Lingering { reason, .. } => net.remove(id, reason),
+                // It may read on, and has the rest of its time for that.
+                _ => entry.conn.flags.finished = true,
+            },
+            Received::Failed(reason) => net.remove(id, reason),
         }
     }
+}
+
+/// Why a connection ends whose peer has ended its direction, by a word that is `orderly`: not so within a frame.
+pub(super) fn reason_of_end(inbox: &Inbox, orderly: CloseReason) -> CloseReason {
+    if inbox.is_at_boundary() { orderly } else { CloseReason::TruncatedFrame }
 }
 
 /// Says no in the language of whoever took us for something else, where nothing of ours was written before: one attempt, for a
@@ -244,6 +280,14 @@ fn deliver_each<P: Protocol>(
 }
 
 impl Net {
+    /// Forgets what came and is not delivered.
+    pub(super) fn drop_input(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let mut inbox = core::mem::take(&mut conn.link.inbox);
+        self.receive.release(inbox.held());
+        inbox.clear(&mut self.pool);
+    }
+
     /// How many frames and bytes a connection may deliver in its turn.
     pub(super) fn turn_budget(&mut self) -> (usize, usize) {
         let frames = if buggify!(self, OneFrame) { 1 } else { self.config.turn_frames };

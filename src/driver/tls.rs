@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::conn::{Conn, ConnState, PendingConn};
 use super::edge::{Received, read_some};
 use super::net::{Net, Notice};
-use super::read::{Pause, deliver};
+use super::read::{Finish, Pause, deliver, reason_of_end};
 use super::{Driver, Event, Protocol};
 use crate::close::{CloseReason, TlsFault};
 use crate::id::{ConnId, Direction};
@@ -174,9 +174,11 @@ impl<P: Protocol> Driver<P> {
         loop {
             match transport.end() {
                 None => {}
-                Some(Err(fault)) => return Pause::Ended(CloseReason::Tls(fault)),
-                Some(Ok(())) if inbox.is_at_boundary() => return Pause::Ended(CloseReason::RemoteClosed),
-                Some(Ok(())) => return Pause::Ended(CloseReason::TruncatedFrame),
+                Some(Err(fault)) => return Pause::Failed(CloseReason::Tls(fault)),
+                Some(Ok(())) => {
+                    let reason = reason_of_end(inbox, CloseReason::RemoteClosed);
+                    return Pause::PeerFinished(reason, Finish::OfFrames);
+                }
             }
             if bytes_left == 0 {
                 return Pause::Budget;
@@ -192,9 +194,11 @@ impl<P: Protocol> Driver<P> {
             let (count, drained) = match read_some(conn, &mut net.totals, size, |stream| stream.read(room)) {
                 Received::Bytes { count, drained } => (count, drained),
                 Received::Nothing => return Pause::Drained,
-                Received::End if !inbox.is_at_boundary() => return Pause::Ended(CloseReason::TruncatedFrame),
-                Received::End => return Pause::Ended(CloseReason::Tls(TlsFault::Cut)),
-                Received::Failed(reason) => return Pause::Ended(reason),
+                Received::End => {
+                    let reason = reason_of_end(inbox, CloseReason::Tls(TlsFault::Cut));
+                    return Pause::PeerFinished(reason, Finish::OfStream);
+                }
+                Received::Failed(reason) => return Pause::Failed(reason),
             };
             debug_assert!(count <= bytes_left, "the room was cut to what is left");
             bytes_left = bytes_left.saturating_sub(count);
@@ -236,27 +240,22 @@ impl Net {
         }
     }
 
-    /// The peer has ended its stream, or broken TLS's rules. Our close_notify, or the alert that says why, is still written and
-    /// has a moment to arrive.
+    /// The peer has broken TLS's rules, or its stream has failed. The alert that says why is still written and has a moment to
+    /// arrive.
     pub(super) fn end_sealed(&mut self, id: ConnId, reason: CloseReason) {
         let now = self.now.at;
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let drain = match reason {
-            // The peer reads until our close_notify.
-            CloseReason::RemoteClosed => core::time::Duration::ZERO,
-            CloseReason::Tls(fault) if fault != TlsFault::Cut && conn.link.transport.unsent() > 0 => {
-                conn.link.outbox.clear(&mut self.pool);
-                LINGER
-            }
-            _ => return self.remove(id, reason),
-        };
+        let has_alert = matches!(reason, CloseReason::Tls(fault) if fault != TlsFault::Cut);
+        if !has_alert || conn.link.transport.unsent() == 0 {
+            return self.remove(id, reason);
+        }
+        conn.link.outbox.clear(&mut self.pool);
         self.leave_securing(id);
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.start_draining(reason, now, drain);
+        if let Some(mut entry) = self.conns.entry(id) {
+            entry.conn.start_draining(reason, now, LINGER);
+            entry.mark_dirty();
+            entry.mark_ready();
         }
-        if !drain.is_zero() {
-            self.arm(id, now + drain);
-        }
-        self.conns.mark_dirty(id);
+        self.arm(id, now + LINGER);
     }
 }

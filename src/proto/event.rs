@@ -53,6 +53,12 @@ pub enum Input<'a> {
         /// What is wrong with them.
         error: FrameError,
     },
+    /// The peer will send no more, but may still read: what is queued leaves, and with the last of it the connection ends, unless
+    /// [`Output::Hold`] follows. [`Input::Closed`] comes in any case.
+    HalfClosed {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The answer to [`Output::CountReceived`].
     Received {
         /// The connection.
@@ -180,6 +186,17 @@ pub enum Output {
         conn: ConnId,
         /// The rules.
         rules: &'static FrameRules,
+    },
+    /// Keep a connection that the peer has [half-closed](Input::HalfClosed): answers to it are still to come. A bounded time is
+    /// enough.
+    Hold {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Keep it no longer than what is queued takes to leave.
+    Release {
+        /// The connection.
+        conn: ConnId,
     },
     /// Flush what is queued, then close. Nothing more is read. [`Input::Closed`] follows, with the same reason.
     Close {

@@ -58,6 +58,8 @@ pub(super) struct Peer {
     pub(super) serving: Serving,
     /// Blocks it asked for while its queue was full, or its budget used up.
     pub(super) deferred: VecDeque<Hash>,
+    /// It will send no more, and its connection is held for these.
+    pub(super) held: bool,
 }
 
 impl Peer {
@@ -92,6 +94,7 @@ impl Peer {
             block_at: None,
             serving,
             deferred: VecDeque::new(),
+            held: false,
         }
     }
 

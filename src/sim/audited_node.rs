@@ -233,7 +233,9 @@ impl Protocol for AuditedNode {
             Event::Timer => self.on_tick(now, net),
             // It leads to nothing, and there is one in every turn.
             Event::TurnEnded => return self.pass(now, event, net),
-            Event::Writable { .. } | Event::Command(_) | Event::Stopping => self.pass(now, event, net),
+            Event::HalfClosed { .. } | Event::Writable { .. } | Event::Command(_) | Event::Stopping => {
+                self.pass(now, event, net)
+            }
         }
         self.after(now);
     }

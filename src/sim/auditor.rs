@@ -344,6 +344,16 @@ impl NetApi for AuditedNet<'_> {
         self.net.close(conn, reason, drain);
     }
 
+    fn hold(&mut self, conn: ConnId) {
+        self.auditor.outputs += 1;
+        self.net.hold(conn);
+    }
+
+    fn release(&mut self, conn: ConnId) {
+        self.auditor.outputs += 1;
+        self.net.release(conn);
+    }
+
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
         self.net.conn_stats(conn)
     }

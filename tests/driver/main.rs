@@ -1,6 +1,7 @@
 //! The loop on real sockets: two drivers in one thread, turned in turns, or a driver and a plain socket.
 
 mod faults;
+mod half_close;
 mod party;
 mod stop;
 mod traffic;

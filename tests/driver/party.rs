@@ -18,6 +18,7 @@ pub(crate) enum Seen {
     Opened(ConnId),
     DialFailed(DialId, CloseReason),
     Frame(ConnId, u8, Vec<u8>),
+    HalfClosed(ConnId),
     Writable(ConnId),
     Closed(ConnId, CloseReason),
     Timer,
@@ -67,6 +68,7 @@ impl Protocol for Party {
             }
             Event::DialFailed { dial, reason, .. } => Seen::DialFailed(dial, reason),
             Event::Frame { conn, frame } => Seen::Frame(conn, frame.kind, frame.payload.to_vec()),
+            Event::HalfClosed { conn } => Seen::HalfClosed(conn),
             Event::Writable { conn } => Seen::Writable(conn),
             Event::Closed { conn, reason } => Seen::Closed(conn, reason),
             Event::Timer => {

@@ -146,7 +146,7 @@ impl Table {
             }
             13 => {
                 if let Some(conn) = self.any(input)? {
-                    self.feed(Input::Writable { conn });
+                    self.feed(if input.arbitrary()? { Input::Writable { conn } } else { Input::HalfClosed { conn } });
                 }
             }
             14 => self.close(input)?,
@@ -434,6 +434,10 @@ impl Table {
             Output::Event(Event::PeerDisconnected { conn, .. }) => {
                 let found = self.conns.get_mut(&conn).expect("a peer has a connection");
                 assert!(core::mem::take(&mut found.ready), "a peer leaves once");
+            }
+            Output::Hold { conn } | Output::Release { conn } => {
+                let found = self.conns.get(&conn).expect("a word about a connection that is there");
+                assert!(found.closing.is_none(), "a hold after the close");
             }
             Output::Event(_) | Output::SavePeers => {}
         }

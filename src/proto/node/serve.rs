@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 
 use crate::id::ConnId;
+use crate::proto::event::Output;
 use crate::proto::node::Node;
 use crate::proto::session::DEFERRED_BLOCKS_MAX;
 use crate::proto::sync::answer_get_headers;
@@ -126,6 +127,19 @@ impl<C: Chain> Node<C> {
             if self.answer_block(now, conn, hash) {
                 return;
             }
+        }
+        if let Some(peer) = self.sessions.peer_mut(conn)
+            && core::mem::take(&mut peer.held)
+        {
+            self.outputs.push_back(Output::Release { conn });
+        }
+    }
+
+    /// The peer will ask nothing more. What it asked before is answered, also where the answer has to wait.
+    pub(super) fn on_half_closed(&mut self, conn: ConnId) {
+        if let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| !peer.deferred.is_empty()) {
+            peer.held = true;
+            self.outputs.push_back(Output::Hold { conn });
         }
     }
 }
