@@ -18,12 +18,17 @@ use crate::time::Instant;
 /// whoever comes; the second is divided into equal shares, so that a few who fill the first leave everyone else theirs.
 #[inline]
 pub(super) const fn is_over(total: usize, budget: usize, own: usize, connections: usize) -> bool {
-    let half = budget / 2;
+    let half = free_half(budget);
     let share = match half.checked_div(connections) {
         Some(share) => share,
         None => half,
     };
     total >= half && own > share
+}
+
+/// What is for whoever comes. Never nothing: who finds a budget unused may begin, however small that is.
+pub(super) const fn free_half(budget: usize) -> usize {
+    if budget < 2 { 1 } else { budget / 2 }
 }
 
 /// The account of bytes that came and are not delivered.
@@ -144,6 +149,7 @@ mod tests {
     fn above_half_of_a_budget_everybody_has_an_equal_share_of_the_other_half() {
         assert!(!is_over(499, 1000, 499, 10), "the first half is for whoever comes");
         assert!(is_over(500, 1000, 51, 10) && !is_over(500, 1000, 50, 10));
+        assert!(!is_over(0, 1, 99, 10) && is_over(1, 1, 99, 10), "the smallest budget takes one, and then waits");
         assert!(is_over(500, 1000, 501, 0) && !is_over(500, 1000, 500, 0), "nobody to share with");
     }
 

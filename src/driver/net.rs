@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::budget::{ReceiveBudget, SendBudget, is_over};
+use super::budget::{ReceiveBudget, SendBudget, free_half, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
@@ -17,7 +17,7 @@ use super::system::System;
 use super::timer::Timers;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId};
-use crate::link::{BufferPool, Full, Link};
+use crate::link::{BufferPool, Link, PushError};
 use crate::time::Now;
 use crate::wire::{FrameRules, Priority};
 
@@ -30,8 +30,12 @@ pub enum SendOutcome {
         /// Frames dropped for this one.
         dropped: u32,
     },
-    /// Not queued: the queue or the loop's send budget is full, or no frame carries a payload of that length.
+    /// Not queued: the queue or the loop's send budget is full. [`Event::Writable`](super::Event::Writable) follows, unless the
+    /// connection closes first.
     Full,
+    /// Not queued, and it never could be: no frame carries a payload of that length, or the queue's [hard
+    /// limit](crate::link::OutboxLimits) is below it. Nothing follows.
+    TooLarge,
     /// Not queued: no such connection, or it is closing.
     Closed,
 }
@@ -95,6 +99,7 @@ pub(super) enum Phase {
 ///             match net.send(conn, Priority::Normal, 7, &[0; 1000]) {
 ///                 SendOutcome::Accepted { .. } => self.left -= 1,
 ///                 SendOutcome::Full | SendOutcome::Closed => return,
+///                 SendOutcome::TooLarge => unreachable!("a frame of 1005 bytes fits"),
 ///             }
 ///         }
 ///     }
@@ -202,19 +207,26 @@ impl Net {
         id: ConnId,
         priority: Priority,
         len: usize,
-        push: impl FnOnce(&mut Link, &Config, &mut BufferPool) -> Result<u32, Full>,
+        push: impl FnOnce(&mut Link, &Config, &mut BufferPool) -> Result<u32, PushError>,
     ) -> SendOutcome {
         let Some(mut entry) = self.conns.entry(id).filter(|entry| entry.conn.takes_frames()) else {
             return SendOutcome::Closed;
         };
         let conn = &mut *entry.conn;
         let was_empty = conn.link.outbox.is_empty();
+        if !self.config.outbox.fits(len) {
+            return self.refuse_for_good(id);
+        }
         let would_hold = conn.link.outbox.queued_bytes().saturating_add(len);
         let over = priority != Priority::Critical
             && (is_over(self.pool.queued_bytes(), self.config.send_budget, would_hold, self.config.connections)
                 || buggify!(self, SendRefused));
-        let pushed = if over { Err(Full) } else { push(&mut conn.link, &self.config, &mut self.pool) };
-        let Ok(dropped) = pushed else { return self.refuse(id, over) };
+        let pushed = if over { Err(PushError::Full) } else { push(&mut conn.link, &self.config, &mut self.pool) };
+        let dropped = match pushed {
+            Ok(dropped) => dropped,
+            Err(PushError::Full) => return self.refuse(id, over),
+            Err(PushError::TooLarge) => return self.refuse_for_good(id),
+        };
         if dropped > 0 {
             conn.counters.dropped = conn.counters.dropped.saturating_add(dropped);
             self.totals.dropped_frames += u64::from(dropped);
@@ -227,6 +239,16 @@ impl Net {
         }
         entry.mark_dirty();
         SendOutcome::Accepted { dropped }
+    }
+
+    /// Counts a frame that no queue takes.
+    #[cold]
+    fn refuse_for_good(&mut self, id: ConnId) -> SendOutcome {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.counters.refused = conn.counters.refused.saturating_add(1);
+        }
+        self.totals.refused_frames += 1;
+        SendOutcome::TooLarge
     }
 
     /// Counts a frame that was not taken, and sees to it that the sender hears when there is room: from its own queue when that
@@ -447,7 +469,7 @@ impl Net {
     /// Tells the connection that waits longest for the send budget that there is room, if there is.
     pub(super) fn wake_sender(&mut self) {
         let Net { send, conns, timers, .. } = self;
-        let has_room = self.pool.queued_bytes() < self.config.send_budget / 2;
+        let has_room = self.pool.queued_bytes() < free_half(self.config.send_budget);
         let woken = send.wake(has_room, |id| conns.get(id).is_some(), self.now.at, timers);
         self.notices.extend(woken.map(Notice::Writable));
     }

@@ -211,6 +211,9 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                         SendOutcome::Accepted { .. } if report => {
                             self.answers.push_back(Input::SendAccepted { conn });
                         }
+                        SendOutcome::TooLarge => {
+                            self.answers.push_back(Input::SendTooLarge { conn, kind, payload });
+                        }
                         SendOutcome::Full => self.answers.push_back(Input::SendRefused { conn, kind, payload }),
                         // The word that it is gone is on its way.
                         SendOutcome::Accepted { .. } | SendOutcome::Closed => {}

@@ -36,7 +36,7 @@ use crate::time::Instant;
 
 pub use buffer_pool::BufferPool;
 pub use inbox::Inbox;
-pub use outbox::{Flush, Full, Outbox, OutboxLimits, Progress, WriteSide};
+pub use outbox::{Flush, Outbox, OutboxLimits, Progress, PushError, WriteSide};
 pub use transport::Transport;
 
 /// One connection's two directions and what lies between them and the socket.

@@ -81,6 +81,15 @@ pub enum Input<'a> {
         /// Its payload.
         payload: Bytes,
     },
+    /// An [`Output::Send`] was refused for good: the queues' limit is below it.
+    SendTooLarge {
+        /// The connection.
+        conn: ConnId,
+        /// The kind that was to be sent.
+        kind: Kind,
+        /// Its payload.
+        payload: Bytes,
+    },
     /// The connection's queue, or the memory for all queues, has room again after it was full.
     Writable {
         /// The connection.
@@ -171,8 +180,8 @@ pub enum Output {
         priority: Priority,
         /// The payload; shared when it goes to many.
         payload: Bytes,
-        /// Answer with [`Input::SendAccepted`] when the frame is queued. A refused frame is always answered with
-        /// [`Input::SendRefused`].
+        /// Answer with [`Input::SendAccepted`] when the frame is queued. A refused frame is always answered, with
+        /// [`Input::SendRefused`] or [`Input::SendTooLarge`].
         report: bool,
     },
     /// Say how much the connection has received, with [`Input::Received`]. Needs no answer when the connection is gone.

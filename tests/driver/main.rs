@@ -3,6 +3,7 @@
 mod faults;
 mod half_close;
 mod party;
+mod promise;
 mod stop;
 mod traffic;
 mod urgent;

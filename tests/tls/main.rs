@@ -3,9 +3,12 @@
 
 mod budget;
 mod end;
+mod half_close;
 #[path = "../driver/party.rs"]
 #[allow(dead_code, reason = "the loop's own tests use the rest of it")]
 mod party;
+#[path = "../driver/promise.rs"]
+mod promise;
 mod refusal;
 mod setting;
 mod traffic;

@@ -140,7 +140,12 @@ impl Table {
                     if report && input.arbitrary()? {
                         self.feed(Input::SendAccepted { conn });
                     } else {
-                        self.feed(Input::SendRefused { conn, kind, payload });
+                        let refused = if input.arbitrary()? {
+                            Input::SendRefused { conn, kind, payload }
+                        } else {
+                            Input::SendTooLarge { conn, kind, payload }
+                        };
+                        self.feed(refused);
                     }
                 }
             }

@@ -22,7 +22,7 @@ use crate::config::{ConfigCheck, ConfigErrors};
 use crate::limits::{OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, SHARE_FROM};
 use crate::link::buffer_pool::BufferPool;
 use crate::wire::Priority;
-use crate::wire::frame::{HEADER_LEN, header};
+use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, header};
 
 /// How much an outbox may hold, in bytes with headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,12 @@ impl OutboxLimits {
         check.require(self.high >= 1, "high", "must be at least 1");
         check.finish()
     }
+
+    /// Can a frame with so long a payload be queued at all? Then an empty queue has room for it.
+    #[inline]
+    pub const fn fits(&self, payload: usize) -> bool {
+        payload <= MAX_PAYLOAD as usize && payload + HEADER_LEN <= self.hard
+    }
 }
 
 impl Default for OutboxLimits {
@@ -56,9 +62,14 @@ impl Default for OutboxLimits {
     }
 }
 
-/// The queue is full and the frame was not taken.
+/// Why a frame was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum PushError {
+    /// There is no room now, and dropping others can not make it. Once enough has left, there is.
+    Full,
+    /// There never will be: no frame carries so much, or no queue of this limit.
+    TooLarge,
+}
 
 /// What our side of a connection will still write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +144,8 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// [`Full`] when there is no room and dropping can not make it, or the payload is longer than a frame can carry.
+    /// [`PushError::TooLarge`] when the payload [does not fit](OutboxLimits::fits), [`PushError::Full`] when there is no room for it
+    /// now.
     #[inline]
     pub fn push(
         &mut self,
@@ -142,10 +154,9 @@ impl Outbox {
         payload: &[u8],
         limits: &OutboxLimits,
         pool: &mut BufferPool,
-    ) -> Result<u32, Full> {
-        let header = header(kind, payload.len()).map_err(|_| Full)?;
-        let total = HEADER_LEN + payload.len();
-        let dropped = self.make_room(priority, total, limits, pool)?;
+    ) -> Result<u32, PushError> {
+        let header = header(kind, payload.len()).map_err(|_| PushError::TooLarge)?;
+        let dropped = self.make_room(priority, payload.len(), limits, pool)?;
         let queues = self.queues.get_or_insert_with(|| pool.queues());
         queues.push_copied(priority, &header, payload, &mut pool.buffers, &mut pool.account);
         Ok(dropped)
@@ -163,13 +174,12 @@ impl Outbox {
         payload: &Bytes,
         limits: &OutboxLimits,
         pool: &mut BufferPool,
-    ) -> Result<u32, Full> {
+    ) -> Result<u32, PushError> {
         if payload.len() < SHARE_FROM {
             return self.push(priority, kind, payload, limits, pool);
         }
-        let header = header(kind, payload.len()).map_err(|_| Full)?;
-        let total = HEADER_LEN + payload.len();
-        let dropped = self.make_room(priority, total, limits, pool)?;
+        let header = header(kind, payload.len()).map_err(|_| PushError::TooLarge)?;
+        let dropped = self.make_room(priority, payload.len(), limits, pool)?;
         let queues = self.queues.get_or_insert_with(|| pool.queues());
         queues.push_shared(priority, header, payload.clone(), &mut pool.account);
         Ok(dropped)
@@ -257,16 +267,20 @@ impl Outbox {
     fn make_room(
         &mut self,
         priority: Priority,
-        total: usize,
+        payload: usize,
         limits: &OutboxLimits,
         pool: &mut BufferPool,
-    ) -> Result<u32, Full> {
-        let excess = (self.queued_bytes() + total).saturating_sub(limits.hard);
+    ) -> Result<u32, PushError> {
+        if !limits.fits(payload) {
+            return Err(PushError::TooLarge);
+        }
+        let excess = (self.queued_bytes() + HEADER_LEN + payload).saturating_sub(limits.hard);
         if excess == 0 {
             return Ok(0);
         }
-        let queues = self.queues.as_mut().ok_or(Full)?;
-        queues.drop_below(priority, excess, &mut pool.buffers, &mut pool.account).ok_or(Full)
+        debug_assert!(self.queues.is_some(), "what fits finds room in an empty queue");
+        let queues = self.queues.as_mut().ok_or(PushError::Full)?;
+        queues.drop_below(priority, excess, &mut pool.buffers, &mut pool.account).ok_or(PushError::Full)
     }
 }
 

@@ -39,10 +39,13 @@ impl Naive {
         self.lines.iter().map(VecDeque::len).sum::<usize>() + usize::from(self.partial.is_some())
     }
 
-    fn push(&mut self, rank: usize, frame: Vec<u8>, hard: usize) -> Result<u32, Full> {
+    fn push(&mut self, rank: usize, frame: Vec<u8>, hard: usize) -> Result<u32, PushError> {
+        if frame.len() > hard {
+            return Err(PushError::TooLarge);
+        }
         let lower: usize = self.lines[rank + 1..].iter().flatten().map(Vec::len).sum();
         if (self.bytes() + frame.len()).saturating_sub(hard) > lower {
-            return Err(Full);
+            return Err(PushError::Full);
         }
         let mut dropped = 0;
         for line in (rank + 1..4).rev() {
@@ -177,6 +180,22 @@ fn order(ranks: &[usize], count: usize, len: usize, step: usize) -> Vec<u8> {
     }
     assert!(rest.is_empty());
     kinds
+}
+
+#[test]
+fn what_fits_no_queue_is_too_large_and_what_fits_finds_room_in_an_empty_one() {
+    let limits = OutboxLimits { hard: 1000, high: 500, low: 0 };
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new());
+    assert_eq!(outbox.push(Priority::Low, 1, &[0; 996], &limits, &mut pool), Err(PushError::TooLarge));
+    assert_eq!(outbox.push(Priority::Low, 1, &[0; 995], &limits, &mut pool), Ok(0));
+    assert_eq!(outbox.push(Priority::Low, 1, b"", &limits, &mut pool), Err(PushError::Full));
+    assert_eq!(outbox.push(Priority::Low, 1, &[0; 996], &limits, &mut pool), Err(PushError::TooLarge), "empty or not");
+    // The frame's own limit, whatever the queue's.
+    let limits = OutboxLimits { hard: usize::MAX, ..limits };
+    let (longest, longer) = (MAX_PAYLOAD as usize, Bytes::from(vec![0; MAX_PAYLOAD as usize + 1]));
+    assert_eq!(outbox.push_shared(Priority::Low, 1, &longer, &limits, &mut pool), Err(PushError::TooLarge));
+    assert_eq!(outbox.push_shared(Priority::Low, 1, &longer.slice(..longest), &limits, &mut pool), Ok(0));
+    outbox.clear(&mut pool);
 }
 
 #[test]

@@ -303,6 +303,7 @@ impl<C: Chain> Node<C> {
             Input::HalfClosed { conn } => self.on_half_closed(conn),
             Input::Received { conn, received } => self.on_received(now, conn, received),
             Input::SendRefused { conn, kind, payload } => self.on_refused(conn, kind, &payload),
+            Input::SendTooLarge { conn, kind, payload } => self.on_too_large(now, conn, kind, &payload),
             // There was room for one, so the next that waits may try.
             Input::SendAccepted { conn } | Input::Writable { conn } => self.on_writable(now, conn),
             Input::Closed { conn, reason } => self.on_closed(now, conn, reason),

@@ -108,6 +108,21 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// No queue takes the frame. Who asked for the block may ask somebody else, and those that wait behind it are next.
+    pub(super) fn on_too_large(&mut self, now: Now, conn: ConnId, kind: Kind, payload: &Bytes) {
+        *self.counters.refused.entry(kind).or_default() += 1;
+        if kind != Kind::Block {
+            return;
+        }
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        peer.serving.take_back();
+        let knows_the_word = peer.version >= 2;
+        if let Some(hash) = self.chain.block_hash(payload).filter(|_| knows_the_word) {
+            self.send(conn, &Message::NotFound(hash));
+        }
+        self.on_writable(now, conn);
+    }
+
     /// A block that found no room is the next to go.
     fn put_off(&mut self, conn: ConnId, hash: Hash) {
         if let Some(peer) = self.sessions.peer_mut(conn)

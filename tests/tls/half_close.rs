@@ -1,0 +1,180 @@
+//! TLS's close_notify ends one direction: a client that another program wrote says all, then reads.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+use spacetime_network::close::{CloseReason, TlsFault};
+use spacetime_network::link::tls::identity::Identity;
+use spacetime_network::link::tls::trust::Trust;
+
+use crate::party::{Seen, echo, frame, listen, party, payload, turn_until};
+use crate::promise::{holds, plans};
+use crate::setting::{assert_nothing_left, secured};
+
+#[cfg(feature = "tls-aws-lc")]
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+#[cfg(not(feature = "tls-aws-lc"))]
+fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+/// Trusts whoever is there.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// How a client ends its direction.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    CloseNotify,
+    CloseNotifyAndFin,
+    /// Without a word of TLS.
+    Fin,
+}
+
+/// A client on rustls's own streams.
+fn client(address: SocketAddr) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let provider = Arc::new(provider());
+    let key = Identity::generate_pkcs8().unwrap();
+    let certificate = CertificateDer::from(Identity::from_pkcs8(&key).unwrap().certificate().to_vec());
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_client_auth_cert(vec![certificate], PrivateKeyDer::try_from(key).unwrap())
+        .unwrap();
+    config.alpn_protocols = vec![b"spacetime/2".to_vec()];
+    let connection = ClientConnection::new(config.into(), "peer.invalid".try_into().unwrap()).unwrap();
+    Ok(StreamOwned::new(connection, TcpStream::connect(address)?))
+}
+
+/// Says all, ends its direction, and reads to the server's close_notify.
+fn ask_and_end(address: SocketAddr, question: &[u8], by: By) -> io::Result<Vec<u8>> {
+    let mut stream = client(address)?;
+    stream.write_all(question)?;
+    stream.flush()?;
+    if !matches!(by, By::Fin) {
+        stream.conn.send_close_notify();
+        stream.flush()?;
+    }
+    if !matches!(by, By::CloseNotify) {
+        stream.sock.shutdown(Shutdown::Write)?;
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// Two of four clients lost their answers.
+#[test]
+fn a_client_whose_close_notify_follows_its_frames_gets_its_whole_answer_each_time() {
+    let mut driver = echo(secured(Trust::Any));
+    let address = listen(&mut driver);
+    let handle = driver.handle();
+    let server = std::thread::spawn(move || {
+        driver.run().unwrap();
+        driver
+    });
+    for by in [By::CloseNotify, By::CloseNotifyAndFin, By::Fin] {
+        for len in [10, 60_000, 3_000_000] {
+            let question = [frame(7, &payload(len, 1)), frame(8, b"and this")].concat();
+            let whole = (0..5).filter(|_| ask_and_end(address, &question, by).unwrap() == question).count();
+            assert_eq!(whole, 5, "of 5 answers of {len} bytes to an end by {by:?}");
+        }
+    }
+    handle.stop();
+    let driver = server.join().unwrap();
+    let closed = driver.protocol().closed();
+    let cut = closed.iter().filter(|reason| **reason == CloseReason::Tls(TlsFault::Cut)).count();
+    let left = closed.iter().filter(|reason| **reason == CloseReason::RemoteClosed).count();
+    assert_eq!((cut, left), (15, 30), "an end without close_notify is still told from one with it: {closed:?}");
+    let half_closed = driver.protocol().seen.iter().filter(|seen| matches!(seen, Seen::HalfClosed(_))).count();
+    assert_eq!(half_closed, 45);
+    assert_nothing_left(&driver);
+}
+
+#[test]
+fn a_peer_that_goes_on_sending_behind_its_close_notify_has_its_place_no_longer_than_the_drain() {
+    let mut config = secured(Trust::Any);
+    config.half_close_drain = Duration::from_millis(100);
+    let mut driver = party(config);
+    let address = listen(&mut driver);
+    let client = std::thread::spawn(move || {
+        let mut stream = client(address).unwrap();
+        stream.write_all(&frame(1, b"all")).unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        // It means nothing, and keeps nobody.
+        while stream.sock.write_all(&[0; 4096]).is_ok() {}
+    });
+    turn_until(&mut driver, |driver| !driver.protocol().closed().is_empty());
+    assert_eq!(driver.protocol().frames(), [(1, b"all".to_vec())]);
+    assert_eq!(driver.protocol().closed(), [CloseReason::RemoteClosed]);
+    assert_nothing_left(&driver);
+    client.join().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(16) })]
+
+    /// As without TLS, where what is sealed already is in no queue any more.
+    #[test]
+    fn under_tls_too_whoever_is_refused_is_told_when_to_go_on_or_that_there_is_nobody(plan in plans()) {
+        holds(secured(Trust::Any), secured(Trust::Any), &plan);
+    }
+}
