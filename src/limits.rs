@@ -63,6 +63,12 @@ pub const HANDSHAKE_BYTES: usize = 16 * 1024;
 pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Inbound connections whose TLS handshake is under way.
 pub const TLS_PENDING: usize = 64;
+/// Sockets that wait for one of these places, where nobody crowds more than they do: with them, more friends than a node has
+/// places may dial at the same moment.
+pub const TLS_BACKLOG: usize = 256;
+/// How long a handshake under way may say nothing while others wait for its place: a hello follows its connection at once, unless
+/// it is lost and sent again.
+pub const TLS_SILENCE: Duration = Duration::from_millis(500);
 /// TLS handshakes begun by others each second. Each costs about 0.4 ms of a core, and an attacker's side need not pay: this is
 /// a twelfth of a core, and four times what a node admits of strangers.
 pub const TLS_RATE: u32 = 200;

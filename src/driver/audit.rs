@@ -81,9 +81,9 @@ impl<P: Protocol> Driver<P> {
         core::mem::replace(&mut self.net.buggify, buggify)
     }
 
-    /// Sockets that the loop must hold at this moment: connections, dials and listeners.
+    /// Sockets that the loop must hold at this moment: connections, dials, those that wait to become one, and listeners.
     pub(crate) fn sockets(&self) -> usize {
-        self.net.conns.len() + self.listeners.len()
+        self.net.conns.len() + self.net.backlog.len() + self.listeners.len()
     }
 }
 

@@ -85,8 +85,11 @@ pub struct Config {
     /// How long TLS's handshake may take with those who dialed us. Where we dial, it is part of the dial.
     pub tls_timeout: Duration,
     /// Inbound connections whose TLS handshake is under way. For a further one the oldest of the most crowded address or
-    /// subnet is closed.
+    /// subnet is closed, when that is more crowded than the newcomer's. Otherwise the newcomer waits.
     pub tls_pending: usize,
+    /// Sockets that may wait for such a place, for as long as `tls_timeout`. When that many wait, a further one takes the place of
+    /// the oldest of the most crowded. 0 lets nobody wait.
+    pub tls_backlog: usize,
     /// How fast others may begin TLS handshakes. Further ones wait, as long as `tls_timeout` lets them. When half of the burst
     /// is used up, each /24 (IPv6: /48) gets one a second.
     pub tls_rate: Rate,
@@ -122,6 +125,7 @@ impl Default for Config {
             tls: None,
             tls_timeout: limits::TLS_TIMEOUT,
             tls_pending: limits::TLS_PENDING,
+            tls_backlog: limits::TLS_BACKLOG,
             tls_rate: Rate::per_second(limits::TLS_RATE, limits::TLS_BURST),
             tls_rate_per_ip: Some(Rate::per_second(limits::TLS_RATE_PER_IP, limits::TLS_BURST_PER_IP)),
             tls_rate_per_subnet: Some(Rate::per_second(limits::TLS_RATE_PER_SUBNET, limits::TLS_BURST_PER_SUBNET)),

@@ -1,8 +1,10 @@
 //! The TLS handshakes of those who dial us: who holds a place, who is evicted, and whose turn at the processor it is.
 //!
-//! A place costs a stranger one connection that says nothing, so when all places are taken nobody is refused: the newcomer takes
-//! one, and the oldest connection of the most crowded address or subnet, the newcomer counted in, is evicted; one that has said
-//! nothing before one that has. Whoever crowds only drives out himself.
+//! A place costs a stranger one connection that says nothing, so when all places are taken nobody is refused. Whoever comes from a
+//! less crowded address or subnet than those who hold them takes one, and the oldest connection of the most crowded, the newcomer
+//! counted in, is evicted; one that has said nothing before one that has. Whoever comes from the most crowded himself, or where
+//! nobody crowds, waits in the `backlog`, until a place is free, or until one that holds a place has been silent for long. When
+//! too many wait he takes a place all the same. Whoever crowds only drives out himself.
 //!
 //! The processor costs a stranger a hello, so the budgets are taken when the first bytes are read, never by silence. Whoever
 //! comes too fast is throttled: he waits in his place, unread. Each address and each subnet has a budget, and what is left of everybody's when
@@ -35,6 +37,14 @@ pub(super) struct Handshakes {
     waiters: BTreeSet<(Instant, ConnId)>,
     /// Who was evicted or throttled last.
     last_throttled: Option<SocketAddr>,
+}
+
+/// Who would be evicted for a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Victim {
+    pub(super) conn: ConnId,
+    /// It comes from a larger crowd than the newcomer, who is counted in.
+    pub(super) crowds_more: bool,
 }
 
 #[derive(Debug)]
@@ -97,20 +107,30 @@ impl Handshakes {
     }
 
     /// Who is evicted for a newcomer; `None` when nobody holds a place.
-    pub(super) fn eviction_candidate(&self, newcomer: SocketAddr) -> Option<ConnId> {
+    pub(super) fn eviction_candidate(&self, newcomer: SocketAddr) -> Option<Victim> {
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
         for ip in self.places.values().map(|place| place.remote.ip()).chain([newcomer.ip()]) {
             *by_ip.entry(Origin::of(ip)).or_insert(0usize) += 1;
             *by_subnet.entry(Subnet::of(ip)).or_insert(0usize) += 1;
         }
-        let crowd = |place: &Pending| {
-            let here = by_ip.get(&Origin::of(place.remote.ip())).copied().unwrap_or(0);
-            let around = by_subnet.get(&Subnet::of(place.remote.ip())).copied().unwrap_or(0);
-            (crowding(here, around), !place.begun)
+        let crowd = |remote: SocketAddr| {
+            let here = by_ip.get(&Origin::of(remote.ip())).copied().unwrap_or(0);
+            let around = by_subnet.get(&Subnet::of(remote.ip())).copied().unwrap_or(0);
+            crowding(here, around)
         };
         // Of equals the last one counts, and the oldest are first.
-        let most = self.places.iter().rev().max_by_key(|(_, place)| crowd(place));
-        most.map(|((_, id), _)| *id)
+        let most = self.places.iter().rev().max_by_key(|(_, place)| (crowd(place.remote), !place.begun));
+        most.map(|((_, id), place)| Victim { conn: *id, crowds_more: crowd(place.remote) > crowd(newcomer) })
+    }
+
+    /// Who has said nothing, of those whose time is up by `silent_until`, oldest first; then who has begun, of those whose time is
+    /// up by `begun_until`.
+    pub(super) fn stalled(&self, silent_until: Instant, begun_until: Instant) -> Vec<ConnId> {
+        let of = |begun: bool, until: Instant| {
+            let old = self.places.iter().take_while(move |((at, _), _)| *at <= until);
+            old.filter(move |(_, place)| place.begun == begun).map(|((_, id), _)| *id)
+        };
+        of(false, silent_until).chain(of(true, begun_until)).collect()
     }
 
     /// May a handshake with this address cost us something now?

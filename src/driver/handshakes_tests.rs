@@ -27,13 +27,13 @@ fn under_way<S: AsRef<str>>(addresses: impl IntoIterator<Item = S>) -> Handshake
 #[test]
 fn the_oldest_of_the_most_crowded_address_gives_way() {
     let held = ["20.0.0.1", "30.0.0.1", "40.0.0.1", "30.0.0.1", "50.0.0.1"];
-    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")).map(|victim| victim.conn), Some(conn(1)));
     // The same address, dressed up as IPv6.
     let held = ["20.0.0.1", "30.0.0.1", "::ffff:30.0.0.1", "40.0.0.1"];
-    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")).map(|victim| victim.conn), Some(conn(1)));
     // One host's /64.
     let held = ["2001:db8:1:1::1", "2001:db8:2:1::1", "2001:db8:2:1::2"];
-    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(under_way(held).eviction_candidate(remote("60.0.0.1")).map(|victim| victim.conn), Some(conn(1)));
     assert_eq!(under_way([""; 0]).eviction_candidate(remote("60.0.0.1")), None);
 }
 
@@ -42,7 +42,7 @@ fn the_oldest_of_the_most_crowded_address_gives_way() {
 fn a_subnet_of_many_addresses_is_a_crowd_too() {
     let crowd = (0..60).map(|n| format!("2001:db8:7:{n:x}::1"));
     let handshakes = under_way(["20.0.0.1", "20.0.0.1"].map(str::to_owned).into_iter().chain(crowd));
-    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")), Some(conn(2)));
+    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")).map(|victim| victim.conn), Some(conn(2)));
 }
 
 #[test]
@@ -50,16 +50,16 @@ fn whoever_crowds_drives_out_only_himself() {
     let crowd = || (0..40).map(|_| "30.0.0.1".to_owned());
     let others = || (0..24).map(|n| format!("20.{n}.0.1"));
     let handshakes = under_way(others().chain(crowd()));
-    assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")), Some(conn(24)));
+    assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")).map(|victim| victim.conn), Some(conn(24)));
     // Also when he is not yet the largest crowd, and becomes it by coming.
     let handshakes = under_way(others().chain(["30.0.0.1".to_owned()]));
-    assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")), Some(conn(24)));
+    assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")).map(|victim| victim.conn), Some(conn(24)));
 }
 
 #[test]
 fn among_strangers_who_are_all_alone_the_oldest_gives_way() {
     let handshakes = under_way((0..64).map(|n| format!("20.{n}.0.1")));
-    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")), Some(conn(0)));
+    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")).map(|victim| victim.conn), Some(conn(0)));
 }
 
 /// Behind one address, somebody opened thousands of silent connections a second and drove out whoever shook hands.
@@ -70,14 +70,37 @@ fn of_one_crowd_the_silent_give_way_before_those_who_have_begun() {
         handshakes.begin(&Config::default(), (at(n), conn(n as u32)), remote("30.0.0.1"), at(9));
     }
     for silent in [2, 4, 5, 0] {
-        assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")), Some(conn(silent)));
+        assert_eq!(handshakes.eviction_candidate(remote("30.0.0.1")).map(|victim| victim.conn), Some(conn(silent)));
         handshakes.leave(at(silent.into()), conn(silent));
     }
     // But a smaller crowd is not driven out by a larger one for its silence.
     let mut handshakes = under_way(["20.0.0.1", "30.0.0.1", "30.0.0.1"]);
     handshakes.begin(&Config::default(), (at(1), conn(1)), remote("30.0.0.1"), at(9));
     handshakes.begin(&Config::default(), (at(2), conn(2)), remote("30.0.0.1"), at(9));
-    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")), Some(conn(1)));
+    assert_eq!(handshakes.eviction_candidate(remote("60.0.0.1")).map(|victim| victim.conn), Some(conn(1)));
+}
+
+/// Of a hundred friends who dialed at once, thirty-six were driven out by those who came a moment later.
+#[test]
+fn nobody_gives_way_at_once_to_a_newcomer_who_crowds_as_much() {
+    let crowds_more = |held: &[&str], newcomer: &str| {
+        under_way(held.iter().copied()).eviction_candidate(remote(newcomer)).unwrap().crowds_more
+    };
+    assert!(!crowds_more(&["20.0.0.1", "30.0.0.1", "40.0.0.1"], "60.0.0.1"), "all alone");
+    assert!(!crowds_more(&["20.0.0.1"; 64], "20.0.0.1"), "his own crowd");
+    assert!(!crowds_more(&["20.0.0.1", "20.0.0.1", "30.0.0.1"], "30.0.0.1"), "a crowd as large as his will be");
+    assert!(crowds_more(&["20.0.0.1"; 64], "30.0.0.1"));
+    assert!(crowds_more(&["20.0.0.1", "20.0.0.1", "30.0.0.1"], "60.0.0.1"));
+}
+
+#[test]
+fn who_waits_for_a_place_gets_that_of_the_longest_silent_and_then_of_those_who_do_not_go_on() {
+    let mut handshakes = under_way(["20.0.0.1", "30.0.0.1", "40.0.0.1", "50.0.0.1"]);
+    for n in [0, 2] {
+        handshakes.begin(&Config::default(), (at(n), conn(n as u32)), remote("20.0.0.1"), at(9));
+    }
+    assert_eq!(handshakes.stalled(at(0), at(0)), [conn(0)], "who has not had his time is spared");
+    assert_eq!(handshakes.stalled(at(3), at(1)), [conn(1), conn(3), conn(0)]);
 }
 
 #[test]

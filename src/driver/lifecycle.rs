@@ -16,7 +16,7 @@ use crate::time::Instant;
 impl Net {
     /// True when no further connection fits.
     pub(super) fn is_full(&self) -> bool {
-        self.conns.len() >= self.config.connections
+        self.conns.len() + self.backlog.len() >= self.config.connections
     }
 
     /// Gives the connection a slot and its readiness a token.

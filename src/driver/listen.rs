@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
 use super::listener::{Listener, listener_token};
+use super::net::Net;
 use super::system::Stream;
 use super::timer::Due;
 use super::{Admit, Driver, Event, Protocol};
 use crate::close::CloseReason;
-use crate::id::Direction;
+use crate::id::{ConnId, Direction};
+use crate::limits::TLS_SILENCE;
 
 impl<P: Protocol> Driver<P> {
     /// Binds and listens; answers the real address when port 0 was asked for.
@@ -25,8 +27,14 @@ impl<P: Protocol> Driver<P> {
         Ok(bound)
     }
 
-    /// Takes waiting connections from every listener, up to the turn's budget for each.
+    /// Takes waiting connections from every listener, up to the turn's budget for each; before them those that waited for a place
+    /// which is free now.
     pub(super) fn accept_all(&mut self) {
+        while self.net.has_place_for_backlog()
+            && let Some((stream, remote)) = self.net.backlog.pop()
+        {
+            self.admit(stream, remote);
+        }
         for index in 0..self.listeners.len() {
             let budget = self.net.config.turn_accepts;
             for _ in 0..budget {
@@ -34,7 +42,7 @@ impl<P: Protocol> Driver<P> {
                     break;
                 };
                 match listener.accept() {
-                    Ok((stream, remote)) => self.admit(stream, remote),
+                    Ok((stream, remote)) => self.take_in(stream, remote),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => self.accept_failed(index, &error),
                 }
@@ -51,14 +59,53 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    fn admit(&mut self, stream: Stream, remote: SocketAddr) {
-        // A place is made before the protocol is asked, since it counts those who hold one as well. For a stranger whom it then
-        // refuses one is evicted for nothing, but not another before somebody who was admitted has filled the place.
-        if self.net.handshakes.len() >= self.net.config.tls_pending
-            && let Some(oldest) = self.net.handshakes.eviction_candidate(remote)
-        {
-            self.evict_handshake(oldest);
+    /// Sees to a place for a newcomer, or has him wait for one.
+    ///
+    /// A place is made before the protocol is asked, since it counts those who hold one as well. For a stranger whom it then
+    /// refuses one is evicted for nothing, but not another before somebody who was admitted has filled the place.
+    fn take_in(&mut self, stream: Stream, remote: SocketAddr) {
+        let net = &mut self.net;
+        let is_taken = net.handshakes.len() >= net.config.tls_pending;
+        let Some(victim) = net.handshakes.eviction_candidate(remote).filter(|_| is_taken) else {
+            return self.admit(stream, remote);
+        };
+        if victim.crowds_more {
+            self.evict_handshake(victim.conn);
+            return self.admit(stream, remote);
         }
+        let has_room = net.backlog.len() < net.config.tls_backlog && !net.is_full();
+        net.wait_for_place(stream, remote);
+        if !has_room {
+            self.evict_handshake(victim.conn);
+            if let Some((stream, remote)) = self.net.backlog.pop() {
+                self.admit(stream, remote);
+            }
+        }
+    }
+
+    /// Those who wait for a place have waited for a while: whoever holds one and is silent gives way, and whoever has begun and
+    /// does not go on. One that waits for us, unread, does neither.
+    pub(super) fn check_backlog(&mut self) {
+        let Driver { net, .. } = self;
+        let (now, timeout) = (net.now.at, net.config.tls_timeout);
+        let gone = net.backlog.give_up(now);
+        net.totals.refused += gone as u64;
+        net.totals.refused_limit += gone as u64;
+        if net.backlog.is_empty() {
+            return;
+        }
+        net.timers.arm(now + TLS_SILENCE, Due::Backlog);
+        let stalled = net
+            .handshakes
+            .stalled(now + timeout.saturating_sub(TLS_SILENCE), now + timeout.saturating_sub(timeout / 2));
+        let unread = |id: &ConnId| net.conns.get(*id).is_some_and(|conn| conn.flags.readable);
+        let give_way: Vec<ConnId> = stalled.into_iter().filter(|id| !unread(id)).take(net.backlog.len()).collect();
+        for id in give_way {
+            self.evict_handshake(id);
+        }
+    }
+
+    fn admit(&mut self, stream: Stream, remote: SocketAddr) {
         let mut answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         if let Admit::Evict(other) = answer
             && let Some(id) = self.net.handshakes.find(other)
@@ -100,6 +147,21 @@ impl<P: Protocol> Driver<P> {
 
     fn release_admission(&mut self, remote: SocketAddr, reason: CloseReason) {
         self.protocol.handle(self.net.now, Event::AdmissionReleased { remote, reason }, &mut self.net);
+    }
+}
+
+impl Net {
+    /// Does somebody wait for a place that is free?
+    pub(super) fn has_place_for_backlog(&self) -> bool {
+        !self.backlog.is_empty() && self.handshakes.len() < self.config.tls_pending
+    }
+
+    fn wait_for_place(&mut self, stream: Stream, remote: SocketAddr) {
+        if self.backlog.is_empty() {
+            self.timers.arm(self.now.at + TLS_SILENCE, Due::Backlog);
+        }
+        self.backlog.push(stream, remote, self.now.at + self.config.tls_timeout);
+        self.totals.tls_waited += 1;
     }
 }
 

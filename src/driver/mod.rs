@@ -35,7 +35,7 @@
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
-//! | `handshakes`, `tls` | who may begin TLS; from a socket to a known peer |
+//! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
 //! | `budget` | memory over all connections, and who waits for it |
 //! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
@@ -44,6 +44,7 @@
 
 #[cfg(feature = "sim")]
 mod audit;
+mod backlog;
 mod budget;
 mod buffer;
 mod config;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::backlog::Backlog;
 use super::budget::{ReceiveBudget, SendBudget, free_half, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
@@ -144,6 +145,8 @@ pub struct Net {
     pub(super) send: SendBudget,
     /// Inbound connections whose TLS handshake is under way, their budgets, and who waits for those.
     pub(super) handshakes: Handshakes,
+    /// Who waits for a place among them.
+    pub(super) backlog: Backlog,
     pub(super) timers: Timers,
     pub(super) notices: VecDeque<Notice>,
     pub(super) pool: BufferPool,
@@ -175,6 +178,7 @@ impl Net {
             receive: ReceiveBudget::default(),
             send: SendBudget::default(),
             handshakes: Handshakes::default(),
+            backlog: Backlog::default(),
             timers: Timers::default(),
             notices: VecDeque::new(),
             pool: BufferPool::new(),

@@ -218,6 +218,7 @@ impl<P: Protocol> Driver<P> {
             || net.conns.dirty_len() > 0
             || !net.notices.is_empty()
             || self.commands.is_awake()
+            || net.has_place_for_backlog()
             || net.phase == Phase::StopAsked
             || (net.phase == Phase::Stopping && net.conns.is_empty())
             || self.listeners.iter().any(Listener::is_waiting)
@@ -319,6 +320,7 @@ impl<P: Protocol> Driver<P> {
                     }
                 }
                 Due::Send => self.net.wake_sender(),
+                Due::Backlog => self.check_backlog(),
                 Due::Handshakes => {
                     for (_, id) in self.net.handshakes.take_waiters() {
                         self.net.conns.mark_ready(id);
@@ -350,6 +352,7 @@ impl<P: Protocol> Driver<P> {
     fn begin_stop(&mut self) {
         self.net.phase = Phase::Stopping;
         self.listeners.clear();
+        self.net.backlog.clear();
         self.protocol.handle(self.net.now, Event::Stopping, &mut self.net);
         let drain = self.net.config.stop_drain;
         let ids: Vec<_> = self.net.conns.iter().map(|(id, conn)| (id, conn.pending.is_some())).collect();

@@ -40,7 +40,7 @@ pub struct Totals {
     pub frames_out: u64,
     /// Connections accepted and opened.
     pub accepted: u64,
-    /// Connections closed when they were accepted, for any reason.
+    /// Connections closed when they were accepted or had waited in vain, for any reason.
     pub refused: u64,
     /// Of these, because the loop was full.
     pub refused_limit: u64,
@@ -50,6 +50,8 @@ pub struct Totals {
     pub tls_handshakes: u64,
     /// TLS handshakes of others that had to wait because too many began lately.
     pub tls_throttled: u64,
+    /// Sockets of others that had to wait for the place of a TLS handshake.
+    pub tls_waited: u64,
     /// TLS handshakes of others that were ended to make room for a newcomer; they are among the failures too.
     pub tls_evicted: u64,
     /// Inbound connections whose TLS handshake failed, by `CloseReason::label`. No protocol saw them.

@@ -22,6 +22,8 @@ pub(super) enum Due {
     Send,
     /// Handshakes may begin for which there was no budget.
     Handshakes,
+    /// Somebody waits for the place of a handshake: a silent one may have to give way.
+    Backlog,
 }
 
 #[derive(Debug, Default)]

@@ -37,6 +37,70 @@ fn silent_strangers_keep_nobody_out() {
     assert_eq!(two.net().totals().tls_evicted, 1);
 }
 
+/// Thirty-six of them were driven out by those who came a moment later, though nobody crowded more than they all did.
+#[test]
+fn a_hundred_friends_who_dial_at_once_all_come_in_at_the_defaults() {
+    let (mut one, _) = node();
+    let (mut two, _) = node();
+    let address = listen(&mut two);
+    one.with(|_, _, net| (0..100).for_each(|n| net.dial(DialId(n), address, Duration::from_secs(60))));
+    turn_both(&mut one, &mut two, |one, two| {
+        one.protocol().opened().len() + one.net().totals().dial_failures as usize == 100
+            && two.protocol().opened().len() + two.protocol().released.len() == 100
+    });
+    assert_eq!((one.protocol().opened().len(), two.protocol().opened().len()), (100, 100));
+    let totals = two.net().totals();
+    assert_eq!((totals.tls_evicted, totals.refused), (0, 0));
+    assert!(totals.tls_waited > 0, "there were more than there are places");
+}
+
+/// They hold all places and fill the backlog, and go on coming: they drive out themselves, and nobody waits behind them.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_crowd_of_silent_strangers_in_the_backlog_keeps_nobody_from_elsewhere_waiting() {
+    let mut config = secured(Trust::Any);
+    (config.tls_pending, config.tls_backlog) = (4, 3);
+    // Who has begun gives way to nobody for the time it takes.
+    config.tls_timeout = Duration::from_secs(3600);
+    let mut two = party(config);
+    let address = listen(&mut two);
+    let mut crowd: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
+    turn_until(&mut two, |two| two.net().totals().accepted == 4);
+    crowd.extend((0..3).map(|_| TcpStream::connect(address).unwrap()));
+    turn_until(&mut two, |two| two.net().totals().tls_waited == 3);
+    let from_elsewhere = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    from_elsewhere.bind(&"127.0.9.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    from_elsewhere.connect(&address.into()).unwrap();
+    from_elsewhere.send(&[22, 3, 1]).unwrap();
+    let before = two.protocol().admitted.len();
+    let elsewhere = from_elsewhere.local_addr().unwrap().as_socket().unwrap();
+    turn_until(&mut two, |two| {
+        two.protocol().admitted[before..].contains(&elsewhere) && two.net().totals().bytes_in == 3
+    });
+    // As many as like may come: each costs the crowd one of its own.
+    crowd.extend((0..20).map(|_| TcpStream::connect(address).unwrap()));
+    turn_until(&mut two, |two| two.net().totals().accepted >= 25);
+    let totals = two.net().totals();
+    assert!(totals.tls_evicted >= 21, "{} were evicted", totals.tls_evicted);
+    assert_eq!(totals.refused, 0);
+    from_elsewhere.set_nonblocking(true).unwrap();
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let kept = from_elsewhere.recv(&mut byte).unwrap_err();
+    assert_eq!(kept.kind(), std::io::ErrorKind::WouldBlock, "and never that of another address");
+}
+
+#[test]
+fn whoever_waits_in_vain_is_closed_with_the_time_of_a_handshake() {
+    let mut config = secured(Trust::Any);
+    (config.tls_pending, config.tls_timeout) = (1, Duration::from_millis(300));
+    let mut two = party(config);
+    let address = listen(&mut two);
+    // A place that is held by somebody who waits for us, and so gives way to nobody before its time.
+    let _all: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    turn_until(&mut two, |two| two.protocol().released.len() as u64 + two.net().totals().refused == 3);
+    assert_nothing_left(&two);
+}
+
 /// The protocol counts those whom it admitted: when it has no place left, it is asked again once one of them has given way.
 #[test]
 fn a_protocol_without_a_place_gets_one_from_a_handshake_under_way() {

@@ -24,17 +24,13 @@ pub(super) use clock::Clock;
 pub(super) use listener::Acceptor;
 pub(super) use poller::{Poller, Waker};
 pub(crate) use readiness::Readiness;
+#[cfg(test)]
+pub(super) use readiness::TELLS_EVERY_ARRIVAL;
 pub(super) use stream::Stream;
 #[cfg(feature = "sim")]
 pub(crate) use virtual_kernel::{Kernel, SharedKernel, SocketId};
 #[cfg(feature = "sim")]
 use virtual_kernel::{VirtualSocket, lock};
-
-/// Is every arrival of bytes or of room to write told as an event, no matter what the calls before it answered? So epoll does. The
-/// other selectors of mio (poll, and Windows's) look at a socket again only after one of its calls was refused, and kqueue tells
-/// nothing of an urgent mark, at which a read ends early.
-pub(super) const TELLS_EVERY_ARRIVAL: bool =
-    cfg!(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)));
 
 /// What a stream is watched for: where the system can say so, also for urgent data.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
 
-use super::TELLS_EVERY_ARRIVAL;
+use super::readiness::TELLS_EVERY_ARRIVAL;
 
 #[derive(Debug)]
 pub(in crate::driver) enum Stream {
