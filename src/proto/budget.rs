@@ -3,13 +3,17 @@
 //! A message that is cheap to send and dear to receive gets a row in [`default_rate`], with what it costs us as the reason.
 //! Demand above the rate is dropped without blame (bursts happen); ten times the rate is something no correct node does.
 
+mod sending;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::config::{ConfigCheck, ConfigErrors};
-use crate::rate::{Bucket, Pace, Rate};
+use crate::rate::{Bucket, Rate};
 use crate::time::Instant;
 use crate::wire::{Hash, Kind};
+
+pub use sending::SendBudgets;
 
 /// How far above its rate a peer may be before it is a violation: ten bursts at once, ten times the rate for long.
 pub const FLOOD_FACTOR: u32 = 10;
@@ -97,31 +101,6 @@ impl MessageRates {
 
 /// Tips that we announce to one peer unasked: what remains of its budget for headers beside the answers to its questions.
 pub(crate) const ANNOUNCEMENTS: Rate = Rate::per(2, Duration::from_secs(1), 40);
-
-/// What one peer may still be sent unasked of what others make us pass on. We answer for it: without this, a crowd that keeps
-/// to its own budgets makes us break the one that we have at our neighbour's.
-#[derive(Clone, Debug)]
-pub struct SendBudgets {
-    left: Vec<(Kind, Pace)>,
-}
-
-impl SendBudgets {
-    /// What others say and we pass on, each kind at a pace of its own.
-    pub(crate) const PASSED_ON: [Kind; 4] =
-        [Kind::Peers, Kind::NewChallenge, Kind::ProofSubmission, Kind::BlockAccepted];
-
-    /// Full budgets, below these rates.
-    pub fn new(rates: &MessageRates, exempt: bool) -> Self {
-        let paced = Self::PASSED_ON.iter().filter_map(|kind| Some((*kind, rates.for_sending(*kind, exempt)?)));
-        let headers = rates.0.contains_key(&Kind::Headers).then_some((Kind::Headers, ANNOUNCEMENTS));
-        SendBudgets { left: paced.chain(headers).map(|(kind, rate)| (kind, Pace::new(rate))).collect() }
-    }
-
-    /// May one of `kind` leave now? It is charged then.
-    pub fn take(&mut self, now: Instant, kind: Kind) -> bool {
-        self.left.iter_mut().find(|(of, _)| *of == kind).is_none_or(|(_, pace)| pace.take(now))
-    }
-}
 
 /// Bytes of blocks that one stranger is given per second, unless the node is configured otherwise: a quarter of a gigabit
 /// link, so that four strangers who ask without end leave room for the rest.
@@ -258,28 +237,6 @@ mod tests {
                 assert_eq!(exempt.charge(at, Kind::NewBlock), Charge::Ok);
             }
         }
-    }
-
-    #[test]
-    fn what_we_send_is_taken_by_a_peer_like_us_and_never_a_flood_to_one_that_exempts_nobody() {
-        let rates = MessageRates::default();
-        for ours in [false, true] {
-            for kind in [Kind::Peers, Kind::NewChallenge, Kind::BlockAccepted, Kind::Headers] {
-                let mut sending = SendBudgets::new(&rates, ours);
-                let (mut alike, mut strict) = (PeerBudgets::new(&rates, ours), PeerBudgets::new(&rates, false));
-                let mut sent = 0;
-                for step in 0..40_000 {
-                    let at = Instant::from_millis(step * 5);
-                    if sending.take(at, kind) {
-                        sent += 1;
-                        assert_eq!(alike.charge(at, kind), Charge::Ok);
-                        assert_ne!(strict.charge(at, kind), Charge::Flood, "{}", kind.name());
-                    }
-                }
-                assert!(sent > 50, "{sent}");
-            }
-        }
-        assert!(SendBudgets::new(&rates, false).take(Instant::ZERO, Kind::NewBlock), "blocks are not paced");
     }
 
     /// How many blocks go in these seconds to one who asks for all it can get, and how many bytes.

@@ -144,7 +144,9 @@ pub enum Command {
     SubmitTransaction(Bytes),
     /// Validate, keep and relay a block of our own.
     SubmitBlock(Bytes),
-    /// Relay a challenge, a proof or an acceptance of our own: the kind and its encoded payload.
+    /// Say a challenge, a proof or an acceptance of our own to every peer: the kind and its encoded payload. Each peer gets it at
+    /// the pace that it takes. [`Event::Gossip`] when it is on its way, else [`Event::SubmissionRefused`]: nobody is connected
+    /// who could be told, a thousand messages or 16 MiB wait for a peer already, or the chain refuses it.
     Gossip(Kind, Bytes),
     /// The verdict that was pending under this number.
     Verdict(u64, Verdict),
@@ -324,7 +326,7 @@ pub enum Event {
     },
     /// The best chain ends elsewhere now.
     NewTip(Tip),
-    /// A challenge, proof or acceptance was new and passed the chain's check.
+    /// A challenge, proof or acceptance was new and passed the chain's check. One of our own is on its way to every peer.
     Gossip {
         /// Which of the three.
         kind: Kind,
@@ -333,7 +335,7 @@ pub enum Event {
         /// Where it came from; `None` for our own.
         from: Option<ConnId>,
     },
-    /// A submission of our own was refused.
+    /// A submission of our own was refused; nobody was told of it.
     SubmissionRefused {
         /// What it was.
         kind: Kind,

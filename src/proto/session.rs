@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use crate::id::{ConnId, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::event::Received;
+use crate::proto::gossip::OwnGossip;
 use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
@@ -47,8 +48,10 @@ pub(super) struct Peer {
     pub(super) asked_transactions: u32,
     /// How fast we may send it transactions, so that it does not drop them as too many.
     pub(super) transaction_pace: Pace,
-    /// How much of what others say we may still pass on to it.
+    /// How much it may still be sent unasked.
     pub(super) send_budgets: SendBudgets,
+    /// What we say ourselves and waits for that.
+    pub(super) own_gossip: OwnGossip,
     /// Transactions that wait for that pace.
     pub(super) waiting: VecDeque<Hash>,
     /// When it last brought a transaction that was new and valid, and a block.
@@ -89,6 +92,7 @@ impl Peer {
             asked_transactions: 0,
             transaction_pace,
             send_budgets,
+            own_gossip: OwnGossip::default(),
             waiting: VecDeque::new(),
             transaction_at: None,
             block_at: None,

@@ -60,11 +60,14 @@ impl World<'_> {
         if self.workload.challenges()
             && let Some(at) = self.somebody()
             && let Some(tip) = self.hosts.get(at).and_then(Host::node).map(|node| node.chain().best())
-            && let Some((kind, payload)) = self.workload.challenge(BlockAccepted { hash: tip.hash, height: tip.height })
-            && let Some(host) = self.hosts.get_mut(at)
         {
-            host.tell(&mut self.sim, kind, payload);
-            self.sim.count("challenge, proof or acceptance");
+            for _ in 0..self.workload.challenges_at_once() {
+                let Some(host) = self.hosts.get_mut(at) else { break };
+                let tip = BlockAccepted { hash: tip.hash, height: tip.height };
+                let Some((kind, payload)) = self.workload.challenge(tip) else { break };
+                host.tell(&mut self.sim, kind, payload);
+                self.sim.count("challenge, proof or acceptance");
+            }
         }
         if self.scenario.is_none() && self.workload.churns() {
             self.come_or_go();

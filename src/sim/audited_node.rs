@@ -109,8 +109,12 @@ impl AuditedNode {
         }
         self.pass(now, Event::Frame { conn, frame }, net);
         self.auditor.answering = None;
-        if fresh && self.over_budget(relayed) > over {
+        let dropped = self.over_budget(relayed) > over;
+        if fresh && dropped {
             self.auditor.forget_received(conn, hash);
+        }
+        if !dropped && let Some(entry) = self.auditor.entries.get_mut(&conn) {
+            entry.owed.remove(&hash);
         }
     }
 
@@ -152,6 +156,7 @@ impl AuditedNode {
                 proto::Event::Blacklisted { remote } => auditor.notes.push(Note::Banned(remote)),
                 proto::Event::NewTip(tip) => auditor.notes.push(Note::Tip(tip.work, tip.height, tip.hash)),
                 proto::Event::TransactionAccepted { id, from: Some(_) } => auditor.notes.push(Note::Payment(id)),
+                proto::Event::Gossip { kind, payload, from: None } => auditor.said(kind, &payload),
                 proto::Event::BlockAccepted { hash, from: Some(_) } => auditor.notes.push(Note::Block(hash)),
                 _ => {}
             }

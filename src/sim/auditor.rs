@@ -1,7 +1,7 @@
 //! What a node did with its connections, written down as it happens, and checked where one event is enough to tell.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
@@ -74,6 +74,8 @@ pub(super) struct Entry {
 
 /// One node's auditor, since its last start.
 #[derive(Debug)]
+    /// What the node said itself and has not sent it yet.
+    pub(super) owed: BTreeSet<u64>,
 pub(super) struct Auditor {
     pub(super) now: Instant,
     pub(super) entries: BTreeMap<ConnId, Entry>,
@@ -166,6 +168,7 @@ impl Auditor {
 
     /// A dial has become a connection, or has failed; exactly one of both, once.
     /// Answers when it began.
+            owed: BTreeSet::new(),
     pub(super) fn dial_ended(&mut self, dial: DialId, failed: Option<CloseReason>) -> Instant {
         let known = self.dials.remove(&dial);
         let least = self.dial_timeouts.remove(&dial).unwrap_or_default();
@@ -251,6 +254,47 @@ impl Auditor {
         let Some(entry) = self.entries.get_mut(&conn) else { return };
         let hash = digest(kind, payload);
         if let Some(kind) = Kind::from_byte(kind) {
+    /// The node says that something of its own is on its way to all peers.
+    pub(super) fn said(&mut self, kind: Kind, payload: &Bytes) {
+        let hash = digest(kind as u8, payload);
+        for entry in self.entries.values_mut().filter(|entry| !entry.closing) {
+            if entry.version.is_some_and(|version| version >= kind.since()) && !entry.relayed.contains_key(&hash) {
+                entry.owed.insert(hash);
+            }
+        }
+    }
+
+    /// Open connections to this id.
+    pub(super) fn open_to(&self, peer: u64) -> usize {
+        self.entries.values().filter(|entry| !entry.closing && entry.peer == Some(peer)).count()
+    }
+
+    fn sent(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes, dropped: u32) {
+        let (now, answering) = (self.now, self.answering);
+        let Some(entry) = self.entries.get_mut(&conn) else { return };
+        let hash = digest(kind, payload);
+        if let Some(kind) = Kind::from_byte(kind) {
+    /// The node says that something of its own is on its way to all peers.
+    pub(super) fn said(&mut self, kind: Kind, payload: &Bytes) {
+        let hash = digest(kind as u8, payload);
+        for entry in self.entries.values_mut().filter(|entry| !entry.closing) {
+            if entry.version.is_some_and(|version| version >= kind.since()) && !entry.relayed.contains_key(&hash) {
+                entry.owed.insert(hash);
+            }
+        }
+    }
+
+    /// It dials somebody. No machine has IPv6.
+    fn dials_away(&mut self, remote: SocketAddr) {
+        let now = self.now;
+        self.away.retain(|at| now.since(*at) < AWAY_WINDOW);
+        if remote.is_ipv6() {
+            self.away.push_back(now);
+        }
+        let count = self.away.len();
+        self.tally.that(Invariant::S21, count <= AWAY_MAX, || format!("{count} dials over IPv6 in {AWAY_WINDOW:?}"));
+    }
+
             let kept = entry.send_rate.add(now, kind, (payload.len(), hash), answering == Some(conn), &self.allowed);
             self.tally.that(Invariant::S15, kept.is_ok(), || format!("{} to {conn}", kept.err().unwrap_or_default()));
         }
@@ -266,6 +310,7 @@ impl Auditor {
         let pipe = entry.pipe;
         if kind == Kind::Peers as u8
             && let Ok(Message::Peers(told)) = Message::decode(Kind::Peers, payload)
+            entry.owed.remove(&hash);
         {
             self.named.extend(told.into_iter().map(|address| ("told of", address)));
         }

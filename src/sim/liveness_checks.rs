@@ -181,6 +181,12 @@ impl World<'_> {
                 let pipe = entry.pipe.and_then(|(id, side)| Some((self.sim.pipes.get(id)?, side)));
                 pipe.is_some_and(|(pipe, side)| self.sim.machines.is_honest(pipe.end(opposite(side)).host))
             });
+            let owed =
+                driver.protocol().auditor.entries.values().filter(|entry| !entry.closing && !entry.owed.is_empty());
+            let owed = owed.count();
+            self.sim.check.that(Invariant::L11, host.index, owed == 0, || {
+                format!("{owed} peers were not sent what the node said itself")
+            });
             let queued: usize = honest.map(|(conn, _)| driver.net().queued_bytes(*conn)).sum();
             self.sim
                 .check

@@ -25,6 +25,9 @@ const ALL_BLOCKS: u64 = 30;
 const MEMORY: u64 = 256 << 20;
 /// Payments of a burst, at most: fewer than a loop takes commands in a turn.
 const BURST: u64 = 100;
+/// Challenges, proofs and acceptances that one tells at once, at most: what is above a peer's pace goes within the minute or two
+/// that a run gives it.
+const TALE: u64 = 25;
 /// Payments of a run, at most: what waited through an outage of hours must be passed on in the time that healing has.
 const ALL_PAYMENTS: u64 = 1000;
 /// Bytes of a challenge or a proof, at most.
@@ -143,6 +146,11 @@ impl Workload {
     /// Does somebody tell a challenge, a proof or an acceptance in this second? At most one does; the rate is that low.
     pub(super) fn challenges(&mut self) -> bool {
         self.rng.chance(self.plan.challenges.min(1000), 1000)
+    }
+
+    /// How many one tells at once: mostly one, now and then more than a peer takes in a minute.
+    pub(super) fn challenges_at_once(&mut self) -> u64 {
+        if self.rng.chance(1, 8) { 1 + self.rng.below(TALE) } else { 1 }
     }
 
     /// Does somebody come or go for good in this second?

@@ -1,10 +1,12 @@
-//! Passing on what is new: which objects were seen, and which peer knows which.
+//! Passing on what is new: which objects were seen, which peer knows which, and what of our own still waits for one.
 //!
 //! A node calls [`Seen::contains`] before it validates an object, [`Seen::mark`] after the object proved valid, and then
 //! [`Relay::relay`] once. An invalid object is never marked, so its name cannot be used to censor the valid one.
 
+pub mod own;
 pub mod relay;
 pub mod seen;
 
+pub use own::OwnGossip;
 pub use relay::Relay;
 pub use seen::Seen;

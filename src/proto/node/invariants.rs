@@ -81,6 +81,7 @@ impl<C: Chain> Node<C> {
             Invariant::S5.check(waiting <= WAITING_TRANSACTIONS_MAX && deferred <= DEFERRED_BLOCKS_MAX, || {
                 format!("{waiting} transactions and {deferred} blocks wait for {}", session.conn())
             })?;
+            peer.own_gossip.audit()?;
             Invariant::S7
                 .check(peer.node_id() != self.config.node_id, || format!("{} is ourselves", session.conn()))?;
         }

@@ -10,6 +10,7 @@
 //! | `greeting` | who the other side is, and which of two connections to it stays |
 //! | `dispatch` | what each message may cost, and who handles it |
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
+//! | `own_gossip` | what we say ourselves: paced, or refused with a word |
 //! | `serve` | answers to requests |
 //! | `addresses` | addresses that are asked for, told and passed on |
 //! | `liveness` | who is silent, and who is only slow |
@@ -34,6 +35,7 @@ mod invariants;
 mod known;
 mod liveness;
 mod objects;
+mod own_gossip;
 mod places;
 mod rounds;
 mod serve;
@@ -188,6 +190,8 @@ pub struct Counters {
     pub over_budget: BTreeMap<Kind, u64>,
     /// Frames that a full queue refused, by kind.
     pub refused: BTreeMap<Kind, u64>,
+    /// Submissions of our own that were refused, by kind; each was an [`Event::SubmissionRefused`].
+    pub submissions_refused: BTreeMap<Kind, u64>,
     /// Sessions that ended, by the reason's label.
     pub closed: BTreeMap<&'static str, u64>,
     /// Inbound connections turned away, by the limit's label.
@@ -305,7 +309,10 @@ impl<C: Chain> Node<C> {
             Input::SendRefused { conn, kind, payload } => self.on_refused(conn, kind, &payload),
             Input::SendTooLarge { conn, kind, payload } => self.on_too_large(now, conn, kind, &payload),
             // There was room for one, so the next that waits may try.
-            Input::SendAccepted { conn } | Input::Writable { conn } => self.on_writable(now, conn),
+            Input::SendAccepted { conn } | Input::Writable { conn } => {
+                self.say_now(now, conn);
+                self.on_writable(now, conn);
+            }
             Input::Closed { conn, reason } => self.on_closed(now, conn, reason),
             Input::Tick => {
                 self.on_tick(now);

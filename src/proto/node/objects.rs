@@ -18,8 +18,10 @@ use crate::rate::Rate;
 use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
 
+/// Why we do not say again what everybody was told.
+const KNOWN: &str = "it is known already";
 /// What waits for a peer's pace waits for the clock to move.
-const STEP: Duration = Duration::from_millis(1);
+pub(super) const STEP: Duration = Duration::from_millis(1);
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_transaction(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
@@ -31,7 +33,7 @@ impl<C: Chain> Node<C> {
             self.refuse(now, from, Kind::Transaction, "not a transaction");
             return;
         };
-        if self.is_old(now, id, from) {
+        if self.is_old(now, Kind::Transaction, id, from) {
             return;
         }
         let verdict = self.chain.submit_transaction(now.unix, bytes.clone());
@@ -53,7 +55,7 @@ impl<C: Chain> Node<C> {
         if let Some(conn) = from {
             self.note_height(conn, block.header().height());
         }
-        if self.is_old(now, id, from) {
+        if self.is_old(now, Kind::NewBlock, id, from) {
             return;
         }
         if self.chain.position(&id).is_some() {
@@ -65,14 +67,12 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn submit_gossip(&mut self, now: Now, from: Option<ConnId>, kind: Kind, payload: Bytes) {
-        if !matches!(kind, Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
-            || Message::decode(kind, &payload).is_err()
-        {
+        if !is_gossip(kind) || Message::decode(kind, &payload).is_err() {
             return self.refuse(now, from, kind, "malformed");
         }
         let id = self.chain.gossip_id(kind, &payload);
-        if self.is_old(now, id, from) {
-            return;
+        if self.is_old(now, kind, id, from) {
+            return self.refuse_softly(from, kind, KNOWN);
         }
         let verdict = self.chain.check_gossip(now.unix, kind, &payload);
         self.judge(now, verdict, Pending { kind, id, from, payload });
@@ -87,20 +87,21 @@ impl<C: Chain> Node<C> {
     }
 
     /// True for an object that was judged valid lately; its sender is then known to have it.
-    fn is_old(&mut self, now: Now, id: Hash, from: Option<ConnId>) -> bool {
+    fn is_old(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>) -> bool {
         let old = self.known.is_accepted(now.at, &id);
         if old {
-            self.has_it(from, id);
+            self.has_it(from, kind, id);
         }
         old
     }
 
     /// Notes that a peer has an object; if it was waiting to be sent there, it waits no longer.
-    fn has_it(&mut self, conn: Option<ConnId>, id: Hash) {
+    fn has_it(&mut self, conn: Option<ConnId>, kind: Kind, id: Hash) {
         self.known.learn(conn, id);
-        if let Some(peer) = conn.and_then(|conn| self.sessions.peer_mut(conn))
-            && let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id)
-        {
+        let Some(peer) = conn.and_then(|conn| self.sessions.peer_mut(conn)) else { return };
+        if is_gossip(kind) {
+            peer.own_gossip.forget(kind, &id);
+        } else if let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id) {
             peer.waiting.remove(at);
         }
     }
@@ -108,6 +109,7 @@ impl<C: Chain> Node<C> {
     fn judge(&mut self, now: Now, verdict: Verdict, object: Pending) {
         let Pending { kind, id, from, payload } = object;
         match verdict {
+            Verdict::Accepted { .. } if from.is_none() && is_gossip(kind) => self.say(now, kind, id, payload),
             Verdict::Accepted { best_changed } => {
                 self.known.accept(now.at, id, from);
                 if let Some(conn) = from {
@@ -129,7 +131,10 @@ impl<C: Chain> Node<C> {
             }
             Verdict::Known => {
                 self.known.accept(now.at, id, from);
-                self.has_it(from, id);
+                self.has_it(from, kind, id);
+                if is_gossip(kind) {
+                    self.refuse_softly(from, kind, KNOWN);
+                }
             }
             Verdict::Orphan { .. } => match from {
                 Some(conn) if kind == Kind::NewBlock => {
@@ -140,7 +145,7 @@ impl<C: Chain> Node<C> {
                 _ => self.refuse_softly(from, kind, "its parent is unknown"),
             },
             Verdict::Ignored(why) => {
-                self.has_it(from, id);
+                self.has_it(from, kind, id);
                 self.refuse_softly(from, kind, why);
             }
             Verdict::Invalid(rejection) => self.refuse(now, from, kind, rejection.why),
@@ -167,7 +172,7 @@ impl<C: Chain> Node<C> {
     /// True when a peer takes one more unasked message of `kind` from us. Otherwise it must do without: others tell it.
     pub(super) fn may_pass_on(&mut self, now: Now, conn: ConnId, kind: Kind) -> bool {
         let peer = self.sessions.peer_mut(conn);
-        peer.is_some_and(|peer| peer.send_budgets.take(now.at, kind))
+        peer.is_some_and(|peer| peer.send_budgets.take(now.at, kind, peer.own_gossip.waits(kind)))
     }
 
     /// What a peer takes of transactions from us, if it is configured as we are. That our operator named it says nothing of
@@ -233,15 +238,21 @@ impl<C: Chain> Node<C> {
     fn refuse(&mut self, now: Now, from: Option<ConnId>, kind: Kind, why: &'static str) {
         match from {
             Some(conn) => self.close(now, conn, CloseReason::Invalid(kind)),
-            None => self.emit(Event::SubmissionRefused { kind, why }),
+            None => self.refuse_own(kind, why),
         }
     }
 
     /// Something that is nobody's fault.
     fn refuse_softly(&mut self, from: Option<ConnId>, kind: Kind, why: &'static str) {
         if from.is_none() {
-            self.emit(Event::SubmissionRefused { kind, why });
+            self.refuse_own(kind, why);
         }
+    }
+
+    /// A word to the embedder for what it asked in vain.
+    pub(super) fn refuse_own(&mut self, kind: Kind, why: &'static str) {
+        *self.counters.submissions_refused.entry(kind).or_default() += 1;
+        self.emit(Event::SubmissionRefused { kind, why });
     }
 
     fn note_height(&mut self, conn: ConnId, height: u64) {
@@ -251,4 +262,9 @@ impl<C: Chain> Node<C> {
             self.peers.update_chain_length(&id, length);
         }
     }
+}
+
+/// A challenge, a proof or an acceptance: nobody keeps it, so that it comes when it is said or not at all.
+pub(super) const fn is_gossip(kind: Kind) -> bool {
+    matches!(kind, Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
 }

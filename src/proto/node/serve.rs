@@ -94,9 +94,10 @@ impl<C: Chain> Node<C> {
         self.send(conn, &Message::TxPool(ids));
     }
 
-    /// A full queue refused a frame. Answers to GetBlock wait for their turn; the rest is gone and counted.
+    /// A full queue refused a frame. Answers to GetBlock and our own gossip wait for their turn; the rest is gone and counted.
     pub(super) fn on_refused(&mut self, conn: ConnId, kind: Kind, payload: &Bytes) {
         *self.counters.refused.entry(kind).or_default() += 1;
+        self.say_again(conn, kind, payload);
         if kind != Kind::Block {
             return;
         }

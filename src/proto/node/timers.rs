@@ -27,6 +27,7 @@ impl<C: Chain> Node<C> {
                     self.send_waiting(now, conn);
                     self.on_writable(now, conn);
                 }
+                    self.say_waiting(now, conn);
             }
         }
         self.end_tick(now);

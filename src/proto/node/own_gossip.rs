@@ -1,0 +1,80 @@
+//! Challenges, proofs and acceptances of our own: each goes to every peer, at the pace that it takes, or is refused with a word.
+
+use bytes::Bytes;
+
+use crate::id::ConnId;
+use crate::proto::event::Event;
+use crate::proto::node::Node;
+use crate::proto::node::objects::{STEP, is_gossip};
+use crate::proto::sync::chain::Chain;
+use crate::time::Now;
+use crate::wire::{Hash, Kind};
+
+impl<C: Chain> Node<C> {
+    /// Says something to all peers. All of them get it or none: where one has no room for it, a second try would find those that
+    /// have it already, and who is told that it was refused may try again.
+    pub(super) fn say(&mut self, now: Now, kind: Kind, id: Hash, payload: Bytes) {
+        let listeners = || self.sessions.ready().map(|(_, peer)| peer).filter(|peer| peer.version >= kind.since());
+        if listeners().next().is_none() {
+            return self.refuse_own(kind, "no peer is connected that could be told");
+        }
+        if !listeners().all(|peer| peer.own_gossip.has_room(payload.len())) {
+            return self.refuse_own(kind, "peers take no more of these now; say it again later");
+        }
+        self.known.accept(now.at, id, None);
+        let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
+        for conn in self.known.recipients(id, None, ready, kind) {
+            let later = buggify!(self, RelayLater);
+            let Some(peer) = self.sessions.peer_mut(conn) else { continue };
+            let at_once = !later && !peer.own_gossip.waits(kind);
+            if at_once && peer.send_budgets.take_own(now.at, kind).is_ok() {
+                peer.own_gossip.sent(id);
+                self.send_payload(conn, kind, payload.clone());
+                continue;
+            }
+            peer.own_gossip.push(kind, id, payload.clone());
+            if later {
+                self.sessions.pace(conn, now.at + STEP);
+            } else {
+                self.say_waiting(now, conn);
+            }
+        }
+        self.emit(Event::Gossip { kind, payload, from: None });
+    }
+
+    /// Sends what waits as far as the peer's pace and its connection allow.
+    pub(super) fn say_waiting(&mut self, now: Now, conn: ConnId) {
+        let Some(peer) = self.sessions.peer(conn) else { return };
+        for kind in peer.own_gossip.kinds() {
+            while let Some(peer) = self.sessions.peer_mut(conn)
+                && peer.own_gossip.waits(kind)
+            {
+                if let Err(ready_at) = peer.send_budgets.take_own(now.at, kind) {
+                    self.sessions.pace(conn, ready_at);
+                    break;
+                }
+                let Some(payload) = peer.own_gossip.pop(kind) else { break };
+                self.send_payload(conn, kind, payload);
+            }
+        }
+    }
+
+    /// A full queue refused a message that is passed on by nobody else.
+    pub(super) fn say_again(&mut self, conn: ConnId, kind: Kind, payload: &Bytes) {
+        if !is_gossip(kind) {
+            return;
+        }
+        let id = self.chain.gossip_id(kind, payload);
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.own_gossip.refused(kind, id, payload.clone());
+        }
+    }
+
+    /// The connection has room again.
+    pub(super) fn say_now(&mut self, now: Now, conn: ConnId) {
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.own_gossip.unblock();
+            self.say_waiting(now, conn);
+        }
+    }
+}
