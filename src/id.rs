@@ -118,6 +118,11 @@ impl FromStr for VerifiedId {
     }
 }
 
+/// What a peer at this address is called that gives no id of its own.
+pub(crate) fn unnamed(address: core::net::SocketAddr) -> String {
+    format!("peer_{}_{}", address.ip(), address.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

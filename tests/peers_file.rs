@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use spacetime_network::driver::store::peers::{
@@ -301,4 +302,21 @@ fn kill_at_any_moment_leaves_a_whole_file() {
         assert_eq!(loaded.peers.len(), size, "round {round}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "round {round}: leftovers are removed");
     }
+}
+
+#[test]
+fn whom_we_reached_is_said_in_the_file_and_believed_for_thirty_days_of_the_files_own_time() {
+    let day = Duration::from_secs(24 * 3600);
+    let written = UnixTime::from_secs(1_700_000_000);
+    let address = "45.1.2.3:8333".parse().ok();
+    let with = |id: &str, seen: UnixTime| PeerRecord { address, reached: true, last_seen: seen, ..peer(id) };
+    let records = [with("old", written), with("young", written.plus(day)), with("last", written.plus(day * 30))];
+    let text = String::from_utf8(encode(&records).unwrap()).unwrap();
+    assert_eq!(text.matches("\"Reached\":true").count(), 3);
+    assert!(!String::from_utf8(encode(&[peer("heard-of")]).unwrap()).unwrap().contains("Reached"));
+    // Two months later, which is our outage and none of theirs.
+    let now = Now { unix: written.plus(day * 90), ..Now::default() };
+    let found = decode(text.as_bytes(), now).unwrap().peers;
+    let reached: Vec<(&str, bool)> = found.iter().map(|peer| (peer.node_id.as_str(), peer.reached)).collect();
+    assert_eq!(reached, [("last", true), ("old", false), ("young", true)]);
 }

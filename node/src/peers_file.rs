@@ -38,7 +38,7 @@ impl Saver {
 
     /// Has the peers saved soon.
     pub(crate) fn save(&self, peers: &PeerTable) {
-        if let (Some(queue), Ok(bytes)) = (&self.queue, peers::encode(peers.known_peers())) {
+        if let (Some(queue), Ok(bytes)) = (&self.queue, peers::encode(peers.saved_peers())) {
             // When one save is under way and another waits, the next one comes in half a minute anyway.
             let _ = queue.try_send(bytes);
         }
@@ -83,7 +83,7 @@ pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) -> Result<(), 
 
 /// Saves the peers now.
 pub(crate) fn save(path: &Path, peers: &PeerTable) -> Result<(), Failure> {
-    peers::save(path, peers.known_peers())
+    peers::save(path, peers.saved_peers())
         .map_err(|error| Failure::new(format!("save {}", path.display()), &error, disk_remedy(&error)))
 }
 

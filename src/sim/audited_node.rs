@@ -37,7 +37,7 @@ impl Observer<ReferenceChain> for Log {
     }
 
     fn save_peers(&mut self, _: Now, peers: &PeerTable) {
-        self.saved = Some(peers.known_peers().cloned().collect());
+        self.saved = Some(peers.saved_peers().cloned().collect());
     }
 }
 
@@ -135,7 +135,10 @@ impl AuditedNode {
         for event in core::mem::take(&mut self.inner.observer_mut().events) {
             let auditor = &mut self.auditor;
             match event {
-                proto::Event::PeerConnected { conn, node_id, version, .. } => {
+                proto::Event::PeerConnected { conn, node_id, version, remote, outbound } => {
+                    if outbound {
+                        auditor.reached.insert(remote);
+                    }
                     auditor.line(What::Ready, u64::from(conn.index()), u64::from(version));
                     let peer = name(&node_id);
                     let again = auditor.ready.insert(conn, peer).is_some();
@@ -153,10 +156,10 @@ impl AuditedNode {
                     let known = auditor.ready.remove(&conn).is_some();
                     auditor.tally.that(Invariant::S3, known, || format!("connection {conn} leaves, but was not ready"));
                 }
+                proto::Event::Gossip { kind, payload, from: None } => auditor.said(kind, &payload),
                 proto::Event::Blacklisted { remote } => auditor.notes.push(Note::Banned(remote)),
                 proto::Event::NewTip(tip) => auditor.notes.push(Note::Tip(tip.work, tip.height, tip.hash)),
                 proto::Event::TransactionAccepted { id, from: Some(_) } => auditor.notes.push(Note::Payment(id)),
-                proto::Event::Gossip { kind, payload, from: None } => auditor.said(kind, &payload),
                 proto::Event::BlockAccepted { hash, from: Some(_) } => auditor.notes.push(Note::Block(hash)),
                 _ => {}
             }

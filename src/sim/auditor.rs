@@ -95,6 +95,10 @@ pub(super) struct Auditor {
     pub(super) outputs: usize,
     /// The connection whose request for the pool is being answered.
     pub(super) answering: Option<ConnId>,
+    /// When it dialed addresses of a family that the machine does not have.
+    away: VecDeque<Instant>,
+    /// Where its dials found a peer.
+    pub(super) reached: BTreeSet<SocketAddr>,
     /// Who was closed for breaking the rules in this event, and why: what follows must be held against each of them.
     blamed: Vec<(Origin, IpAddr, CloseReason)>,
     handshake: Duration,
@@ -118,6 +122,8 @@ impl Auditor {
             answering: None,
             blamed: Vec::new(),
             handshake: config.handshake_timeout,
+            away: VecDeque::new(),
+            reached: BTreeSet::new(),
             idle: config.idle_timeout,
             allowed: Allowed::by(config),
         }

@@ -343,7 +343,14 @@ impl Host {
         let Some(driver) = &mut self.driver else { return false };
         let audited = driver.protocol_mut();
         self.data.look(audited.node().chain());
-        audited.take_saved().is_some_and(|peers| self.data.save_peers(sim, &peers))
+        let Some(peers) = audited.take_saved() else { return false };
+        let honest = |address: &&SocketAddr| sim.machines.is_honest_ip(address.ip());
+        let is_saved = |address: &SocketAddr| peers.iter().any(|peer| peer.reached && peer.address == Some(*address));
+        let lost = audited.auditor.reached.iter().filter(honest).find(|address| !is_saved(address));
+        sim.check.that(Invariant::S20, self.index, lost.is_none(), || {
+            format!("{lost:?} was reached, and is not among the {} peers that are saved", peers.len())
+        });
+        self.data.save_peers(sim, &peers)
     }
 
     /// The process ends in order: as the program does, it waits for its blocks to be durable.

@@ -17,6 +17,7 @@ mod names;
 mod own_gossip;
 mod places;
 mod relay;
+mod remembering;
 mod serving;
 mod settings;
 mod world;

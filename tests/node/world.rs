@@ -64,6 +64,10 @@ pub struct World {
     fed: u64,
     /// Objects that went over a connection, in either direction, as its node sees them.
     pub(crate) passed: BTreeSet<(End, u8, Bytes)>,
+    /// Nobody has IPv6.
+    pub no_ipv6: bool,
+    /// Nodes that are started without seeds the next time.
+    seedless: BTreeSet<usize>,
 }
 
 pub(crate) enum Mail {
@@ -114,6 +118,8 @@ impl World {
             quarrels: Vec::new(),
             left: BTreeSet::new(),
             passed: BTreeSet::new(),
+            no_ipv6: false,
+            seedless: BTreeSet::new(),
             fed: 0,
         }
     }
@@ -311,16 +317,25 @@ impl World {
         self.cut_all(index);
         let now = self.now;
         let nonce = 0xfeed_0000 + self.now.at.since(Instant::ZERO).as_nanos() as u64 + index as u64;
+        let seedless = self.seedless.contains(&index);
         let node = self.get_mut(index);
-        let config = node.config().clone();
+        let mut config = node.config().clone();
+        if seedless {
+            config.seeds.clear();
+        }
         let chain = std::mem::replace(node.chain_mut(), ReferenceChain::memory(Params::new(1, 50).unwrap()));
-        let peers: Vec<_> = node.peers().known_peers().cloned().collect();
+        let peers: Vec<_> = node.peers().saved_peers().cloned().collect();
         *node = Node::new(config, chain, nonce, nonce).unwrap();
         node.restore_peers(now, peers);
         self.mail
             .retain(|mail| !matches!(mail, Mail::Dial(party, ..) | Mail::DialFailed(party, ..) if *party == index));
         self.feed(index, NodeEvent::Timer);
         self.settle();
+    }
+
+    /// At its next start the node is given no seeds.
+    pub fn forget_seeds(&mut self, index: usize) {
+        self.seedless.insert(index);
     }
 
     /// Builds a wall between the nodes that `side` puts on different sides, and cuts what leads through it.

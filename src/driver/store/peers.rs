@@ -7,10 +7,12 @@
 //! ```text
 //! {"node-a": {"NodeId": "node-a", "Address": "192.0.2.7:8333", "LastSeen": "2024-01-02T03:04:05.123Z",
 //!             "IsConnected": true, "ChainLength": 42,
-//!             "Reputation": 3, "FailureCount": 0, "ProtocolVersion": 2, "UserAgent": "Spacetime/1.0.0", "Listens": true}}
+//!             "Reputation": 3, "FailureCount": 0, "ProtocolVersion": 2, "UserAgent": "Spacetime/1.0.0", "Listens": true,
+//!             "Reached": true}}
 //! ```
 //!
 //! The file is as trusted as the disk: every number is clamped, every bound of the table holds again, nobody is connected.
+//! `Reached` says that we dialed it there and found it; such a peer stays in the file for 30 days after it was last seen.
 //! `Address` is where a peer can be dialed. For one that does not listen (`Listens` is false) it is where it came from, or
 //! `0.0.0.0:0`.
 
@@ -28,7 +30,7 @@ use super::disk::{Disk, System};
 use super::{keep_aside_on, read_bounded_on, remove_leftover_on, replace_on, rfc3339, set_aside_on};
 use crate::address::Scope;
 use crate::proto::peer::blacklist::SCORE_MAX;
-use crate::proto::peer::peer_table::{NODE_ID_LEN_MAX, PeerRecord};
+use crate::proto::peer::peer_table::{NODE_ID_LEN_MAX, PeerRecord, expire_saved};
 use crate::time::{Now, UnixTime};
 
 /// Peers in a file at most, as many as the table holds.
@@ -207,7 +209,9 @@ pub fn decode(bytes: &[u8], now: Now) -> Result<DecodedPeers, serde_json::Error>
     match found.bad {
         Some(bad) if found.peers.is_empty() => Err(serde_json::Error::custom(bad.first)),
         bad => {
-            let peers = found.peers.into_iter().map(|(node_id, peer)| peer.into_record(node_id, now)).collect();
+            let peers = found.peers.into_iter().map(|(node_id, peer)| peer.into_record(node_id, now));
+            let mut peers: Vec<PeerRecord> = peers.collect();
+            expire_saved(&mut peers);
             Ok(DecodedPeers { peers, bad })
         }
     }
@@ -235,6 +239,9 @@ struct StoredPeer {
     /// A file of others does not say; what it names is worth a dial.
     #[serde(default = "yes")]
     listens: bool,
+    /// Written only where it is true.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    reached: bool,
 }
 
 fn yes() -> bool {
@@ -254,6 +261,7 @@ impl From<&PeerRecord> for StoredPeer {
             protocol_version: peer.protocol_version.into(),
             user_agent: peer.user_agent.clone(),
             listens: peer.address.is_some(),
+            reached: peer.reached && peer.address.is_some(),
         }
     }
 }
@@ -270,6 +278,7 @@ impl StoredPeer {
             last_seen: self.last_seen.min(now.unix),
             seen_at: now.at,
             connected: false,
+            reached: self.reached && self.listens && address.is_some(),
             chain_length: u64::try_from(self.chain_length.clamp(0, u64::MAX.into())).unwrap_or(0),
             score: i32::try_from(self.reputation.clamp(-score_max, score_max)).unwrap_or(0),
             failures: u32::try_from(self.failure_count.clamp(0, u32::MAX.into())).unwrap_or(0),

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::close::{Blame, CloseReason};
+use crate::close::{Blame, CloseReason, Redial};
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::sessions::SessionState;
@@ -51,6 +51,11 @@ impl<C: Chain> Node<C> {
         };
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         if let Direction::Outbound(dial) = direction {
+            if reason.consequence().redial == Redial::Never
+                && let Some(address) = self.outbound.address(dial)
+            {
+                self.peers.forget_address(address, None);
+            }
             self.outbound.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
         }
         self.emit(match node_id {

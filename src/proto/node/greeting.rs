@@ -10,7 +10,7 @@ use core::net::SocketAddr;
 
 use crate::address::canonical;
 use crate::close::CloseReason;
-use crate::id::{ConnId, Direction, VerifiedId};
+use crate::id::{ConnId, Direction, VerifiedId, unnamed};
 use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
@@ -163,6 +163,7 @@ impl<C: Chain> Node<C> {
         self.admission.ready(conn);
         self.known.peer_ready(conn);
         if let Direction::Outbound(dial) = direction {
+            self.peers.record_reached(&introduction.node_id);
             let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng).map(Direction::Outbound);
             let spent = self.sessions.iter().find(|s| Some(s.direction()) == spent).map(|s| s.conn());
             if let Some(spent) = spent {
@@ -256,8 +257,7 @@ impl Introduction {
     /// For an empty HandshakeAck, as later revisions of the C# library send it.
     fn anonymous(remote: SocketAddr, identity: Option<VerifiedId>) -> Self {
         Introduction {
-            node_id: identity
-                .map_or_else(|| format!("peer_{}_{}", remote.ip(), remote.port()), |identity| identity.to_string()),
+            node_id: identity.map_or_else(|| unnamed(remote), |identity| identity.to_string()),
             user_agent: "unknown".to_owned(),
             version: 1,
             listening_port: 0,

@@ -9,6 +9,8 @@ use crate::time::Instant;
 pub(super) struct Rounds {
     /// Staleness, and addresses to ask for.
     pub(super) housekeeping: Round,
+    /// Peers that are away are worth another dial.
+    pub(super) remembered: Round,
     /// The known peers are worth a save.
     pub(super) save: Round,
 }

@@ -10,6 +10,8 @@ use crate::time::Now;
 
 /// Time between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// The address book forgets an address that fails for hours. After this it hears again of those that we once reached.
+const REMEMBER: Duration = Duration::from_secs(3600);
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_tick(&mut self, now: Now) {
@@ -25,9 +27,9 @@ impl<C: Chain> Node<C> {
                 Due::Judge(conn) => self.judge_liveness(now, conn),
                 Due::Pace(conn) => {
                     self.send_waiting(now, conn);
+                    self.say_waiting(now, conn);
                     self.on_writable(now, conn);
                 }
-                    self.say_waiting(now, conn);
             }
         }
         self.end_tick(now);
@@ -46,6 +48,13 @@ impl<C: Chain> Node<C> {
             self.peers.update_last_seen(peer.node_id(), moment(now, session.last_received()));
         }
         self.peers.drop_stale(now);
+        if self.rounds.remembered.begins(now.at, REMEMBER) {
+            for address in self.peers.remembered_addresses() {
+                if self.book.get(address).is_none() {
+                    self.book.hear(address, None, now);
+                }
+            }
+        }
         // A blacklisting that is over says nothing, and makes an address fit to be dialed.
         self.outbound.nudge();
         self.seek_addresses(now);

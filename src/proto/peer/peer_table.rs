@@ -5,7 +5,11 @@
 //!
 //! 1. A peer enters when its handshake is done, or from a file.
 //! 2. Useful deeds cost it +1, failures -2; ten below zero or five failures in a row and it is not dialed.
-//! 3. Five minutes unseen, by the monotonic clock, and it is dropped, unless it is connected.
+//! 3. Five minutes unseen, by the monotonic clock, and it is no longer among the known peers, unless it is connected.
+//! 4. One that we reached is [remembered](PeerTable::saved_peers) for 30 days all the same, and saved: what is away may come back.
+
+mod record;
+mod remembered;
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -14,7 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::blacklist::{BlacklistConfig, FAILURE_POINTS, SCORE_MAX, SUCCESS_POINTS};
 use crate::address::canonical;
 use crate::invariant::{Broken, Invariant};
-use crate::time::{Instant, Now, UnixTime};
+use crate::time::{Instant, Now};
+use remembered::RememberedPeers;
+
+pub use record::PeerRecord;
+pub use remembered::{REMEMBERED_FOR, REMEMBERED_MAX, expire_saved};
 
 /// The longest node id, in bytes; the handshake's own limit.
 pub const NODE_ID_LEN_MAX: usize = 128;
@@ -38,52 +46,6 @@ impl Default for PeerTableConfig {
             peers_max: 10_000,
             stale_after: Duration::from_secs(300),
             blacklist: BlacklistConfig::default(),
-        }
-    }
-}
-
-/// What is known of a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerRecord {
-    /// Its id, 1 to 128 bytes.
-    pub node_id: String,
-    /// Where it can be dialed, if it can.
-    pub address: Option<SocketAddr>,
-    /// The other end of its last connection: for reports, not for dials.
-    pub seen_from: Option<SocketAddr>,
-    /// When it was last seen, for people and files.
-    pub last_seen: UnixTime,
-    /// When it was last seen, for decisions: a wall clock that jumps makes nobody stale.
-    pub seen_at: Instant,
-    /// Is there a connection to it?
-    pub connected: bool,
-    /// The number of blocks it last announced.
-    pub chain_length: u64,
-    /// -20 to 20.
-    pub score: i32,
-    /// Failures since the last success.
-    pub failures: u32,
-    /// The protocol version it announced; 0 when unknown.
-    pub protocol_version: i32,
-    /// Its software; at most 256 bytes.
-    pub user_agent: String,
-}
-
-impl PeerRecord {
-    /// A peer seen now, of which nothing else is known.
-    pub fn new(node_id: impl Into<String>, address: Option<SocketAddr>, now: Now) -> Self {
-        PeerRecord {
-            node_id: node_id.into(),
-            address,
-            seen_from: None,
-            last_seen: now.unix,
-            seen_at: now.at,
-            connected: false,
-            chain_length: 0,
-            score: 0,
-            failures: 0,
-            protocol_version: 0,
-            user_agent: String::new(),
         }
     }
 }
@@ -129,6 +91,8 @@ pub struct PeerTable {
     peers: BTreeMap<String, PeerRecord>,
     /// The peers that are not connected, best first.
     ranked: BTreeSet<Rank>,
+    /// Those that we reached and that are known no longer.
+    remembered: RememberedPeers,
 }
 
 /// Best score first, then longest unseen, then by id so that the order is total.
@@ -142,7 +106,7 @@ struct Rank {
 impl PeerTable {
     /// An empty table.
     pub fn new(config: PeerTableConfig) -> Self {
-        PeerTable { config, peers: BTreeMap::new(), ranked: BTreeSet::new() }
+        PeerTable { config, ..PeerTable::default() }
     }
 
     /// Adds a peer, or brings a known one up to date. Takes O(log n).
@@ -158,6 +122,15 @@ impl PeerTable {
             record.score = known.score;
             record.failures = known.failures;
             record.seen_at = record.seen_at.max(known.seen_at);
+            if known.reached {
+                // A handshake that names no port does not say that nobody listens where we found it.
+                record.address = record.address.or(known.address);
+            }
+            record.reached |= known.reached && record.address == known.address;
+            if record.address != known.address {
+                // The id is a claim: whoever gives it from elsewhere must not make us forget where we reached it.
+                self.remembered.insert_nameless(known.clone());
+            }
             self.put(record);
             return Added::Updated;
         }
@@ -165,10 +138,20 @@ impl PeerTable {
         if self.peers.len() >= self.config.peers_max {
             match self.worst() {
                 Some((score, id)) if record.connected || score <= record.score => {
-                    self.remove(&id);
+                    self.retire(&id);
                     evicted = Some(id);
                 }
-                _ => return Added::Full,
+                _ => {
+                    self.remembered.insert(record);
+                    return Added::Full;
+                }
+            }
+        }
+        if let Some(known) = self.remembered.take(&record.node_id) {
+            record.address = record.address.or(known.address);
+            record.reached |= known.address == record.address;
+            if known.address != record.address {
+                self.remembered.insert_nameless(known);
             }
         }
         self.put(record);
@@ -180,6 +163,33 @@ impl PeerTable {
         let record = self.peers.remove(node_id)?;
         self.ranked.remove(&rank(&record));
         Some(record)
+    }
+
+    /// A dial of ours to the peer's address ended in a handshake with it. Nobody else is there any more. False when it is unknown.
+    pub fn record_reached(&mut self, node_id: &str) -> bool {
+        let Some(address) = self.peers.get(node_id).and_then(|record| record.address) else { return false };
+        self.forget_address(address, Some(node_id));
+        self.change(node_id, |record| record.reached = true)
+    }
+
+    /// Whoever we reached at this address is not there, or is none of us: it is not remembered, unless it is this one. Takes
+    /// O(n), for what is rare.
+    pub fn forget_address(&mut self, address: SocketAddr, unless: Option<&str>) {
+        let address = canonical(address);
+        self.remembered.forget(address);
+        let others = self.peers.values().filter(|record| record.reached && record.address == Some(address));
+        let others = others.filter(|record| Some(record.node_id.as_str()) != unless);
+        let others: Vec<String> = others.map(|record| record.node_id.clone()).collect();
+        for id in others {
+            self.change(&id, |record| record.reached = false);
+        }
+    }
+
+    /// A peer leaves the table, and is remembered if we reached it.
+    fn retire(&mut self, node_id: &str) {
+        if let Some(record) = self.remove(node_id) {
+            self.remembered.insert(record);
+        }
     }
 
     /// The peer did something useful: one point more, and the failures are forgotten. False when it is unknown.
@@ -220,14 +230,16 @@ impl PeerTable {
         })
     }
 
-    /// Drops the peers that were not seen for too long and are not connected; answers their ids. Takes O(n): for a timer.
+    /// Drops the peers that were not seen for too long and are not connected; answers their ids. Those that we reached are
+    /// [remembered](Self::saved_peers). Takes O(n): for a timer.
     pub fn drop_stale(&mut self, now: Now) -> Vec<String> {
         let stale_after = self.config.stale_after;
         let stale = |rank: &&Rank| now.at.since(rank.seen_at) >= stale_after;
         let ids: Vec<String> = self.ranked.iter().filter(stale).map(|rank| rank.node_id.clone()).collect();
         for id in &ids {
-            self.remove(id);
+            self.retire(id);
         }
+        self.remembered.expire(now.at);
         ids
     }
 
@@ -239,6 +251,23 @@ impl PeerTable {
     /// All peers, by id.
     pub fn known_peers(&self) -> impl Iterator<Item = &PeerRecord> {
         self.peers.values()
+    }
+
+    /// The peers that a file should keep, each id once: those that we reached first, be they known or only remembered, so that
+    /// they are the last that a limit leaves out.
+    pub fn saved_peers(&self) -> impl Iterator<Item = &PeerRecord> {
+        let away = self.remembered.iter().map(|(_, record)| record);
+        let is_reached = |id: &str| self.peers.get(id).is_some_and(|record| record.reached);
+        let away: Vec<&PeerRecord> = away.filter(|record| !is_reached(&record.node_id)).collect();
+        let taken: BTreeSet<&str> = away.iter().map(|record| record.node_id.as_str()).collect();
+        let (reached, others): (Vec<_>, Vec<_>) = self.peers.values().partition(|record| record.reached);
+        let others = others.into_iter().filter(move |record| !taken.contains(record.node_id.as_str()));
+        reached.into_iter().chain(away).chain(others)
+    }
+
+    /// The addresses of those that we reached and that are known no longer.
+    pub fn remembered_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.remembered.iter().map(|(address, _)| address)
     }
 
     /// The connected peers, by id.
@@ -277,6 +306,7 @@ impl PeerTable {
     ///
     /// The rule that is broken, and what was found.
     pub fn audit(&self) -> Result<(), Broken> {
+        self.remembered.audit()?;
         let (known, most, ranked) = (self.peers.len(), self.config.peers_max, self.ranked.len());
         let free = self.peers.values().filter(|record| !record.connected).count();
         Invariant::S5.check(known <= most && ranked == free, || {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::time::UnixTime;
 
 fn now(seconds: u64) -> Now {
     Now { at: Instant::from_millis(seconds * 1000), unix: UnixTime::from_secs(1_700_000_000 + seconds as i64) }
@@ -220,4 +221,112 @@ proptest! {
             prop_assert_eq!(table.best_peers(usize::MAX).collect::<Vec<_>>(), best);
         }
     }
+}
+
+fn reached(id: &str, address: &str, seconds: u64) -> PeerRecord {
+    PeerRecord { reached: true, ..PeerRecord::new(id, address.parse().ok(), now(seconds)) }
+}
+
+fn saved(table: &PeerTable) -> Vec<&str> {
+    ids(table.saved_peers())
+}
+
+/// Six minutes without a network, and a node had forgotten everybody.
+#[test]
+fn a_peer_that_we_reached_is_saved_for_thirty_days_after_it_was_seen_and_known_for_five_minutes() {
+    let mut table = table(&["a", "never-reached"]);
+    assert!(table.record_reached("a") && !table.record_reached("nobody"));
+    let day = 24 * 3600;
+    assert_eq!(table.drop_stale(now(400)), ["a", "never-reached"]);
+    assert_eq!((table.len(), saved(&table)), (0, vec!["a"]));
+    table.drop_stale(now(30 * day - 1));
+    assert_eq!((saved(&table), table.remembered_addresses().count()), (vec!["a"], 1));
+    table.drop_stale(now(30 * day));
+    assert_eq!(saved(&table), [""; 0]);
+}
+
+#[test]
+fn a_remembered_peer_that_comes_back_is_known_again_and_still_reached() {
+    let mut table = table(&["a"]);
+    table.record_reached("a");
+    table.drop_stale(now(400));
+    assert_eq!(table.add(peer("a", 500)), Added::New { evicted: None });
+    assert!(table.get("a").unwrap().reached && table.remembered_addresses().next().is_none());
+    table.drop_stale(now(900));
+    assert_eq!(saved(&table), ["a"]);
+}
+
+/// In plain text an id is a claim.
+#[test]
+fn whoever_takes_a_peers_id_from_elsewhere_does_not_make_us_forget_where_we_reached_it() {
+    let mut table = table(&["a"]);
+    table.record_reached("a");
+    let thief = PeerRecord::new("a", "66.6.6.6:6".parse().ok(), now(10));
+    table.add(thief);
+    assert!(!table.get("a").unwrap().reached);
+    let kept: Vec<(bool, Option<SocketAddr>)> =
+        table.saved_peers().map(|peer| (peer.reached, peer.address)).take(1).collect();
+    assert_eq!(kept, [(true, "45.1.2.3:8333".parse().ok())]);
+    assert_eq!(saved(&table), ["peer_45.1.2.3_8333", "a"], "one of them has to go without the name");
+    table.forget_address("45.1.2.3:8333".parse().unwrap(), None);
+    assert!(table.saved_peers().all(|peer| !peer.reached), "until somebody else is found there");
+    assert_eq!(table.audit(), Ok(()));
+}
+
+#[test]
+fn a_node_that_changes_its_id_has_one_place_at_its_address() {
+    let mut table = PeerTable::default();
+    for n in 0..100 {
+        let id = format!("id-{n}");
+        table.add(peer(&id, n));
+        table.record_reached(&id);
+        table.drop_stale(now(n + 301));
+    }
+    assert_eq!(table.saved_peers().filter(|peer| peer.reached).count(), 1);
+}
+
+#[test]
+fn neither_those_who_were_only_heard_of_nor_a_crowd_of_one_network_displace_whom_we_reached() {
+    let mut table = PeerTable::new(PeerTableConfig { peers_max: 50, ..PeerTableConfig::default() });
+    for n in 0..20 {
+        let id = format!("friend-{n:02}");
+        table.add(reached(&id, &format!("{}.1.1.1:7", 20 + n), 1));
+    }
+    for n in 0..5_000u32 {
+        let address = format!("66.{}.{}.{}:7", n / 2500, n / 10 % 250, n % 10);
+        let good =
+            PeerRecord { score: 20, connected: true, ..PeerRecord::new(format!("x{n}"), address.parse().ok(), now(2)) };
+        table.add(good);
+        table.set_connected(&format!("x{n}"), false, now(2));
+    }
+    let friends = |table: &PeerTable| table.saved_peers().filter(|peer| peer.node_id.starts_with("friend")).count();
+    assert_eq!(friends(&table), 20, "strangers by the thousand");
+    for n in 0..5_000u32 {
+        let address = format!("66.{}.{}.{}:7", n / 2500, n / 10 % 250, n % 10);
+        table.add(reached(&format!("y{n}"), &address, 3));
+        table.drop_stale(now(1000 + u64::from(n)));
+    }
+    assert_eq!(friends(&table), 20, "and those who let themselves be reached");
+    assert_eq!(table.saved_peers().count(), 20 + 2 * 64);
+    assert_eq!(table.audit(), Ok(()));
+}
+
+#[test]
+fn of_too_many_the_longest_unseen_is_forgotten_first() {
+    let mut table = PeerTable::default();
+    for n in 0..REMEMBERED_MAX as u64 + 5 {
+        table.add(reached(&format!("p{n:04}"), &format!("{}.{}.1.1:7", 20 + n / 200, n % 200), n));
+    }
+    table.drop_stale(now(100_000));
+    assert_eq!(table.saved_peers().count(), REMEMBERED_MAX);
+    assert!(!saved(&table).contains(&"p0004") && saved(&table).contains(&"p0005"));
+}
+
+#[test]
+fn what_a_file_holds_is_too_old_by_its_own_time_and_not_by_the_clock_of_the_start() {
+    let day = 24 * 3600;
+    let mut records =
+        [reached("old", "45.1.2.3:7", 0), reached("young", "45.2.2.3:7", day), reached("last", "45.3.2.3:7", 30 * day)];
+    expire_saved(&mut records);
+    assert_eq!(records.map(|record| record.reached), [false, true, true]);
 }
