@@ -77,7 +77,7 @@ pub enum CloseReason {
     LimitReached,
     /// The peer is blacklisted.
     Blacklisted,
-    /// We ran out of descriptors, memory or local addresses.
+    /// We ran out of descriptors or memory.
     LocalResource(io::ErrorKind),
     /// The purpose of the connection is fulfilled.
     Done,

@@ -62,9 +62,9 @@ invariants! {
     L8 = "queues are empty and the loops sleep again";
     L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
     L10 = "after an outage of minutes to hours L1 holds again within 75 s, and no honest node has a worse name for it";
+    L11 = "what a node says itself has gone to every peer that it had then and has still";
 }
 
-    L11 = "what a node says itself has gone to every peer that it had then and has still";
 impl Invariant {
     /// Looks at one instance of the rule; `found` is asked only when it does not hold.
     ///

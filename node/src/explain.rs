@@ -157,6 +157,9 @@ pub(crate) fn remedy(reason: CloseReason, said: Option<&str>, secured: bool) -> 
 fn of_reason(reason: CloseReason, secured: bool) -> &'static str {
     match reason {
         CloseReason::Io(io::ErrorKind::ConnectionRefused) => "check the address and that a node is listening there",
+        CloseReason::Io(io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {
+            "this machine has no address or no free port to dial from; look whether IPv6 is switched off here"
+        }
         CloseReason::DialTimeout | CloseReason::Io(_) => "check the address and the network between",
         CloseReason::RemoteClosed if !secured => {
             "it may be full, stopping, not a spacetime node, or want TLS: try --tls"

@@ -7,6 +7,7 @@ use core::time::Duration;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::peer::name::PeerName;
+use crate::proto::peer::outbound::AddressFamily;
 use crate::proto::sync::chain::{Tip, Verdict};
 use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind, Priority};
 
@@ -295,6 +296,14 @@ pub enum Event {
         remote: SocketAddr,
         /// Why.
         reason: CloseReason,
+    },
+    /// No address of one family can be dialed from here, as when IPv6 is switched off, or one can again. Told once; meanwhile such
+    /// addresses are dialed every few minutes only.
+    RouteChanged {
+        /// Which family, and how far.
+        family: AddressFamily,
+        /// Why it cannot be reached; `None` when it can.
+        closed: Option<CloseReason>,
     },
     /// A peer reached the blacklist.
     Blacklisted {

@@ -28,6 +28,10 @@ const RELAYED_MAX: usize = 512;
 /// How long an object may not go to the same peer again.
 const RELAY_ONCE: Duration = Duration::from_secs(300);
 
+/// Dials to find out that there is no way, and those that look whether there is one now, of a node that is alone.
+const AWAY_MAX: usize = 14;
+const AWAY_WINDOW: Duration = Duration::from_secs(60);
+
 /// What the run must hear after the turn.
 #[derive(Debug)]
 pub(super) enum Note {
@@ -70,12 +74,12 @@ pub(super) struct Entry {
     pub(super) version: Option<u8>,
     relayed: BTreeMap<u64, Instant>,
     relayed_order: VecDeque<(Instant, u64)>,
+    /// What the node said itself and has not sent it yet.
+    pub(super) owed: BTreeSet<u64>,
 }
 
 /// One node's auditor, since its last start.
 #[derive(Debug)]
-    /// What the node said itself and has not sent it yet.
-    pub(super) owed: BTreeSet<u64>,
 pub(super) struct Auditor {
     pub(super) now: Instant,
     pub(super) entries: BTreeMap<ConnId, Entry>,
@@ -91,14 +95,14 @@ pub(super) struct Auditor {
     pub(super) ready: BTreeMap<ConnId, u64>,
     pub(super) notes: Vec<Note>,
     pub(super) tally: Tally,
-    /// Outputs since the last event.
-    pub(super) outputs: usize,
-    /// The connection whose request for the pool is being answered.
-    pub(super) answering: Option<ConnId>,
     /// When it dialed addresses of a family that the machine does not have.
     away: VecDeque<Instant>,
     /// Where its dials found a peer.
     pub(super) reached: BTreeSet<SocketAddr>,
+    /// Outputs since the last event.
+    pub(super) outputs: usize,
+    /// The connection whose request for the pool is being answered.
+    pub(super) answering: Option<ConnId>,
     /// Who was closed for breaking the rules in this event, and why: what follows must be held against each of them.
     blamed: Vec<(Origin, IpAddr, CloseReason)>,
     handshake: Duration,
@@ -118,12 +122,12 @@ impl Auditor {
             ready: BTreeMap::new(),
             notes: Vec::new(),
             tally: Tally::default(),
+            away: VecDeque::new(),
+            reached: BTreeSet::new(),
             outputs: 0,
             answering: None,
             blamed: Vec::new(),
             handshake: config.handshake_timeout,
-            away: VecDeque::new(),
-            reached: BTreeSet::new(),
             idle: config.idle_timeout,
             allowed: Allowed::by(config),
         }
@@ -164,6 +168,7 @@ impl Auditor {
             version: None,
             relayed: BTreeMap::new(),
             relayed_order: VecDeque::new(),
+            owed: BTreeSet::new(),
         };
         if let Some((pipe, side)) = pipe {
             self.notes.push(Note::Opened(pipe, side, conn));
@@ -174,7 +179,6 @@ impl Auditor {
 
     /// A dial has become a connection, or has failed; exactly one of both, once.
     /// Answers when it began.
-            owed: BTreeSet::new(),
     pub(super) fn dial_ended(&mut self, dial: DialId, failed: Option<CloseReason>) -> Instant {
         let known = self.dials.remove(&dial);
         let least = self.dial_timeouts.remove(&dial).unwrap_or_default();
@@ -250,36 +254,6 @@ impl Auditor {
         }
     }
 
-    /// Open connections to this id.
-    pub(super) fn open_to(&self, peer: u64) -> usize {
-        self.entries.values().filter(|entry| !entry.closing && entry.peer == Some(peer)).count()
-    }
-
-    fn sent(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes, dropped: u32) {
-        let (now, answering) = (self.now, self.answering);
-        let Some(entry) = self.entries.get_mut(&conn) else { return };
-        let hash = digest(kind, payload);
-        if let Some(kind) = Kind::from_byte(kind) {
-    /// The node says that something of its own is on its way to all peers.
-    pub(super) fn said(&mut self, kind: Kind, payload: &Bytes) {
-        let hash = digest(kind as u8, payload);
-        for entry in self.entries.values_mut().filter(|entry| !entry.closing) {
-            if entry.version.is_some_and(|version| version >= kind.since()) && !entry.relayed.contains_key(&hash) {
-                entry.owed.insert(hash);
-            }
-        }
-    }
-
-    /// Open connections to this id.
-    pub(super) fn open_to(&self, peer: u64) -> usize {
-        self.entries.values().filter(|entry| !entry.closing && entry.peer == Some(peer)).count()
-    }
-
-    fn sent(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes, dropped: u32) {
-        let (now, answering) = (self.now, self.answering);
-        let Some(entry) = self.entries.get_mut(&conn) else { return };
-        let hash = digest(kind, payload);
-        if let Some(kind) = Kind::from_byte(kind) {
     /// The node says that something of its own is on its way to all peers.
     pub(super) fn said(&mut self, kind: Kind, payload: &Bytes) {
         let hash = digest(kind as u8, payload);
@@ -301,11 +275,22 @@ impl Auditor {
         self.tally.that(Invariant::S21, count <= AWAY_MAX, || format!("{count} dials over IPv6 in {AWAY_WINDOW:?}"));
     }
 
+    /// Open connections to this id.
+    pub(super) fn open_to(&self, peer: u64) -> usize {
+        self.entries.values().filter(|entry| !entry.closing && entry.peer == Some(peer)).count()
+    }
+
+    fn sent(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes, dropped: u32) {
+        let (now, answering) = (self.now, self.answering);
+        let Some(entry) = self.entries.get_mut(&conn) else { return };
+        let hash = digest(kind, payload);
+        if let Some(kind) = Kind::from_byte(kind) {
             let kept = entry.send_rate.add(now, kind, (payload.len(), hash), answering == Some(conn), &self.allowed);
             self.tally.that(Invariant::S15, kept.is_ok(), || format!("{} to {conn}", kept.err().unwrap_or_default()));
         }
         if Kind::from_byte(kind).is_some_and(Kind::is_relayed) {
             let fresh = entry.remember(now, hash);
+            entry.owed.remove(&hash);
             // Whoever asks for the pool is told of all of it.
             let first = entry.relayed.get(&hash).copied().unwrap_or_default();
             self.tally.that(Invariant::S11, fresh || answering == Some(conn), || {
@@ -316,7 +301,6 @@ impl Auditor {
         let pipe = entry.pipe;
         if kind == Kind::Peers as u8
             && let Ok(Message::Peers(told)) = Message::decode(Kind::Peers, payload)
-            entry.owed.remove(&hash);
         {
             self.named.extend(told.into_iter().map(|address| ("told of", address)));
         }
@@ -370,6 +354,7 @@ impl NetApi for AuditedNet<'_> {
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
         self.auditor.outputs += 1;
         self.auditor.named.push(("dialed", remote));
+        self.auditor.dials_away(remote);
         let again = self.auditor.dials.insert(dial, (self.auditor.now, remote)).is_some();
         self.auditor.dial_timeouts.insert(dial, timeout);
         self.auditor.tally.that(Invariant::S3, !again, || format!("dial {dial:?} begins twice"));

@@ -18,6 +18,7 @@ mod own_gossip;
 mod places;
 mod relay;
 mod remembering;
+mod routes;
 mod serving;
 mod settings;
 mod world;

@@ -440,6 +440,10 @@ impl World {
         if self.black_holes.contains(&address) {
             return;
         }
+        if self.no_ipv6 && address.is_ipv6() {
+            let reason = CloseReason::Io(std::io::ErrorKind::AddrNotAvailable);
+            return self.mail.push_back(Mail::DialFailed(from, dial, reason));
+        }
         let to = self.parties.iter().position(|party| matches!(party, Party::Node { address: a, .. } if *a == address));
         let to = to.or_else(|| self.aliases.get(&address).copied());
         // The dialing side is seen under its own address with an ephemeral port.

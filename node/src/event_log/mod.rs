@@ -155,6 +155,14 @@ impl EventLog {
                     tell(named.resolved(name, addresses), flag);
                 }
             }
+            Event::RouteChanged { family, closed: Some(reason) } => warn!(
+                reason = %reason,
+                "{family} cannot be reached from this machine, and are tried every few minutes only: {}",
+                remedy(*reason, None, false)
+            ),
+            Event::RouteChanged { family, closed: None } => {
+                info!("{family} can be reached again");
+            }
             Event::AddressRefused { address } => warn!(%address, "nothing can be dialed there"),
             Event::Blacklisted { remote } => {
                 if let Some(withheld) = self.failures.admit(at) {

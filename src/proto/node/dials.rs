@@ -8,7 +8,7 @@ use crate::close::CloseReason;
 use crate::id::DialId;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
-use crate::proto::peer::outbound::DialContext;
+use crate::proto::peer::outbound::{DialContext, RouteChange};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 
@@ -32,6 +32,9 @@ impl<C: Chain> Node<C> {
             let Some((dial, address)) = self.outbound.next_dial(now, &mut self.rng, context) else { break };
             let timeout = self.config.dial_timeout.min(self.config.handshake_timeout);
             self.outputs.push_back(Output::Dial { dial, address, timeout });
+        }
+        for RouteChange { family, closed } in self.outbound.take_route_changes() {
+            self.emit(Event::RouteChanged { family, closed });
         }
         while let Some(name) = self.outbound.next_lookup() {
             self.outputs.push_back(Output::Resolve { name });

@@ -22,6 +22,7 @@
 
 mod choose;
 mod named;
+mod routes;
 mod wishes;
 
 use core::net::{IpAddr, SocketAddr};
@@ -40,8 +41,10 @@ use crate::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 use named::{Ended, NamedPeers};
+use routes::Routes;
 
 pub use named::ADDRESSES_PER_NAME_MAX;
+pub use routes::{AddressFamily, RouteChange};
 
 /// Without room for another connection, look again after this, unless told earlier by [`OutboundManager::nudge`].
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
@@ -127,6 +130,7 @@ pub struct OutboundManager {
     pace: Bucket,
     offline_pace: Bucket,
     urgent_pace: Bucket,
+    routes: Routes,
     /// Since when there are fewer automatic connections than wanted.
     lacking_since: Option<Instant>,
     /// Dials that failed since one succeeded.
@@ -261,6 +265,7 @@ impl OutboundManager {
                     self.feeler_at = Some(now.at + rng.jitter(FEELER_RETRY, 20));
                 }
                 context.book.tried(choice.address, now);
+                self.routes.tried(choice.address, now.at, context.online, rng);
                 Some((self.begin(choice.address, choice.purpose, now.at), choice.address))
             }
             Err(wake) => {
@@ -304,6 +309,7 @@ impl OutboundManager {
         let link = self.links.get_mut(&dial)?;
         link.advance(DialState::Greeting);
         let since = link.since;
+        self.routes.reached(link.address);
         self.nudge();
         Some(since)
     }
@@ -350,6 +356,9 @@ impl OutboundManager {
             let soon = now.at + rng.jitter(FEELER_RETRY, 20);
             self.feeler_at = self.feeler_at.map(|at| at.min(soon));
         }
+        let no_way = link.state == DialState::Dialing && self.routes.failed(link.address, reason, now.at, online, rng);
+        // A part of the world that is out of reach as a whole says nothing about one address in it.
+        let online = online && !no_way;
         let settled = matches!(link.state, DialState::Ready(since) if now.at.since(since) >= SETTLED_AFTER);
         let mut seed_backoff = self.config.seed_backoff;
         if !online || self.has_few() {
@@ -405,6 +414,11 @@ impl OutboundManager {
             };
             book.left(address, kind, now, rng);
         }
+    }
+
+    /// The parts of the world that became unreachable or can be reached again, each once.
+    pub fn take_route_changes(&mut self) -> Vec<RouteChange> {
+        self.routes.take_changes()
     }
 
     /// The address that the dial goes or went to, while it or its connection lives.

@@ -1,7 +1,7 @@
 //! What attackers say: their introductions, and by role what no node would send.
 
 use core::time::Duration;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Adversary, Role};
 use crate::chain::{Header, Miner, Transaction};
@@ -82,8 +82,14 @@ impl Adversary {
     pub(super) fn poison(&mut self, key: u32) {
         let addresses = (0..200)
             .map(|_| {
-                let ip = Ipv4Addr::from_bits((self.rng.next_u64() as u32) | 1 << 30);
-                SocketAddr::new(IpAddr::V4(ip), 1 + self.rng.below(60_000) as u16)
+                let bits = self.rng.next_u64();
+                // A quarter of them of a family that nobody here has.
+                let ip = if bits >> 62 == 0 {
+                    IpAddr::V6(Ipv6Addr::from_bits(0x2a00 << 112 | u128::from(bits) << 48 | 1))
+                } else {
+                    IpAddr::V4(Ipv4Addr::from_bits(bits as u32 | 1 << 30))
+                };
+                SocketAddr::new(ip, 1 + self.rng.below(60_000) as u16)
             })
             .collect();
         self.say(key, &Message::Peers(addresses));

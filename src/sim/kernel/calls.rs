@@ -27,6 +27,11 @@ impl Kernel for Machine {
             self.signals.push(Signal::NoDial { remote });
             return Err(error);
         }
+        if remote.is_ipv6() && self.ip.is_ipv4() {
+            self.count("no such family here");
+            self.signals.push(Signal::NoDial { remote });
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
         if self.draw(self.calls.connect_error) {
             self.count("connect error");
             let kind = match self.rng.below(23) {

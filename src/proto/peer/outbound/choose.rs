@@ -68,8 +68,14 @@ impl OutboundManager {
         let mut later = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
         let book = &*context.book;
         let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
-        let unfit =
-            |address: &SocketAddr| busy(address) || self.kept.contains(*address) || (context.banned)(address.ip());
+        // A part of the world that is out of reach has its next trial later.
+        self.routes.next_trial(now).into_iter().for_each(&mut later);
+        let unfit = |address: &SocketAddr| {
+            busy(address)
+                || self.kept.contains(*address)
+                || (context.banned)(address.ip())
+                || self.routes.is_closed(*address, now)
+        };
         if self.places_taken(now) >= self.config.outbound {
             let slow = self.next_slow(now).filter(|_| self.lacking_since.is_some());
             return self
