@@ -152,8 +152,8 @@
 //!
 //! // 6. The connection is open, at both ends.
 //! let (inbound, outbound) = (Direction::Inbound, Direction::Outbound(dial));
-//! alice.feed(now, Input::Opened { conn: CONN, remote: bob_at, direction: inbound, identity: None });
-//! bob.feed(now, Input::Opened { conn: CONN, remote: alice_at, direction: outbound, identity: None });
+//! alice.feed(now, Input::Opened { conn: CONN, remote: bob_at, local: None, direction: inbound, identity: None });
+//! bob.feed(now, Input::Opened { conn: CONN, remote: alice_at, local: None, direction: outbound, identity: None });
 //!
 //! // 7. Frames come, and lead to others.
 //! fn pass(now: Now, from: &mut Hand, to: &mut Hand) {

@@ -245,6 +245,11 @@ pub(crate) struct RunArgs {
     /// Accept no connections, only dial
     #[arg(long, help_heading = "Network")]
     pub(crate) no_listen: bool,
+    /// Tell peers that we are reached here, as behind a router that forwards a port; without a port, that of --listen; may be given
+    /// several times
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::external_address, conflicts_with = "no_listen",
+          help_heading = "Network")]
+    pub(crate) external: Vec<SocketAddr>,
     /// Keep a connection to this node, ip:port or name:port; may be given several times
     #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
     pub(crate) connect: Vec<Endpoint>,

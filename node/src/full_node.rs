@@ -152,9 +152,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     let handle = driver.handle();
     driver.protocol_mut().observer_mut().resolver = Some(Resolver::system(handle));
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(first) = listening.first() {
-        driver.protocol_mut().node_mut().set_listening_port(first.port());
-    }
+    driver.protocol_mut().node_mut().set_listening(&listening);
     driver.with(|protocol, now, _| peers_file::restore(&data.peers(), protocol.node_mut(), now))?;
     Ok(Ready { driver, data: data.clone(), listening, signal, traffic: Arc::default(), security })
 }

@@ -130,6 +130,7 @@ fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
     (config.connect, config.connect_names) = apart(&args.connect);
     (config.seeds, config.seed_names) = apart(&args.seed_node);
     config.allow_private = args.allow_private;
+    config.external.clone_from(&args.external);
     config.dial_timeout = args.handshake_timeout;
     config.handshake_timeout = args.handshake_timeout;
     config.heartbeat = args.heartbeat;

@@ -129,6 +129,20 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ip:port, like 0.0.0.0:7193, [::]:7193 or 127.0.0.1:0".to_owned())
 }
 
+/// "203.0.113.7", "203.0.113.7:7193" or "[2001:db8::7]:7193": where others reach us. Port 0 stands for none.
+pub(crate) fn external_address(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected ip or ip:port, like 203.0.113.7 or [2001:db8::7]:7193";
+    let address = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+        (Ok(address), _) if address.port() != 0 => address,
+        (_, Ok(ip)) => SocketAddr::new(ip, 0),
+        _ => return Err(expected.to_owned()),
+    };
+    if Scope::of(address.ip()) == Scope::Unusable {
+        return Err(format!("nobody can be reached at {}; {expected}", address.ip()));
+    }
+    Ok(address)
+}
+
 /// A path, in which `~/` at the begin is the home directory wherever it was written: no shell looks at files and variables.
 pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| at_home(&path, std::env::home_dir()))
@@ -242,6 +256,18 @@ pub(crate) fn fault(text: &str) -> Result<(&'static str, u64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_external_address_may_leave_its_port_to_the_listener() {
+        let zero = |text: &str| external_address(text).unwrap();
+        assert_eq!(zero("203.0.113.7"), "203.0.113.7:0".parse().unwrap());
+        assert_eq!(zero("2001:db8::7"), "[2001:db8::7]:0".parse().unwrap());
+        assert_eq!(zero("[2001:db8::7]:9"), "[2001:db8::7]:9".parse().unwrap());
+        for bad in ["", "name:7", "203.0.113.7:0", "0.0.0.0", "[::]:7", "224.0.0.1:7", "203.0.113.7:70000"] {
+            let error = external_address(bad).unwrap_err();
+            assert!(error.contains("expected ip or ip:port"), "{bad}: {error}");
+        }
+    }
 
     #[test]
     fn endpoints_need_a_host_and_a_port() {

@@ -160,8 +160,8 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// [`Protocol::handle`], over any carrier.
     pub fn handle_over(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
         let input = match event {
-            driver::Event::Opened { conn, remote, direction, identity, .. } => {
-                Input::Opened { conn, remote, direction, identity }
+            driver::Event::Opened { conn, remote, local, direction, identity } => {
+                Input::Opened { conn, remote, local: Some(local), direction, identity }
             }
             driver::Event::AdmissionReleased { remote, reason } => Input::AdmissionReleased { remote, reason },
             driver::Event::DialFailed { dial, reason, .. } => Input::DialFailed { dial, reason },

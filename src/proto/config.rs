@@ -10,6 +10,7 @@ use crate::proto::peer::admission::AdmissionConfig;
 use crate::proto::peer::blacklist::BlacklistConfig;
 use crate::proto::peer::name::PeerName;
 use crate::proto::peer::outbound::FEELER_EVERY;
+use crate::proto::peer::own_addresses::EXTERNAL_MAX;
 use crate::proto::sync::SyncConfig;
 
 /// Settings of a [`Node`](crate::proto::Node). Start from [`Config::default`] and change what differs; [`Config::validate`]
@@ -45,6 +46,9 @@ pub struct Config {
     pub version: u8,
     /// The port we accept connections on; 0 when we do not listen.
     pub listening_port: u16,
+    /// Addresses at which others reach us, as the operator knows them: behind a router that forwards a port, or with several
+    /// lines. Peers are told of them. Port 0 stands for the port of the listener of that family.
+    pub external: Vec<SocketAddr>,
     /// Connections to keep by dialing known peers.
     pub outbound: usize,
     /// A node that has all of these keeps one more, a feeler, and goes on to another node after so long: who looks no further
@@ -94,6 +98,7 @@ impl Default for Config {
             user_agent: concat!("spacetime-network/", env!("CARGO_PKG_VERSION")).to_owned(),
             version: 2,
             listening_port: 0,
+            external: Vec::new(),
             outbound: 8,
             feeler_every: Some(FEELER_EVERY),
             connect: Vec::new(),
@@ -154,6 +159,12 @@ impl Config {
                 check.require(usable, name, format!("must not hold {address}, where nothing can be dialed"));
             }
         }
+        let count = self.external.len();
+        check.require(count <= EXTERNAL_MAX, "external", format!("must hold at most {EXTERNAL_MAX} addresses"));
+        for address in &self.external {
+            let usable = Scope::of(address.ip()) != Scope::Unusable;
+            check.require(usable, "external", format!("must not hold {address}, where nobody can be reached"));
+        }
         let feels = self.feeler_every.is_none_or(|every| !every.is_zero());
         check.require(feels, "feeler_every", "must be longer than zero, or None for no feelers");
         let patient = self.idle_timeout > self.heartbeat;
@@ -196,6 +207,8 @@ mod tests {
             ("heartbeat", Config { heartbeat: zero, ..Config::default() }),
             ("connect", Config { connect: vec!["0.0.0.0:7193".parse().unwrap()], ..Config::default() }),
             ("seeds", Config { seeds: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() }),
+            ("external", Config { external: vec!["0.0.0.0:7193".parse().unwrap()], ..Config::default() }),
+            ("external", Config { external: vec!["45.1.1.1:1".parse().unwrap(); 9], ..Config::default() }),
             ("serving_rate", Config { serving_rate: 0, ..Config::default() }),
             ("feeler_every", Config { feeler_every: Some(zero), ..Config::default() }),
             ("idle_timeout", Config { idle_timeout: Duration::from_secs(30), ..Config::default() }),

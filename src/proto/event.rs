@@ -20,6 +20,8 @@ pub enum Input<'a> {
         conn: ConnId,
         /// The other side's address.
         remote: SocketAddr,
+        /// Our side's address, where the driver knows it: by it we know which of our listeners others find there.
+        local: Option<SocketAddr>,
         /// Who dialed.
         direction: Direction,
         /// Who it is, as TLS has proven; `None` without TLS.

@@ -95,7 +95,7 @@ pub(super) struct Auditor {
     pub(super) ready: BTreeMap<ConnId, u64>,
     pub(super) notes: Vec<Note>,
     pub(super) tally: Tally,
-    /// When it dialed addresses of a family that the machine does not have.
+    /// When dials failed for want of a family.
     away: VecDeque<Instant>,
     /// Where its dials found a peer.
     pub(super) reached: BTreeSet<SocketAddr>,
@@ -184,6 +184,7 @@ impl Auditor {
         let least = self.dial_timeouts.remove(&dial).unwrap_or_default();
         self.tally.that(Invariant::S3, known.is_some(), || format!("dial {dial:?} ends, but is not under way"));
         if let (Some((_, remote)), Some(reason)) = (known, failed) {
+            self.found_no_way(remote, reason);
             self.blame(remote, None, reason);
         }
         if failed == Some(CloseReason::DialTimeout) {
@@ -264,11 +265,11 @@ impl Auditor {
         }
     }
 
-    /// It dials somebody. No machine has IPv6.
-    fn dials_away(&mut self, remote: SocketAddr) {
+    /// A dial has failed. No machine has IPv6; what fails before that is seen says nothing.
+    fn found_no_way(&mut self, remote: SocketAddr, reason: CloseReason) {
         let now = self.now;
         self.away.retain(|at| now.since(*at) < AWAY_WINDOW);
-        if remote.is_ipv6() {
+        if remote.is_ipv6() && matches!(reason, CloseReason::Io(_)) {
             self.away.push_back(now);
         }
         let count = self.away.len();
@@ -354,7 +355,6 @@ impl NetApi for AuditedNet<'_> {
     fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
         self.auditor.outputs += 1;
         self.auditor.named.push(("dialed", remote));
-        self.auditor.dials_away(remote);
         let again = self.auditor.dials.insert(dial, (self.auditor.now, remote)).is_some();
         self.auditor.dial_timeouts.insert(dial, timeout);
         self.auditor.tally.that(Invariant::S3, !again, || format!("dial {dial:?} begins twice"));

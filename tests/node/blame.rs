@@ -44,7 +44,7 @@ fn a_crowd_of_strangers_does_not_make_a_node_flood_its_neighbour_with_challenges
     assert_eq!(world.get(bob).counters().over_budget.get(&Kind::NewChallenge), None);
 }
 
-/// Each handshake of a listening stranger is news for two peers; thirty a second were a flood to them.
+/// Each address that a stranger tells is news for two peers; thirty a second were a flood to them.
 #[test]
 fn strangers_that_come_and_go_do_not_make_a_node_flood_its_neighbour_with_addresses() {
     let mut world = World::new();
@@ -54,6 +54,8 @@ fn strangers_that_come_and_go_do_not_make_a_node_flood_its_neighbour_with_addres
     for i in 0..300u32 {
         if let Some(stranger) = world.stranger(alice, &format!("77.{}.{}.1:1", i % 30, i / 30)) {
             world.say(stranger, &introduction(&format!("guest-{i}"), 2, 8333));
+            let address = format!("77.{}.{}.1:8334", i % 30, i / 30).parse().unwrap();
+            world.say(stranger, &Message::Peers(vec![address]));
             world.hang_up(stranger);
         }
         world.advance(Duration::from_millis(30));
@@ -163,7 +165,7 @@ fn a_slow_reader_does_not_make_us_read_more_than_its_queue_takes() {
     };
     // An exempt one, whose repeated questions are answered sooner.
     let remote = "127.0.0.1:1".parse().unwrap();
-    feed(Input::Opened { conn, remote, direction: Direction::Inbound, identity: None });
+    feed(Input::Opened { conn, remote, local: None, direction: Direction::Inbound, identity: None });
     feed(say(introduction("slow", 2, 0)));
     let sent: usize = (0..40).map(|_| feed(say(Message::GetBlock(hash)))).sum();
     assert_eq!(sent, 40);

@@ -37,7 +37,7 @@ impl Hand {
         let mut hand = Hand::new(|config| config.outbound = 0);
         let remote = "10.1.0.1:1".parse().unwrap();
         assert_eq!(hand.node.admit(hand.now, remote), Admit::Accept);
-        hand.feed(Input::Opened { conn: PEER, remote, direction: Direction::Inbound, identity: None });
+        hand.feed(Input::Opened { conn: PEER, remote, local: None, direction: Direction::Inbound, identity: None });
         hand.say(&introduction("peer", version, 0));
         hand.say(&Message::Headers(vec![]));
         hand

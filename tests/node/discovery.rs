@@ -64,19 +64,20 @@ fn a_dead_address_is_tried_ever_more_rarely() {
 fn addresses_are_shared_with_whoever_asks_but_not_their_own() {
     let mut world = World::new();
     let alice = world.node("alice", "1.2.3.4:8333", |_| {});
-    let listener = world.stranger(alice, "5.6.7.8:5000").unwrap();
-    world.say(listener, &introduction("listener", 2, 9000));
-    let asker = world.stranger(alice, "9.8.7.6:5000").unwrap();
-    world.say(asker, &introduction("asker", 2, 9001));
-    world.hear_all(asker);
-    world.say(asker, &Message::GetPeers(GetPeers::All));
-    let (kind, payload) = world.hear(asker).expect("an answer");
-    let Ok(Message::Peers(shared)) = Message::decode(kind, &payload) else { panic!("not peers: {kind:?}") };
-    assert_eq!(shared, ["5.6.7.8:9000".parse().unwrap()]);
-    world.hear_all(listener);
-    world.say(listener, &Message::GetPeers(GetPeers::Limited { max: 10, exclude: vec!["9.8.7.6:9001"] }));
-    let (kind, payload) = world.hear(listener).expect("an answer");
-    assert_eq!(Message::decode(kind, &payload), Ok(Message::Peers(vec![])), "excluded, and not its own");
+    world.node("listener", "5.6.7.8:9000", |c| (c.outbound, c.connect) = (0, vec!["1.2.3.4:8333".parse().unwrap()]));
+    world.advance(Duration::from_secs(30));
+    let mut ask = |from: &str, port: u16, request: GetPeers<'_>| {
+        let asker = world.stranger(alice, from).unwrap();
+        world.say(asker, &introduction(from, 2, port));
+        world.hear_all(asker);
+        world.say(asker, &Message::GetPeers(request));
+        let (kind, payload) = world.hear(asker).expect("an answer");
+        let Ok(Message::Peers(shared)) = Message::decode(kind, &payload) else { panic!("not peers: {kind:?}") };
+        shared
+    };
+    assert_eq!(ask("9.8.7.6:5000", 9001, GetPeers::All), ["5.6.7.8:9000".parse().unwrap()]);
+    assert_eq!(ask("9.8.7.5:5000", 9001, GetPeers::Limited { max: 10, exclude: vec!["5.6.7.8:9000"] }), []);
+    assert_eq!(ask("5.6.7.8:5001", 9000, GetPeers::All), [], "its own");
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Door {
     fn open(&mut self, remote: &str, direction: Direction, identity: Option<VerifiedId>) -> ConnId {
         self.guests += 1;
         let (conn, remote): (ConnId, SocketAddr) = (ConnId::new(self.guests, 0), remote.parse().unwrap());
-        self.feed(Input::Opened { conn, remote, direction, identity });
+        self.feed(Input::Opened { conn, remote, local: None, direction, identity });
         conn
     }
 

@@ -102,7 +102,7 @@ impl Table {
     fn guest(&mut self, n: u32) -> ConnId {
         let conn = ConnId::new(n, 0);
         let remote = format!("10.{n}.0.1:1").parse().unwrap();
-        self.feed(Input::Opened { conn, remote, direction: Direction::Inbound, identity: None });
+        self.feed(Input::Opened { conn, remote, local: None, direction: Direction::Inbound, identity: None });
         self.say(conn, &introduction(&format!("guest-{n}"), 2, 0));
         self.say(conn, &Message::Headers(vec![]));
         self.heard();

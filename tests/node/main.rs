@@ -14,6 +14,7 @@ mod identity;
 mod judgement;
 mod liveness;
 mod names;
+mod own_address;
 mod own_gossip;
 mod places;
 mod relay;

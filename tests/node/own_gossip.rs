@@ -141,7 +141,7 @@ fn own_gossip_that_found_a_full_queue_goes_when_the_queue_has_room() {
     };
     let remote = "10.1.0.1:1".parse().unwrap();
     feed(Input::Tick);
-    feed(Input::Opened { conn, remote, direction: Direction::Outbound(DialId(9)), identity: None });
+    feed(Input::Opened { conn, remote, local: None, direction: Direction::Outbound(DialId(9)), identity: None });
     let Message::Handshake(greeting) = introduction("peer", 2, 0) else { unreachable!() };
     let ack = Message::HandshakeAck(Some(greeting));
     let payload = Payload::Given(ack.to_payload().unwrap());

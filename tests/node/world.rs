@@ -333,6 +333,26 @@ impl World {
         self.settle();
     }
 
+    /// The node listens at these addresses and no others.
+    pub fn listen(&mut self, node: usize, addresses: &[&str]) {
+        let listening: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        self.get_mut(node).set_listening(&listening);
+    }
+
+    /// What a node answers to somebody who asks it for addresses.
+    pub fn told_by(&mut self, node: usize, asker: &str) -> Vec<SocketAddr> {
+        let peer = self.peer(node, asker, asker, 2);
+        self.hear_all(peer);
+        self.say(peer, &Message::GetPeers(spacetime_network::wire::message::GetPeers::All));
+        let answer = std::iter::from_fn(|| self.hear(peer)).find(|(kind, _)| *kind == Kind::Peers);
+        self.hang_up(peer);
+        let (kind, payload) = answer.expect("an answer");
+        match Message::decode(kind, &payload) {
+            Ok(Message::Peers(told)) => told,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// At its next start the node is given no seeds.
     pub fn forget_seeds(&mut self, index: usize) {
         self.seedless.insert(index);
@@ -510,7 +530,10 @@ impl World {
                     Party::Stranger { closed, .. } => *closed = true,
                 },
                 Mail::Opened((party, conn), remote, direction) => {
-                    let local = "0.0.0.0:0".parse().unwrap();
+                    let local = match &self.parties[party] {
+                        Party::Node { address, .. } => SocketAddr::new(address.ip(), 1),
+                        Party::Stranger { .. } => unreachable!(),
+                    };
                     self.feed(party, NodeEvent::Opened { conn, remote, local, direction, identity: None });
                 }
                 Mail::DialFailed(party, dial, reason) => {

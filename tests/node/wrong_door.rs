@@ -53,7 +53,7 @@ impl House {
         }
         self.next += 1;
         let conn = ConnId::new(self.next, 0);
-        self.feed(Input::Opened { conn, remote, direction: Direction::Inbound, identity: None });
+        self.feed(Input::Opened { conn, remote, local: None, direction: Direction::Inbound, identity: None });
         Some(conn)
     }
 

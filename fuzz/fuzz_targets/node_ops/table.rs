@@ -250,7 +250,7 @@ impl Table {
         let conn = ConnId::new(self.next % 64, self.next / 64);
         let rules = FrameRules::greeting();
         self.conns.insert(conn, Conn { rules, closing: None, ready: false, last_ping: None });
-        self.feed(Input::Opened { conn, remote, direction, identity });
+        self.feed(Input::Opened { conn, remote, local: None, direction, identity });
     }
 
     fn introduce(&mut self, input: &mut Unstructured<'_>) -> Result<()> {

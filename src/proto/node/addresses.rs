@@ -9,6 +9,7 @@ use crate::id::ConnId;
 use crate::proto::node::Node;
 use crate::proto::peer::address_book::Heard;
 use crate::proto::peer::share;
+use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 use crate::wire::message::GetPeers;
@@ -20,17 +21,39 @@ const ADDRESSES_WANTED: usize = 64;
 const ASK_INTERVAL: Duration = Duration::from_secs(120);
 /// The same for exempt peers, whose answers are not rationed so hard.
 const ASK_EXEMPT_INTERVAL: Duration = Duration::from_secs(10);
+/// The other side's clock for the age of a connection starts a little after ours.
+const PROBE_MARGIN: Duration = Duration::from_secs(3);
 /// Peers that are told of a new address, as in Bitcoin Core: with two, news reaches everyone and dies out.
 const SPREAD_PEERS: usize = 2;
 /// Unasked-for answers with more news than this are a dump, not news, and are not passed on.
 const SPREAD_ADDRESSES_MAX: usize = 10;
 
 impl<C: Chain> Node<C> {
-    /// A peer that dialed us says where it listens: others may dial it there.
+    /// A peer that dialed us says where it listens. Others are told when we have seen that somebody does.
     pub(super) fn on_announced(&mut self, now: Now, conn: ConnId, address: SocketAddr) {
         self.book.announced(address, now);
         self.outbound.nudge();
-        self.spread(now, conn, &[address]);
+        let is_there = self.book.get(address).is_some_and(|entry| entry.proven.is_some() || entry.answered);
+        if is_there {
+            return self.spread(now, Some(conn), &[address]);
+        }
+        let Some(peer) = self.sessions.peer(conn) else { return };
+        // Of two connections that begin together, the one that the smaller id dialed stays. Ours is not to take its place.
+        let wait = if self.config.node_id.as_bytes() < peer.node_id().as_bytes() {
+            self.config.handshake_timeout + PROBE_MARGIN
+        } else {
+            Duration::ZERO
+        };
+        self.outbound.probe(address, now.at + wait);
+    }
+
+    /// Announced addresses at which we found somebody are news.
+    pub(super) fn spread_reached(&mut self, now: Now) {
+        for address in self.outbound.take_reached() {
+            let is_it = |peer: &Peer| peer.address == Some(address);
+            let from = self.sessions.ready().find(|(_, peer)| is_it(peer)).map(|(session, _)| session.conn());
+            self.spread(now, from, &[address]);
+        }
     }
 
     pub(super) fn on_get_peers(&mut self, now: Now, conn: ConnId, request: &GetPeers<'_>) {
@@ -43,7 +66,7 @@ impl<C: Chain> Node<C> {
         let listening_port = own.map(|address| address.port());
         let asker = share::Asker { remote, listening_port, max: max as usize, excluded: &excluded };
         let banned = |ip| self.reputation.is_blacklisted(Origin::of(ip), now.at);
-        let answer = share::answer(&self.book, asker, banned, &mut self.rng);
+        let answer = share::answer(&self.book, asker, now.at, banned, &mut self.rng);
         self.send(conn, &Message::Peers(answer));
     }
 
@@ -67,7 +90,16 @@ impl<C: Chain> Node<C> {
             self.outbound.nudge();
         }
         if !asked && news.len() <= SPREAD_ADDRESSES_MAX {
-            self.spread(now, conn, &news);
+            self.spread(now, Some(conn), &news);
+        }
+    }
+
+    /// Tells a peer where else we can be reached than at the port of our handshake.
+    pub(super) fn tell_own_addresses(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let told = self.own_addresses.to_tell(session.local, session.remote(), self.config.allow_private);
+        if !told.is_empty() && self.may_pass_on(now, conn, Kind::Peers) {
+            self.send(conn, &Message::Peers(told));
         }
     }
 
@@ -86,10 +118,10 @@ impl<C: Chain> Node<C> {
     }
 
     /// Tells a few peers of addresses that just became known, so that news travels without being asked for.
-    pub(super) fn spread(&mut self, now: Now, from: ConnId, addresses: &[SocketAddr]) {
+    pub(super) fn spread(&mut self, now: Now, from: Option<ConnId>, addresses: &[SocketAddr]) {
         let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), session.remote(), peer.address));
         let mut listeners: Vec<(ConnId, SocketAddr, Option<SocketAddr>)> =
-            ready.filter(|(conn, ..)| *conn != from).collect();
+            ready.filter(|(conn, ..)| Some(*conn) != from).collect();
         self.rng.shuffle(&mut listeners);
         for (conn, remote, own) in listeners.into_iter().take(SPREAD_PEERS) {
             let told = |address: &&SocketAddr| {

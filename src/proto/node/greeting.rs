@@ -44,10 +44,12 @@ impl<C: Chain> Node<C> {
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
     pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
         let best = self.chain.best();
+        let ends = self.sessions.get(conn).map(|session| (session.local, session.remote()));
+        let listening_port = ends.map_or(0, |(local, remote)| self.own_addresses.port_for(local, remote));
         let extension = (version >= 2).then(|| Extension {
             network: self.chain.genesis(),
             nonce: self.nonce,
-            listening_port: self.config.listening_port,
+            listening_port,
             features: 0,
             best_height: best.height,
             best_hash: best.hash,
@@ -162,11 +164,13 @@ impl<C: Chain> Node<C> {
         self.sessions.introduce(conn, peer, next_heartbeat);
         self.admission.ready(conn);
         self.known.peer_ready(conn);
+        let mut is_spent = false;
         if let Direction::Outbound(dial) = direction {
             self.peers.record_reached(&introduction.node_id);
             let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng).map(Direction::Outbound);
             let spent = self.sessions.iter().find(|s| Some(s.direction()) == spent).map(|s| s.conn());
-            if let Some(spent) = spent {
+            is_spent = spent == Some(conn);
+            if let Some(spent) = spent.filter(|_| !is_spent) {
                 self.close(now, spent, CloseReason::Done);
             }
         } else if let Some(address) = address {
@@ -176,6 +180,10 @@ impl<C: Chain> Node<C> {
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
         self.first_questions(now, conn, version, outbound);
         self.sync.peer_ready(now, conn, version, introduction.best, &self.chain);
+        if is_spent {
+            // It was dialed to see whether somebody is there.
+            self.close(now, conn, CloseReason::Done);
+        }
     }
 
     /// Ends a connection because another one to the same node stays.
@@ -203,6 +211,7 @@ impl<C: Chain> Node<C> {
 
     /// What we want to know first.
     fn first_questions(&mut self, now: Now, conn: ConnId, version: u8, outbound: bool) {
+        self.tell_own_addresses(now, conn);
         if outbound {
             self.ask_for_peers(now, conn);
         }

@@ -43,7 +43,7 @@ mod sessions;
 mod timers;
 mod turn_away;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::address::Origin;
@@ -60,6 +60,7 @@ use crate::proto::node::sessions::Sessions;
 use crate::proto::peer::address_book::{AddressBook, AddressBookConfig};
 use crate::proto::peer::admission::{Admission, AdmissionRefusal};
 use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
+use crate::proto::peer::own_addresses::OwnAddresses;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::session::PeerInfo;
@@ -130,7 +131,7 @@ assert_eq!(node.admit(now, remote), Admit::Accept);
 
 // 2. The connection is open. The acceptor waits to be greeted.
 let conn = ConnId::new(0, 0);
-let opened = Input::Opened { conn, remote, direction: Direction::Inbound, identity: None };
+let opened = Input::Opened { conn, remote, local: None, direction: Direction::Inbound, identity: None };
 assert_eq!(feed(&mut node, now, opened), []);
 
 // 3. The stranger introduces itself. It is answered, and asked what it has.
@@ -171,6 +172,7 @@ pub struct Node<C> {
     outbound: OutboundManager,
     sync: SyncManager,
     known: KnownObjects,
+    own_addresses: OwnAddresses,
     outputs: VecDeque<Output>,
     counters: Counters,
     stopping: bool,
@@ -221,6 +223,8 @@ impl<C: Chain> Node<C> {
         }
         config.connect_names.iter().for_each(|name| outbound.keep_name(name.clone()));
         config.seed_names.iter().for_each(|name| outbound.add_seed_name(name.clone()));
+        let mut own_addresses = OwnAddresses::new(&config.external);
+        own_addresses.set_listening(&any_address(config.listening_port));
         Ok(Node {
             chain,
             rng: Rng::from_seed(seed),
@@ -245,6 +249,7 @@ impl<C: Chain> Node<C> {
             outbound,
             sync: SyncManager::new(config.sync.clone()),
             known: KnownObjects::default(),
+            own_addresses,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             stopping: false,
@@ -297,8 +302,8 @@ impl<C: Chain> Node<C> {
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next input");
         match input {
-            Input::Opened { conn, remote, direction, identity } => {
-                self.on_opened(now, conn, remote, direction, identity);
+            Input::Opened { conn, remote, local, direction, identity } => {
+                self.on_opened(now, conn, (remote, local), direction, identity);
             }
             Input::AdmissionReleased { remote, reason } => self.on_admission_released(now, remote, reason),
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
@@ -349,7 +354,7 @@ impl<C: Chain> Node<C> {
         &mut self,
         now: Now,
         conn: ConnId,
-        remote: SocketAddr,
+        (remote, local): (SocketAddr, Option<SocketAddr>),
         direction: Direction,
         identity: Option<VerifiedId>,
     ) {
@@ -361,6 +366,9 @@ impl<C: Chain> Node<C> {
         let deadline = started.unwrap_or(now.at) + self.config.handshake_timeout;
         let budgets = PeerBudgets::new(&self.config.rates, self.is_exempt(remote));
         self.sessions.open(conn, (remote, direction, identity), (now.at, deadline), budgets);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.local = local;
+        }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
         if !direction.is_outbound() && self.admission.is_full() {
             self.evict_stalled(now);
@@ -435,9 +443,17 @@ impl<C> Node<C> {
         &self.config
     }
 
-    /// Says which port we accept connections on, once it is known; peers hear it in the next handshakes.
+    /// Says which port we accept connections on, on whatever address; peers hear it in the next handshakes.
     pub fn set_listening_port(&mut self, port: u16) {
         self.config.listening_port = port;
+        self.own_addresses.set_listening(&any_address(port));
+    }
+
+    /// Says at which addresses we accept connections; peers hear in the next handshakes what is true for their connection. See
+    /// [`OwnAddresses::set_listening`].
+    pub fn set_listening(&mut self, listening: &[SocketAddr]) {
+        self.config.listening_port = listening.first().map_or(0, SocketAddr::port);
+        self.own_addresses.set_listening(listening);
     }
 
     /// The chain.
@@ -549,6 +565,12 @@ impl<C> Node<C> {
     fn is_exempt(&self, remote: SocketAddr) -> bool {
         self.admission.exempt().contains(remote.ip()) || self.outbound.is_kept(remote)
     }
+}
+
+/// Listeners on this port for all addresses; none for port 0.
+fn any_address(port: u16) -> Vec<SocketAddr> {
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    any.into_iter().filter(|_| port != 0).map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 /// Whose reputation changes by what a peer does: its address's, and its identity's where it has proven one.

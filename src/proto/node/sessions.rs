@@ -63,6 +63,8 @@ pub(super) enum Due {
 pub(super) struct Session {
     conn: ConnId,
     remote: SocketAddr,
+    /// Our side of it, where that is known.
+    pub(super) local: Option<SocketAddr>,
     direction: Direction,
     identity: Option<VerifiedId>,
     state: SessionState,
@@ -112,6 +114,7 @@ impl Sessions {
         let session = Session {
             conn,
             remote,
+            local: None,
             direction,
             identity,
             state: SessionState::Greeting { deadline },

@@ -46,6 +46,9 @@ impl<C: Chain> Node<C> {
     fn keep_house(&mut self, now: Now) {
         for (session, peer) in self.sessions.ready() {
             self.peers.update_last_seen(peer.node_id(), moment(now, session.last_received()));
+            if let Some(address) = peer.address {
+                self.book.connected(address, now);
+            }
         }
         self.peers.drop_stale(now);
         if self.rounds.remembered.begins(now.at, REMEMBER) {

@@ -36,6 +36,8 @@ const DECLINED_MAX: u32 = 5;
 const CUT_PAUSE: Duration = Duration::from_secs(2);
 /// A proven address is not forgotten before it was silent for so long, an announced one before nobody spoke of it for so long.
 const PROVEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// So long after the last connection with whoever listens at an address, others are told of it.
+const TOLD_FOR: Duration = Duration::from_secs(3 * 3600);
 /// An address of which nobody spoke for so long gives its place to any newcomer, unless it is proven.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
 
@@ -107,6 +109,10 @@ pub struct AddressEntry {
     pub proven: Option<Now>,
     /// A peer at this IP address announced that it listens on this port.
     pub announced: bool,
+    /// Somebody answered there when we dialed it back after the announcement, if only to say no.
+    pub answered: bool,
+    /// When there was last a connection with who listens there.
+    pub alive: Option<Instant>,
     /// Failed dials since it was last reached, counted while somebody was connected.
     pub failures: u32,
     /// How often in a row it answered and had no use for us: it is full, or connected to us already.
@@ -192,6 +198,8 @@ impl AddressBook {
                 tried: None,
                 proven: None,
                 announced: false,
+                answered: false,
+                alive: None,
                 failures: 0,
                 declined: 0,
                 next_attempt: now.at,
@@ -204,7 +212,7 @@ impl AddressBook {
     /// A connected peer announced that it listens at `address`, which is the IP address it has.
     pub fn announced(&mut self, address: SocketAddr, now: Now) -> Heard {
         let heard = self.hear(address, Some(address.ip()), now);
-        self.update(canonical(address), |entry| entry.announced = true);
+        self.update(canonical(address), |entry| (entry.announced, entry.alive) = (true, Some(now.at)));
         heard
     }
 
@@ -219,6 +227,7 @@ impl AddressBook {
         self.hear(address, None, now);
         self.update(address, |entry| {
             entry.proven = Some(now);
+            entry.alive = Some(now.at);
             entry.failures = 0;
         });
     }
@@ -361,9 +370,24 @@ impl AddressBook {
         self.entries.iter().map(|(address, entry)| (*address, entry))
     }
 
-    /// The addresses that may be told to others: those that we reached, and those announced by the peer that has them.
-    pub fn verified(&self) -> impl Iterator<Item = SocketAddr> {
-        self.entries.iter().filter(|(_, entry)| entry.is_verified()).map(|(address, _)| *address)
+    /// The addresses that may be told to others: those that we reached and those announced by the peer that has them, where one
+    /// of us was connected within the last hours and dials do not fail. Who has left for good is not told for ever.
+    pub fn may_be_told(&self, now: Instant) -> impl Iterator<Item = SocketAddr> {
+        let fresh = move |entry: &AddressEntry| entry.alive.is_some_and(|at| now.since(at) < TOLD_FOR);
+        let told = move |entry: &AddressEntry| {
+            (entry.proven.is_some() || entry.answered) && fresh(entry) && entry.failures < DOUBTFUL_FAILURES
+        };
+        self.entries.iter().filter(move |(_, entry)| told(entry)).map(|(address, _)| *address)
+    }
+
+    /// Somebody is at `address`, and had no use for a connection of ours, as who has one already.
+    pub fn answered(&mut self, address: SocketAddr, now: Now) {
+        self.update(canonical(address), |entry| (entry.answered, entry.alive) = (true, Some(now.at)));
+    }
+
+    /// There is a connection to whoever listens at `address`.
+    pub fn connected(&mut self, address: SocketAddr, now: Now) {
+        self.update(canonical(address), |entry| entry.alive = Some(now.at));
     }
 
     /// How many addresses there are.

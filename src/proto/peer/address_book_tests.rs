@@ -271,3 +271,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_is_told_for_three_hours_after_the_last_connection_with_whoever_is_there() {
+    let at = |seconds: u64| Now { at: Instant::from_millis(seconds * 1000), ..Now::default() };
+    let told = |book: &AddressBook, seconds: u64| book.may_be_told(at(seconds).at).count();
+    let (mut book, mut rng) = (AddressBook::default(), Rng::from_seed(1));
+    let (reached, announced) = ("45.1.1.1:7".parse().unwrap(), "46.1.1.1:7".parse().unwrap());
+    book.announced(announced, at(0));
+    book.reached(reached, at(0));
+    assert_eq!(book.may_be_told(at(1).at).collect::<Vec<_>>(), [reached]);
+    assert_eq!((told(&book, 3 * 3600 - 1), told(&book, 3 * 3600)), (1, 0));
+    book.connected(reached, at(20_000));
+    assert_eq!((told(&book, 30_000), told(&book, 20_000 + 3 * 3600)), (1, 0));
+    for n in 0..3 {
+        book.failed(reached, at(20_000 + 4000 * n), true, &mut rng);
+    }
+    assert_eq!(told(&book, 28_100), 0, "nor one that does not answer any more");
+}

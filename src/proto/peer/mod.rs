@@ -21,6 +21,7 @@ pub mod blacklist;
 pub mod evict;
 pub mod name;
 pub mod outbound;
+pub mod own_addresses;
 pub mod peer_table;
 pub mod reputation;
 pub mod retry;

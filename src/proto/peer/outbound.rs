@@ -22,6 +22,7 @@
 
 mod choose;
 mod named;
+mod probes;
 mod routes;
 mod wishes;
 
@@ -41,6 +42,7 @@ use crate::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 use named::{Ended, NamedPeers};
+use probes::Probes;
 use routes::Routes;
 
 pub use named::ADDRESSES_PER_NAME_MAX;
@@ -52,6 +54,10 @@ const ROOM_RECHECK: Duration = Duration::from_secs(5);
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
 /// How long a feeler stands, unless somebody says otherwise.
 pub const FEELER_EVERY: Duration = Duration::from_secs(35);
+/// Announced addresses that are dialed back: as many as a busy node has new peers, and no more than others notice.
+const PROBE_RATE: Rate = Rate::per_second(1, 8);
+/// Of these on their way at once: the rest of the dials is for whom we want.
+const PROBES_AT_ONCE: usize = 2;
 /// Time between two feelers that fail, plus or minus a fifth.
 const FEELER_RETRY: Duration = Duration::from_secs(5);
 
@@ -131,6 +137,8 @@ pub struct OutboundManager {
     offline_pace: Bucket,
     urgent_pace: Bucket,
     routes: Routes,
+    probes: Probes,
+    probe_pace: Bucket,
     /// Since when there are fewer automatic connections than wanted.
     lacking_since: Option<Instant>,
     /// Dials that failed since one succeeded.
@@ -161,6 +169,8 @@ enum Purpose {
     Seed,
     /// One more than wanted, for a while.
     Feeler,
+    /// To see whether somebody listens where a peer announced to listen; it ends when that is known.
+    Probe,
 }
 
 impl Purpose {
@@ -293,6 +303,11 @@ impl OutboundManager {
             Ok(address) => return Ok(Choice { address, purpose: Purpose::Kept, urgent: false }),
             Err(wake) => wake,
         };
+        let wake = match self.choose_probe(now, &context.banned) {
+            Ok(address) => return Ok(Choice { address, purpose: Purpose::Probe, urgent: false }),
+            Err(at) => wake.into_iter().chain(at).min(),
+        };
+        let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
         let few = book.len() < self.config.addresses_wanted || !context.online || self.is_stranded(now);
         let seed = if few && self.places_taken(now) < self.config.outbound {
             let busy = |address: &SocketAddr| busy(address) || self.kept.contains(*address);
@@ -302,6 +317,37 @@ impl OutboundManager {
             Err(None)
         };
         self.choose(now, rng, context, wake, seed)
+    }
+
+    /// The announced address to dial back now, or when one is due.
+    fn choose_probe(&mut self, now: Instant, banned: &dyn Fn(IpAddr) -> bool) -> Result<SocketAddr, Option<Instant>> {
+        let probing = self.links.values().filter(|link| link.purpose == Purpose::Probe).count();
+        if probing >= PROBES_AT_ONCE {
+            return Err(None);
+        }
+        let skip = |address: &SocketAddr| {
+            self.by_address.contains_key(address) || banned(address.ip()) || self.routes.is_closed(*address, now)
+        };
+        let paced = self.probe_pace.ready_at(PROBE_RATE);
+        let address = self.probes.next(now, &skip).map_err(|at| at.map(|at| at.max(paced)))?;
+        if !self.probe_pace.take(PROBE_RATE, now) {
+            return Err(Some(paced));
+        }
+        Ok(address)
+    }
+
+    /// A peer announced that it listens at `address`: it is to be dialed back, not before that time, and others are
+    /// [told of it](Self::take_reached) when somebody was there.
+    pub fn probe(&mut self, address: SocketAddr, at: Instant) {
+        if self.config.outbound > 0 {
+            self.probes.add(canonical(address), at);
+            self.nudge();
+        }
+    }
+
+    /// The announced addresses at which somebody was found since the last call.
+    pub fn take_reached(&mut self) -> Vec<SocketAddr> {
+        self.probes.take_reached()
     }
 
     /// The dial ended in a connection. Answers when it began.
@@ -329,7 +375,12 @@ impl OutboundManager {
         self.kept.reached(link.address, false);
         self.seeds.reached(link.address, true);
         book.reached(link.address, now);
+        let is_probe = link.purpose == Purpose::Probe;
+        self.probes.reached(link.address);
         self.nudge();
+        if is_probe {
+            return Some(dial);
+        }
         let every = self.config.feeler_every.filter(|_| feels)?;
         self.feeler_at = Some(now.at + rng.jitter(every, 10));
         self.feelers()
@@ -374,6 +425,23 @@ impl OutboundManager {
         self.seeds.closed(link.address, &ended, now.at, seed_backoff, rng);
         if reason.consequence().redial == Redial::Never {
             book.mark_never(link.address);
+            self.probes.forget(link.address);
+            return;
+        }
+        if link.purpose == Purpose::Probe {
+            // Whoever is connected to us already says so, or only closes.
+            let is_there = match reason {
+                CloseReason::DuplicateConnection | CloseReason::Tls(TlsFault::TurnedAway) => true,
+                CloseReason::RemoteClosed => link.state == DialState::Greeting,
+                _ => false,
+            };
+            if is_there {
+                book.answered(link.address, now);
+                self.probes.reached(link.address);
+            } else {
+                self.probes.failed(link.address, now.at, rng);
+            }
+            // A failure says no more than that others are not to be told; a dial of our own is another matter.
             return;
         }
         let kind = kind(settled, reason);
@@ -406,6 +474,7 @@ impl OutboundManager {
         rng: &mut Rng,
     ) {
         self.nudge();
+        self.probes.forget(canonical(address));
         if !self.by_address.contains_key(&canonical(address)) {
             let kind = match kind(now.at.since(since) >= SETTLED_AFTER, reason) {
                 // It ended its own dial, as it does with feelers. That says nothing against one of ours.
@@ -484,6 +553,7 @@ impl OutboundManager {
     ///
     /// The rule that is broken, and what was found.
     pub fn audit(&self) -> Result<(), Broken> {
+        self.probes.audit()?;
         let (dialing, most) = (self.dialing(), self.config.dials_max);
         Invariant::S5.check(dialing <= most, || format!("{dialing} dials of {most} are under way"))?;
         let mut groups = BTreeSet::new();

@@ -1,6 +1,6 @@
 //! Telling and hearing addresses: what a GetPeers is answered with, and how much of a Peers is believed.
 //!
-//! Told are only addresses that somebody is known to listen at ([`AddressBook::verified`]), so that a stranger cannot make us
+//! Told are only addresses at which we found somebody, not long ago ([`AddressBook::may_be_told`]), so that a stranger cannot make us
 //! spread a victim's address; never blacklisted ones, never the asker's own, and local ones only to those they mean the same
 //! machine to. Heard are so many per minute, whoever talks: a flood of addresses costs its sender the flood.
 
@@ -33,13 +33,19 @@ pub struct Asker<'a> {
 /// A random sample of what may be told to `asker`, in random order: at most its `max` and [`ANSWER_MAX`]. `banned` says who is
 /// blacklisted. O(addresses in the book), so a request has a price: see
 /// [`budget`](crate::proto::budget).
-pub fn answer(book: &AddressBook, asker: Asker<'_>, banned: impl Fn(IpAddr) -> bool, rng: &mut Rng) -> Vec<SocketAddr> {
+pub fn answer(
+    book: &AddressBook,
+    asker: Asker<'_>,
+    now: Instant,
+    banned: impl Fn(IpAddr) -> bool,
+    rng: &mut Rng,
+) -> Vec<SocketAddr> {
     let remote = canonical(asker.remote);
     let itself = |address: &SocketAddr| {
         *address == remote || (address.ip() == remote.ip() && Some(address.port()) == asker.listening_port)
     };
     let mut told: Vec<SocketAddr> = book
-        .verified()
+        .may_be_told(now)
         .filter(|address| may_pass(*address, remote.ip(), book.allow_private()))
         .filter(|address| !itself(address) && !asker.excluded.contains(address) && !banned(address.ip()))
         .collect();
@@ -105,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_verified_addresses_are_told_and_only_to_whom_they_mean_something() {
+    fn only_addresses_that_we_reached_are_told_and_only_to_whom_they_mean_something() {
         let mut book = AddressBook::default();
         let mut rng = Rng::from_seed(1);
         for reached in ["127.0.0.1:7", "10.0.0.1:7", "8.8.8.8:7"] {
@@ -114,11 +120,12 @@ mod tests {
         book.hear(socket("6.6.6.6:7"), Some(socket("5.5.5.5:1").ip()), Now::default());
         book.announced(socket("4.4.4.4:7"), Now::default());
         let none = BTreeSet::new();
-        let mut ask =
-            |remote: &str, book: &AddressBook| sorted(answer(book, asker(remote, &none), |_| false, &mut rng));
-        assert_eq!(ask("127.0.0.1:50000", &book), ["4.4.4.4:7", "8.8.8.8:7", "10.0.0.1:7", "127.0.0.1:7"]);
-        assert_eq!(ask("192.168.0.9:50000", &book), ["4.4.4.4:7", "8.8.8.8:7", "10.0.0.1:7"]);
-        assert_eq!(ask("9.9.9.9:50000", &book), ["4.4.4.4:7", "8.8.8.8:7"]);
+        let mut ask = |remote: &str, book: &AddressBook| {
+            sorted(answer(book, asker(remote, &none), Instant::ZERO, |_| false, &mut rng))
+        };
+        assert_eq!(ask("127.0.0.1:50000", &book), ["8.8.8.8:7", "10.0.0.1:7", "127.0.0.1:7"]);
+        assert_eq!(ask("192.168.0.9:50000", &book), ["8.8.8.8:7", "10.0.0.1:7"]);
+        assert_eq!(ask("9.9.9.9:50000", &book), ["8.8.8.8:7"]);
         let mut open = AddressBook::new(AddressBookConfig { allow_private: true, ..Default::default() });
         open.reached(socket("127.0.0.1:7"), Now::default());
         assert_eq!(ask("9.9.9.9:50000", &open), ["127.0.0.1:7"]);
@@ -133,7 +140,7 @@ mod tests {
         }
         let excluded = BTreeSet::from([socket("2.2.2.2:7")]);
         let asker = asker("[::ffff:1.1.1.1]:50000", &excluded);
-        let told = answer(&book, asker, |ip| ip == socket("3.3.3.3:7").ip(), &mut rng);
+        let told = answer(&book, asker, Instant::ZERO, |ip| ip == socket("3.3.3.3:7").ip(), &mut rng);
         assert_eq!(sorted(told), ["1.1.1.1:9", "4.4.4.4:7"]);
     }
 
@@ -146,7 +153,8 @@ mod tests {
             book.reached(SocketAddr::new(ip.into(), 1), Now::default());
         }
         let none = BTreeSet::new();
-        let mut ask = |max| answer(&book, Asker { max, ..asker("9.9.9.9:1", &none) }, |_| false, &mut rng);
+        let mut ask =
+            |max| answer(&book, Asker { max, ..asker("9.9.9.9:1", &none) }, Instant::ZERO, |_| false, &mut rng);
         assert_eq!(ask(usize::MAX).len(), 1000);
         assert!(ask(0).is_empty());
         let (first, second) = (ask(50), ask(50));

@@ -1,0 +1,136 @@
+//! Where we can be reached: by the sockets that listen, and by what our operator knows of the network around.
+//!
+//! A handshake has room for a port and none for an address: the other side adds the address that it sees. So the port must be right
+//! for that very connection, and none is better than one at which nobody listens. What no port can say is told as an address.
+
+use core::net::{IpAddr, SocketAddr};
+
+use crate::address::{Scope, canonical, may_pass};
+
+/// External addresses at most: more than a machine has families and ways in, fewer than a peer hears unasked.
+pub const EXTERNAL_MAX: usize = 8;
+
+/// Our own addresses.
+#[derive(Clone, Debug, Default)]
+pub struct OwnAddresses {
+    listening: Vec<SocketAddr>,
+    external: Vec<SocketAddr>,
+}
+
+impl OwnAddresses {
+    /// Nobody listens yet. Port 0 of an external address stands for the port of the listener of its family.
+    pub fn new(external: &[SocketAddr]) -> Self {
+        let external = external.iter().map(|address| canonical(*address)).collect();
+        OwnAddresses { listening: Vec::new(), external }
+    }
+
+    /// Whom our listeners listen for: an address of ours, or unspecified for all of a family. An IPv6 listener that takes IPv4 as
+    /// well is named twice, as `[::]` and as `0.0.0.0`.
+    pub fn set_listening(&mut self, listening: &[SocketAddr]) {
+        self.listening = listening.iter().map(|address| canonical(*address)).collect();
+    }
+
+    /// The port to announce on a connection, where `local` is our end of it; 0 when nobody listens at what the other side sees
+    /// of us. `None` for the local end when it is not known: then the first listener counts.
+    pub fn port_for(&self, local: Option<SocketAddr>, remote: SocketAddr) -> u16 {
+        let remote = canonical(remote);
+        // From the internet we are seen by an address that the operator knows better than our sockets do.
+        let seen_from_afar = Scope::of(remote.ip()) == Scope::Global;
+        let external = self.externals().find(|address| address.is_ipv4() == remote.is_ipv4());
+        if let Some(external) = external.filter(|_| seen_from_afar) {
+            return external.port();
+        }
+        let Some(local) = local.map(canonical) else { return self.listening.first().map_or(0, SocketAddr::port) };
+        self.listener_for(local.ip()).map_or(0, |listener| listener.port())
+    }
+
+    /// What a peer should be told besides the port: all of our addresses that mean the same machine to it, but for the one that
+    /// it can tell by itself.
+    pub fn to_tell(&self, local: Option<SocketAddr>, remote: SocketAddr, allow_private: bool) -> Vec<SocketAddr> {
+        let port = self.port_for(local, remote);
+        let seen = local.map(|local| SocketAddr::new(canonical(local).ip(), port));
+        let special = self.listening.iter().copied().filter(|listener| !listener.ip().is_unspecified());
+        let mut told: Vec<SocketAddr> = Vec::new();
+        for address in self.externals().chain(special) {
+            let passes = may_pass(address, remote.ip(), allow_private);
+            if passes && Some(address) != seen && !told.contains(&address) && told.len() < EXTERNAL_MAX {
+                told.push(address);
+            }
+        }
+        told
+    }
+
+    /// The external addresses, each with a port: its own, or that of the listener of its family.
+    fn externals(&self) -> impl Iterator<Item = SocketAddr> {
+        self.external.iter().filter_map(|address| {
+            let of_family = |listener: &&SocketAddr| listener.is_ipv4() == address.is_ipv4();
+            let port = match address.port() {
+                0 => self.listening.iter().find(of_family)?.port(),
+                port => port,
+            };
+            Some(SocketAddr::new(address.ip(), port))
+        })
+    }
+
+    /// Who takes connections to this address of ours.
+    fn listener_for(&self, local: IpAddr) -> Option<SocketAddr> {
+        let exact = self.listening.iter().find(|listener| listener.ip() == local);
+        let any = |listener: &&SocketAddr| listener.ip().is_unspecified() && listener.is_ipv4() == local.is_ipv4();
+        exact.or_else(|| self.listening.iter().find(any)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn own(listening: &[&str], external: &[&str]) -> OwnAddresses {
+        let all = |texts: &[&str]| texts.iter().map(|text| socket(text)).collect::<Vec<_>>();
+        let mut own = OwnAddresses::new(&all(external));
+        own.set_listening(&all(listening));
+        own
+    }
+
+    /// With `--listen 0.0.0.0:1 --listen [::]:2` everybody was told port 1, also over IPv6.
+    #[test]
+    fn each_family_is_told_the_port_of_its_own_listener() {
+        let own = own(&["0.0.0.0:1", "[::]:2"], &[]);
+        assert_eq!(own.port_for(Some(socket("45.1.1.1:50000")), socket("46.1.1.1:7")), 1);
+        assert_eq!(own.port_for(Some(socket("[::ffff:45.1.1.1]:50000")), socket("[::ffff:46.1.1.1]:7")), 1);
+        assert_eq!(own.port_for(Some(socket("[2a00::1]:50000")), socket("[2a00::2]:7")), 2);
+        assert_eq!(own.port_for(None, socket("46.1.1.1:7")), 1, "a driver that does not know");
+    }
+
+    /// With `--listen 127.0.0.1:1` those who were dialed over the network were told that we listen there as well.
+    #[test]
+    fn a_listener_on_one_address_is_announced_where_it_is_and_nowhere_else() {
+        let near = own(&["127.0.0.1:1"], &[]);
+        assert_eq!(near.port_for(Some(socket("45.1.1.1:50000")), socket("46.1.1.1:7")), 0);
+        assert_eq!(near.port_for(Some(socket("127.0.0.1:50000")), socket("127.0.0.1:7")), 1);
+        assert_eq!(near.to_tell(Some(socket("45.1.1.1:50000")), socket("46.1.1.1:7"), false), []);
+        let special = own(&["45.1.1.9:1"], &[]);
+        let (local, remote) = (Some(socket("45.1.1.1:50000")), socket("46.1.1.1:7"));
+        assert_eq!(
+            (special.port_for(local, remote), special.to_tell(local, remote, false)),
+            (0, vec![socket("45.1.1.9:1")])
+        );
+        let seen = Some(socket("45.1.1.9:50000"));
+        assert_eq!((special.port_for(seen, remote), special.to_tell(seen, remote, false)), (1, vec![]));
+        assert_eq!(own(&[], &[]).port_for(seen, remote), 0, "who does not listen");
+    }
+
+    #[test]
+    fn what_the_operator_knows_is_told_to_the_internet_and_the_neighbours_are_told_what_is_true_there() {
+        let own = own(&["0.0.0.0:1"], &["45.9.9.9:9000", "[2a00::9]:9001", "45.8.8.8:0"]);
+        let (local, far, near) = (Some(socket("192.168.0.2:50000")), socket("46.1.1.1:7"), socket("192.168.0.3:7"));
+        assert_eq!((own.port_for(local, far), own.port_for(local, near)), (9000, 1));
+        let all = [socket("45.9.9.9:9000"), socket("[2a00::9]:9001"), socket("45.8.8.8:1")];
+        assert_eq!(own.to_tell(local, far, false), all);
+        // Over IPv6 nobody listens; the forwarded port is known all the same.
+        assert_eq!(own.port_for(Some(socket("[2a00::1]:5")), socket("[2a00::2]:7")), 9001);
+    }
+}
