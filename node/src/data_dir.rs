@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use spacetime_network::driver::store::{Names, check_free, sync_directory};
 use spacetime_network::link::tls::identity::Identity;
 
-use crate::failure::{Failure, disk_remedy};
+use crate::failure::{Failure, disk_remedy, read_remedy};
 use crate::key::{self, KeyReaders};
 
 /// How often whoever waits for a directory looks whether it is free.
@@ -54,7 +54,7 @@ impl DataDir {
             }
             Err(error) => {
                 let link = check_free(&path).err();
-                let remedy = link.as_ref().map_or("give the --data-dir that the node runs with", disk_remedy);
+                let remedy = link.as_ref().map_or("give the --data-dir that the node runs with", read_remedy);
                 Err(Failure::new(format!("open {}", path.display()), link.unwrap_or(error), remedy))
             }
         }

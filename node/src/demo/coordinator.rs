@@ -100,7 +100,7 @@ impl Coordinator {
     pub(super) fn run(&mut self) -> Result<NodeView, Failure> {
         let first = self.script.first_nodes();
         let last = self.slots.len().saturating_sub(1);
-        self.screen.story(&format!("{} nodes start, the first two mine; node {last} comes later", first.len()))?;
+        self.screen.story(&format!("{} nodes start, two of them mine; node {last} comes later", first.len()))?;
         for index in first {
             self.start(index)?;
         }
@@ -314,7 +314,7 @@ impl Coordinator {
         if let Some(running) = self.slots.first().and_then(|slot| slot.running.as_ref())
             && crate::miner::mine_now(&running.handle, "miner-0")
         {
-            self.screen.story("two chains have the same work: node 0 mines one more block")?;
+            self.screen.story("two chains are equal: node 0 mines one more block")?;
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ use spacetime_network::time::UnixTime;
 use crate::cli::DemoArgs;
 use crate::client::blocking::unix_millis;
 use crate::failure::Failure;
+use crate::output::millis;
 use crate::{output, signals};
 use agreement::NodeView;
 use cluster::NodeSlot;
@@ -42,7 +43,7 @@ use spread::Percentiles;
 
 /// Bars of one line at most, and what stands beside them.
 const BARS_MAX: usize = 60;
-const BARS_MARGIN: usize = 62;
+const BARS_MARGIN: usize = 14;
 
 /// What happened, in numbers.
 #[derive(Debug, Serialize)]
@@ -115,7 +116,8 @@ fn lines(report: &Report) -> Vec<String> {
         format!("{name:<13} p50 {:.1} ms, p99 {:.1} ms over {} deliveries", of.p50_ms, of.p99_ms, of.deliveries)
     };
     let mut lines = vec![
-        format!("{} nodes agree on block {} {}", report.nodes, report.height, report.tip),
+        format!("{} nodes agree on block {}", report.nodes, report.height),
+        layout::cut(&format!("tip           {}", report.tip), report.columns),
         format!("{} transactions are in the chain of every node", report.transactions),
         format!("time          {:.1} s", report.seconds),
         format!("messages      {}", report.messages),
@@ -125,8 +127,10 @@ fn lines(report: &Report) -> Vec<String> {
     ];
     if !report.slowest.is_empty() {
         let width = report.columns.saturating_sub(BARS_MARGIN).clamp(1, BARS_MAX);
-        let bars = sparkline::with_scale(&report.slowest, width, sparkline::is_utf8());
-        lines.push(format!("each block    {bars} until the last node had it"));
+        let bars = sparkline::of(&report.slowest, width, sparkline::is_utf8());
+        let longest = report.slowest.iter().copied().max().unwrap_or_default();
+        lines.push(format!("each block    {bars}"));
+        lines.push(format!("              0 to {:.1} ms until the last node had it", millis(longest)));
     }
     lines.extend(report.kept.as_ref().map(|path| format!("kept in       {}", path.display())));
     lines
@@ -164,6 +168,38 @@ impl Drop for Directory {
     fn drop(&mut self) {
         if self.is_temporary && std::fs::remove_dir_all(&self.path).is_err() && self.path.exists() {
             output::note(format_args!("note: {} was not removed", self.path.display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On 60 columns the line about the blocks was one bar, and the tip wrapped.
+    #[test]
+    fn the_end_is_told_within_the_width_and_with_a_bar_for_each_block() {
+        let none = || Percentiles { p50_ms: 0.3, p99_ms: 1234.5, deliveries: 12_345 };
+        for (columns, whole) in [(60, false), (80, true), (200, true)] {
+            let report = Report {
+                nodes: 40,
+                height: 20,
+                tip: "ab".repeat(32),
+                transactions: 40,
+                seconds: 10.2,
+                messages: 16_173,
+                bytes: 1_435_538,
+                block_spread: none(),
+                transaction_spread: none(),
+                slowest: (1..=20).map(Duration::from_millis).collect(),
+                columns,
+                kept: None,
+            };
+            let lines = lines(&report);
+            assert!(lines.iter().all(|line| line.chars().count() <= columns), "{lines:?}");
+            assert_eq!(lines.iter().any(|line| line.ends_with(&report.tip)), whole);
+            let bars = lines.iter().find(|line| line.starts_with("each block")).unwrap();
+            assert_eq!(bars.chars().count(), BARS_MARGIN + 20, "{bars}");
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::output::millis;
-
 /// Eight heights, and the same for terminals that have no such characters.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const PLAIN_BARS: [char; 8] = ['_', '.', ',', '-', '~', '+', '*', '#'];
@@ -27,12 +25,6 @@ pub(super) fn of(times: &[Duration], width: usize, utf8: bool) -> String {
     longest.iter().filter_map(|time| bars.get(level(time))).collect()
 }
 
-/// The same with what it means.
-pub(super) fn with_scale(times: &[Duration], width: usize, utf8: bool) -> String {
-    let longest = times.iter().copied().max().unwrap_or_default();
-    format!("{}  0 to {:.1} ms", of(times, width, utf8), millis(longest))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +38,5 @@ mod tests {
         assert_eq!(of(&many, 8, true).chars().count(), 8);
         assert!(of(&many, 8, true).ends_with('█') && of(&many, 8, true).starts_with('▁'));
         assert_eq!((of(&[], 8, true), of(&[ms(0)], 8, true)), (String::new(), "▁".to_owned()));
-        assert_eq!(with_scale(&[ms(2)], 8, true), "█  0 to 2.0 ms");
     }
 }
