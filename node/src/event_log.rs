@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use spacetime_network::close::{Blame, CloseReason};
+use spacetime_network::id::ConnId;
 use spacetime_network::proto::Event;
+use spacetime_network::proto::sync::DeepBranch;
 use spacetime_network::time::{Instant, Now};
 use tracing::{debug, info, warn};
 
@@ -28,6 +30,7 @@ pub(crate) struct EventLog {
     weather: Ration,
     texts: Ration,
     blocks: Ration,
+    branches: Ration,
     sync_logged: Option<Instant>,
     security: Option<Security>,
     /// The nodes of --connect, and why they are not reached at present.
@@ -46,6 +49,7 @@ impl EventLog {
             weather: ration(),
             texts: ration(),
             blocks: ration(),
+            branches: ration(),
             sync_logged: None,
             security,
             named: named.iter().map(|address| (*address, None)).collect(),
@@ -103,8 +107,25 @@ impl EventLog {
                     info!(height, target, "catching up");
                 }
             }
+            Event::DeepBranch { conn, fork, height, news } => self.deep_branch(at, *conn, (*fork, *height), *news),
             other => debug!(event = ?other, "event"),
         }
+    }
+
+    /// A fork far below our tip is followed late, or not at all: never without a word.
+    fn deep_branch(&mut self, at: Instant, conn: ConnId, (fork, height): (u64, u64), news: DeepBranch) {
+        let Some(withheld) = self.branches.admit(at) else { return };
+        let what = match news {
+            DeepBranch::Counted => "a peer tells a long branch; its work is counted before any of it is stored",
+            DeepBranch::Proven => "a long branch has more work than our chain; it is fetched and followed",
+            DeepBranch::Lighter => "a long branch ends with no more work than our chain has; it is not followed",
+            DeepBranch::Changed => "a long branch is not told again as it was counted; its peer is asked anew",
+            DeepBranch::Deferred => {
+                "a long branch stands on blocks that are not stored yet; its peer is asked again later"
+            }
+            _ => "a long branch is given up: its blocks did not come or others needed the room; its peer is asked anew",
+        };
+        info!(%conn, fork, height, withheld, "{what}");
     }
 
     /// Blocks are stored beside the loop: a disk that takes no more must be told before the node stops.

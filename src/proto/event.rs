@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::proto::sync::DeepBranch;
 use crate::proto::sync::chain::{Tip, Verdict};
 use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind, Priority};
 
@@ -265,6 +266,17 @@ pub enum Event {
         kind: Kind,
         /// Why.
         why: &'static str,
+    },
+    /// A peer tells a branch that leaves our chain too far below its tip to be stored on trust: its work is counted first.
+    DeepBranch {
+        /// The peer's connection.
+        conn: ConnId,
+        /// Height of the last block that it shares with our chain.
+        fork: u64,
+        /// Height up to which it was told.
+        height: u64,
+        /// What became of it.
+        news: DeepBranch,
     },
     /// A catch-up began, moved on or ended.
     Sync {

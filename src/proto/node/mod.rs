@@ -16,6 +16,7 @@
 //! | `timers` | what is due, housekeeping and saving |
 //! | `dials` | when to dial, and what a failure means |
 //! | `places` | who gives way when all inbound places are taken |
+//! | `catching_up` | what the sync engine asks for |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 //!
@@ -23,6 +24,7 @@
 //! each is due) and `known` (which objects are known, to whom, and which wait for a verdict).
 
 mod addresses;
+mod catching_up;
 mod closing;
 mod dials;
 mod dispatch;
@@ -38,6 +40,7 @@ mod sessions;
 mod timers;
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::address::Origin;
@@ -57,11 +60,14 @@ use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::session::PeerInfo;
+use crate::proto::sync::SyncManager;
 use crate::proto::sync::chain::Chain;
-use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{FrameRules, Kind, Message, Priority};
+
+/// Time between two slices of what the chain does by and by: it must not keep the loop from its peers.
+const CHAIN_WORK: Duration = Duration::from_millis(1);
 
 /// A node on chain `C`.
 ///
@@ -167,6 +173,8 @@ pub struct Node<C> {
     known: KnownObjects,
     outputs: VecDeque<Output>,
     counters: Counters,
+    /// When the chain goes on with what it does a slice at a time.
+    chain_due: Option<Instant>,
     stopping: bool,
     #[cfg(feature = "sim")]
     buggify: Option<crate::buggify::Buggify>,
@@ -233,10 +241,11 @@ impl<C: Chain> Node<C> {
                 ..AddressBookConfig::default()
             }),
             outbound,
-            sync: SyncManager::new(config.sync.clone()),
+            sync: SyncManager::new(config.sync.clone()).salted(Rng::from_seed(seed.rotate_left(32)).next_u64()),
             known: KnownObjects::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            chain_due: None,
             stopping: false,
             #[cfg(feature = "sim")]
             buggify: None,
@@ -301,6 +310,7 @@ impl<C: Chain> Node<C> {
             Input::SendAccepted { conn } | Input::Writable { conn } => self.on_writable(now, conn),
             Input::Closed { conn, reason } => self.on_closed(now, conn, reason),
             Input::Tick => {
+                self.chain_due = None;
                 self.on_tick(now);
                 // The rest follows the last answer.
                 if self.sessions.is_waiting() {
@@ -308,7 +318,11 @@ impl<C: Chain> Node<C> {
                 }
             }
             // Comes after others, which left nothing else to do.
-            Input::TurnEnded => return self.chain.turn_ended(),
+            Input::TurnEnded => {
+                self.chain.turn_ended();
+                self.chain_due = self.chain.has_work().then(|| now.at + CHAIN_WORK);
+                return;
+            }
             Input::Command(command) => self.on_command(now, command),
         }
         self.drain_sync(now);
@@ -328,7 +342,7 @@ impl<C: Chain> Node<C> {
             return first;
         }
         let dial = if self.stopping { None } else { self.outbound.deadline() };
-        [first, dial, self.sync.deadline()].into_iter().flatten().min()
+        [first, dial, self.sync.deadline(), self.chain_due].into_iter().flatten().min()
     }
 
     fn on_command(&mut self, now: Now, command: Command) {
@@ -411,34 +425,6 @@ impl<C: Chain> Node<C> {
 
     fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
-    }
-
-    /// Carries out what the sync engine decided.
-    fn drain_sync(&mut self, now: Now) {
-        let mut tip_moved = false;
-        while let Some(output) = self.sync.poll_output() {
-            match output {
-                // A ban on the way here may have closed the connection.
-                SyncOutput::Send { conn, .. } if self.sessions.peer(conn).is_none() => {}
-                SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
-                SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
-                SyncOutput::Accepted { hash, from, best_changed } => {
-                    self.note_contribution(now, from, Kind::Block);
-                    self.known.accept(now.at, hash, Some(from));
-                    self.emit(Event::BlockAccepted { hash, from: Some(from) });
-                    tip_moved |= best_changed;
-                }
-                SyncOutput::Useful { conn } => self.record_success(now, conn),
-                SyncOutput::Slow { conn } => self.record_slowness(conn),
-                SyncOutput::Progress { height, target } => self.emit(Event::Sync { height, target }),
-            }
-        }
-        if tip_moved {
-            self.emit(Event::NewTip(self.chain.best()));
-            if !self.sync.is_syncing() {
-                self.announce_tip(now);
-            }
-        }
     }
 }
 
