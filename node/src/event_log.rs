@@ -107,6 +107,22 @@ impl EventLog {
                     info!(height, target, "catching up");
                 }
             }
+            Event::ClockOff { millis, peers } => {
+                let difference = offset(*millis);
+                warn!(
+                    peers,
+                    "our clock is {difference} those of the peers we dialed, by their median; set it right, or blocks are refused for their time"
+                );
+            }
+            Event::ClockRight { millis, peers } => {
+                info!(peers, "our clock is right again, {} those of the peers we dialed", offset(*millis));
+            }
+            Event::HeadersTooEarly { conn, clock } => match clock {
+                Some(millis) => {
+                    warn!(%conn, "a peer's blocks are too far ahead of our clock, which is {} those of the peers we dialed", offset(*millis));
+                }
+                None => warn!(%conn, "a peer's blocks are too far ahead of our clock; see that it is right"),
+            },
             Event::DeepBranch { conn, fork, height, news } => self.deep_branch(at, *conn, (*fork, *height), *news),
             other => debug!(event = ?other, "event"),
         }
@@ -188,5 +204,25 @@ impl EventLog {
         let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) else { return None };
         let is_new = fault.blame() != Blame::Lost && !security.has_refused(*remote, fault);
         is_new.then(|| security.explain(*remote, fault))
+    }
+}
+
+/// Where our clock is when others are so many milliseconds ahead of it.
+fn offset(millis: i64) -> String {
+    let seconds = millis.unsigned_abs() / 1000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let way = if millis >= 0 { "behind" } else { "ahead of" };
+    format!("{hours} h {minutes} min {seconds} s {way}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_others_are_ahead_of_is_behind() {
+        assert_eq!(offset(3 * 3_600_000 + 61_999), "3 h 1 min 1 s behind");
+        assert_eq!(offset(-7_201_000), "2 h 0 min 1 s ahead of");
+        assert!(offset(i64::MIN).ends_with("ahead of"));
     }
 }

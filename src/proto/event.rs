@@ -278,6 +278,29 @@ pub enum Event {
         /// What became of it.
         news: DeepBranch,
     },
+    /// Our clock is off by more than two hours, by the median of the clocks of the peers that we dialed: blocks of ours or of
+    /// theirs are refused for their time. Said once, until [`Event::ClockRight`]. Nothing but the operator sets a clock.
+    ClockOff {
+        /// How many milliseconds the median is ahead of ours; negative when it is behind.
+        millis: i64,
+        /// How many clocks it is the median of.
+        peers: usize,
+    },
+    /// Our clock was off, and is within an hour of the others' again.
+    ClockRight {
+        /// As above.
+        millis: i64,
+        /// As above.
+        peers: usize,
+    },
+    /// A peer told a header or a block whose time is further ahead of our clock than the chain allows. Said once, and again
+    /// when our chain has moved since, at most every ten minutes.
+    HeadersTooEarly {
+        /// The peer's connection.
+        conn: ConnId,
+        /// How many milliseconds the median of the dialed peers' clocks is ahead of ours, if there is one.
+        clock: Option<i64>,
+    },
     /// A catch-up began, moved on or ended.
     Sync {
         /// Height of the best block we hold.

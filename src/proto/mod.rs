@@ -4,6 +4,7 @@
 //! and reputation ([`peer`]), deduplication and relay ([`gossip`]), catching up with a chain ([`sync`]).
 
 pub mod budget;
+mod clock;
 pub mod config;
 mod counter;
 pub mod event;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use crate::id::{ConnId, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
+use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
 use crate::rate::Pace;
 use crate::time::Instant;
@@ -33,6 +34,8 @@ pub(super) struct Peer {
     /// The ping under way: its nonce and when it left.
     pub(super) ping: Option<(i64, Instant)>,
     pub(super) round_trip: Option<Duration>,
+    /// What its clock said last.
+    pub(super) clock: Option<PeerClock>,
     /// What its connection had received when we asked last.
     pub(super) received: Option<Received>,
     /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
@@ -79,6 +82,7 @@ impl Peer {
             next_heartbeat,
             ping: None,
             round_trip: None,
+            clock: None,
             received: None,
             doubted: None,
             next_doubt: now,

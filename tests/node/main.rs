@@ -4,6 +4,7 @@
 mod blame;
 mod carrier;
 mod chaos;
+mod clocks;
 mod clumsy;
 mod contract;
 mod discovery;

@@ -76,6 +76,8 @@ pub struct World {
     pub progress: Vec<(u64, u64)>,
     /// What was said of long branches: who told it, where it leaves ours, up to where it was told, what became of it.
     pub branches: Vec<(ConnId, u64, u64, DeepBranch)>,
+    /// Who told headers whose time has not come.
+    pub early: Vec<ConnId>,
     pub most_held: (usize, usize),
     /// Every output with its time.
     pub trace: Vec<String>,
@@ -107,6 +109,7 @@ impl World {
             header_questions: BTreeMap::new(),
             progress: Vec::new(),
             branches: Vec::new(),
+            early: Vec::new(),
             most_held: (0, 0),
             trace: Vec::new(),
         }
@@ -208,6 +211,7 @@ impl World {
                 SyncOutput::Accepted { hash, .. } => assert!(self.chain.position(&hash).is_some()),
                 SyncOutput::Useful { conn } => *self.useful.entry(conn).or_default() += 1,
                 SyncOutput::Slow { conn } => self.slow.push(conn),
+                SyncOutput::Early { conn } => self.early.push(conn),
                 SyncOutput::DeepBranch { conn, fork, height, news } => self.branches.push((conn, fork, height, news)),
                 SyncOutput::Progress { height, target } => self.progress.push((height, target)),
             }

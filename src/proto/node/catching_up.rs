@@ -25,6 +25,7 @@ impl<C: Chain> Node<C> {
                 }
                 SyncOutput::Useful { conn } => self.record_success(now, conn),
                 SyncOutput::Slow { conn } => self.record_slowness(conn),
+                SyncOutput::Early { conn } => self.note_early(now, conn),
                 SyncOutput::DeepBranch { conn, fork, height, news } => {
                     self.emit(Event::DeepBranch { conn, fork, height, news });
                 }

@@ -64,7 +64,7 @@ impl<C: Chain> Node<C> {
                 conn,
                 &Message::Pong(crate::wire::message::Ping { nonce: ping.nonce, unix_millis: now.unix.as_millis() }),
             ),
-            Message::Pong(pong) => self.on_pong(now, conn, pong.nonce),
+            Message::Pong(pong) => self.on_pong(now, conn, &pong),
             Message::GetPeers(request) => self.on_get_peers(now, conn, &request),
             Message::Peers(addresses) => self.on_peers(now, conn, addresses),
             Message::GetHeaders(request) => self.on_get_headers(conn, &request),

@@ -11,12 +11,13 @@ use core::net::SocketAddr;
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
+use crate::proto::clock::PeerClock;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
 use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
 use crate::rate::Pace;
-use crate::time::Now;
+use crate::time::{Now, UnixTime};
 use crate::wire::message::{Extension, Handshake, TxPoolRequest};
 use crate::wire::{FrameRules, Hash, Kind, Message};
 
@@ -134,6 +135,7 @@ impl<C: Chain> Node<C> {
             Serving::new(self.config.serving_rate, self.is_exempt(remote)),
         );
         peer.address = address;
+        peer.clock = introduction.clock.map(|clock| PeerClock::read(now.at, clock));
         peer.chain_length = introduction.best.map_or(0, |(height, _)| height.saturating_add(1));
         let version = peer.version;
         self.remember_peer(now, remote, &peer);
@@ -151,6 +153,9 @@ impl<C: Chain> Node<C> {
         }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
+        if outbound {
+            self.compare_clocks(now);
+        }
         self.first_questions(now, conn, version, outbound);
         self.sync.peer_ready(now, conn, version, introduction.best, &self.chain);
     }
@@ -207,6 +212,8 @@ struct Introduction {
     user_agent: String,
     version: u8,
     listening_port: u16,
+    /// What its clock says, when it says that.
+    clock: Option<UnixTime>,
     best: Option<(u64, Hash)>,
 }
 
@@ -219,6 +226,7 @@ impl Introduction {
             user_agent: handshake.user_agent.to_owned(),
             version,
             listening_port: extension.map_or(0, |e| e.listening_port),
+            clock: Some(UnixTime::from_secs(handshake.unix_seconds)),
             best: extension.map(|e| (e.best_height, e.best_hash)),
         }
     }
@@ -231,6 +239,7 @@ impl Introduction {
             user_agent: "unknown".to_owned(),
             version: 1,
             listening_port: 0,
+            clock: None,
             best: None,
         }
     }

@@ -17,6 +17,7 @@
 //! | `dials` | when to dial, and what a failure means |
 //! | `places` | who gives way when all inbound places are taken |
 //! | `catching_up` | what the sync engine asks for |
+//! | `clock` | when to warn of a clock |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 //!
@@ -25,6 +26,7 @@
 
 mod addresses;
 mod catching_up;
+mod clock;
 mod closing;
 mod dials;
 mod dispatch;
@@ -49,6 +51,7 @@ use crate::close::CloseReason;
 use crate::config::ConfigErrors;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
+use crate::proto::clock::ClockWatch;
 use crate::proto::config::Config;
 use crate::proto::event::{Command, Event, Input, Output};
 use crate::proto::node::known::KnownObjects;
@@ -173,6 +176,7 @@ pub struct Node<C> {
     known: KnownObjects,
     outputs: VecDeque<Output>,
     counters: Counters,
+    clocks: ClockWatch,
     /// When the chain goes on with what it does a slice at a time.
     chain_due: Option<Instant>,
     stopping: bool,
@@ -245,6 +249,7 @@ impl<C: Chain> Node<C> {
             known: KnownObjects::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            clocks: ClockWatch::default(),
             chain_due: None,
             stopping: false,
             #[cfg(feature = "sim")]

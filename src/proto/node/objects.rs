@@ -46,7 +46,12 @@ impl<C: Chain> Node<C> {
         // The header is checked first: it is cheap to judge and dear to make, the rest of a block is the other way round.
         let block = match CheckedBlock::check(&self.chain, now.unix, bytes) {
             Ok(block) => block,
-            Err(HeaderError::Early) => return self.refuse_softly(from, Kind::NewBlock, EARLY),
+            Err(HeaderError::Early) => {
+                if let Some(conn) = from {
+                    self.note_early(now, conn);
+                }
+                return self.refuse_softly(from, Kind::NewBlock, EARLY);
+            }
             Err(HeaderError::Invalid(rejection)) => return self.refuse(now, from, Kind::NewBlock, rejection.why),
         };
         let (id, payload) = (block.hash(), block.bytes().clone());

@@ -48,5 +48,6 @@ impl<C: Chain> Node<C> {
         // A blacklisting that is over says nothing, and makes an address fit to be dialed.
         self.outbound.nudge();
         self.seek_addresses(now);
+        self.compare_clocks(now);
     }
 }

@@ -28,8 +28,8 @@ const LARGE_ANSWER_BYTES: usize = 1 << 20;
 
 /// A message of headers, checked.
 enum Batch {
-    /// Nothing in it is of use now.
-    Nothing,
+    /// Nothing in it is of use now; `early` as below.
+    Nothing { early: bool },
     /// It does not hang from anything known.
     Unconnected(CheckedHeader),
     /// It hangs from `parent`; `early` says that headers were left off at the end whose time has not come.
@@ -109,18 +109,21 @@ impl SyncManager {
                 }
                 self.plan_header_request(conn, Some(first.hash()));
             }
-            Ok(Batch::Nothing) => {
+            Ok(Batch::Nothing { early }) => {
                 self.headers_answered(conn);
+                self.tell_early(conn, early);
                 if !self.end_branch(conn) {
                     self.end_header_sync(conn);
                 }
             }
             Ok(Batch::Connected { parent, headers: checked, early }) if self.continues_branch(conn, parent) => {
                 self.headers_answered(conn);
+                self.tell_early(conn, early);
                 self.continue_branch(now, conn, &checked, early, chain);
             }
             Ok(Batch::Connected { parent, headers: checked, early }) => {
                 self.headers_answered(conn);
+                self.tell_early(conn, early);
                 self.give_up_branch(conn, DeepBranch::Changed);
                 let (last, room) = self.store_headers(now, conn, parent, &checked, chain);
                 let is_full = headers.len() >= self.headers_per_request()
@@ -179,7 +182,7 @@ impl SyncManager {
             }
             batch.push(header);
         }
-        Ok(parent.map_or(Batch::Nothing, |parent| Batch::Connected { parent, headers: batch, early }))
+        Ok(parent.map_or(Batch::Nothing { early }, |parent| Batch::Connected { parent, headers: batch, early }))
     }
 
     /// Do headers that hang from there continue the long branch that this peer tells?
@@ -238,6 +241,12 @@ impl SyncManager {
             peer.next_headers = Some(NextHeaders::After(last.hash));
         } else {
             peer.end_header_sync();
+        }
+    }
+
+    fn tell_early(&mut self, conn: ConnId, early: bool) {
+        if early {
+            self.outputs.push_back(SyncOutput::Early { conn });
         }
     }
 

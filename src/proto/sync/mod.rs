@@ -89,6 +89,11 @@ pub enum SyncOutput {
         /// The connection.
         conn: ConnId,
     },
+    /// The peer told a header whose time has not come: perhaps our clock is late.
+    Early {
+        /// The connection.
+        conn: ConnId,
+    },
     /// A peer told a branch that leaves our chain too far below its tip to be stored on trust.
     DeepBranch {
         /// The peer.
