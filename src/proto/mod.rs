@@ -11,6 +11,7 @@ pub mod event;
 pub mod gossip;
 mod node;
 pub mod peer;
+mod pool;
 mod session;
 pub mod sync;
 

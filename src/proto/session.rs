@@ -8,6 +8,7 @@ use crate::id::{ConnId, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
+use crate::proto::pool::PoolExchange;
 use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
@@ -15,7 +16,7 @@ use crate::wire::Hash;
 /// Blocks that a peer asked for and whose answer waits for its queue to drain; more requests than this are dropped.
 pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
 
-/// Transactions that may wait for one peer's pace; later ones reach it in a block, or not at all.
+/// Transactions that may wait for one peer's pace; later ones are offered when the pools are compared.
 pub(super) const WAITING_TRANSACTIONS_MAX: usize = 10_000;
 
 /// What a handshake told us, and what happened since.
@@ -52,6 +53,8 @@ pub(super) struct Peer {
     pub(super) transaction_pace: Pace,
     /// How much of what others say we may still pass on to it.
     pub(super) send_budgets: SendBudgets,
+    /// What its pool lacks of ours.
+    pub(super) pool: PoolExchange,
     /// Transactions that wait for that pace.
     pub(super) waiting: VecDeque<Hash>,
     /// When it last brought a transaction that was new and valid, and a block.
@@ -69,8 +72,8 @@ impl Peer {
         (node_id, user_agent, version): (String, String, u8),
         (now, next_heartbeat): (Instant, Instant),
         transaction_pace: Pace,
-        send_budgets: SendBudgets,
-        serving: Serving,
+        (send_budgets, serving): (SendBudgets, Serving),
+        pool: PoolExchange,
     ) -> Self {
         Peer {
             node_id,
@@ -91,6 +94,7 @@ impl Peer {
             asked_transactions: 0,
             transaction_pace,
             send_budgets,
+            pool,
             waiting: VecDeque::new(),
             transaction_at: None,
             block_at: None,

@@ -15,6 +15,7 @@ mod identity;
 mod judgement;
 mod liveness;
 mod places;
+mod pools;
 mod relay;
 mod serving;
 mod settings;

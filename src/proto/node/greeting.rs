@@ -14,15 +14,13 @@ use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::clock::PeerClock;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
+use crate::proto::pool::PoolExchange;
 use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
 use crate::rate::Pace;
 use crate::time::{Now, UnixTime};
-use crate::wire::message::{Extension, Handshake, TxPoolRequest};
+use crate::wire::message::{Extension, Handshake};
 use crate::wire::{FrameRules, Hash, Kind, Message};
-
-/// Transactions we ask a new version 2 peer for: what its pool holds and we may have missed.
-const POOL_REQUEST_MAX: u32 = 1000;
 
 impl<C: Chain> Node<C> {
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
@@ -131,8 +129,11 @@ impl<C: Chain> Node<C> {
             (introduction.node_id.clone(), introduction.user_agent, introduction.version),
             (now.at, next_heartbeat),
             Pace::new(self.transaction_rate(remote)),
-            SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
-            Serving::new(self.config.serving_rate, self.is_exempt(remote)),
+            (
+                SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
+                Serving::new(self.config.serving_rate, self.is_exempt(remote)),
+            ),
+            PoolExchange::new(now.at, introduction.version, self.rng.next_u64()),
         );
         peer.address = address;
         peer.clock = introduction.clock.map(|clock| PeerClock::read(now.at, clock));
@@ -180,13 +181,8 @@ impl<C: Chain> Node<C> {
         if outbound {
             self.ask_for_peers(now, conn);
         }
-        // Both sides ask: what either pool got while they were apart reaches the other.
         if version >= 2 {
-            let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
-            self.send(conn, &Message::TxPoolRequest(request));
-            if let Some(peer) = self.sessions.peer_mut(conn) {
-                peer.asked_transactions = POOL_REQUEST_MAX;
-            }
+            self.ask_for_pool(now, conn);
         }
     }
 

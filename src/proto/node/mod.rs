@@ -11,6 +11,7 @@
 //! | `dispatch` | what each message may cost, and who handles it |
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `serve` | answers to requests |
+//! | `pools` | what two pools do not both have |
 //! | `addresses` | addresses that are asked for, told and passed on |
 //! | `liveness` | who is silent, and who is only slow |
 //! | `timers` | what is due, housekeeping and saving |
@@ -36,6 +37,7 @@ mod known;
 mod liveness;
 mod objects;
 mod places;
+mod pools;
 mod rounds;
 mod serve;
 mod sessions;

@@ -23,6 +23,9 @@ const STEP: Duration = Duration::from_millis(1);
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_transaction(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.pool.passed(now.at);
+        }
         self.submit_transaction(now, Some(conn), bytes);
     }
 
@@ -103,9 +106,9 @@ impl<C: Chain> Node<C> {
     /// Notes that a peer has an object; if it was waiting to be sent there, it waits no longer.
     fn has_it(&mut self, conn: Option<ConnId>, id: Hash) {
         self.known.learn(conn, id);
-        if let Some(peer) = conn.and_then(|conn| self.sessions.peer_mut(conn))
-            && let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id)
-        {
+        let Some(peer) = conn.and_then(|conn| self.sessions.peer_mut(conn)) else { return };
+        peer.pool.has_it(&id);
+        if let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id) {
             peer.waiting.remove(at);
         }
     }
@@ -205,7 +208,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn send_waiting(&mut self, now: Now, conn: ConnId) {
         loop {
             let Some(peer) = self.sessions.peer_mut(conn) else { return };
-            let Some(id) = peer.waiting.front().copied() else { return };
+            let Some(id) = peer.waiting.front().copied() else { return self.send_offers(now, conn) };
             let Some(transaction) = self.chain.pool_transaction(&id) else {
                 peer.waiting.pop_front();
                 continue;

@@ -26,6 +26,7 @@ impl<C: Chain> Node<C> {
                 Due::Pace(conn) => {
                     self.send_waiting(now, conn);
                     self.on_writable(now, conn);
+                    self.compare_pools(now, conn);
                 }
             }
         }
