@@ -2,10 +2,11 @@
 //!
 //! A block is judged once, when it is submitted, against its own branch; what was accepted is never judged again. Orphans
 //! are not kept: the answer names the parent and sync fetches it. A reorganisation walks from the new tip to the fork and
-//! back up, and touches the disk only for abandoned blocks that hold transactions worth returning to the pool.
+//! back up, and touches the disk only for abandoned blocks that hold transactions worth returning to the pool, a slice at a time.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use crate::chain::block::{Block, HEADER_LEN, Header, MAX_BLOCK_LEN};
 use crate::chain::genesis::Params;
 use crate::chain::gossip::{self, Gossip};
-use crate::chain::index::{Index, NewBlock, Node, Reorg};
+use crate::chain::index::{Index, NewBlock, Node};
 use crate::chain::mempool::Mempool;
 use crate::chain::open::OpenError;
 use crate::chain::store::{Health, Store, StoreError};
@@ -39,7 +40,9 @@ pub struct ReferenceChain {
     pub(super) genesis_bytes: Bytes,
     pub(super) index: Index,
     pub(super) store: Store,
-    pool: Mempool,
+    pub(super) pool: Mempool,
+    /// Blocks that left the best chain and whose transactions are not back in the pool yet, lowest first.
+    pub(super) abandoned: VecDeque<Hash>,
     /// Did the store give back something else than it was given? Behind a shared reference, as reads are.
     spoiled: AtomicBool,
 }
@@ -134,6 +137,7 @@ impl ReferenceChain {
             index,
             store,
             pool: Mempool::default(),
+            abandoned: VecDeque::new(),
             spoiled: AtomicBool::new(false),
         }
     }
@@ -225,30 +229,6 @@ impl ReferenceChain {
         }
         self.spoiled.store(true, Ordering::Relaxed);
         None
-    }
-
-    /// Takes the transactions of joined blocks out of the pool and puts those of abandoned ones back.
-    fn settle(&mut self, reorg: &Reorg) {
-        for &id in &reorg.joined {
-            for transaction in &self.index.node(id).ids {
-                self.pool.remove(transaction);
-            }
-        }
-        for &id in &reorg.left {
-            let node = self.index.node(id);
-            // Rewards never return, so a block of one transaction need not be read.
-            if node.ids.len() < 2 || self.pool.is_full() {
-                continue;
-            }
-            // What cannot be read cannot return: its senders still have it.
-            let Some(block) = self.stored(node).and_then(|bytes| Block::decode(&bytes)) else { continue };
-            for (bytes, id) in block.transactions.iter().zip(&node.ids).skip(1) {
-                if self.index.best_place(id).is_none() {
-                    // A copy of its own: a slice would keep the whole block in memory.
-                    self.pool.insert(*id, Bytes::copy_from_slice(bytes));
-                }
-            }
-        }
     }
 
     fn accept(&mut self, block: CheckedBlock) -> Result<Verdict, Rejection> {
@@ -405,7 +385,12 @@ impl Chain for ReferenceChain {
     }
 
     fn turn_ended(&mut self) {
+        self.return_some();
         self.store.hand_over();
+    }
+
+    fn has_work(&self) -> bool {
+        self.is_settling()
     }
 }
 

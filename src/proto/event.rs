@@ -8,6 +8,7 @@ use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::peer::name::PeerName;
 use crate::proto::peer::outbound::AddressFamily;
+use crate::proto::sync::DeepBranch;
 use crate::proto::sync::chain::{Tip, Verdict};
 use crate::wire::{Frame, FrameError, FrameRules, Hash, Kind, Priority};
 
@@ -352,6 +353,40 @@ pub enum Event {
         kind: Kind,
         /// Why.
         why: &'static str,
+    },
+    /// A peer tells a branch that leaves our chain too far below its tip to be stored on trust: its work is counted first.
+    DeepBranch {
+        /// The peer's connection.
+        conn: ConnId,
+        /// Height of the last block that it shares with our chain.
+        fork: u64,
+        /// Height up to which it was told.
+        height: u64,
+        /// What became of it.
+        news: DeepBranch,
+    },
+    /// Our clock is off by more than two hours, by the median of the clocks of the peers that we dialed: blocks of ours or of
+    /// theirs are refused for their time. Said once, until [`Event::ClockRight`]. Nothing but the operator sets a clock.
+    ClockOff {
+        /// How many milliseconds the median is ahead of ours; negative when it is behind.
+        millis: i64,
+        /// How many clocks it is the median of.
+        peers: usize,
+    },
+    /// Our clock was off, and is within an hour of the others' again.
+    ClockRight {
+        /// As above.
+        millis: i64,
+        /// As above.
+        peers: usize,
+    },
+    /// A peer told a header or a block whose time is further ahead of our clock than the chain allows. Said once, and again
+    /// when our chain has moved since, at most every ten minutes.
+    HeadersTooEarly {
+        /// The peer's connection.
+        conn: ConnId,
+        /// How many milliseconds the median of the dialed peers' clocks is ahead of ours, if there is one.
+        clock: Option<i64>,
     },
     /// A catch-up began, moved on or ended.
     Sync {

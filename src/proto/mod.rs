@@ -4,12 +4,14 @@
 //! and reputation ([`peer`]), deduplication and relay ([`gossip`]), catching up with a chain ([`sync`]).
 
 pub mod budget;
+mod clock;
 pub mod config;
 mod counter;
 pub mod event;
 pub mod gossip;
 mod node;
 pub mod peer;
+mod pool;
 mod session;
 pub mod sync;
 

@@ -6,8 +6,10 @@ use std::collections::VecDeque;
 
 use crate::id::{ConnId, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
+use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
 use crate::proto::gossip::OwnGossip;
+use crate::proto::pool::PoolExchange;
 use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
@@ -15,7 +17,7 @@ use crate::wire::Hash;
 /// Blocks that a peer asked for and whose answer waits for its queue to drain; more requests than this are dropped.
 pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
 
-/// Transactions that may wait for one peer's pace; later ones reach it in a block, or not at all.
+/// Transactions that may wait for one peer's pace; later ones are offered when the pools are compared.
 pub(super) const WAITING_TRANSACTIONS_MAX: usize = 10_000;
 
 /// What a handshake told us, and what happened since.
@@ -34,6 +36,8 @@ pub(super) struct Peer {
     /// The ping under way: its nonce and when it left.
     pub(super) ping: Option<(i64, Instant)>,
     pub(super) round_trip: Option<Duration>,
+    /// What its clock said last.
+    pub(super) clock: Option<PeerClock>,
     /// What its connection had received when we asked last.
     pub(super) received: Option<Received>,
     /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
@@ -52,6 +56,8 @@ pub(super) struct Peer {
     pub(super) send_budgets: SendBudgets,
     /// What we say ourselves and waits for that.
     pub(super) own_gossip: OwnGossip,
+    /// What its pool lacks of ours.
+    pub(super) pool: PoolExchange,
     /// Transactions that wait for that pace.
     pub(super) waiting: VecDeque<Hash>,
     /// When it last brought a transaction that was new and valid, and a block.
@@ -71,8 +77,8 @@ impl Peer {
         (node_id, user_agent, version): (String, String, u8),
         (now, next_heartbeat): (Instant, Instant),
         transaction_pace: Pace,
-        send_budgets: SendBudgets,
-        serving: Serving,
+        (send_budgets, serving): (SendBudgets, Serving),
+        pool: PoolExchange,
     ) -> Self {
         Peer {
             node_id,
@@ -84,6 +90,7 @@ impl Peer {
             next_heartbeat,
             ping: None,
             round_trip: None,
+            clock: None,
             received: None,
             doubted: None,
             next_doubt: now,
@@ -93,6 +100,7 @@ impl Peer {
             transaction_pace,
             send_budgets,
             own_gossip: OwnGossip::default(),
+            pool,
             waiting: VecDeque::new(),
             transaction_at: None,
             block_at: None,

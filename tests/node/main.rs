@@ -4,6 +4,7 @@
 mod blame;
 mod carrier;
 mod chaos;
+mod clocks;
 mod clumsy;
 mod contract;
 mod discovery;
@@ -17,6 +18,7 @@ mod names;
 mod own_address;
 mod own_gossip;
 mod places;
+mod pools;
 mod relay;
 mod remembering;
 mod routes;

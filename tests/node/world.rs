@@ -68,6 +68,8 @@ pub struct World {
     pub no_ipv6: bool,
     /// Nodes that are started without seeds the next time.
     seedless: BTreeSet<usize>,
+    /// How many milliseconds a node's wall clock is ahead of everybody's; those that are not listed are right.
+    pub clocks: BTreeMap<usize, i64>,
 }
 
 pub(crate) enum Mail {
@@ -120,6 +122,7 @@ impl World {
             passed: BTreeSet::new(),
             no_ipv6: false,
             seedless: BTreeSet::new(),
+            clocks: BTreeMap::new(),
             fed: 0,
         }
     }
@@ -415,7 +418,9 @@ impl World {
     ) -> R {
         let mut protocol = self.protocol(index).take().expect("one event at a time");
         let most = 1_100 + 20 * protocol.node().session_count();
-        let now = self.now;
+        let mut now = self.now;
+        let ahead = self.clocks.get(&index).copied().unwrap_or(0);
+        now.unix = UnixTime::from_millis(now.unix.as_millis() + ahead);
         let mut carrier = Carrier { world: self, index, calls: 0 };
         let result = work(&mut protocol, now, &mut carrier);
         let calls = carrier.calls;

@@ -10,6 +10,7 @@
 
 mod abuse;
 mod conversations;
+mod deep_forks;
 mod property;
 mod toy;
 mod world;

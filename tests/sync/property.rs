@@ -20,6 +20,8 @@ struct Cast {
     honest_latency: u64,
     honest_version: u8,
     ours: usize,
+    /// Headers that one peer may have stored, of lighter branches and of any.
+    room: (usize, usize),
 }
 
 fn habit() -> impl Strategy<Value = Habit> {
@@ -36,13 +38,15 @@ fn habit() -> impl Strategy<Value = Habit> {
 fn cast() -> impl Strategy<Value = Cast> {
     let growth = prop::collection::vec((prop_oneof![8 => Just(0usize), 1 => 0usize..12], 1u64..4), 1..120);
     let peers = prop::collection::vec((0usize..120, habit(), 1u64..8_000, 1u8..=2), 0..6);
-    (growth, peers, 1u64..3_000, 1u8..=2, 0usize..60).prop_map(
-        |(growth, peers, honest_latency, honest_version, ours)| Cast {
+    let room = (1usize..60, 20usize..150);
+    (growth, peers, 1u64..3_000, 1u8..=2, 0usize..60, room).prop_map(
+        |(growth, peers, honest_latency, honest_version, ours, room)| Cast {
             growth,
             peers,
             honest_latency,
             honest_version,
             ours,
+            room,
         },
     )
 }
@@ -59,7 +63,13 @@ fn grow(growth: &[(usize, u64)]) -> Toy {
 
 fn play(cast: &Cast) -> World {
     let part = |count: usize| grow(&cast.growth[..count.min(cast.growth.len())]);
-    let config = SyncConfig { window_blocks: 16, headers_per_request: 20, ..SyncConfig::default() };
+    let config = SyncConfig {
+        window_blocks: 16,
+        headers_per_request: 20,
+        headers_unproven: cast.room.0,
+        headers_per_peer: cast.room.1,
+        ..SyncConfig::default()
+    };
     let mut world = World::configured(part(cast.ours), config);
     for (n, (count, habit, latency, version)) in (2..).zip(&cast.peers) {
         let latency = Duration::from_millis(*latency);

@@ -5,7 +5,7 @@ use core::time::Duration;
 use spacetime_network::close::CloseReason;
 use spacetime_network::id::ConnId;
 use spacetime_network::proto::sync::chain::Chain;
-use spacetime_network::proto::sync::{SyncConfig, SyncManager, SyncOutput, answer_get_headers};
+use spacetime_network::proto::sync::{DeepBranch, SyncConfig, SyncManager, SyncOutput, answer_get_headers};
 use spacetime_network::rng::Rng;
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Hash, Kind, Message};
@@ -74,6 +74,10 @@ pub struct World {
     pub asked_of: BTreeMap<ConnId, u32>,
     pub header_questions: BTreeMap<ConnId, u32>,
     pub progress: Vec<(u64, u64)>,
+    /// What was said of long branches: who told it, where it leaves ours, up to where it was told, what became of it.
+    pub branches: Vec<(ConnId, u64, u64, DeepBranch)>,
+    /// Who told headers whose time has not come.
+    pub early: Vec<ConnId>,
     pub most_held: (usize, usize),
     /// Every output with its time.
     pub trace: Vec<String>,
@@ -104,6 +108,8 @@ impl World {
             asked_of: BTreeMap::new(),
             header_questions: BTreeMap::new(),
             progress: Vec::new(),
+            branches: Vec::new(),
+            early: Vec::new(),
             most_held: (0, 0),
             trace: Vec::new(),
         }
@@ -205,6 +211,8 @@ impl World {
                 SyncOutput::Accepted { hash, .. } => assert!(self.chain.position(&hash).is_some()),
                 SyncOutput::Useful { conn } => *self.useful.entry(conn).or_default() += 1,
                 SyncOutput::Slow { conn } => self.slow.push(conn),
+                SyncOutput::Early { conn } => self.early.push(conn),
+                SyncOutput::DeepBranch { conn, fork, height, news } => self.branches.push((conn, fork, height, news)),
                 SyncOutput::Progress { height, target } => self.progress.push((height, target)),
             }
         }

@@ -122,4 +122,7 @@ impl Chain for Moody {
     fn turn_ended(&mut self) {
         self.inner.turn_ended();
     }
+    fn has_work(&self) -> bool {
+        self.inner.has_work()
+    }
 }

@@ -5,7 +5,11 @@
 //! | `named` | whom the operator named, and why they are not reached |
 //! | `isolation` | since when there is no peer, and why |
 //! | `turned_away` | who was not let in |
+//! | `clocks` | nothing: of a clock that is off the node itself tells once |
+//! | `deep_branch` | how many lines about long branches there were |
 
+mod clocks;
+mod deep_branch;
 mod isolation;
 mod named;
 mod turned_away;
@@ -22,6 +26,7 @@ use spacetime_network::time::{Instant, Now};
 use tracing::{debug, info, warn};
 
 use crate::client::is_client;
+use crate::event_log::clocks::offset;
 use crate::event_log::isolation::{Isolation, IsolationChange};
 use crate::event_log::named::{Named, News, nowhere};
 use crate::event_log::turned_away::TurnedAway;
@@ -49,6 +54,7 @@ pub(crate) struct EventLog {
     texts: LineLimit,
     blocks: LineLimit,
     reorganisations: LineLimit,
+    branches: LineLimit,
     sync_logged: Option<Instant>,
     security: Option<Security>,
     connect: Named,
@@ -93,6 +99,7 @@ impl EventLog {
             texts: limit(),
             blocks: limit(),
             reorganisations: limit(),
+            branches: limit(),
             sync_logged: None,
             security,
             connect: Named::new(connect),
@@ -201,6 +208,23 @@ impl EventLog {
                     info!(height, target, "catching up");
                 }
             }
+            Event::ClockOff { millis, peers } => {
+                let difference = offset(*millis);
+                warn!(
+                    peers,
+                    "our clock is {difference} those of the peers we dialed, by their median; set it right, or blocks are refused for their time"
+                );
+            }
+            Event::ClockRight { millis, peers } => {
+                info!(peers, "our clock is right again, {} those of the peers we dialed", offset(*millis));
+            }
+            Event::HeadersTooEarly { conn, clock } => match clock {
+                Some(millis) => {
+                    warn!(%conn, "a peer's blocks are too far ahead of our clock, which is {} those of the peers we dialed", offset(*millis));
+                }
+                None => warn!(%conn, "a peer's blocks are too far ahead of our clock; see that it is right"),
+            },
+            Event::DeepBranch { conn, fork, height, news } => self.deep_branch(at, *conn, (*fork, *height), *news),
             other => debug!(event = ?other, "event"),
         }
     }

@@ -55,6 +55,11 @@ impl Relay {
         }
     }
 
+    /// Is a peer remembered to have an object?
+    pub fn knows(&self, conn: ConnId, name: &Hash) -> bool {
+        self.known.get(&conn).is_some_and(|known| known.names.contains(name))
+    }
+
     /// Forgets a connection.
     pub fn peer_gone(&mut self, conn: ConnId) {
         self.known.remove(&conn);

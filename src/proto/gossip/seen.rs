@@ -88,6 +88,12 @@ impl Seen {
         entry.is_some_and(|entry| entry.expires > now)
     }
 
+    /// When the object was noted, while it is held.
+    pub fn noted_at(&self, name: &Hash) -> Option<Instant> {
+        let entry = self.names.get(name).and_then(|serial| self.entries.get(serial))?;
+        Some(entry.expires - self.lifetime)
+    }
+
     /// Is the object held, be its time over or not?
     pub(crate) fn holds(&self, name: &Hash) -> bool {
         self.names.contains_key(name)

@@ -67,7 +67,7 @@ impl<C: Chain> Node<C> {
                 conn,
                 &Message::Pong(crate::wire::message::Ping { nonce: ping.nonce, unix_millis: now.unix.as_millis() }),
             ),
-            Message::Pong(pong) => self.on_pong(now, conn, pong.nonce),
+            Message::Pong(pong) => self.on_pong(now, conn, &pong),
             Message::GetPeers(request) => self.on_get_peers(now, conn, &request),
             Message::Peers(addresses) => self.on_peers(now, conn, addresses),
             Message::GetHeaders(request) => self.on_get_headers(conn, &request),
@@ -79,13 +79,8 @@ impl<C: Chain> Node<C> {
             Message::NotFound(hash) => self.sync.handle_not_found(now, conn, hash, &self.chain),
             Message::Transaction(bytes) => self.on_transaction(now, conn, frame.payload.keep(bytes)),
             Message::NewBlock(bytes) => self.on_new_block(now, conn, frame.payload.keep(bytes)),
-            Message::TxPoolRequest(request) => self.on_pool_request(conn, request),
-            // Ids alone tell nothing that the transactions before them did not; the list ends their answer.
-            Message::TxPool(_) => {
-                if let Some(peer) = self.sessions.peer_mut(conn) {
-                    peer.asked_transactions = 0;
-                }
-            }
+            Message::TxPoolRequest(request) => self.on_pool_request(now, conn, request),
+            Message::TxPool(names) => self.on_pool_names(now, conn, names),
             Message::NewChallenge(_) | Message::ProofSubmission(_) => {
                 self.submit_gossip(now, Some(conn), message.kind(), frame.payload.keep(&frame.payload));
             }

@@ -12,17 +12,16 @@ use crate::address::canonical;
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId, unnamed};
 use crate::proto::budget::{SendBudgets, Serving};
+use crate::proto::clock::PeerClock;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
+use crate::proto::pool::PoolExchange;
 use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
 use crate::rate::Pace;
-use crate::time::Now;
-use crate::wire::message::{Extension, Handshake, TxPoolRequest};
+use crate::time::{Now, UnixTime};
+use crate::wire::message::{Extension, Handshake};
 use crate::wire::{FrameRules, Hash, Kind, Message};
-
-/// Transactions we ask a new version 2 peer for: what its pool holds and we may have missed.
-const POOL_REQUEST_MAX: u32 = 1000;
 
 impl<C: Chain> Node<C> {
     /// Greets under another id from now on, as when a renewed certificate has another key. Peers stay, under the id by which
@@ -154,10 +153,14 @@ impl<C: Chain> Node<C> {
             (introduction.node_id.clone(), introduction.user_agent, introduction.version),
             (now.at, next_heartbeat),
             Pace::new(self.transaction_rate(remote)),
-            SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
-            Serving::new(self.config.serving_rate, self.is_exempt(remote)),
+            (
+                SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
+                Serving::new(self.config.serving_rate, self.is_exempt(remote)),
+            ),
+            PoolExchange::new(now.at, introduction.version, self.rng.next_u64()),
         );
         peer.address = address;
+        peer.clock = introduction.clock.map(|clock| PeerClock::read(now.at, clock));
         peer.chain_length = introduction.best.map_or(0, |(height, _)| height.saturating_add(1));
         let version = peer.version;
         self.remember_peer(now, remote, &peer);
@@ -178,6 +181,9 @@ impl<C: Chain> Node<C> {
         }
         self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
+        if outbound {
+            self.compare_clocks(now);
+        }
         self.first_questions(now, conn, version, outbound);
         self.sync.peer_ready(now, conn, version, introduction.best, &self.chain);
         if is_spent {
@@ -215,13 +221,8 @@ impl<C: Chain> Node<C> {
         if outbound {
             self.ask_for_peers(now, conn);
         }
-        // Both sides ask: what either pool got while they were apart reaches the other.
         if version >= 2 {
-            let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
-            self.send(conn, &Message::TxPoolRequest(request));
-            if let Some(peer) = self.sessions.peer_mut(conn) {
-                peer.asked_transactions = POOL_REQUEST_MAX;
-            }
+            self.ask_for_pool(now, conn);
         }
     }
 
@@ -247,6 +248,8 @@ struct Introduction {
     user_agent: String,
     version: u8,
     listening_port: u16,
+    /// What its clock says, when it says that.
+    clock: Option<UnixTime>,
     best: Option<(u64, Hash)>,
 }
 
@@ -259,6 +262,7 @@ impl Introduction {
             user_agent: handshake.user_agent.to_owned(),
             version,
             listening_port: extension.map_or(0, |e| e.listening_port),
+            clock: Some(UnixTime::from_secs(handshake.unix_seconds)),
             best: extension.map(|e| (e.best_height, e.best_hash)),
         }
     }
@@ -270,6 +274,7 @@ impl Introduction {
             user_agent: "unknown".to_owned(),
             version: 1,
             listening_port: 0,
+            clock: None,
             best: None,
         }
     }

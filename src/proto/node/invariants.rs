@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 
 use crate::invariant::{Broken, Invariant};
 use crate::proto::node::Node;
+use crate::proto::pool::OFFERS_MAX;
 use crate::proto::session::{DEFERRED_BLOCKS_MAX, WAITING_TRANSACTIONS_MAX};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
@@ -82,6 +83,9 @@ impl<C: Chain> Node<C> {
                 format!("{waiting} transactions and {deferred} blocks wait for {}", session.conn())
             })?;
             peer.own_gossip.audit()?;
+            let offers = peer.pool.offers();
+            Invariant::S5
+                .check(offers <= OFFERS_MAX, || format!("{offers} transactions are on offer to {}", session.conn()))?;
             Invariant::S7
                 .check(peer.node_id() != self.config.node_id, || format!("{} is ourselves", session.conn()))?;
         }

@@ -57,6 +57,16 @@ impl KnownObjects {
         self.seen.contains(now, id)
     }
 
+    /// When the object proved valid, if that is remembered.
+    pub(super) fn accepted_at(&self, id: &Hash) -> Option<Instant> {
+        self.seen.noted_at(id)
+    }
+
+    /// Is the peer remembered to have the object?
+    pub(super) fn has(&self, conn: ConnId, id: &Hash) -> bool {
+        self.relay.knows(conn, id)
+    }
+
     /// The peer has the object: it sent it, or gets it as an answer.
     pub(super) fn learn(&mut self, conn: Option<ConnId>, id: Hash) {
         self.relay.learned(conn, id);

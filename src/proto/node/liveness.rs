@@ -8,10 +8,11 @@ use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
+use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
 use crate::proto::node::{Node, moment};
 use crate::proto::sync::chain::Chain;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, UnixTime};
 use crate::wire::Message;
 use crate::wire::message::{Heartbeat, Ping};
 
@@ -107,11 +108,14 @@ impl<C: Chain> Node<C> {
         self.judge_liveness(now, conn);
     }
 
-    pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, nonce: i64) {
+    pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, pong: &Ping) {
         let Some(peer) = self.sessions.peer_mut(conn) else { return };
         // A pong to no ping of ours is dropped: it may answer one that a slow link delayed.
-        if let Some((_, sent)) = peer.ping.filter(|(expected, _)| *expected == nonce) {
-            peer.round_trip = Some(now.at.since(sent));
+        if let Some((_, sent)) = peer.ping.filter(|(expected, _)| *expected == pong.nonce) {
+            let round_trip = now.at.since(sent);
+            peer.round_trip = Some(round_trip);
+            // What it said is half a round trip old.
+            peer.clock = Some(PeerClock::read(sent + round_trip / 2, UnixTime::from_millis(pong.unix_millis)));
             peer.ping = None;
         }
     }

@@ -12,6 +12,7 @@
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `own_gossip` | what we say ourselves: paced, or refused with a word |
 //! | `serve` | answers to requests |
+//! | `pools` | what two pools do not both have |
 //! | `addresses` | addresses that are asked for, told and passed on |
 //! | `liveness` | who is silent, and who is only slow |
 //! | `timers` | what is due, housekeeping and saving |
@@ -19,6 +20,8 @@
 //! | `turn_away` | who is not let in, and what is said to him |
 //! | `places` | who gives way when all inbound places are taken |
 //! | `commands` | what the embedder wants |
+//! | `catching_up` | what the sync engine asks for |
+//! | `clock` | when to warn of a clock |
 //! | `closing` | what a close means for the peer and for us |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 //!
@@ -26,6 +29,8 @@
 //! each is due) and `known` (which objects are known, to whom, and which wait for a verdict).
 
 mod addresses;
+mod catching_up;
+mod clock;
 mod closing;
 mod commands;
 mod dials;
@@ -37,6 +42,7 @@ mod liveness;
 mod objects;
 mod own_gossip;
 mod places;
+mod pools;
 mod rounds;
 mod serve;
 mod sessions;
@@ -44,6 +50,7 @@ mod timers;
 mod turn_away;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::address::Origin;
@@ -52,6 +59,7 @@ use crate::close::CloseReason;
 use crate::config::ConfigErrors;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::PeerBudgets;
+use crate::proto::clock::ClockWatch;
 use crate::proto::config::Config;
 use crate::proto::event::{Event, Input, Output};
 use crate::proto::node::known::KnownObjects;
@@ -64,11 +72,14 @@ use crate::proto::peer::own_addresses::OwnAddresses;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::session::PeerInfo;
+use crate::proto::sync::SyncManager;
 use crate::proto::sync::chain::Chain;
-use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{FrameRules, Kind, Message, Priority};
+
+/// Time between two slices of what the chain does by and by: it must not keep the loop from its peers.
+const CHAIN_WORK: Duration = Duration::from_millis(1);
 
 /// A node on chain `C`.
 ///
@@ -175,6 +186,9 @@ pub struct Node<C> {
     own_addresses: OwnAddresses,
     outputs: VecDeque<Output>,
     counters: Counters,
+    clocks: ClockWatch,
+    /// When the chain goes on with what it does a slice at a time.
+    chain_due: Option<Instant>,
     stopping: bool,
     #[cfg(feature = "sim")]
     buggify: Option<crate::buggify::Buggify>,
@@ -247,11 +261,13 @@ impl<C: Chain> Node<C> {
                 ..AddressBookConfig::default()
             }),
             outbound,
-            sync: SyncManager::new(config.sync.clone()),
+            sync: SyncManager::new(config.sync.clone()).salted(Rng::from_seed(seed.rotate_left(32)).next_u64()),
             known: KnownObjects::default(),
             own_addresses,
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            clocks: ClockWatch::default(),
+            chain_due: None,
             stopping: false,
             #[cfg(feature = "sim")]
             buggify: None,
@@ -320,6 +336,7 @@ impl<C: Chain> Node<C> {
             }
             Input::Closed { conn, reason } => self.on_closed(now, conn, reason),
             Input::Tick => {
+                self.chain_due = None;
                 self.on_tick(now);
                 // The rest follows the last answer.
                 if self.sessions.is_waiting() {
@@ -327,7 +344,11 @@ impl<C: Chain> Node<C> {
                 }
             }
             // Comes after others, which left nothing else to do.
-            Input::TurnEnded => return self.chain.turn_ended(),
+            Input::TurnEnded => {
+                self.chain.turn_ended();
+                self.chain_due = self.chain.has_work().then(|| now.at + CHAIN_WORK);
+                return;
+            }
             Input::Command(command) => self.on_command(now, command),
         }
         self.drain_sync(now);
@@ -347,7 +368,7 @@ impl<C: Chain> Node<C> {
             return first;
         }
         let dial = if self.stopping { None } else { self.outbound.deadline() };
-        [first, dial, self.sync.deadline()].into_iter().flatten().min()
+        [first, dial, self.sync.deadline(), self.chain_due].into_iter().flatten().min()
     }
 
     fn on_opened(
@@ -405,34 +426,6 @@ impl<C: Chain> Node<C> {
 
     fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
-    }
-
-    /// Carries out what the sync engine decided.
-    fn drain_sync(&mut self, now: Now) {
-        let mut tip_moved = false;
-        while let Some(output) = self.sync.poll_output() {
-            match output {
-                // A ban on the way here may have closed the connection.
-                SyncOutput::Send { conn, .. } if self.sessions.peer(conn).is_none() => {}
-                SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
-                SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
-                SyncOutput::Accepted { hash, from, best_changed } => {
-                    self.note_contribution(now, from, Kind::Block);
-                    self.known.accept(now.at, hash, Some(from));
-                    self.emit(Event::BlockAccepted { hash, from: Some(from) });
-                    tip_moved |= best_changed;
-                }
-                SyncOutput::Useful { conn } => self.record_success(now, conn),
-                SyncOutput::Slow { conn } => self.record_slowness(conn),
-                SyncOutput::Progress { height, target } => self.emit(Event::Sync { height, target }),
-            }
-        }
-        if tip_moved {
-            self.emit(Event::NewTip(self.chain.best()));
-            if !self.sync.is_syncing() {
-                self.announce_tip(now);
-            }
-        }
     }
 }
 

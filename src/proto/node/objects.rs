@@ -25,6 +25,9 @@ pub(super) const STEP: Duration = Duration::from_millis(1);
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_transaction(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.pool.passed(now.at);
+        }
         self.submit_transaction(now, Some(conn), bytes);
     }
 
@@ -48,7 +51,12 @@ impl<C: Chain> Node<C> {
         // The header is checked first: it is cheap to judge and dear to make, the rest of a block is the other way round.
         let block = match CheckedBlock::check(&self.chain, now.unix, bytes) {
             Ok(block) => block,
-            Err(HeaderError::Early) => return self.refuse_softly(from, Kind::NewBlock, EARLY),
+            Err(HeaderError::Early) => {
+                if let Some(conn) = from {
+                    self.note_early(now, conn);
+                }
+                return self.refuse_softly(from, Kind::NewBlock, EARLY);
+            }
             Err(HeaderError::Invalid(rejection)) => return self.refuse(now, from, Kind::NewBlock, rejection.why),
         };
         let (id, payload) = (block.hash(), block.bytes().clone());
@@ -99,6 +107,7 @@ impl<C: Chain> Node<C> {
     fn has_it(&mut self, conn: Option<ConnId>, kind: Kind, id: Hash) {
         self.known.learn(conn, id);
         let Some(peer) = conn.and_then(|conn| self.sessions.peer_mut(conn)) else { return };
+        peer.pool.has_it(&id);
         if is_gossip(kind) {
             peer.own_gossip.forget(kind, &id);
         } else if let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id) {
@@ -205,7 +214,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn send_waiting(&mut self, now: Now, conn: ConnId) {
         loop {
             let Some(peer) = self.sessions.peer_mut(conn) else { return };
-            let Some(id) = peer.waiting.front().copied() else { return };
+            let Some(id) = peer.waiting.front().copied() else { return self.send_offers(now, conn) };
             let Some(transaction) = self.chain.pool_transaction(&id) else {
                 peer.waiting.pop_front();
                 continue;

@@ -16,7 +16,7 @@ use crate::wire::{Hash, Kind, Message};
 /// Bytes of transactions in one answer to a TxPoolRequest: five bytes asked for it.
 const POOL_ANSWER_BYTES_MAX: usize = 2 << 20;
 /// Ids in one TxPool: what the protocol allows.
-const POOL_IDS_MAX: u32 = 50_000;
+pub(super) const POOL_IDS_MAX: u32 = 50_000;
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {
@@ -67,7 +67,7 @@ impl<C: Chain> Node<C> {
         true
     }
 
-    pub(super) fn on_pool_request(&mut self, conn: ConnId, request: TxPoolRequest) {
+    pub(super) fn on_pool_request(&mut self, now: Now, conn: ConnId, request: TxPoolRequest) {
         let max = request.max.min(POOL_IDS_MAX) as usize;
         let mut ids = self.chain.pool_ids(max);
         if request.include_data {
@@ -82,7 +82,15 @@ impl<C: Chain> Node<C> {
                 // In one queue with the list that ends the answer, or it would overtake them.
                 self.send_at(Kind::TxPool.priority(), conn, Kind::Transaction, transaction);
             }
+            let is_all = ids.len() < max && ids.len() == sent;
             ids.truncate(sent);
+            if let Some(peer) = self.sessions.peer_mut(conn) {
+                peer.pool.passed(now.at);
+                ids.iter().for_each(|id| peer.pool.has_it(id));
+                if is_all {
+                    peer.pool.told_all(now.at);
+                }
+            }
             // What waited for the peer's pace has gone there now.
             if let Some(peer) = self.sessions.peer_mut(conn)
                 && !peer.waiting.is_empty()
@@ -94,7 +102,8 @@ impl<C: Chain> Node<C> {
         self.send(conn, &Message::TxPool(ids));
     }
 
-    /// A full queue refused a frame. Answers to GetBlock and our own gossip wait for their turn; the rest is gone and counted.
+    /// A full queue refused a frame. Answers to GetBlock and our own gossip wait for their turn; the rest is gone and counted. What
+    /// was lost of the pool is found when the pools are compared.
     pub(super) fn on_refused(&mut self, conn: ConnId, kind: Kind, payload: &Bytes) {
         *self.counters.refused.entry(kind).or_default() += 1;
         self.say_again(conn, kind, payload);
@@ -136,6 +145,7 @@ impl<C: Chain> Node<C> {
     /// One answer at a time: reading all that wait when the queue takes one or two would read each of them many times
     /// over, and hold them all meanwhile. The driver says again that there is room after each block that found some.
     pub(super) fn on_writable(&mut self, now: Now, conn: ConnId) {
+        self.send_offers(now, conn);
         // What is refused again comes back through `on_refused`, to the same place.
         while let Some(peer) = self.sessions.peer_mut(conn)
             && let Some(hash) = peer.deferred.pop_front()

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::proto::budget::{MessageRates, SendBudgets, Serving};
+use crate::proto::pool::PoolExchange;
 use crate::rate::{Pace, Rate};
 
 fn conn(n: u8) -> ConnId {
@@ -18,7 +19,13 @@ fn peer(id: u8, now: Instant) -> Peer {
     let rates = MessageRates::default();
     let pace = Pace::new(Rate::per_second(1, 1));
     let name = (format!("peer-{id}"), "test".to_owned(), 2);
-    Peer::new(name, (now, now), pace, SendBudgets::new(&rates, false), Serving::new(1, false))
+    Peer::new(
+        name,
+        (now, now),
+        pace,
+        (SendBudgets::new(&rates, false), Serving::new(1, false)),
+        PoolExchange::new(now, 2, 0),
+    )
 }
 
 fn open(sessions: &mut Sessions, n: u8, now: Instant, deadline: Instant) {

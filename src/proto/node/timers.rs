@@ -29,6 +29,7 @@ impl<C: Chain> Node<C> {
                     self.send_waiting(now, conn);
                     self.say_waiting(now, conn);
                     self.on_writable(now, conn);
+                    self.compare_pools(now, conn);
                 }
             }
         }
@@ -61,5 +62,6 @@ impl<C: Chain> Node<C> {
         // A blacklisting that is over says nothing, and makes an address fit to be dialed.
         self.outbound.nudge();
         self.seek_addresses(now);
+        self.compare_clocks(now);
     }
 }

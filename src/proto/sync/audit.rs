@@ -52,6 +52,12 @@ impl SyncManager {
         let most = self.config.headers_max.saturating_add(HEADERS_ANSWER_MAX as usize);
         let headers = self.tree.len();
         Invariant::S14.check(headers <= most, || format!("{headers} headers are held, {most} at most"))?;
+        for (conn, peer) in &self.peers {
+            let Some(branch) = &peer.presync else { continue };
+            let (held, most) = (branch.held(), branch.held_max(HEADERS_ANSWER_MAX as usize));
+            Invariant::S14
+                .check(held <= most, || format!("{held} headers of {conn} wait to be believed, {most} at most"))?;
+        }
         for hash in self.path.blocks() {
             let known = self.tree.header(hash).is_some();
             Invariant::S14.check(known, || format!("the path leads over {hash}, which is not in the tree"))?;

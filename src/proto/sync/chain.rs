@@ -367,4 +367,9 @@ pub trait Chain {
     /// Called once at the end of every turn in which something was submitted: the place to start one durable write for
     /// all of it. Must not wait for a disk.
     fn turn_ended(&mut self) {}
+
+    /// Is something left that [`turn_ended`](Chain::turn_ended) does a slice at a time? Then the next turn comes soon.
+    fn has_work(&self) -> bool {
+        false
+    }
 }

@@ -37,6 +37,9 @@ pub struct SyncConfig {
     pub headers_max: usize,
     /// Headers held on one peer's word.
     pub headers_per_peer: usize,
+    /// Headers held on one peer's word of a branch that has no more work than our chain. The work of a longer one is counted first,
+    /// and only what has proven more than ours is held.
+    pub headers_unproven: usize,
     /// How long a peer is not asked again for a block that it said it does not have, or did not deliver in time.
     pub avoid: Duration,
     /// How long to wait before a block that the chain ignored is submitted again.
@@ -66,6 +69,7 @@ impl Default for SyncConfig {
             headers_per_request: 2_000,
             headers_max: 200_000,
             headers_per_peer: 100_000,
+            headers_unproven: 10_000,
             avoid: Duration::from_secs(60),
             retry: Duration::from_secs(10),
             announcements: Rate::per(1, Duration::from_secs(10), 4),
@@ -88,6 +92,7 @@ impl SyncConfig {
             ("small_blocks_per_peer", self.small_blocks_per_peer),
             ("window_blocks", self.window_blocks),
             ("headers_per_peer", self.headers_per_peer),
+            ("headers_unproven", self.headers_unproven),
         ] {
             check.require(count >= 1, name, "must be at least 1");
         }

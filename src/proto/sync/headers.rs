@@ -12,6 +12,7 @@ use crate::id::ConnId;
 use crate::proto::sync::chain::{Chain, CheckedHeader, HeaderError, Tip};
 use crate::proto::sync::locator::{self, HEADERS_ANSWER_MAX, LOCATOR_TAIL_MAX};
 use crate::proto::sync::peer::{HeaderRequest, NextHeaders, Peer};
+use crate::proto::sync::presync::{DeepBranch, Presync};
 use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::time::{Instant, Now};
 use crate::wire::{Hash, Kind, Message};
@@ -27,8 +28,8 @@ const LARGE_ANSWER_BYTES: usize = 1 << 20;
 
 /// A message of headers, checked.
 enum Batch {
-    /// Nothing in it is of use now.
-    Nothing,
+    /// Nothing in it is of use now; `early` as below.
+    Nothing { early: bool },
     /// It does not hang from anything known.
     Unconnected(CheckedHeader),
     /// It hangs from `parent`; `early` says that headers were left off at the end whose time has not come.
@@ -91,10 +92,11 @@ impl SyncManager {
         if headers.len() > self.headers_per_request() {
             return self.refuse_headers(now, conn, CloseReason::BadAnswer(Kind::Headers), chain);
         }
-        if self.tree.len().saturating_add(headers.len()) > self.config.headers_max {
+        let is_deep = peer.presync.is_some();
+        if !is_deep && self.tree.len().saturating_add(headers.len()) > self.config.headers_max {
             self.make_room(conn);
         }
-        match self.check_headers(now, headers, chain) {
+        match self.check_headers(now, conn, headers, chain) {
             Ok(Batch::Unconnected(first)) => {
                 let request = self.peers.get(&conn).and_then(Peer::header_request);
                 let from_anchor = request.is_some_and(|request| request.anchors.contains(&first.previous()));
@@ -107,16 +109,26 @@ impl SyncManager {
                 }
                 self.plan_header_request(conn, Some(first.hash()));
             }
-            Ok(Batch::Nothing) => {
+            Ok(Batch::Nothing { early }) => {
                 self.headers_answered(conn);
-                self.end_header_sync(conn);
+                self.tell_early(conn, early);
+                if !self.end_branch(conn) {
+                    self.end_header_sync(conn);
+                }
+            }
+            Ok(Batch::Connected { parent, headers: checked, early }) if self.continues_branch(conn, parent) => {
+                self.headers_answered(conn);
+                self.tell_early(conn, early);
+                self.continue_branch(now, conn, &checked, early, chain);
             }
             Ok(Batch::Connected { parent, headers: checked, early }) => {
                 self.headers_answered(conn);
+                self.tell_early(conn, early);
+                self.give_up_branch(conn, DeepBranch::Changed);
                 let (last, room) = self.store_headers(now, conn, parent, &checked, chain);
                 let is_full = headers.len() >= self.headers_per_request()
                     || headers.iter().map(|header| header.len()).sum::<usize>() >= LARGE_ANSWER_BYTES;
-                self.continue_header_sync(conn, last, room, is_full && !early, chain.best());
+                self.continue_header_sync(conn, last, room, is_full && !early, chain);
             }
             Err(reason) => self.close(conn, reason),
         }
@@ -128,7 +140,14 @@ impl SyncManager {
         self.update(now, chain);
     }
 
-    fn check_headers<C: Chain>(&self, now: Now, headers: &[&[u8]], chain: &C) -> Result<Batch, CloseReason> {
+    fn check_headers<C: Chain>(
+        &self,
+        now: Now,
+        conn: ConnId,
+        headers: &[&[u8]],
+        chain: &C,
+    ) -> Result<Batch, CloseReason> {
+        let branch = self.peers.get(&conn).and_then(|peer| peer.presync.as_ref()).map(Presync::end);
         let mut batch: Vec<CheckedHeader> = Vec::new();
         let mut parent = None;
         let mut early = false;
@@ -147,7 +166,10 @@ impl SyncManager {
             let below = match batch.last() {
                 Some(last) => (last.hash(), last.height()),
                 // The first one decides before the rest is checked: checking is what costs.
-                None => match self.known(&header.previous(), chain) {
+                None => match branch
+                    .filter(|end| end.hash == header.previous())
+                    .or_else(|| self.known(&header.previous(), chain))
+                {
                     Some(tip) => {
                         parent = Some(tip);
                         (tip.hash, tip.height)
@@ -160,11 +182,17 @@ impl SyncManager {
             }
             batch.push(header);
         }
-        Ok(parent.map_or(Batch::Nothing, |parent| Batch::Connected { parent, headers: batch, early }))
+        Ok(parent.map_or(Batch::Nothing { early }, |parent| Batch::Connected { parent, headers: batch, early }))
+    }
+
+    /// Do headers that hang from there continue the long branch that this peer tells?
+    fn continues_branch(&self, conn: ConnId, parent: Tip) -> bool {
+        let branch = self.peers.get(&conn).and_then(|peer| peer.presync.as_ref());
+        branch.is_some_and(|branch| branch.end().hash == parent.hash)
     }
 
     /// Adds headers to the tree. Returns the last one that is known now, and whether there was room for all.
-    fn store_headers<C: Chain>(
+    pub(super) fn store_headers<C: Chain>(
         &mut self,
         now: Now,
         conn: ConnId,
@@ -203,11 +231,9 @@ impl SyncManager {
     }
 
     /// Decides whether a peer has more to tell after `last`.
-    fn continue_header_sync(&mut self, conn: ConnId, last: Tip, room: bool, is_full: bool, best: Tip) {
-        if !room && last.work <= best.work {
-            // All the room that it may use, and still lighter than what we have: not worth another byte.
-            self.retain_tips(conn, |_, _| false);
-            return self.end_header_sync(conn);
+    fn continue_header_sync<C: Chain>(&mut self, conn: ConnId, last: Tip, room: bool, is_full: bool, chain: &C) {
+        if (is_full || !room) && self.is_unproven(conn, last, room, chain.best()) {
+            return self.begin_count(conn, last, chain);
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if (is_full || !room) && peer.headers_end.is_none_or(|height| last.height > height || !room) {
@@ -215,6 +241,12 @@ impl SyncManager {
             peer.next_headers = Some(NextHeaders::After(last.hash));
         } else {
             peer.end_header_sync();
+        }
+    }
+
+    fn tell_early(&mut self, conn: ConnId, early: bool) {
+        if early {
+            self.outputs.push_back(SyncOutput::Early { conn });
         }
     }
 
@@ -277,7 +309,12 @@ impl SyncManager {
             }
         }
         for (conn, hash) in continuing {
-            if self.tree.len() < self.config.headers_max && self.tree.owned_by(conn) < self.config.headers_per_peer {
+            let branch = self.peers.get(&conn).and_then(|peer| peer.presync.as_ref());
+            let has_room = branch.map_or_else(
+                || self.tree.len() < self.config.headers_max && self.tree.owned_by(conn) < self.config.headers_per_peer,
+                Presync::wants_more,
+            );
+            if has_room {
                 self.ask_for_headers(now, conn, Some(hash), chain);
             }
         }
@@ -315,6 +352,8 @@ impl SyncManager {
         let version = peer.version;
         // A version 1 peer that does not know the one hash it gets starts at genesis, so it gets one it likely knows.
         let ahead = if version >= 2 { self.path.target().map(|tip| tip.hash) } else { None };
+        // A branch that was counted to its end is asked for what grew on it since.
+        let ahead = peer.presync.as_ref().map(|branch| branch.end().hash).or(ahead);
         let mut anchors: Vec<Hash> = after.or(ahead).into_iter().chain(chain.locator()).collect();
         anchors.truncate(if version >= 2 { LOCATOR_TAIL_MAX + 1 } else { 1 });
         let request = locator::request(version, &anchors, self.config.headers_per_request);
@@ -323,18 +362,20 @@ impl SyncManager {
         true
     }
 
-    /// When the tree is full, the one that fills most of it gives way, unless we follow it or the newcomer has as much.
-    fn make_room(&mut self, newcomer: ConnId) {
-        let target = self.path.target().map(|tip| tip.hash);
-        let others = self
-            .peers
-            .iter()
-            .filter(|(conn, peer)| **conn != newcomer && !peer.tips().iter().any(|tip| Some(*tip) == target));
+    /// When the tree is full, the one that fills most of it gives way, unless we follow what it told, it has proven its work, or
+    /// the newcomer has as much.
+    pub(super) fn make_room(&mut self, newcomer: ConnId) {
+        let is_followed = |tip: &Hash| self.tree.get(tip).is_some_and(|tip| self.path.contains(&tip.hash, tip.height));
+        let others = self.peers.iter().filter(|(conn, peer)| {
+            let proven = peer.presync.as_ref().is_some_and(|branch| branch.proven().is_some());
+            **conn != newcomer && !proven && !peer.tips().iter().any(is_followed)
+        });
         let largest = others.map(|(conn, _)| (self.tree.owned_by(*conn), *conn)).max();
         if let Some((count, conn)) = largest
             && count > self.tree.owned_by(newcomer)
         {
             self.retain_tips(conn, |_, _| false);
+            self.give_up_branch(conn, DeepBranch::Dropped);
             self.end_header_sync(conn);
         }
     }
@@ -352,6 +393,9 @@ impl SyncManager {
         self.outputs.push_back(SyncOutput::Slow { conn });
         if is_last {
             self.close(conn, CloseReason::RequestTimeout);
+        } else if let Some(branch) = &peer.presync {
+            // A long branch is not begun anew for one answer that is late.
+            peer.next_headers = Some(NextHeaders::After(branch.end().hash));
         } else {
             self.end_header_sync(conn);
             self.plan_header_request(conn, None);

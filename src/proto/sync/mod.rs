@@ -7,7 +7,9 @@
 //! 3. The heaviest branch, if it is heavier than our chain, becomes the path. Its blocks are asked for in a
 //!    sliding window, from all peers whose headers end on or above them, and submitted in order, each with the proof that
 //!    its header was checked.
-//! 4. A peer that is late is asked for less, then doubled in time, then closed; its blocks are asked of others. A branch
+//! 4. A branch that is lighter than our chain as far as it was told, and long, is counted before it is stored; it is followed
+//!    once it has proven more work than ours.
+//! 5. A peer that is late is asked for less, then doubled in time, then closed; its blocks are asked of others. A branch
 //!    whose next block nobody delivers is set aside for the next heaviest.
 //!
 //! [`SyncManager`] does no I/O. Its `handle_*` and `peer_*` methods take something in, [`SyncManager::poll_output`] gives
@@ -21,9 +23,11 @@ pub mod locator;
 mod audit;
 mod blocks;
 mod buffer;
+mod deep_branch;
 mod headers;
 mod path;
 mod peer;
+mod presync;
 mod stall;
 mod target;
 mod tips;
@@ -38,12 +42,14 @@ use crate::proto::sync::buffer::BlockBuffer;
 use crate::proto::sync::chain::{Chain, CheckedBlock, Tip};
 use crate::proto::sync::path::Path;
 use crate::proto::sync::peer::Peer;
+use crate::proto::sync::presync::Presync;
 use crate::proto::sync::tree::HeaderTree;
 use crate::time::{Instant, Now};
 use crate::wire::{Hash, Kind, Message};
 
 pub use config::SyncConfig;
 pub use locator::answer_get_headers;
+pub use presync::DeepBranch;
 
 /// What the node must do for its sync engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +89,22 @@ pub enum SyncOutput {
         /// The connection.
         conn: ConnId,
     },
+    /// The peer told a header whose time has not come: perhaps our clock is late.
+    Early {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A peer told a branch that leaves our chain too far below its tip to be stored on trust.
+    DeepBranch {
+        /// The peer.
+        conn: ConnId,
+        /// Height of the last block that it shares with ours.
+        fork: u64,
+        /// Height up to which it was told.
+        height: u64,
+        /// What became of it.
+        news: DeepBranch,
+    },
     /// Our height or the height we are heading for changed.
     Progress {
         /// Height of the best block we hold.
@@ -96,6 +118,8 @@ pub enum SyncOutput {
 #[derive(Debug)]
 pub struct SyncManager {
     config: SyncConfig,
+    /// What the bits of long branches are made with.
+    salt: u64,
     peers: BTreeMap<ConnId, Peer>,
     tree: HeaderTree,
     path: Path,
@@ -133,11 +157,18 @@ struct Pending {
 }
 
 impl SyncManager {
+    /// With a salt that no peer can guess, so that none can tell which headers of a long branch are remembered.
+    #[must_use]
+    pub fn salted(self, salt: u64) -> Self {
+        SyncManager { salt, ..self }
+    }
+
     /// An engine that knows no peers.
     pub fn new(config: SyncConfig) -> Self {
         SyncManager {
             stall_timeout: config.stall_min,
             config,
+            salt: 0,
             peers: BTreeMap::new(),
             tree: HeaderTree::default(),
             path: Path::default(),
@@ -197,17 +228,26 @@ impl SyncManager {
 
     /// True while a branch heavier than our chain is known.
     pub fn is_syncing(&self) -> bool {
-        self.path.target().is_some()
+        self.path.target().is_some() || self.proven().is_some()
     }
 
-    /// Height of the tip that is followed, from checked headers only; our own height when none is.
+    /// The heaviest branch that is fetched a piece at a time: more is known of it than the piece.
+    fn proven(&self) -> Option<Tip> {
+        let branches = self.peers.values().filter_map(|peer| peer.presync.as_ref()?.proven());
+        let best = self.best.map_or(0, |best| best.work);
+        branches.filter(|branch| branch.work > best).max_by_key(|branch| (branch.work, branch.hash))
+    }
+
+    /// Height of the branch that is followed, from checked headers only; our own height when none is.
     pub fn target_height(&self) -> u64 {
-        self.path.target().or(self.best).map_or(0, |tip| tip.height)
+        let followed = self.path.target().or(self.best).map_or(0, |tip| tip.height);
+        self.proven().map_or(followed, |proven| followed.max(proven.height))
     }
 
     /// Headers and bytes of blocks held now.
     pub fn held(&self) -> (usize, usize) {
-        (self.tree.len(), self.buffer.bytes())
+        let ahead = self.peers.values().filter_map(|peer| peer.presync.as_ref()).map(Presync::held);
+        (ahead.fold(self.tree.len(), usize::saturating_add), self.buffer.bytes())
     }
 
     /// Peers it knows: to check that nobody is forgotten, or left over.
@@ -222,6 +262,7 @@ impl SyncManager {
         let best = chain.best();
         self.best = Some(best);
         self.resolve_claims(chain);
+        self.believe_all(now, chain);
         self.retarget(now.at, chain);
         self.ask_headers(now.at, chain);
         self.ask_blocks(now.at);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedHeader;
 use crate::proto::sync::config::SyncConfig;
+use crate::proto::sync::presync::Presync;
 use crate::proto::sync::tree::HeaderTree;
 use crate::rate::Pace;
 use crate::time::Instant;
@@ -30,6 +31,8 @@ pub(super) struct Peer {
     pub(super) claim: Option<Hash>,
     /// The height at which its last headers ended, so that an answer that leads nowhere ends the questions.
     pub(super) headers_end: Option<u64>,
+    /// A long branch that is lighter than our chain as far as it was told.
+    pub(super) presync: Option<Presync>,
     /// It holds one of the turns to tell headers until then.
     pub(super) turn_until: Instant,
     pub(super) announcement_pace: Pace,
@@ -82,6 +85,7 @@ impl Peer {
             next_headers: None,
             claim: None,
             headers_end: None,
+            presync: None,
             turn_until: Instant::ZERO,
             announcement_pace: Pace::new(config.announcements),
             header_request_pace: Pace::new(config.header_requests),

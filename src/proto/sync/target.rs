@@ -60,13 +60,24 @@ impl SyncManager {
         }
     }
 
-    /// Tips heavier than `best`, heaviest first; among equals the one that is followed, for "first seen" holds here too.
+    /// Tips of branches that are known to be heavier than `best`, heaviest first; among equals the one that is followed, for "first seen" holds here too.
     fn candidates(&self, best: Tip) -> Vec<Tip> {
         let followed = self.path.target().map(|tip| tip.hash);
-        let tips = self.peers.values().flat_map(|peer| peer.tips());
-        let mut tips: Vec<Tip> = tips.filter_map(|tip| self.tree.get(tip)).filter(|tip| tip.work > best.work).collect();
-        tips.sort_by_key(|tip| (core::cmp::Reverse(tip.work), Some(tip.hash) != followed, tip.hash));
-        tips.dedup_by_key(|tip| tip.hash);
+        let mut tips: Vec<(u128, Tip)> = Vec::new();
+        for peer in self.peers.values() {
+            let proven =
+                peer.presync.as_ref().and_then(|branch| Some((branch.believed()?.hash, branch.proven()?.work)));
+            for tip in peer.tips().iter().filter_map(|tip| self.tree.get(tip)) {
+                // The rest of it is known to be there, and to be heavy.
+                let rest = proven.filter(|(believed, _)| *believed == tip.hash).map_or(0, |(_, work)| work);
+                tips.push((tip.work.max(rest), tip));
+            }
+        }
+        tips.retain(|(work, _)| *work > best.work);
+        tips.sort_by_key(|(work, tip)| (core::cmp::Reverse(*work), Some(tip.hash) != followed, tip.hash));
+        let mut tips: Vec<Tip> = tips.into_iter().map(|(_, tip)| tip).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        tips.retain(|tip| seen.insert(tip.hash));
         tips
     }
 

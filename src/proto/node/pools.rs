@@ -1,0 +1,110 @@
+//! Pools that differ: asking for the names of what a peer has, and offering what it lacks at the relay's pace.
+
+use crate::id::ConnId;
+use crate::proto::node::Node;
+use crate::proto::node::serve::POOL_IDS_MAX;
+use crate::proto::pool::PoolQuestion;
+use crate::proto::sync::chain::Chain;
+use crate::time::{Instant, Now};
+use crate::wire::message::TxPoolRequest;
+use crate::wire::{Hash, Kind, Message};
+
+/// Transactions we ask a new version 2 peer for: what its pool holds and we may have missed.
+const POOL_REQUEST_MAX: u32 = 1000;
+
+impl<C: Chain> Node<C> {
+    /// Asks a new peer for the first of what its pool holds. Both sides do: what either pool got while they were apart reaches
+    /// the other.
+    pub(super) fn ask_for_pool(&mut self, now: Now, conn: ConnId) {
+        let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
+        self.send(conn, &Message::TxPoolRequest(request));
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        peer.asked_transactions = POOL_REQUEST_MAX;
+        peer.pool.asked(now.at, PoolQuestion::Data);
+        self.pace_comparison(conn);
+    }
+
+    /// Looks again when the next comparison is due.
+    fn pace_comparison(&mut self, conn: ConnId) {
+        let due = self.sessions.peer(conn).map_or(Instant::NEVER, |peer| peer.pool.due());
+        if due < Instant::NEVER {
+            self.sessions.pace(conn, due);
+        }
+    }
+
+    /// Asks for the names of what a peer has when that is due, to find what it lacks.
+    pub(super) fn compare_pools(&mut self, now: Now, conn: ConnId) {
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        if peer.pool.due() <= now.at {
+            // Who catches up does not know yet what still waits, and who has nothing need not compare.
+            let syncing = self.sync.is_syncing();
+            if syncing || self.chain.pool_ids(1).is_empty() {
+                peer.pool.postpone(now.at, syncing);
+            } else {
+                peer.pool.asked(now.at, PoolQuestion::Names);
+                let request = TxPoolRequest { max: POOL_IDS_MAX, include_data: false };
+                self.send(conn, &Message::TxPoolRequest(request));
+            }
+        }
+        self.pace_comparison(conn);
+    }
+
+    /// The names that end an answer to a TxPoolRequest of ours.
+    pub(super) fn on_pool_names(&mut self, now: Now, conn: ConnId, mut theirs: Vec<Hash>) {
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        let question = peer.pool.answered();
+        if question != Some(PoolQuestion::Names) {
+            // What came with data was told by the transactions before it.
+            peer.asked_transactions = 0;
+            return;
+        }
+        // A list as long as it may be does not say what its sender lacks, nor that it has room.
+        let is_whole = theirs.len() < POOL_IDS_MAX as usize;
+        theirs.sort_unstable();
+        let (since, under_way) = (peer.since, peer.pool.is_under_way(now.at));
+        let ours = if is_whole { self.chain.pool_ids(POOL_IDS_MAX as usize) } else { Vec::new() };
+        let known = &self.known;
+        let lacking = ours.into_iter().filter(|id| {
+            let has = known.has(conn, id);
+            // What came since the connection stands was passed on, or waits for that.
+            let passed_on = known.accepted_at(id).is_some_and(|at| at > since || has);
+            theirs.binary_search(id).is_err() && !passed_on && !(has && under_way)
+        });
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.pool.offer(now.at, lacking);
+        }
+        self.send_offers(now, conn);
+        self.compare_pools(now, conn);
+    }
+
+    /// The chain came from elsewhere: blocks that it abandoned may have given back what only we have.
+    pub(super) fn compare_pools_soon(&mut self, now: Now) {
+        let conns: Vec<ConnId> = self.sessions.ready().map(|(session, _)| session.conn()).collect();
+        for conn in conns {
+            if let Some(peer) = self.sessions.peer_mut(conn) {
+                peer.pool.hurry(now.at);
+            }
+            self.pace_comparison(conn);
+        }
+    }
+
+    /// Sends what is on offer as far as the peer's pace allows, when nothing newer waits for it.
+    pub(super) fn send_offers(&mut self, now: Now, conn: ConnId) {
+        while let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| peer.waiting.is_empty()) {
+            if peer.pool.offers() == 0 {
+                return self.pace_comparison(conn);
+            }
+            if !peer.transaction_pace.take(now.at) {
+                let ready_at = peer.transaction_pace.ready_at();
+                return self.sessions.pace(conn, ready_at);
+            }
+            // A token that is left over by an offer which has become void is a small delay.
+            let Some(id) = peer.pool.next_offer() else { return };
+            if let Some(transaction) = self.chain.pool_transaction(&id) {
+                peer.pool.passed(now.at);
+                self.known.learn(Some(conn), id);
+                self.send_payload(conn, Kind::Transaction, transaction);
+            }
+        }
+    }
+}

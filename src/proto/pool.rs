@@ -1,0 +1,192 @@
+//! How two pools come to hold the same: what one peer lacks of ours, and when to look again.
+//!
+//! The relay tells each peer what comes while the connection stands. What was there before, what a full queue lost and what a
+//! reorganisation brought back is found by comparing: a peer is asked for the names that it has, without data, and is offered
+//! what it lacks, behind everything that is new. Both sides do so. Where pools agree that is one question in five minutes, and
+//! none while there is nothing to offer.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use crate::time::Instant;
+use crate::wire::Hash;
+
+/// Transactions that may be on offer to one peer, in 400 KiB; the rest waits for the next question.
+pub(super) const OFFERS_MAX: usize = 10_000;
+/// The first question comes when the answers to those of the handshake are through.
+const FIRST: Duration = Duration::from_secs(5);
+/// Time between two questions while a peer lacked something the last time, at first.
+const AGAIN: Duration = Duration::from_secs(30);
+/// Time between two questions while pools agree.
+const AGREED: Duration = Duration::from_secs(300);
+/// What the time grows to while a peer takes nothing of what it is offered.
+const REFUSED: Duration = Duration::from_secs(3600);
+
+/// A TxPoolRequest that is not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PoolQuestion {
+    /// For transactions and then their names.
+    Data,
+    /// For names.
+    Names,
+}
+
+/// What is known of one peer's pool.
+#[derive(Debug)]
+pub(super) struct PoolExchange {
+    question: Option<PoolQuestion>,
+    /// When to ask for names.
+    due: Instant,
+    wait: Duration,
+    /// How many the peer lacked the last time.
+    lacked: usize,
+    offers: BTreeSet<Hash>,
+    /// When something of a pool went there, for a question or as an offer, or came from there last.
+    passed_at: Option<Instant>,
+    /// The next offer is the first from here on. Peers that all know the same begin at different places.
+    next: Hash,
+}
+
+impl PoolExchange {
+    /// A peer that has just introduced itself at `now`. Offers begin at `from`. Who speaks version 1 has no word for such questions.
+    pub(super) fn new(now: Instant, version: u8, from: u64) -> Self {
+        let due = if version >= 2 { now + FIRST } else { Instant::NEVER };
+        let mut next = Hash::ZERO;
+        if let Some(front) = next.0.first_chunk_mut() {
+            *front = from.to_be_bytes();
+        }
+        PoolExchange { question: None, due, wait: AGAIN, lacked: 0, offers: BTreeSet::new(), passed_at: None, next }
+    }
+
+    /// When to ask for names: never while there are offers, for what they are about changes.
+    pub(super) fn due(&self) -> Instant {
+        if self.offers.is_empty() { self.due } else { Instant::NEVER }
+    }
+
+    /// A question leaves.
+    pub(super) fn asked(&mut self, now: Instant, question: PoolQuestion) {
+        self.question = Some(question);
+        if question == PoolQuestion::Names {
+            // Without an answer, for version 2 has no word for "too often".
+            self.due = now + AGREED;
+        }
+    }
+
+    /// An answer ended: to what, if anything was asked.
+    pub(super) fn answered(&mut self) -> Option<PoolQuestion> {
+        self.question.take()
+    }
+
+    /// This is no time to compare: soon, or in the end, it is.
+    pub(super) fn postpone(&mut self, now: Instant, soon: bool) {
+        self.due = now + if soon { AGAIN } else { AGREED };
+    }
+
+    /// What we have may have changed by more than what was passed on.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.due < Instant::NEVER {
+            self.due = self.due.min(now + AGAIN);
+        }
+    }
+
+    /// The peer was given all that we have.
+    pub(super) fn told_all(&mut self, now: Instant) {
+        self.due = self.due.max(now + AGREED);
+    }
+
+    /// The peer lacks these.
+    pub(super) fn offer(&mut self, now: Instant, lacking: impl Iterator<Item = Hash>) {
+        self.offers.extend(lacking.take(OFFERS_MAX));
+        let lacks = self.offers.len();
+        self.wait = match lacks {
+            0 => AGREED,
+            _ if self.lacked > 0 && lacks >= self.lacked && lacks < OFFERS_MAX => {
+                self.wait.saturating_mul(2).clamp(AGAIN, REFUSED)
+            }
+            _ => AGAIN,
+        };
+        self.lacked = lacks;
+        self.due = now + self.wait;
+    }
+
+    /// The peer has it.
+    pub(super) fn has_it(&mut self, id: &Hash) {
+        self.offers.remove(id);
+    }
+
+    /// What to offer next.
+    pub(super) fn next_offer(&mut self) -> Option<Hash> {
+        let id = self.offers.range(self.next..).next().or_else(|| self.offers.first()).copied()?;
+        self.offers.remove(&id);
+        self.next = id;
+        Some(id)
+    }
+
+    /// Something of a pool went to the peer, or came from it.
+    pub(super) fn passed(&mut self, now: Instant) {
+        self.passed_at = Some(now);
+    }
+
+    /// Is what it is known to have got, or to have sent, still there or on its way? Later a queue has lost it.
+    pub(super) fn is_under_way(&self, now: Instant) -> bool {
+        self.passed_at.is_some_and(|at| now.since(at) < AGREED)
+    }
+
+    /// How many are on offer.
+    pub(super) fn offers(&self) -> usize {
+        self.offers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn names(count: u8) -> impl Iterator<Item = Hash> {
+        (0..count).map(|n| Hash([n.wrapping_mul(37); 32]))
+    }
+
+    #[test]
+    fn each_offer_is_made_once_wherever_it_begins() {
+        for from in [0, 1 << 63, u64::MAX] {
+            let mut pool = PoolExchange::new(at(0), 2, from);
+            pool.offer(at(5), names(100));
+            pool.has_it(&Hash([37; 32]));
+            assert_eq!(pool.due(), Instant::NEVER, "not while there are offers");
+            let made: BTreeSet<Hash> = core::iter::from_fn(|| pool.next_offer()).collect();
+            assert_eq!(made.len(), 99);
+            assert_eq!(pool.due(), at(35));
+        }
+    }
+
+    #[test]
+    fn whoever_takes_nothing_is_asked_less_and_less_often() {
+        let mut pool = PoolExchange::new(at(0), 2, 0);
+        let (mut now, mut asked) = (at(5), 0);
+        while now < at(24 * 3600) {
+            pool.offer(now, names(10));
+            while pool.next_offer().is_some() {}
+            now = pool.due();
+            asked += 1;
+        }
+        assert!(asked < 35, "{asked} times in a day");
+        pool.offer(now, names(0));
+        assert_eq!(pool.due(), now + AGREED);
+    }
+
+    #[test]
+    fn no_more_are_on_offer_than_the_most() {
+        let mut pool = PoolExchange::new(at(0), 2, 0);
+        let many = (0..50_000u32).map(|n| {
+            let mut hash = Hash::ZERO;
+            hash.0[..4].copy_from_slice(&n.to_be_bytes());
+            hash
+        });
+        pool.offer(at(0), many);
+        assert_eq!(pool.offers(), OFFERS_MAX);
+    }
+}
