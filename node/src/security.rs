@@ -105,7 +105,10 @@ impl Security {
                     key_readers: args.key_readers(),
                 });
             }
-            _ => Trust::Any,
+            (TlsMode::Any, ..) => Trust::Any,
+            // `check` asks for the files, and nobody without TLS comes here. Who is not sure whom to trust trusts nobody.
+            (TlsMode::Ca, ..) => return Err(Failure::usage("--tls ca needs --ca, --tls-cert and --tls-key")),
+            (TlsMode::Off, ..) => return Err(Failure::usage("whom to trust is a question of --tls")),
         };
         Security::with(&data.identity()?, trust, None)
     }

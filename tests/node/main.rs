@@ -12,6 +12,7 @@ mod greeting;
 mod healing;
 mod hostile;
 mod identity;
+mod introduction;
 mod judgement;
 mod liveness;
 mod names;

@@ -17,10 +17,10 @@ use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Config, Event, Node, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
-use spacetime_network::wire::message::{Extension, Handshake};
 use spacetime_network::wire::{Frame, FrameError, FrameRules, Hash, Kind, Message, Payload};
 
 use crate::carrier::{Carrier, Told};
+pub use crate::introduction::introduction;
 
 /// Where the virtual wall clock starts.
 const START: i64 = 1_800_000_000_000;
@@ -590,23 +590,4 @@ impl World {
 /// What goes to each peer at most once. Transactions are not among them: whoever asks for the pool gets them again.
 pub(crate) fn is_object(kind: Kind) -> bool {
     matches!(kind, Kind::NewBlock | Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
-}
-
-/// A handshake as a stranger would send it.
-pub fn introduction(id: &str, version: u8, port: u16) -> Message<'_> {
-    let extension = (version >= 2).then_some(Extension {
-        network: Hash::ZERO,
-        nonce: id.bytes().fold(7, |n: u64, b| n.wrapping_mul(31).wrapping_add(u64::from(b))),
-        listening_port: port,
-        features: 0,
-        best_height: 0,
-        best_hash: Hash::ZERO,
-    });
-    Message::Handshake(Handshake {
-        version: i32::from(version),
-        unix_seconds: 1_700_000_000,
-        node_id: id,
-        user_agent: "stranger/1",
-        extension,
-    })
 }

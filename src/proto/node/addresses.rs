@@ -17,7 +17,8 @@ use crate::wire::{Kind, Message};
 
 /// With fewer addresses than this in the book, a peer we dialed is asked for more.
 const ADDRESSES_WANTED: usize = 64;
-/// A peer is asked for addresses again after this.
+/// A peer is asked for addresses again after this. Longer than what `default_rate` has for GetPeers: who asks more often than peers
+/// let him is not answered.
 const ASK_INTERVAL: Duration = Duration::from_secs(120);
 /// The same for exempt peers, whose answers are not rationed so hard.
 const ASK_EXEMPT_INTERVAL: Duration = Duration::from_secs(10);
