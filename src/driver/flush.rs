@@ -61,7 +61,12 @@ impl Net {
     /// Arms the deadline of what is still queued, or ends a connection that has drained.
     fn after_flush(&mut self, id: ConnId) {
         let stall = self.config.write_stall;
-        let Some(entry) = self.conns.entry(id) else { return };
+        let Some(mut entry) = self.conns.entry(id) else { return };
+        if entry.conn.discards() && entry.conn.flags.readable {
+            // It was not read to its end before it began to close, and no event will tell of what is there already: of the peer's
+            // end, for one.
+            entry.mark_ready();
+        }
         let conn = entry.conn;
         let is_empty = !conn.has_output();
         match conn.state {
