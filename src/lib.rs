@@ -120,6 +120,8 @@
 //!                 }
 //!                 // For whoever cuts frames from a stream: what may come next, and how large it may be.
 //!                 Output::Rules { .. } => {}
+//!                 // Only when the peer has said that it will send no more.
+//!                 Output::Hold { .. } | Output::Release { .. } => {}
 //!                 // The last error goes first if nothing waits; after the drain the connection is gone.
 //!                 Output::Close { conn, reason, .. } => answers.push_back(Input::Closed { conn, reason }),
 //!                 Output::Event(event) => self.told.push(event),

@@ -117,7 +117,7 @@ fn lines(report: &Report) -> Vec<String> {
     };
     let mut lines = vec![
         format!("{} nodes agree on block {}", report.nodes, report.height),
-        layout::cut(&format!("tip           {}", report.tip), report.columns),
+        format!("tip           {}", report.tip),
         format!("{} transactions are in the chain of every node", report.transactions),
         format!("time          {:.1} s", report.seconds),
         format!("messages      {}", report.messages),
@@ -132,6 +132,10 @@ fn lines(report: &Report) -> Vec<String> {
         lines.push(format!("each block    {bars}"));
         lines.push(format!("              0 to {:.1} ms until the last node had it", millis(longest)));
     }
+    for line in &mut lines {
+        *line = layout::cut(line, report.columns);
+    }
+    // Whole, for it is copied.
     lines.extend(report.kept.as_ref().map(|path| format!("kept in       {}", path.display())));
     lines
 }
