@@ -342,20 +342,6 @@ impl World {
         self.get_mut(node).set_listening(&listening);
     }
 
-    /// What a node answers to somebody who asks it for addresses.
-    pub fn told_by(&mut self, node: usize, asker: &str) -> Vec<SocketAddr> {
-        let peer = self.peer(node, asker, asker, 2);
-        self.hear_all(peer);
-        self.say(peer, &Message::GetPeers(spacetime_network::wire::message::GetPeers::All));
-        let answer = std::iter::from_fn(|| self.hear(peer)).find(|(kind, _)| *kind == Kind::Peers);
-        self.hang_up(peer);
-        let (kind, payload) = answer.expect("an answer");
-        match Message::decode(kind, &payload) {
-            Ok(Message::Peers(told)) => told,
-            other => panic!("{other:?}"),
-        }
-    }
-
     /// At its next start the node is given no seeds.
     pub fn forget_seeds(&mut self, index: usize) {
         self.seedless.insert(index);
