@@ -234,3 +234,16 @@ fn the_smallest_run_is_the_same_where_the_environment_asks_for_more() {
     assert_eq!((again.code, said(&again, "plan ")), (1, "latency-min=20000"), "{again:?}");
     assert!(command.contains(" --without reset"), "{command}");
 }
+
+/// The line of the README about `--shrink` ended with 1 as it was printed, and the program was used before it was installed.
+#[test]
+fn what_the_readme_says_of_shrink_works_and_installing_comes_first() {
+    let readme = include_str!("../../README.md");
+    let line =
+        readme.lines().find(|line| line.starts_with("spacetime-node simulate") && line.contains("--shrink")).unwrap();
+    let command = line.split('#').next().unwrap().split_whitespace().skip(1).collect::<Vec<_>>();
+    let done = program(&command).run();
+    assert_eq!((done.code, said(&done, "breaks ")), (0, "L1"), "{done:?}");
+    let at = |text: &str| readme.find(text).unwrap();
+    assert!(at("cargo install --path node") < at("\nspacetime-node "));
+}
