@@ -129,7 +129,7 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ip:port, like 0.0.0.0:7193, [::]:7193 or 127.0.0.1:0".to_owned())
 }
 
-/// "203.0.113.7", "203.0.113.7:7193" or "[2001:db8::7]:7193": where others reach us. Port 0 stands for none.
+/// `203.0.113.7`, `203.0.113.7:7193` or `[2001:db8::7]:7193`: where others reach us. Port 0 stands for none.
 pub(crate) fn external_address(text: &str) -> Result<SocketAddr, String> {
     let expected = "expected ip or ip:port, like 203.0.113.7 or [2001:db8::7]:7193";
     let address = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
