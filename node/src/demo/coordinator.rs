@@ -100,7 +100,7 @@ impl Coordinator {
     pub(super) fn run(&mut self) -> Result<NodeView, Failure> {
         let first = self.script.first_nodes();
         let last = self.slots.len().saturating_sub(1);
-        self.screen.story(&format!("{} nodes start, two of them mine; node {last} comes later", first.len()))?;
+        self.screen.story(&format!("{} nodes start, two mine; node {last} comes later", first.len()))?;
         for index in first {
             self.start(index)?;
         }
