@@ -26,6 +26,23 @@ fn has(mask: u64, signal: u32) -> bool {
     mask >> (signal - 1) & 1 == 1
 }
 
+/// The command with the default for SIGHUP, whatever these tests were started by: under `nohup` a node ignores it, as it should,
+/// and these tests waited for ever.
+fn under_a_terminal(command: &Command) -> Command {
+    let mut wrapped = Command::new("env");
+    wrapped.arg("--default-signal=HUP").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        wrapped.current_dir(directory);
+    }
+    wrapped
+}
+
 /// A pipe with a name: whoever reads it waits for as long as the answer is kept, and the answer comes when somebody reads.
 fn stalling(path: &Path, start: impl FnOnce() -> Child) -> (Child, fs::File) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
@@ -49,9 +66,9 @@ fn a_node_whose_terminal_is_gone_says_goodbye_and_saves_everything() {
     let peer = RunningNode::start(&directory.path().join("peer"), &["--listen", "127.0.0.1:0"]);
     let address = peer.listening()[0].clone();
     let data = directory.path().join("node");
-    let command = program(&["run", "--no-listen", "--connect", &address, "--data-dir"]).path(&data);
-    let mut child =
-        command.into_command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let command = program(&["run", "--no-listen", "--connect", &address, "--data-dir"]).path(&data).into_command();
+    let mut command = under_a_terminal(&command);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(output.any(|line| line == "ready"));
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
@@ -103,7 +120,8 @@ fn a_stop_during_a_long_start_ends_it() {
         let data = directory.path().join("data");
         fs::create_dir(&data).unwrap();
         let (mut child, held) = stalling(&data.join("peers.json"), || {
-            let mut command = program(&["run", "--no-listen", "--data-dir"]).path(&data).into_command();
+            let mut command =
+                under_a_terminal(&program(&["run", "--no-listen", "--data-dir"]).path(&data).into_command());
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         });
         signal(&child, name);
@@ -121,7 +139,7 @@ fn handlers_are_there_before_anything_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("node.toml");
     let (mut child, held) = stalling(&path, || {
-        let mut command = program(&["run", "--config"]).path(&path).into_command();
+        let mut command = under_a_terminal(&program(&["run", "--config"]).path(&path).into_command());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     });
     let caught = mask(&child, "SigCgt:");
