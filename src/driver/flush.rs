@@ -62,12 +62,7 @@ impl Net {
     fn after_flush(&mut self, id: ConnId) {
         let stall = self.config.write_stall;
         let Some(mut entry) = self.conns.entry(id) else { return };
-        if entry.conn.discards() && entry.conn.flags.readable {
-            // It was not read to its end before it began to close, and no event will tell of what is there already: of the peer's
-            // end, for one.
-            entry.mark_ready();
-        }
-        let conn = entry.conn;
+        let conn = &mut *entry.conn;
         let is_empty = !conn.has_output();
         match conn.state {
             ConnState::Open if !is_empty => {
@@ -76,6 +71,10 @@ impl Net {
             }
             ConnState::HalfClosed { held: false, .. } if is_empty => {
                 conn.end_half_closed();
+                if conn.discards() {
+                    // There may be bytes of which no event will tell, or the end of the stream.
+                    entry.mark_ready();
+                }
                 // TLS's close_notify is still to be written, and there may be nothing else to wait for.
                 self.flush(id);
             }

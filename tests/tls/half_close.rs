@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -162,6 +163,40 @@ fn a_peer_that_goes_on_sending_behind_its_close_notify_has_its_place_no_longer_t
         // It means nothing, and keeps nobody.
         while stream.sock.write_all(&[0; 4096]).is_ok() {}
     });
+    turn_until(&mut driver, |driver| !driver.protocol().closed().is_empty());
+    assert_eq!(driver.protocol().frames(), [(1, b"all".to_vec())]);
+    assert_eq!(driver.protocol().closed(), [CloseReason::RemoteClosed]);
+    assert_nothing_left(&driver);
+    client.join().unwrap();
+}
+
+/// What the peer sent last and the end of its stream came together: the connection began to close with that end unread, no event
+/// told of it again, and it stood until its deadline (simulated seeds 4 and 12 without faults).
+#[test]
+fn a_peer_whose_end_came_with_its_close_notify_is_gone_at_once() {
+    let mut config = secured(Trust::Any);
+    config.half_close_drain = Duration::from_secs(3600);
+    let mut driver = party(config);
+    let address = listen(&mut driver);
+    let (shaken, is_shaken) = channel();
+    let (go, may_go) = channel();
+    let (gone, is_gone) = channel();
+    let client = std::thread::spawn(move || {
+        let mut stream = client(address).unwrap();
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        shaken.send(()).unwrap();
+        may_go.recv().unwrap();
+        stream.write_all(&frame(1, b"all")).unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        stream.sock.shutdown(Shutdown::Write).unwrap();
+        gone.send(()).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    });
+    turn_until(&mut driver, |_| is_shaken.try_recv().is_ok());
+    // All of it is there before the next look.
+    go.send(()).unwrap();
+    is_gone.recv().unwrap();
     turn_until(&mut driver, |driver| !driver.protocol().closed().is_empty());
     assert_eq!(driver.protocol().frames(), [(1, b"all".to_vec())]);
     assert_eq!(driver.protocol().closed(), [CloseReason::RemoteClosed]);
