@@ -95,6 +95,23 @@ pub const TURN_FRAMES: usize = 8192;
 pub const TURN_WRITE_BYTES: usize = 1024 * 1024;
 /// Connections accepted from one listener in one turn.
 pub const TURN_ACCEPTS: usize = 64;
+/// Work is counted in units, so that it can be bounded and shared without a look at a clock: one is about what a look-up in a large
+/// table takes, or a hash of 64 bytes, which is a fifth of a microsecond on a slow core of today. This many may one connection
+/// cause in one turn: 5 ms.
+pub const TURN_WORK: u32 = 25_000;
+/// Units that all connections together may cause before a turn flushes and looks at the timers: 20 ms, as [`TURN_TIME`].
+pub const LOOP_WORK: u32 = 100_000;
+/// Units in one slice from which on they are noted: whoever causes less waits behind nobody.
+pub const WORK_NOTICED: u64 = 500;
+/// What a source has used is forgotten at this many units in a microsecond, shared by all of which something is noted: half of
+/// what a core does.
+pub const WORK_DRAINED_PER_MICRO: u64 = 2;
+/// No more than this is remembered of a source: five seconds of a core, so that nobody is last for ever.
+pub const WORK_REMEMBERED: u64 = 25_000_000;
+/// Units that a TLS record costs besides its bytes: its key schedule, its tag and the calls around them.
+pub const RECORD_WORK: u32 = 8;
+/// Bytes of a TLS record that cost one unit.
+pub const RECORD_BYTES_PER_UNIT: usize = 256;
 /// How long a turn serves sockets before it flushes and looks at the timers; the rest is served next turn.
 pub const TURN_TIME: Duration = Duration::from_millis(20);
 
@@ -140,6 +157,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 const _: () = {
+    assert!(TURN_WORK <= LOOP_WORK && WORK_NOTICED < TURN_WORK as u64 && WORK_REMEMBERED > LOOP_WORK as u64);
     assert!(OUTBOX_LOW < OUTBOX_HIGH && OUTBOX_HIGH < OUTBOX_HARD);
     assert!(OUTBOX_HARD > MAX_PAYLOAD as usize + HEADER_LEN, "every frame fits an empty queue");
     assert!(SHARE_FROM + HEADER_LEN <= CHUNK, "what is not shared is packed");

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::chain::block::{HEADER_LEN, Header};
 use crate::proto::sync::chain::Tip;
+use crate::proto::work::Work;
 use crate::wire::Hash;
 
 /// Side blocks that are kept besides as many as the best chain has. With them, a competing branch from genesis fits
@@ -111,6 +112,8 @@ pub(super) struct Index {
     side_leaves: BTreeSet<(Option<u64>, NodeId)>,
     side_count: usize,
     side_bytes: u64,
+    /// What questions and moves have cost.
+    pub(super) work: Work,
 }
 
 impl Index {
@@ -135,6 +138,7 @@ impl Index {
             side_leaves: BTreeSet::new(),
             side_count: 0,
             side_bytes: 0,
+            work: Work::default(),
         }
     }
 
@@ -171,8 +175,10 @@ impl Index {
             fork = self.nodes[fork].parent;
         }
         reorg.joined.reverse();
+        self.work.spend(reorg.joined.len());
         let keep = usize::try_from(self.nodes[fork].tip.height).unwrap_or(usize::MAX).saturating_add(1);
         reorg.left = self.best.split_off(keep.min(self.best.len()));
+        self.work.spend(reorg.left.len());
         for &left in &reorg.left {
             self.best_bytes -= self.nodes[left].len;
             self.joins_side(left);
@@ -256,6 +262,7 @@ impl Index {
     }
 
     fn is_ancestor(&self, above: NodeId, below: NodeId) -> bool {
+        self.work.spend(1);
         if self.is_best(below) {
             return self.is_best(above) && self.nodes[above].tip.height <= self.nodes[below].tip.height;
         }
@@ -263,6 +270,7 @@ impl Index {
         let mut at = below;
         while self.nodes[at].tip.height > height {
             let node = &self.nodes[at];
+            self.work.spend(1);
             at = if self.nodes[node.jump].tip.height >= height { node.jump } else { node.parent };
         }
         at == above
@@ -298,6 +306,8 @@ impl Index {
         self.by_hash.remove(&node.tip.hash);
         for transaction in &node.ids {
             let mut left = self.places.get(transaction).map_or(Vec::new(), |places| places.as_slice().to_vec());
+            self.work.spend(2);
+            self.work.spend_light(left.len());
             left.retain(|&place| place != id);
             match left.as_slice() {
                 [] => self.places.remove(transaction),

@@ -17,11 +17,13 @@ use crate::chain::gossip::{self, Gossip};
 use crate::chain::index::{Index, NewBlock, Node};
 use crate::chain::mempool::Mempool;
 use crate::chain::open::OpenError;
+use crate::chain::served::Served;
 use crate::chain::store::{Health, Store, StoreError};
 use crate::chain::transaction::{self, NETWORK, Transaction, TransactionError};
 use crate::chain::writer::SPOILED;
 use crate::chain::{merkle, pow, rules};
 use crate::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
+use crate::proto::work::Work;
 use crate::time::UnixTime;
 use crate::wire::{Hash, Kind};
 
@@ -45,6 +47,8 @@ pub struct ReferenceChain {
     pub(super) abandoned: VecDeque<Hash>,
     /// Did the store give back something else than it was given? Behind a shared reference, as reads are.
     spoiled: AtomicBool,
+    served: Served,
+    pub(super) work: Work,
 }
 
 impl ReferenceChain {
@@ -139,6 +143,8 @@ impl ReferenceChain {
             pool: Mempool::default(),
             abandoned: VecDeque::new(),
             spoiled: AtomicBool::new(false),
+            served: Served::default(),
+            work: Work::default(),
         }
     }
 
@@ -223,6 +229,8 @@ impl ReferenceChain {
     /// gets it blames us.
     pub(super) fn stored(&self, node: &Node) -> Option<Bytes> {
         let bytes = self.read(node)?;
+        self.work.spend_hashing(bytes.len());
+        self.work.spend(node.ids.len().saturating_mul(2));
         let same = |block: Block| bytes.starts_with(&node.header) && block.ids()[..] == node.ids[..];
         if Block::decode(&bytes).is_some_and(same) {
             return Some(bytes);
@@ -249,7 +257,11 @@ impl ReferenceChain {
             self.store.hand_over();
             return Ok(Verdict::Ignored("store is behind"));
         }
-        let (header, ids) = rules::body(&self.params, &bytes)?;
+        let body = rules::body(&self.params, &bytes);
+        self.work.spend_hashing(bytes.len());
+        let (header, ids) = body?;
+        // Decoded, hashed twice on the way to the root, told apart, and put into the index.
+        self.work.spend(ids.len().saturating_mul(8));
         debug_assert_eq!(header.hash(), info.hash(), "the header was checked by a chain with other rules");
         if self.index.repeats(parent, &ids) {
             return Err(Rejection::invalid("transaction is in an ancestor already"));
@@ -318,7 +330,13 @@ impl Chain for ReferenceChain {
     }
 
     fn block(&self, hash: &Hash) -> Option<Bytes> {
-        self.stored(self.index.node(self.index.find(hash)?))
+        let node = self.index.node(self.index.find(hash)?);
+        if let Some(bytes) = self.served.find(hash) {
+            return Some(bytes);
+        }
+        let bytes = self.stored(node)?;
+        self.served.keep(*hash, &bytes);
+        Some(bytes)
     }
 
     fn check_header(&self, now: UnixTime, header: &[u8]) -> Result<HeaderInfo, HeaderError> {
@@ -387,6 +405,10 @@ impl Chain for ReferenceChain {
     fn turn_ended(&mut self) {
         self.return_some();
         self.store.hand_over();
+    }
+
+    fn take_work(&mut self) -> u32 {
+        self.work.take().saturating_add(self.index.work.take())
     }
 
     fn has_work(&self) -> bool {

@@ -20,6 +20,7 @@ impl ReferenceChain {
     /// Takes the transactions of joined blocks out of the pool, and begins to put those of abandoned ones back.
     pub(super) fn settle(&mut self, reorg: &Reorg) {
         let joined: usize = reorg.joined.iter().map(|id| self.index.node(*id).ids.len()).sum();
+        self.work.spend(joined.min(self.pool.len().saturating_mul(2)));
         if joined <= self.pool.len() {
             for transaction in reorg.joined.iter().flat_map(|id| &self.index.node(*id).ids) {
                 self.pool.remove(transaction);

@@ -59,6 +59,9 @@ pub struct Config {
     pub turn_bytes: usize,
     /// Frames delivered from one connection in one turn.
     pub turn_frames: usize,
+    /// Units of work that one connection may cause in one turn, by what the protocol says its frames have cost. See
+    /// [`Net::spend`](super::Net::spend).
+    pub turn_work: u32,
     /// Connections accepted from one listener in one turn.
     pub turn_accepts: usize,
     /// How much one connection may queue: its hard limit, and the high and low watermarks of backpressure.
@@ -113,6 +116,7 @@ impl Default for Config {
             read_buffer: limits::READ_BUFFER,
             turn_bytes: limits::TURN_BYTES,
             turn_frames: limits::TURN_FRAMES,
+            turn_work: limits::TURN_WORK,
             turn_accepts: limits::TURN_ACCEPTS,
             outbox: OutboxLimits::default(),
             receive_budget: limits::RECEIVE_BUDGET,
@@ -171,6 +175,7 @@ impl Config {
         check.require(self.read_buffer >= 1024, "read_buffer", "must be at least 1024 bytes");
         check.require(self.turn_bytes >= 1, "turn_bytes", at_least_one);
         check.require(self.turn_frames >= 1, "turn_frames", at_least_one);
+        check.require(self.turn_work >= 1, "turn_work", at_least_one);
         check.require(self.turn_accepts >= 1, "turn_accepts", at_least_one);
         check.part("outbox", self.outbox.validate());
         check.require(self.receive_budget >= limits::LARGE_FRAME, "receive_budget", "must be at least 64 KiB");

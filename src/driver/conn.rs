@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::config::Config;
+use super::shares::Source;
 use super::system::Stream;
 use crate::close::{CloseReason, TlsFault};
 use crate::id::Direction;
@@ -57,6 +58,8 @@ pub(super) struct Conn {
     pub(super) state: ConnState,
     /// Set until the protocol knows the connection, and for good if it never will.
     pub(super) pending: Option<Box<PendingConn>>,
+    /// Who answers for the work that it causes.
+    pub(super) source: Option<Source>,
     pub(super) flags: Flags,
     pub(super) link: Link,
     pub(super) rules: &'static FrameRules,
@@ -104,6 +107,7 @@ impl Conn {
             stream,
             state,
             pending: None,
+            source: None,
             flags: Flags::default(),
             link: Link::default(),
             rules,
@@ -111,6 +115,12 @@ impl Conn {
             armed: Instant::NEVER,
             progressed: Instant::ZERO,
         }
+    }
+
+    /// It is known with whom this will be a connection.
+    pub(super) fn introduce(&mut self, pending: PendingConn) {
+        self.source = Some(Source::of(pending.remote, pending.direction));
+        self.pending = Some(Box::new(pending));
     }
 
     #[inline]

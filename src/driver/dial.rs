@@ -28,7 +28,7 @@ impl Net {
         let until = self.now.at + timeout;
         let started = self.system.connect(remote).and_then(|stream| {
             let mut conn = Conn::new(stream, ConnState::Connecting, self.config.rules);
-            conn.pending = Some(Box::new(PendingConn { direction: Direction::Outbound(dial), remote, until }));
+            conn.introduce(PendingConn { direction: Direction::Outbound(dial), remote, until });
             self.insert(conn)
         });
         match started {

@@ -130,7 +130,7 @@ impl<P: Protocol> Driver<P> {
         let until = net.now.at + net.config.tls_timeout;
         let inserted = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
             let mut conn = Conn::new(stream, ConnState::Connecting, net.config.rules);
-            conn.pending = Some(Box::new(PendingConn { direction: Direction::Inbound, remote, until }));
+            conn.introduce(PendingConn { direction: Direction::Inbound, remote, until });
             Ok((net.insert(conn)?, local))
         });
         match inserted {

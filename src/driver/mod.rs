@@ -23,7 +23,7 @@
 //! | [`Config::send_budget`], over all connections | the protocol: likewise | the same, or when the budget has room again |
 //! | [`Config::receive_budget`], over all connections | the peer, whose TCP window closes | a retry each 50 ms |
 //! | the protocol itself: [`Net::pause`] | the peer | [`Net::resume`] |
-//! | a turn's bytes and frames | the connection | the next turn |
+//! | a turn's bytes, frames and [units of work](Net::spend) | the connection, behind all that have caused less | the next turn |
 //! | the queue of commands | the other thread: [`HandleError::Full`] | it tries again |
 //!
 //! # Files
@@ -37,6 +37,7 @@
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
+//! | `shares` | who is served first when there is more to do than a turn holds |
 //! | `budget` | memory over all connections, and who waits for it |
 //! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
 //! | `system` | the operating system, or the virtual one of a simulation |
@@ -61,6 +62,7 @@ mod listener;
 mod net;
 mod read;
 mod run;
+mod shares;
 mod slab;
 mod stats;
 mod system;

@@ -12,6 +12,7 @@ use super::budget::{ReceiveBudget, SendBudget, free_half, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
+use super::shares::Shares;
 use super::slab::ConnSlab;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
@@ -151,6 +152,8 @@ pub struct Net {
     pub(super) notices: VecDeque<Notice>,
     pub(super) pool: BufferPool,
     pub(super) totals: Totals,
+    /// What is left of the turn's work, and who has used how much.
+    pub(super) shares: Shares,
     /// A call has changed what the delivery of frames goes by: it looks at its connection again before the next frame.
     pub(super) touched: bool,
     /// A simulation has the loop misbehave now and then.
@@ -183,6 +186,7 @@ impl Net {
             notices: VecDeque::new(),
             pool: BufferPool::new(),
             totals: Totals::default(),
+            shares: Shares::default(),
             touched: false,
             #[cfg(feature = "sim")]
             buggify: None,
@@ -402,6 +406,42 @@ impl Net {
             conn.flags.paused = false;
             conn.link.inbox.restart(now);
             self.conns.mark_ready(id);
+        }
+    }
+
+    /// Says what the event that is being handled has cost, in units of work: about a fifth of a microsecond each. See
+    /// [`limits::TURN_WORK`](crate::limits::TURN_WORK).
+    ///
+    /// When a connection has caused [`Config::turn_work`] in a turn, its next frames come in a later one, after those of connections
+    /// that have caused less. A frame costs nothing unless somebody says so here; what frames and bytes cost by themselves has
+    /// limits of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use spacetime_network::driver::{Event, Net, Protocol};
+    /// use spacetime_network::time::Now;
+    ///
+    /// struct Squares;
+    ///
+    /// impl Protocol for Squares {
+    ///     type Command = ();
+    ///
+    ///     fn handle(&mut self, _now: Now, event: Event<'_, ()>, net: &mut Net) {
+    ///         if let Event::Frame { frame, .. } = event {
+    ///             // Takes a step for each pair of bytes.
+    ///             let steps = frame.payload.len().pow(2);
+    ///             // ...
+    ///             net.spend(u32::try_from(steps / 100).unwrap_or(u32::MAX));
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[inline]
+    pub fn spend(&mut self, units: u32) {
+        self.totals.work += u64::from(units);
+        if self.shares.spend(units) {
+            self.touched = true;
         }
     }
 

@@ -88,6 +88,8 @@ pub trait NetApi {
     fn release(&mut self, conn: ConnId);
     /// See [`Net::conn_stats`].
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
+    /// See [`Net::spend`].
+    fn spend(&mut self, units: u32);
 }
 
 impl NetApi for Net {
@@ -117,6 +119,10 @@ impl NetApi for Net {
 
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
         Net::conn_stats(self, conn)
+    }
+
+    fn spend(&mut self, units: u32) {
+        Net::spend(self, units);
     }
 }
 
@@ -194,6 +200,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             self.node.handle(now, answer);
             self.carry_out(now, net);
         }
+        net.spend(self.node.take_work());
     }
 
     fn carry_out(&mut self, now: Now, net: &mut impl NetApi) {

@@ -268,6 +268,10 @@ fn deliver_each<P: Protocol>(
         if net.touched {
             net.touched = false;
             match net.conns.get(id) {
+                Some(conn) if conn.is_open() && !conn.flags.paused && net.shares.is_spent() => {
+                    inbox.stash(&mut input, &mut net.pool);
+                    return Some(Pause::Budget);
+                }
                 Some(conn) if conn.is_open() && !conn.flags.paused => rules = conn.rules,
                 Some(conn) if conn.is_open() => {
                     inbox.stash(&mut input, &mut net.pool);

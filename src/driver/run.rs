@@ -14,6 +14,7 @@ use super::system::{Clock, Poller};
 use super::timer::Due;
 use super::{Event, Protocol};
 use crate::close::CloseReason;
+use crate::id::ConnId;
 use crate::limits::{SPIN_START, TURN_TIME};
 use crate::time::{Instant, Now};
 
@@ -185,6 +186,7 @@ impl<P: Protocol> Driver<P> {
         if self.net.phase == Phase::StopAsked {
             self.begin_stop();
         }
+        self.net.shares.begin_turn(started);
         self.accept_all();
         self.serve_ready(started);
         self.run_timers();
@@ -286,22 +288,56 @@ impl<P: Protocol> Driver<P> {
         self.commands.keep_awake();
     }
 
-    /// Serves each connection that was ready when the turn began once, as long as the turn's time lasts.
+    /// Serves each connection that was ready when the turn began once, as long as the turn's time and work last.
     fn serve_ready(&mut self, started: Instant) {
+        if self.net.shares.is_uneven() {
+            return self.serve_in_order(started);
+        }
         for _ in 0..self.net.conns.ready_len() {
             let Some(id) = self.net.conns.pop_ready() else { return };
-            let Some(conn) = self.net.conns.get(id) else { continue };
-            if conn.pending.is_some() {
-                self.advance_pending(id);
-            }
-            self.net.mark_dirty_if_queued(id);
-            self.read(id);
-            self.discard(id);
-            self.net.now = self.clock.now();
-            if self.net.now.at.since(started) > TURN_TIME {
+            self.serve(id);
+            if self.is_turn_over(started) {
                 return;
             }
         }
+    }
+
+    /// The same, those first that have caused least work of late. Who is not reached is ready still.
+    fn serve_in_order(&mut self, started: Instant) {
+        let net = &mut self.net;
+        let mut order = Vec::with_capacity(net.conns.ready_len());
+        while let Some(id) = net.conns.pop_ready() {
+            order.push((net.shares.rank(net.conns.get(id).and_then(|conn| conn.source)), id));
+        }
+        // Among equals it stays.
+        order.sort_by_key(|(rank, _)| *rank);
+        let mut order = order.into_iter().map(|(_, id)| id);
+        for id in order.by_ref() {
+            self.serve(id);
+            if self.is_turn_over(started) {
+                break;
+            }
+        }
+        order.for_each(|id| self.net.conns.mark_ready(id));
+    }
+
+    fn is_turn_over(&mut self, started: Instant) -> bool {
+        self.net.now = self.clock.now();
+        self.net.now.at.since(started) > TURN_TIME || self.net.shares.is_turn_spent()
+    }
+
+    /// One connection's slice of the turn.
+    fn serve(&mut self, id: ConnId) {
+        let Some(conn) = self.net.conns.get(id) else { return };
+        let (is_pending, source) = (conn.pending.is_some(), conn.source);
+        self.net.shares.begin_slice(self.net.config.turn_work);
+        if is_pending {
+            self.advance_pending(id);
+        }
+        self.net.mark_dirty_if_queued(id);
+        self.read(id);
+        self.discard(id);
+        self.net.shares.end_slice(source);
     }
 
     fn run_timers(&mut self) {

@@ -38,6 +38,8 @@ pub struct Totals {
     pub frames_in: u64,
     /// Frames written to their last byte.
     pub frames_out: u64,
+    /// Units of work that the protocol said it has done. See [`Net::spend`](super::Net::spend).
+    pub work: u64,
     /// Connections accepted and opened.
     pub accepted: u64,
     /// Connections closed when they were accepted or had waited in vain, for any reason.

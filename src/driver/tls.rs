@@ -17,6 +17,9 @@ use crate::id::{ConnId, Direction};
 use crate::limits::LINGER;
 use crate::link::{Inbox, Link, Transport};
 
+/// Bytes that are read at once from one whose records are small: each has its price, and all that one read brings are opened.
+const DENSE_READ: usize = 16 * 1024;
+
 impl<P: Protocol> Driver<P> {
     /// A connection that the protocol does not know is ready for something.
     pub(super) fn advance_pending(&mut self, id: ConnId) {
@@ -128,6 +131,9 @@ impl<P: Protocol> Driver<P> {
                 true
             });
             transport.account(&mut net.pool);
+            let work = transport.take_work();
+            net.shares.spend(work);
+            net.totals.work += u64::from(work);
             net.receive.charge(conn.link.held());
             net.receive.release(held);
             if let Some(Err(fault)) = conn.link.transport.end() {
@@ -188,7 +194,7 @@ impl<P: Protocol> Driver<P> {
             }
             let now = net.now.at;
             let Some(conn) = net.conns.get_mut(id) else { return Pause::Protocol };
-            let size = buffer.len().min(bytes_left);
+            let size = buffer.len().min(bytes_left).min(if transport.is_dense() { DENSE_READ } else { usize::MAX });
             let position = conn.counters.bytes_in;
             let room = buffer.room(position, size);
             let (count, drained) = match read_some(conn, &mut net.totals, size, |stream| stream.read(room)) {
@@ -212,8 +218,12 @@ impl<P: Protocol> Driver<P> {
                 !matches!(pause, Some(Pause::Violation(_))) && net.conns.get(id).is_some_and(Conn::is_open)
             });
             transport.account(&mut net.pool);
+            net.spend(transport.take_work());
             if let Some(pause) = pause {
                 return pause;
+            }
+            if net.shares.is_spent() {
+                return Pause::Budget;
             }
             if drained && transport.end().is_none() {
                 return Pause::Drained;

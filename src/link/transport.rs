@@ -101,6 +101,18 @@ impl Transport {
         );
     }
 
+    /// Units of work that [`open`](Transport::open) has cost since the last call.
+    #[inline]
+    pub fn take_work(&mut self) -> u32 {
+        either!(self, 0, stream => stream.take_work())
+    }
+
+    /// True when what came last was cut into so small records that one read brings many, each with its price.
+    #[inline]
+    pub fn is_dense(&self) -> bool {
+        either!(self, false, stream => stream.is_dense())
+    }
+
     /// Brings the pool's account up to date after [`open`](Transport::open): what was opened may have called for an answer.
     #[inline]
     pub fn account(&mut self, pool: &mut BufferPool) {

@@ -14,6 +14,7 @@ pub mod peer;
 mod pool;
 mod session;
 pub mod sync;
+pub(crate) mod work;
 
 pub use crate::admit::Admit;
 pub use config::Config;

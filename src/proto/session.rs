@@ -58,6 +58,8 @@ pub(super) struct Peer {
     pub(super) own_gossip: OwnGossip,
     /// What its pool lacks of ours.
     pub(super) pool: PoolExchange,
+    /// It could not be told of a tip when that came.
+    pub(super) is_owed_tip: bool,
     /// Transactions that wait for that pace.
     pub(super) waiting: VecDeque<Hash>,
     /// When it last brought a transaction that was new and valid, and a block.
@@ -101,6 +103,7 @@ impl Peer {
             send_budgets,
             own_gossip: OwnGossip::default(),
             pool,
+            is_owed_tip: false,
             waiting: VecDeque::new(),
             transaction_at: None,
             block_at: None,

@@ -23,6 +23,11 @@ pub(super) const CLOCK_OFF: i64 = 3_600_000;
 /// Transactions that a peer may be sent at once, by its burst.
 const TRANSACTIONS_AT_ONCE: usize = 200;
 
+/// Units of work that a frame may cost whatever its length: the longest answer, or a change of branch.
+const FRAME_WORK: u64 = 20_000;
+/// Bytes of a frame for which it may cost one more.
+const BYTES_PER_WORK: u64 = 2;
+
 /// What the node told its embedder since the last look.
 #[derive(Default)]
 struct Log {
@@ -107,7 +112,14 @@ impl AuditedNode {
             entry.last_frame = now.at;
             entry.useful |= brings;
         }
+        let bound = FRAME_WORK.saturating_add(frame.payload.len() as u64 / BYTES_PER_WORK);
+        let frame_kind = frame.kind;
+        self.auditor.work = 0;
         self.pass(now, Event::Frame { conn, frame }, net);
+        let work = self.auditor.work;
+        self.auditor.tally.that(Invariant::S22, work <= bound, || {
+            format!("a frame of kind {:#04x} costs {work} units where {bound} are allowed", frame_kind)
+        });
         self.auditor.answering = None;
         let dropped = self.over_budget(relayed) > over;
         if fresh && dropped {

@@ -101,6 +101,8 @@ pub(super) struct Auditor {
     pub(super) reached: BTreeSet<SocketAddr>,
     /// Outputs since the last event.
     pub(super) outputs: usize,
+    /// Units of work since the last look.
+    pub(super) work: u64,
     /// The connection whose request for the pool is being answered.
     pub(super) answering: Option<ConnId>,
     /// Who was closed for breaking the rules in this event, and why: what follows must be held against each of them.
@@ -125,6 +127,7 @@ impl Auditor {
             away: VecDeque::new(),
             reached: BTreeSet::new(),
             outputs: 0,
+            work: 0,
             answering: None,
             blamed: Vec::new(),
             handshake: config.handshake_timeout,
@@ -392,5 +395,10 @@ impl NetApi for AuditedNet<'_> {
 
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
         self.net.conn_stats(conn)
+    }
+
+    fn spend(&mut self, units: u32) {
+        self.auditor.work = self.auditor.work.saturating_add(units.into());
+        self.net.spend(units);
     }
 }

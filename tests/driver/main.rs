@@ -4,6 +4,7 @@ mod faults;
 mod half_close;
 mod party;
 mod promise;
+mod shares;
 mod stop;
 mod traffic;
 mod urgent;

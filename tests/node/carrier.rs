@@ -73,6 +73,10 @@ impl NetApi for Carrier<'_> {
         self.world.mail.push_back(Mail::Closed(end, reason));
     }
 
+    fn spend(&mut self, units: u32) {
+        self.world.work += u64::from(units);
+    }
+
     fn hold(&mut self, _: ConnId) {
         unreachable!("the links of this world end in both directions at once");
     }

@@ -25,5 +25,6 @@ mod remembering;
 mod routes;
 mod serving;
 mod settings;
+mod side_blocks;
 mod world;
 mod wrong_door;

@@ -42,6 +42,8 @@ pub struct World {
     /// How many more blocks the queue of an end takes; those that are not listed take all.
     pub(crate) room: BTreeMap<End, usize>,
     /// Blocks that each end was to send, queued or not.
+    /// Units of work that all nodes said they have done.
+    pub(crate) work: u64,
     pub(crate) blocks_offered: BTreeMap<End, usize>,
     /// What the nodes told their embedders.
     pub events: Vec<(usize, Event)>,
@@ -109,6 +111,7 @@ impl World {
             mail: VecDeque::new(),
             received: BTreeMap::new(),
             room: BTreeMap::new(),
+            work: 0,
             blocks_offered: BTreeMap::new(),
             events: Vec::new(),
             lookups: Vec::new(),

@@ -18,6 +18,10 @@ use spacetime_network::wire::{Frame, FrameError, FrameRules, Kind, Payload};
 use crate::moody::{Mood, Moody};
 use crate::say;
 
+/// Units of work that an input may cost, and bytes of a frame for which it may cost one more.
+const INPUT_WORK: usize = 20_000;
+const BYTES_PER_WORK: usize = 2;
+
 /// What a driver knows of a connection.
 struct Conn {
     rules: &'static FrameRules,
@@ -372,8 +376,15 @@ impl Table {
     fn feed(&mut self, input: Input<'_>) {
         let (now, text) = (self.now, format!("{input:?}"));
         let work = self.node.chain().best().work;
+        let allowed = match &input {
+            Input::Frame { frame, .. } => INPUT_WORK.saturating_add(frame.payload.len() / BYTES_PER_WORK),
+            _ => INPUT_WORK,
+        };
+        self.node.take_work();
         self.node.handle(now, input);
         self.drain(&text);
+        let spent = self.node.take_work() as usize;
+        assert!(spent <= allowed, "{spent} units of work, {allowed} are allowed, for {text}");
         assert_eq!(self.node.chain().best().work.max(work), self.node.chain().best().work, "the chain lost work");
         let gone = usize::from(text.starts_with("Closed"));
         assert_eq!(self.node.session_count() + gone, self.conns.len(), "a session for each connection");

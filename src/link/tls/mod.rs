@@ -20,6 +20,7 @@
 
 mod alpn;
 mod context;
+mod effort;
 mod error;
 mod fault;
 pub mod identity;

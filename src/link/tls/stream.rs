@@ -23,6 +23,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
 use super::context::Tls;
+use super::effort::Effort;
 use super::fault::fault_of;
 use super::record::{Tail, begins_with_close_notify, complete_records, may_be_tls};
 use super::rustls_connection::{End, Opened, RustlsConnection};
@@ -44,6 +45,7 @@ pub struct TlsStream {
     identity: Option<VerifiedId>,
     tail: Tail,
     unsent: Unsent,
+    effort: Effort,
     /// Bytes that were opened since plaintext came.
     bytes_without_plaintext: usize,
     end: Option<Result<(), TlsFault>>,
@@ -99,6 +101,7 @@ impl TlsStream {
             identity: None,
             tail: Tail::default(),
             unsent: Unsent::default(),
+            effort: Effort::default(),
             bytes_without_plaintext: 0,
             end: None,
             input_closed: false,
@@ -186,6 +189,16 @@ impl TlsStream {
         }
     }
 
+    /// Units of work that opening has cost since the last call.
+    pub(in crate::link) fn take_work(&mut self) -> u32 {
+        self.effort.take()
+    }
+
+    /// Were the last records so small that a read brings many?
+    pub(in crate::link) fn is_dense(&self) -> bool {
+        self.effort.is_dense()
+    }
+
     /// Nothing that comes will be opened any more.
     fn is_over(&self) -> bool {
         self.end.is_some() || self.input_closed || self.close_notify_sealed
@@ -199,11 +212,13 @@ impl TlsStream {
             return 0;
         }
         let before = self.unsent.appended();
-        let mut has_plaintext = false;
+        let (mut records, mut opened) = (0usize, 0usize);
         let Opened { used, end } = self.connection.open(input, self.unsent.bytes_mut(), &mut |plaintext| {
-            has_plaintext = true;
+            records = records.saturating_add(1);
+            opened = opened.saturating_add(plaintext.len());
             take(plaintext)
         });
+        self.effort.opened(used, opened, records);
         match end {
             End::More => {}
             End::Closed => {
@@ -229,7 +244,7 @@ impl TlsStream {
             self.advance_handshake();
         } else {
             self.bytes_without_plaintext =
-                if has_plaintext { 0 } else { self.bytes_without_plaintext.saturating_add(used) };
+                if records > 0 { 0 } else { self.bytes_without_plaintext.saturating_add(used) };
             if self.bytes_without_plaintext > HANDSHAKE_BYTES {
                 self.fail(TlsFault::Protocol);
             }

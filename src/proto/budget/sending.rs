@@ -26,8 +26,8 @@ struct Left {
 
 impl SendBudgets {
     /// What others say and we pass on, each kind at a pace of its own.
-    pub(crate) const PASSED_ON: [Kind; 4] =
-        [Kind::Peers, Kind::NewChallenge, Kind::ProofSubmission, Kind::BlockAccepted];
+    pub(crate) const PASSED_ON: [Kind; 5] =
+        [Kind::Peers, Kind::NewChallenge, Kind::ProofSubmission, Kind::BlockAccepted, Kind::NewBlock];
 
     /// Full budgets, below these rates.
     pub fn new(rates: &MessageRates, exempt: bool) -> Self {
@@ -47,6 +47,11 @@ impl SendBudgets {
         let Some(left) = self.of(kind) else { return true };
         let own_is_next = own_waits && left.own.ready_at() <= now;
         !own_is_next && left.all.take(now)
+    }
+
+    /// When one of `kind` may leave next.
+    pub fn ready_at(&mut self, kind: Kind) -> Instant {
+        self.of(kind).map_or(Instant::ZERO, |left| left.all.ready_at())
     }
 
     /// Takes the place of one of `kind` that we say ourselves.
@@ -79,7 +84,7 @@ mod tests {
     fn what_we_send_is_taken_by_a_peer_like_us_and_never_a_flood_to_one_that_exempts_nobody() {
         let rates = MessageRates::default();
         for ours in [false, true] {
-            for kind in [Kind::Peers, Kind::NewChallenge, Kind::BlockAccepted, Kind::Headers] {
+            for kind in [Kind::Peers, Kind::NewChallenge, Kind::BlockAccepted, Kind::NewBlock, Kind::Headers] {
                 let mut sending = SendBudgets::new(&rates, ours);
                 let (mut alike, mut strict) = (PeerBudgets::new(&rates, ours), PeerBudgets::new(&rates, false));
                 let mut sent = 0;
@@ -94,7 +99,10 @@ mod tests {
                 assert!(sent > 50, "{sent}");
             }
         }
-        assert!(SendBudgets::new(&rates, false).take(Instant::ZERO, Kind::NewBlock, true), "blocks are not paced");
+        assert!(
+            SendBudgets::new(&rates, false).take(Instant::ZERO, Kind::Transaction, true),
+            "it has a pace of its own"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod own;
 pub mod relay;
 pub mod seen;
+pub(crate) mod side_blocks;
 
 pub use own::OwnGossip;
 pub use relay::Relay;

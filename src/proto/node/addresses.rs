@@ -67,6 +67,7 @@ impl<C: Chain> Node<C> {
         let listening_port = own.map(|address| address.port());
         let asker = share::Asker { remote, listening_port, max: max as usize, excluded: &excluded };
         let banned = |ip| self.reputation.is_blacklisted(Origin::of(ip), now.at);
+        self.work.spend_light(self.book.len().saturating_mul(4));
         let answer = share::answer(&self.book, asker, now.at, banned, &mut self.rng);
         self.send(conn, &Message::Peers(answer));
     }
@@ -77,6 +78,7 @@ impl<C: Chain> Node<C> {
         let Some(peer) = session.peer_mut() else { return };
         let asked = core::mem::take(&mut peer.asked_peers);
         let mut news = Vec::new();
+        self.work.spend(addresses.len());
         // Which ones are believed is not for their sender to choose.
         self.rng.shuffle(&mut addresses);
         for address in addresses {

@@ -6,6 +6,7 @@ use crate::proto::budget::Charge;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::sync::chain::Chain;
+use crate::proto::work::FRAME;
 use crate::time::Now;
 use crate::wire::message::Heartbeat;
 use crate::wire::{Frame, FrameError, Kind, Message};
@@ -15,6 +16,8 @@ const ERROR_TEXT_MAX: usize = 256;
 
 impl<C: Chain> Node<C> {
     pub(super) fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>) {
+        self.work.spend(FRAME);
+        self.work.spend_copying(frame.payload.len());
         let Some(session) = self.sessions.get_mut(conn) else { return };
         if session.is_closing() {
             return;
@@ -38,7 +41,9 @@ impl<C: Chain> Node<C> {
         }
         match self.charge(now, conn, kind) {
             Charge::Ok => self.on_message(now, conn, message, &frame),
+            // Who passes on what others say does not choose how much that is.
             Charge::Over => *self.counters.over_budget.entry(kind).or_default() += 1,
+            Charge::Flood if kind.is_relayed() => *self.counters.over_budget.entry(kind).or_default() += 1,
             Charge::Flood => self.close(now, conn, CloseReason::Flooding(kind)),
         }
     }

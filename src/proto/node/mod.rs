@@ -62,6 +62,7 @@ use crate::proto::budget::PeerBudgets;
 use crate::proto::clock::ClockWatch;
 use crate::proto::config::Config;
 use crate::proto::event::{Event, Input, Output};
+use crate::proto::gossip::side_blocks::SideBlocks;
 use crate::proto::node::known::KnownObjects;
 use crate::proto::node::rounds::Rounds;
 use crate::proto::node::sessions::Sessions;
@@ -74,6 +75,7 @@ use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::session::PeerInfo;
 use crate::proto::sync::SyncManager;
 use crate::proto::sync::chain::Chain;
+use crate::proto::work::Work;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{FrameRules, Kind, Message, Priority};
@@ -183,10 +185,12 @@ pub struct Node<C> {
     outbound: OutboundManager,
     sync: SyncManager,
     known: KnownObjects,
+    side_blocks: SideBlocks,
     own_addresses: OwnAddresses,
     outputs: VecDeque<Output>,
     counters: Counters,
     clocks: ClockWatch,
+    work: Work,
     /// When the chain goes on with what it does a slice at a time.
     chain_due: Option<Instant>,
     stopping: bool,
@@ -263,10 +267,12 @@ impl<C: Chain> Node<C> {
             outbound,
             sync: SyncManager::new(config.sync.clone()).salted(Rng::from_seed(seed.rotate_left(32)).next_u64()),
             known: KnownObjects::default(),
+            side_blocks: SideBlocks::default(),
             own_addresses,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             clocks: ClockWatch::default(),
+            work: Work::default(),
             chain_due: None,
             stopping: false,
             #[cfg(feature = "sim")]
@@ -354,6 +360,14 @@ impl<C: Chain> Node<C> {
         self.drain_sync(now);
         self.dial_more(now);
         debug_assert_eq!(self.audit_sessions(), Ok(()));
+    }
+
+    /// The units of work that inputs have cost since the last call, for [`Net::spend`](crate::driver::Net::spend): who drives a
+    /// node by something else may charge them to the connection that the input came from. The number depends on the inputs
+    /// alone. See [`limits::TURN_WORK`](crate::limits::TURN_WORK).
+    pub fn take_work(&mut self) -> u32 {
+        let others = self.sync.take_work().saturating_add(self.chain.take_work());
+        self.work.take().saturating_add(others)
     }
 
     /// The next thing for the driver to do; `None` when everything is said.

@@ -32,6 +32,7 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn submit_transaction(&mut self, now: Now, from: Option<ConnId>, bytes: Bytes) {
+        self.work.spend_hashing(bytes.len());
         let Some(id) = self.chain.transaction_id(&bytes) else {
             self.refuse(now, from, Kind::Transaction, "not a transaction");
             return;
@@ -48,6 +49,7 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn submit_block(&mut self, now: Now, from: Option<ConnId>, bytes: Bytes) {
+        self.work.spend_hashing(bytes.len());
         // The header is checked first: it is cheap to judge and dear to make, the rest of a block is the other way round.
         let block = match CheckedBlock::check(&self.chain, now.unix, bytes) {
             Ok(block) => block,
@@ -70,14 +72,27 @@ impl<C: Chain> Node<C> {
             self.known.learn(from, id);
             return;
         }
+        if from.is_some() && self.is_beside_the_point(&block) {
+            // Whoever has a heavier branch tells its headers, and is asked for its blocks.
+            self.known.learn(from, id);
+            return;
+        }
         let verdict = self.chain.accept_block(now.unix, block);
         self.judge(now, verdict, Pending { kind: Kind::NewBlock, id, from, payload });
+    }
+
+    /// Would a pushed block leave the tip where it is, and is there enough of its kind?
+    fn is_beside_the_point(&mut self, block: &CheckedBlock) -> bool {
+        let (header, best) = (block.header(), self.chain.best());
+        let Some(parent) = self.chain.position(&header.previous()) else { return false };
+        parent.work.saturating_add(header.work()) <= best.work && !self.side_blocks.take(header.height(), best.height)
     }
 
     pub(super) fn submit_gossip(&mut self, now: Now, from: Option<ConnId>, kind: Kind, payload: Bytes) {
         if !is_gossip(kind) || Message::decode(kind, &payload).is_err() {
             return self.refuse(now, from, kind, "malformed");
         }
+        self.work.spend_hashing(payload.len());
         let id = self.chain.gossip_id(kind, &payload);
         if self.is_old(now, kind, id, from) {
             return self.refuse_softly(from, kind, KNOWN);
@@ -125,7 +140,10 @@ impl<C: Chain> Node<C> {
                     self.record_success(now, conn);
                     self.note_contribution(now, conn, kind);
                 }
-                self.pass_on(now, kind, id, from, &payload);
+                // Who follows the heavier chain has no use for another one's blocks.
+                if best_changed || kind != Kind::NewBlock {
+                    self.pass_on(now, kind, id, from, &payload);
+                }
                 match kind {
                     Kind::Transaction => self.emit(Event::TransactionAccepted { id, from }),
                     Kind::NewBlock => {
@@ -167,15 +185,54 @@ impl<C: Chain> Node<C> {
     /// Sends an object to every peer that does not have it.
     fn pass_on(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
         let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
-        for conn in self.known.recipients(id, from, ready, kind) {
+        let recipients = self.known.recipients(id, from, ready, kind);
+        self.work.spend(self.sessions.len().saturating_add(recipients.len().saturating_mul(2)));
+        for conn in recipients {
             let allowed = match kind {
                 Kind::Transaction => self.may_send_now(now, conn, id),
                 _ => self.may_pass_on(now, conn, kind),
             };
             if allowed {
                 self.send_payload(conn, kind, payload.clone());
+            } else if kind == Kind::NewBlock {
+                self.owe_tip(now, conn);
             }
         }
+    }
+
+    /// A peer takes no more blocks from us now, but must hear where the chain ends: by its header, and if that is too much too,
+    /// later by the header of what is the tip then.
+    fn owe_tip(&mut self, now: Now, conn: ConnId) {
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.is_owed_tip = true;
+            self.tell_owed_tip(now, conn);
+        }
+    }
+
+    /// Tells a peer the header of the tip, if it is owed and the peer's pace allows.
+    pub(super) fn tell_owed_tip(&mut self, now: Now, conn: ConnId) {
+        if self.sessions.peer(conn).is_none_or(|peer| !peer.is_owed_tip) {
+            return;
+        }
+        let Some((tip, payload)) = self.tip_announcement() else { return };
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        if peer.send_budgets.take(now.at, Kind::Headers, false) {
+            peer.is_owed_tip = false;
+            self.known.learn(Some(conn), tip);
+            self.send_payload(conn, Kind::Headers, payload);
+        } else {
+            let ready_at = peer.send_budgets.ready_at(Kind::Headers).max(now.at + STEP);
+            self.sessions.pace(conn, ready_at);
+        }
+    }
+
+    /// The header of the tip as a message, and the tip's hash; `None` at genesis.
+    fn tip_announcement(&self) -> Option<(Hash, Bytes)> {
+        let tip = self.chain.best();
+        let parent = self.chain.locator().into_iter().nth(1)?;
+        let headers = self.chain.headers_after(&mut core::iter::once(parent), None, 1);
+        let payload = Message::Headers(vec![headers.first()?]).to_payload().ok()?;
+        Some((tip.hash, payload))
     }
 
     /// True when a peer takes one more unasked message of `kind` from us. Otherwise it must do without: others tell it.
@@ -230,15 +287,13 @@ impl<C: Chain> Node<C> {
 
     /// Tells every peer of a tip that came by catching up, with its header: whoever lacks the block will ask for it.
     pub(super) fn announce_tip(&mut self, now: Now) {
-        let tip = self.chain.best();
-        let Some(parent) = self.chain.locator().into_iter().nth(1) else { return };
-        let headers = self.chain.headers_after(&mut core::iter::once(parent), None, 1);
-        let Some(header) = headers.first() else { return };
-        let Ok(payload) = Message::Headers(vec![header]).to_payload() else { return };
+        let Some((tip, payload)) = self.tip_announcement() else { return };
         let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
-        for conn in self.known.recipients(tip.hash, None, ready, Kind::Headers) {
+        for conn in self.known.recipients(tip, None, ready, Kind::Headers) {
             if self.may_pass_on(now, conn, Kind::Headers) {
                 self.send_payload(conn, Kind::Headers, payload.clone());
+            } else {
+                self.owe_tip(now, conn);
             }
         }
     }

@@ -63,6 +63,8 @@ impl<C: Chain> Node<C> {
         theirs.sort_unstable();
         let (since, under_way) = (peer.since, peer.pool.is_under_way(now.at));
         let ours = if is_whole { self.chain.pool_ids(POOL_IDS_MAX as usize) } else { Vec::new() };
+        // Sorted, then looked for one by one in each other and in what is known.
+        self.work.spend(theirs.len().saturating_add(ours.len().saturating_mul(3)));
         let known = &self.known;
         let lacking = ours.into_iter().filter(|id| {
             let has = known.has(conn, id);

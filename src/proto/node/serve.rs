@@ -21,6 +21,7 @@ pub(super) const POOL_IDS_MAX: u32 = 50_000;
 impl<C: Chain> Node<C> {
     pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {
         let mut headers = answer_get_headers(&self.chain, request);
+        self.work.spend(headers.len());
         if buggify!(self, FewHeaders) {
             headers.truncate(headers.len().div_ceil(2));
         }
@@ -51,6 +52,7 @@ impl<C: Chain> Node<C> {
         }
         match self.chain.block(&hash) {
             Some(block) => {
+                self.work.spend_copying(block.len());
                 self.known.learn(Some(conn), hash);
                 if let Some(peer) = self.sessions.peer_mut(conn) {
                     peer.serving.give(now.at, hash, block.len());
@@ -70,6 +72,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_pool_request(&mut self, now: Now, conn: ConnId, request: TxPoolRequest) {
         let max = request.max.min(POOL_IDS_MAX) as usize;
         let mut ids = self.chain.pool_ids(max);
+        self.work.spend_light(ids.len());
         if request.include_data {
             let mut room = POOL_ANSWER_BYTES_MAX;
             let mut sent = 0;
@@ -78,6 +81,7 @@ impl<C: Chain> Node<C> {
                 let Some(left) = room.checked_sub(transaction.len()) else { break };
                 room = left;
                 sent += 1;
+                self.work.spend(4);
                 self.known.learn(Some(conn), *id);
                 // In one queue with the list that ends the answer, or it would overtake them.
                 self.send_at(Kind::TxPool.priority(), conn, Kind::Transaction, transaction);

@@ -26,6 +26,7 @@ impl<C: Chain> Node<C> {
                 Due::Count(conn) => self.outputs.push_back(Output::CountReceived { conn }),
                 Due::Judge(conn) => self.judge_liveness(now, conn),
                 Due::Pace(conn) => {
+                    self.tell_owed_tip(now, conn);
                     self.send_waiting(now, conn);
                     self.say_waiting(now, conn);
                     self.on_writable(now, conn);

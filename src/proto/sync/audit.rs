@@ -58,7 +58,7 @@ impl SyncManager {
             Invariant::S14
                 .check(held <= most, || format!("{held} headers of {conn} wait to be believed, {most} at most"))?;
         }
-        for hash in self.path.blocks() {
+        for hash in self.path.written() {
             let known = self.tree.header(hash).is_some();
             Invariant::S14.check(known, || format!("the path leads over {hash}, which is not in the tree"))?;
         }

@@ -14,7 +14,9 @@ use crate::proto::sync::{Pending, SyncManager, SyncOutput};
 use crate::time::{Instant, Now};
 use crate::wire::{Hash, Kind, Message};
 
-/// Blocks submitted in one call, so that one call takes milliseconds; the rest follows at once.
+/// Units of work after which one call submits no further block: about a millisecond. The rest follows at once.
+const SUBMIT_WORK: u32 = 5_000;
+/// The same for a chain that does not say what it does.
 const SUBMITS_MAX: usize = 16;
 /// Judgements under way; more blocks than this beside the path are dropped.
 const PENDING_MAX: usize = 64;
@@ -43,6 +45,7 @@ impl SyncManager {
         bytes: Bytes,
         chain: &C,
     ) -> Result<CheckedBlock, CloseReason> {
+        self.work.spend_hashing(bytes.len());
         let peer = self.peers.get_mut(&conn).ok_or(CloseReason::UnrequestedBlock)?;
         let is_asked = peer.deadlines().next().is_some();
         let Some(header) = chain.block_hash(&bytes).and_then(|hash| peer.take_answer(&hash)) else {
@@ -103,7 +106,11 @@ impl SyncManager {
 
     /// Submits what is next on the path, as far as it is here.
     pub(super) fn advance<C: Chain>(&mut self, now: Now, chain: &mut C) {
+        let mut work = 0;
         for _ in 0..SUBMITS_MAX {
+            if work >= SUBMIT_WORK {
+                return;
+            }
             self.skip_stored(chain);
             if !self.can_submit() || self.retry_at.is_some_and(|at| at > now.at) {
                 return;
@@ -112,6 +119,9 @@ impl SyncManager {
             let Some(hash) = self.path.front() else { return };
             let Some((block, from)) = self.buffer.remove(&hash) else { return };
             let verdict = chain.accept_block(now.unix, block.clone());
+            let spent = chain.take_work();
+            self.work.spend(spent as usize);
+            work = spent.saturating_add(work);
             self.judge(now, Pending { from, block }, verdict);
         }
     }
@@ -189,6 +199,7 @@ impl SyncManager {
         let small = average <= self.config.small_block_bytes;
         let limit = if small { self.config.small_blocks_per_peer } else { self.config.blocks_per_peer };
         let window = self.path.next(self.config.window_blocks.max(1));
+        self.work.spend_light(window.len());
         let mut nothing_left = true;
         for (index, hash) in window.iter().enumerate() {
             if self.buffer.contains(hash) || self.in_flight.contains_key(hash) || self.is_pending(hash) {

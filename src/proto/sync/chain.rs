@@ -368,6 +368,14 @@ pub trait Chain {
     /// all of it. Must not wait for a disk.
     fn turn_ended(&mut self) {}
 
+    /// The units of work that calls have cost since the last time this was asked, about a fifth of a microsecond each (see
+    /// [`limits::TURN_WORK`](crate::limits::TURN_WORK)): they are charged to whoever sent what was judged. The engine counts what
+    /// it does itself, bytes that it hashes or hands over included; a chain adds what it does for each transaction, for each
+    /// step along a branch and the like. A function of the calls alone, not of a clock.
+    fn take_work(&mut self) -> u32 {
+        0
+    }
+
     /// Is something left that [`turn_ended`](Chain::turn_ended) does a slice at a time? Then the next turn comes soon.
     fn has_work(&self) -> bool {
         false

@@ -152,6 +152,8 @@ impl SyncManager {
         let mut parent = None;
         let mut early = false;
         for header in headers {
+            // Hashed, looked up twice, and stored later.
+            self.work.spend(8);
             let header = match CheckedHeader::check(chain, now.unix, header) {
                 Ok(header) => header,
                 Err(HeaderError::Invalid(_)) => return Err(CloseReason::Invalid(Kind::Headers)),
@@ -365,7 +367,8 @@ impl SyncManager {
     /// When the tree is full, the one that fills most of it gives way, unless we follow what it told, it has proven its work, or
     /// the newcomer has as much.
     pub(super) fn make_room(&mut self, newcomer: ConnId) {
-        let is_followed = |tip: &Hash| self.tree.get(tip).is_some_and(|tip| self.path.contains(&tip.hash, tip.height));
+        let is_followed =
+            |tip: &Hash| self.tree.get(tip).is_some_and(|tip| self.path.contains(&self.tree, &tip.hash, tip.height));
         let others = self.peers.iter().filter(|(conn, peer)| {
             let proven = peer.presync.as_ref().is_some_and(|branch| branch.proven().is_some());
             **conn != newcomer && !proven && !peer.tips().iter().any(is_followed)

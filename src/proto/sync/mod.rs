@@ -44,6 +44,7 @@ use crate::proto::sync::path::Path;
 use crate::proto::sync::peer::Peer;
 use crate::proto::sync::presync::Presync;
 use crate::proto::sync::tree::HeaderTree;
+use crate::proto::work::Work;
 use crate::time::{Instant, Now};
 use crate::wire::{Hash, Kind, Message};
 
@@ -114,6 +115,9 @@ pub enum SyncOutput {
     },
 }
 
+/// Look-ups that a round of thinking takes for each peer: its claim, its tips, its turn and its deadlines.
+const PEER_STEPS: usize = 4;
+
 /// The catch-up engine of one node.
 #[derive(Debug)]
 pub struct SyncManager {
@@ -146,6 +150,7 @@ pub struct SyncManager {
     best: Option<Tip>,
     reported: (u64, u64),
     outputs: VecDeque<SyncOutput>,
+    work: Work,
     #[cfg(feature = "sim")]
     buggify: Option<crate::buggify::Buggify>,
 }
@@ -185,6 +190,7 @@ impl SyncManager {
             best: None,
             reported: (0, 0),
             outputs: VecDeque::new(),
+            work: Work::default(),
             #[cfg(feature = "sim")]
             buggify: None,
         }
@@ -219,6 +225,11 @@ impl SyncManager {
         let stall = self.stalled.map(|(_, since)| since + self.stall_timeout);
         let peers = self.peers.values().flat_map(Peer::deadlines).min();
         [submit, stall, peers, self.wake].into_iter().flatten().min()
+    }
+
+    /// The units of work that calls have cost since the last time this was asked.
+    pub fn take_work(&mut self) -> u32 {
+        self.work.take().saturating_add(self.tree.work.take())
     }
 
     /// The next thing to do; call until there is none.
@@ -260,6 +271,7 @@ impl SyncManager {
         self.now = now.at;
         self.wake = None;
         let best = chain.best();
+        self.work.spend(self.peers.len().saturating_mul(PEER_STEPS));
         self.best = Some(best);
         self.resolve_claims(chain);
         self.believe_all(now, chain);

@@ -1,4 +1,7 @@
 //! The blocks to fetch next, in order: the way from the chain to the tip that is being followed.
+//!
+//! The way is a branch of the tree, and only its next part is written down: to follow another branch, however long, costs what it
+//! takes to find where the two part.
 
 use std::collections::VecDeque;
 
@@ -6,18 +9,15 @@ use crate::proto::sync::chain::Tip;
 use crate::proto::sync::tree::HeaderTree;
 use crate::wire::Hash;
 
-/// How far below a tip to look for the place where its branch leaves the path. A fork longer than this counts as a chain
-/// of its own: the peer is then not asked for the part that both share.
-const FORK_DEPTH_MAX: usize = 4_096;
-
 #[derive(Debug, Default)]
 pub(super) struct Path {
     /// Height of the first block.
     base: u64,
-    blocks: VecDeque<Hash>,
+    /// The first blocks, one after the other.
+    front: VecDeque<Hash>,
     target: Option<Tip>,
-    /// Counts every change other than a block leaving at the front.
-    generation: u64,
+    /// Counts every change by which a block left the way other than at its front.
+    forks: u64,
 }
 
 impl Path {
@@ -25,84 +25,211 @@ impl Path {
         self.target
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    /// How often another branch took the place of a part of the way.
+    pub(super) fn forks(&self) -> u64 {
+        self.forks
     }
 
     pub(super) fn front(&self) -> Option<Hash> {
-        self.blocks.front().copied()
+        self.front.front().copied()
     }
 
-    /// The next `count` blocks.
+    /// The first blocks; as many as were [written down](Path::fill) at most.
     pub(super) fn next(&self, count: usize) -> Vec<Hash> {
-        self.blocks.iter().copied().take(count).collect()
+        self.front.iter().copied().take(count).collect()
     }
 
-    /// All of them.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = &Hash> {
-        self.blocks.iter()
+    /// Every block that is written down.
+    pub(super) fn written(&self) -> impl Iterator<Item = &Hash> {
+        self.front.iter()
     }
 
-    pub(super) fn contains(&self, hash: &Hash, height: u64) -> bool {
-        let index = height.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| self.blocks.get(index)) == Some(hash)
+    pub(super) fn contains(&self, tree: &HeaderTree, hash: &Hash, height: u64) -> bool {
+        let Some(index) = height.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()) else {
+            return false;
+        };
+        match (self.front.get(index), self.target) {
+            (Some(there), _) => there == hash,
+            (None, Some(target)) => tree.ancestor(&target.hash, height) == Some(*hash),
+            (None, None) => false,
+        }
     }
 
-    /// True when the block is among the next `count`.
+    /// Is the block among the first `count`?
     pub(super) fn is_near(&self, hash: &Hash, height: u64, count: usize) -> bool {
-        self.contains(hash, height) && height.saturating_sub(self.base) < count as u64
+        let index = height.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
+        index.is_some_and(|index| index < count && self.front.get(index) == Some(hash))
     }
 
+    /// The first block is in the chain now.
     pub(super) fn pop_front(&mut self) {
-        if self.blocks.pop_front().is_some() {
+        if self.front.pop_front().is_some() {
             self.base = self.base.saturating_add(1);
         }
     }
 
     pub(super) fn clear(&mut self) {
         if self.target.take().is_some() {
-            self.blocks.clear();
-            self.generation = self.generation.wrapping_add(1);
+            self.front.clear();
+            self.forks = self.forks.wrapping_add(1);
         }
     }
 
-    /// Leads to `target` from now on. Keeps what both ways share, so that following a growing chain costs its growth.
+    /// Makes this the way to `target`, all of whose missing ancestors are in the tree.
     pub(super) fn lead_to(&mut self, tree: &HeaderTree, target: Tip) {
         if self.target.map(|tip| tip.hash) == Some(target.hash) {
             return;
         }
-        let mut fresh = Vec::new();
-        let (mut hash, mut height) = (target.hash, target.height);
-        let kept = loop {
-            if self.contains(&hash, height) {
-                break height.saturating_sub(self.base).saturating_add(1);
-            }
-            let Some(previous) = tree.previous(&hash) else { break 0 };
-            fresh.push(hash);
-            (hash, height) = (previous, height.saturating_sub(1));
-        };
-        self.blocks.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
-        if kept == 0 {
-            self.base = height.saturating_add(1);
+        let Some(base) = tree.bottom(&target.hash) else { return self.clear() };
+        let old = self.target.replace(target);
+        let shared = old.and_then(|old| tree.fork_height(old, target));
+        if old.is_none() || shared != old.map(|old| old.height) {
+            self.forks = self.forks.wrapping_add(1);
         }
-        self.blocks.extend(fresh.into_iter().rev());
-        self.target = Some(target);
-        self.generation = self.generation.wrapping_add(1);
+        match shared {
+            Some(shared) => {
+                let kept = shared.saturating_add(1).saturating_sub(self.base);
+                self.front.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            }
+            None => self.front.clear(),
+        }
+        if self.front.is_empty() {
+            self.base = base;
+        }
     }
 
-    /// The height up to which a chain that ends in `tip` has the path's blocks; `None` when it has none of them.
-    pub(super) fn shared_with(&self, tree: &HeaderTree, tip: Tip) -> Option<u64> {
-        let (mut hash, mut height) = (tip.hash, tip.height);
-        for _ in 0..FORK_DEPTH_MAX {
-            if self.contains(&hash, height) {
-                return Some(height);
-            }
-            if height < self.base {
-                return None;
-            }
-            hash = tree.previous(&hash)?;
-            height = height.checked_sub(1)?;
+    /// Writes down at least the first `count` blocks, as far as there are so many.
+    pub(super) fn fill(&mut self, tree: &HeaderTree, count: usize) {
+        let Some(target) = self.target.filter(|_| self.front.len() < count) else { return };
+        if self.front.is_empty() {
+            // Blocks may have left the tree meanwhile.
+            let Some(base) = tree.bottom(&target.hash) else { return };
+            self.base = base;
         }
-        None
+        // More than are asked for, so that it is not done for each one.
+        let end = self.base.saturating_add((count as u64).saturating_mul(2)).min(target.height.saturating_add(1));
+        let from = self.base.saturating_add(self.front.len() as u64);
+        let mut fresh = Vec::new();
+        let mut at = end.checked_sub(1).filter(|last| *last >= from).and_then(|last| tree.ancestor(&target.hash, last));
+        while let Some(hash) = at.filter(|_| (fresh.len() as u64) < end.saturating_sub(from)) {
+            fresh.push(hash);
+            at = tree.previous(&hash);
+        }
+        tree.work.spend(fresh.len());
+        self.front.extend(fresh.into_iter().rev());
+    }
+
+    /// Height of the last block of the way that the branch up to `tip` shares with it; `None` when it shares none.
+    pub(super) fn shared_with(&self, tree: &HeaderTree, tip: Tip) -> Option<u64> {
+        tree.fork_height(tip, self.target?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ConnId;
+    use crate::proto::sync::chain::{CheckedHeader, HeaderInfo};
+    use proptest::prelude::*;
+
+    fn hash(n: usize) -> Hash {
+        let mut hash = Hash::ZERO;
+        hash.0[..8].copy_from_slice(&(n as u64 + 1).to_le_bytes());
+        hash
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        /// A header on one of those there are.
+        Grow(usize),
+        Lead(usize),
+        Fill(usize),
+        /// The chain gets the first block.
+        Store,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            6 => (0usize..1000).prop_map(|n| Op::Grow(if n < 800 { 0 } else { n })),
+            2 => (0usize..1000).prop_map(Op::Lead),
+            2 => (1usize..8).prop_map(Op::Fill),
+            2 => Just(Op::Store),
+        ]
+    }
+
+    proptest! {
+        /// The model writes the whole way down, as the path once did.
+        #[test]
+        fn what_is_written_down_is_the_beginning_of_the_whole_way(ops in prop::collection::vec(op(), 1..120)) {
+            let (mut tree, mut path) = (HeaderTree::default(), Path::default());
+            // Of each header, its parent; the first one hangs from the chain.
+            let mut parents: Vec<Option<usize>> = Vec::new();
+            let mut stored: Vec<bool> = Vec::new();
+            let (mut target, mut forks) = (None::<usize>, path.forks());
+            let line = |parents: &[Option<usize>], stored: &[bool], of: usize| -> Vec<usize> {
+                let mut line: Vec<usize> =
+                    core::iter::successors(Some(of), |n| parents[*n]).take_while(|n| !stored[*n]).collect();
+                line.reverse();
+                line
+            };
+            let height = |parents: &[Option<usize>], of: usize| core::iter::successors(Some(of), |n| parents[*n]).count() as u64;
+            for op in ops {
+                let live: Vec<usize> = (0..parents.len()).filter(|n| !stored[*n]).collect();
+                match op {
+                    Op::Grow(pick) => {
+                        let parent = if pick == 0 { live.last() } else { live.get(pick % live.len().max(1)) }.copied();
+                        if parent.is_none() && !parents.is_empty() {
+                            continue;
+                        }
+                        let n = parents.len();
+                        parents.push(parent);
+                        stored.push(false);
+                        let previous = parent.map_or(Hash([9; 32]), hash);
+                        let info = HeaderInfo { hash: hash(n), previous, height: height(&parents, n), work: 1 };
+                        tree.insert(CheckedHeader::unchecked(info), 1, ConnId::new(0, 0));
+                        tree.hold(&hash(n));
+                    }
+                    Op::Lead(pick) if !live.is_empty() => {
+                        let to = live[pick % live.len()];
+                        path.lead_to(&tree, Tip { hash: hash(to), height: height(&parents, to), work: 0 });
+                        let goes_on = target.is_some_and(|old| line(&parents, &stored, to).contains(&old));
+                        prop_assert_eq!(path.forks() == forks, goes_on, "a fork is counted, and only a fork");
+                        (target, forks) = (Some(to), path.forks());
+                    }
+                    Op::Fill(count) => {
+                        path.fill(&tree, count);
+                        let whole = target.map_or(Vec::new(), |to| line(&parents, &stored, to));
+                        let next: Vec<Hash> = whole.iter().take(count).map(|n| hash(*n)).collect();
+                        prop_assert_eq!(path.next(count), next);
+                    }
+                    Op::Store => {
+                        let Some(first) = target.and_then(|to| line(&parents, &stored, to).first().copied()) else { continue };
+                        if Some(first) == target {
+                            // With its last block the way ends.
+                            path.clear();
+                            (target, forks) = (None, path.forks());
+                        } else if path.front() == Some(hash(first)) {
+                            path.pop_front();
+                        } else {
+                            continue;
+                        }
+                        tree.block_stored(&hash(first));
+                        stored[first] = true;
+                        // What stood beside it stands on a block that the chain has.
+                    }
+                    Op::Lead(_) => {}
+                }
+                let whole = target.map_or(Vec::new(), |to| line(&parents, &stored, to));
+                let written: Vec<Hash> = path.written().copied().collect();
+                let beginning: Vec<Hash> = whole.iter().take(written.len()).map(|n| hash(*n)).collect();
+                prop_assert_eq!(written, beginning);
+                if path.front().is_some() {
+                    for n in (0..parents.len()).filter(|n| !stored[*n]) {
+                        let on = path.contains(&tree, &hash(n), height(&parents, n));
+                        prop_assert_eq!(on, whole.contains(&n));
+                    }
+                }
+            }
+        }
     }
 }

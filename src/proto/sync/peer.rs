@@ -46,8 +46,15 @@ pub(super) struct Peer {
     /// Timeouts in a row, for headers and for blocks.
     pub(super) header_timeouts: u32,
     pub(super) block_timeouts: u32,
-    /// The height up to which it has the path's blocks, for a generation of the path.
-    reach: Option<(u64, Option<u64>)>,
+    reach: Option<Reach>,
+}
+
+/// The height up to which a peer has the path's blocks, as found when the path had forked so often and ended there.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    forks: u64,
+    end: u64,
+    height: Option<u64>,
 }
 
 /// A GetHeaders under way.
@@ -226,15 +233,22 @@ impl Peer {
 
     /// How far up the path it has blocks.
     pub(super) fn reach(&self) -> Option<u64> {
-        self.reach.and_then(|(_, height)| height)
+        self.reach.and_then(|reach| reach.height)
     }
 
     pub(super) fn update_reach(&mut self, path: &super::path::Path, tree: &HeaderTree) {
-        if self.reach.map(|(generation, _)| generation) != Some(path.generation()) {
-            let tips = self.tips.iter().filter_map(|tip| tree.get(tip));
-            let height = tips.filter_map(|tip| path.shared_with(tree, tip)).max();
-            self.reach = Some((path.generation(), height));
-        }
+        let end = path.target().map_or(0, |tip| tip.height);
+        let is_same =
+            |reach: &Reach| reach.forks == path.forks() && (reach.end == end || reach.height != Some(reach.end));
+        let height = match self.reach.filter(is_same) {
+            // Whose branch left the way below its end is not on what was added there.
+            Some(reach) => reach.height,
+            None => {
+                let tips = self.tips.iter().filter_map(|tip| tree.get(tip));
+                tips.filter_map(|tip| path.shared_with(tree, tip)).max()
+            }
+        };
+        self.reach = Some(Reach { forks: path.forks(), end, height });
     }
 
     pub(super) fn add_tip(&mut self, hash: Hash) {

@@ -46,13 +46,14 @@ impl SyncManager {
 
     /// Leads the path to `tip`, and drops the waiting blocks that are not on it.
     fn follow(&mut self, tip: Tip) {
-        let generation = self.path.generation();
+        let forks = self.path.forks();
         self.path.lead_to(&self.tree, tip);
-        if self.path.generation() != generation {
+        self.path.fill(&self.tree, self.config.window_blocks.max(1));
+        if self.path.forks() != forks {
             let (path, tree) = (&self.path, &self.tree);
             self.buffer.retain(|block| {
                 let hash = block.hash();
-                tree.get(&hash).is_some() && path.contains(&hash, block.header().height())
+                tree.get(&hash).is_some() && path.contains(tree, &hash, block.header().height())
             });
         }
         for peer in self.peers.values_mut() {
@@ -137,6 +138,9 @@ impl SyncManager {
             && chain.position(&front).is_some()
         {
             self.block_stored(&front);
+            if self.path.front().is_none() {
+                self.path.fill(&self.tree, self.config.window_blocks.max(1));
+            }
         }
     }
 }

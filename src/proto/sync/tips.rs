@@ -7,9 +7,6 @@ use crate::proto::sync::tree::HeaderTree;
 use crate::time::Instant;
 use crate::wire::Hash;
 
-/// How far below a new tip to look for the tips that it continues.
-const CONTINUATION_MAX: usize = 4_096;
-
 impl SyncManager {
     /// Notes that `conn` has the block of a header in the tree, and so all below it.
     pub(super) fn add_tip(&mut self, conn: ConnId, hash: Hash) {
@@ -19,15 +16,12 @@ impl SyncManager {
         }
         self.tree.hold(&hash);
         // The tips that this one continues are part of it.
-        let mut replaced = Vec::new();
-        let mut below = hash;
-        for _ in 0..CONTINUATION_MAX {
-            let Some(previous) = self.tree.previous(&below) else { break };
-            below = previous;
-            if peer.tips().contains(&below) {
-                replaced.push(below);
-            }
-        }
+        let tree = &self.tree;
+        let is_below = |tip: &&Hash| {
+            let height = tree.get(tip).map(|tip| tip.height);
+            height.is_some_and(|height| tree.ancestor(&hash, height).as_ref() == Some(tip))
+        };
+        let mut replaced: Vec<Hash> = peer.tips().iter().filter(is_below).copied().collect();
         peer.add_tip(hash);
         if peer.tips().len() > TIPS_MAX + replaced.len() {
             let lightest = peer.tips().iter().min_by_key(|tip| (self.tree.get(tip).map(|tip| tip.work), **tip));

@@ -4,12 +4,15 @@
 //! whose claim ends in it, and whatever reaches zero falls off with its lonely ancestors: the cost of forgetting a peer is
 //! the number of headers that only it told.
 
+mod ancestry;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::{CheckedHeader, Tip};
+use crate::proto::work::Work;
 use crate::wire::Hash;
 
 /// Headers remembered as invalid, so that telling one again is recognised; each cost its teller a header that proves work.
@@ -21,6 +24,8 @@ pub(super) struct HeaderTree {
     owned: BTreeMap<ConnId, usize>,
     invalid: BTreeSet<Hash>,
     invalid_order: VecDeque<Hash>,
+    /// What questions about ancestors have cost.
+    pub(super) work: Work,
 }
 
 #[derive(Debug)]
@@ -30,6 +35,8 @@ struct Entry {
     work: u128,
     /// Who told it first.
     owner: ConnId,
+    /// An ancestor further down, unless that was not in the tree.
+    jump: Option<Hash>,
     children: u32,
     holders: u32,
 }
@@ -115,7 +122,8 @@ impl HeaderTree {
             );
             parent.add_child();
         }
-        self.entries.insert(hash, Entry { header, work, owner, children: 0, holders: 0 });
+        let jump = self.jump_from(&header.previous(), header.height());
+        self.entries.insert(hash, Entry { header, work, owner, jump, children: 0, holders: 0 });
         *self.owned.entry(owner).or_default() += 1;
     }
 
