@@ -7,7 +7,7 @@ mod chain_support;
 use bytes::Bytes;
 use chain_support::{BEST, KEPT, NOW, block, grow, hash_of, mined, params, reward, transfer, unmined};
 use core::time::Duration;
-use spacetime_network::chain::block::MAX_BLOCK_LEN;
+use spacetime_network::chain::block::{MAX_BLOCK_LEN, MAX_TRANSACTIONS};
 use spacetime_network::chain::{Block, ReferenceChain};
 use spacetime_network::proto::sync::chain::{Chain, HeaderError, Rejection, Tip, Verdict};
 use spacetime_network::wire::{Hash, Kind};
@@ -293,4 +293,24 @@ fn gossip_passes_by_its_layout() {
     assert!(!passes(&mut chain, Kind::BlockAccepted, &acceptance(tip.hash, tip.height + 1)));
     assert!(!passes(&mut chain, Kind::BlockAccepted, &acceptance(Hash([0xaa; 32]), u64::MAX)));
     assert!(!passes(&mut chain, Kind::Heartbeat, &[]));
+}
+
+/// A block of 16 MiB had room for 479,000 of the smallest transactions: half a second of the loop and 27 MiB of index for each.
+#[test]
+fn a_block_has_no_more_transactions_than_the_loop_has_time_for() {
+    let mut chain = ReferenceChain::memory(params(0));
+    let pay: Vec<Bytes> = (0..MAX_TRANSACTIONS as u64).map(|n| transfer("a", "b", 1, n)).collect();
+    let full = block(&params(0), chain.best(), &pay[1..], 0);
+    let mut above = Block::decode(&full).unwrap();
+    above.transactions.push(pay[0].clone());
+    above.seal();
+    let expected = Rejection::mutated("more transactions than a block may have");
+    assert_eq!(chain.submit_block(NOW, mined(above)), Verdict::Invalid(expected));
+    assert_eq!(chain.submit_block(NOW, full), BEST);
+    // A miner keeps to it.
+    for n in 0..=MAX_TRANSACTIONS as u64 {
+        let _ = chain.submit_transaction(NOW, transfer("c", "b", 1, n));
+    }
+    let template = chain.template(NOW, "miner", MAX_BLOCK_LEN).unwrap();
+    assert_eq!(template.transactions.len(), MAX_TRANSACTIONS);
 }

@@ -22,6 +22,10 @@ pub const HEADER_LEN: usize = 93;
 /// The largest block, in bytes: what the wire carries in one frame.
 pub const MAX_BLOCK_LEN: usize = MAX_PAYLOAD as usize;
 
+/// The most transactions in a block, the reward among them: what is judged, put into the index and served in a few dozen
+/// milliseconds. The smallest that the bytes of a block have room for are fifteen times as many, and cost as much as their number.
+pub const MAX_TRANSACTIONS: usize = 32_768;
+
 /// Bytes of a header before the nonce, its last field.
 pub(super) const NONCE_AT: usize = HEADER_LEN - 8;
 /// Bytes before a transaction's own.

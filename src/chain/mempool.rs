@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use crate::chain::block::Block;
+use crate::chain::block::{Block, MAX_TRANSACTIONS};
 use crate::wire::Hash;
 
 /// The most transactions that wait: as many ids as one TxPool frame carries.
@@ -61,11 +61,15 @@ impl Mempool {
         self.by_arrival.values()
     }
 
-    /// Transactions for a block, oldest first, that add at most `max_bytes` to it. One that does not fit is passed over.
+    /// Transactions for a block, oldest first, that add at most `max_bytes` to it, and as many as a block may have. One that does not fit is passed over.
     pub fn pick(&self, max_bytes: usize) -> Vec<Bytes> {
         let mut room = max_bytes;
         let mut picked = Vec::new();
         for transaction in self.by_arrival.values().filter_map(|id| self.get(id)) {
+            // The first place is the reward's.
+            if picked.len() + 1 >= MAX_TRANSACTIONS {
+                break;
+            }
             if let Some(left) = room.checked_sub(Block::cost(transaction)) {
                 room = left;
                 picked.push(transaction.clone());

@@ -42,6 +42,7 @@ mod record;
 pub mod reference;
 mod rules;
 mod scan;
+mod served;
 mod settle;
 mod storage;
 pub mod store;

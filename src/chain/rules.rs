@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::chain::block::{Block, Header, MAX_BLOCK_LEN};
+use crate::chain::block::{Block, Header, MAX_BLOCK_LEN, MAX_TRANSACTIONS};
 use crate::chain::genesis::Params;
 use crate::chain::transaction::{self, Transaction};
 use crate::chain::{merkle, pow};
@@ -59,6 +59,10 @@ pub(super) fn body(params: &Params, bytes: &Bytes) -> Result<(Header, Vec<Hash>)
         return Err(Rejection::mutated("block above the wire's largest payload"));
     }
     let block = Block::decode(bytes).ok_or(Rejection::mutated("block with wrong framing"))?;
+    // Before they are hashed. That the root names them all is not known yet.
+    if block.transactions.len() > MAX_TRANSACTIONS {
+        return Err(Rejection::mutated("more transactions than a block may have"));
+    }
     let ids = block.ids();
     if merkle::root(&ids) != block.header.root {
         return Err(Rejection::mutated("transactions are not the ones of the root"));
