@@ -37,7 +37,7 @@ invariants! {
     S4 = "open descriptors are the connections, dials and listeners; none is left after a stop";
     S5 = "connections and queues stay within their limits, and memory within its budgets";
     S6 = "the memory that is counted is the memory that the connections hold";
-    S7 = "at most one connection to one node id";
+    S7 = "at most one connection to one proven identity, or to one claimed id at one address";
     S8 = "inbound peers keep to their places, and no two dials go to one group without need";
     S9 = "reputation moves by the rules and for whoever caused it; no honest node is blamed for more than a cut stream, or blacklisted, while no byte is corrupted";
     S10 = "a blacklisted address has no open connection after 1 s, is not dialed, and nobody is told of it";

@@ -24,6 +24,8 @@ pub(super) const WAITING_TRANSACTIONS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Peer {
     node_id: String,
+    /// Under which id the table of known peers has it; empty when it has not.
+    pub(super) known_as: String,
     pub(super) user_agent: String,
     /// The version in force: the smaller of both sides'.
     pub(super) version: u8,
@@ -42,6 +44,8 @@ pub(super) struct Peer {
     pub(super) received: Option<Received>,
     /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
     pub(super) doubted: Option<Instant>,
+    /// What its connection had received when the doubt began, once we know.
+    pub(super) doubted_at: Option<u64>,
     /// When it may be in doubt again.
     pub(super) next_doubt: Instant,
     /// We asked for addresses and have no answer yet.
@@ -83,6 +87,7 @@ impl Peer {
         pool: PoolExchange,
     ) -> Self {
         Peer {
+            known_as: node_id.clone(),
             node_id,
             user_agent,
             version,
@@ -95,6 +100,7 @@ impl Peer {
             clock: None,
             received: None,
             doubted: None,
+            doubted_at: None,
             next_doubt: now,
             asked_peers: false,
             asked_peers_at: None,
@@ -113,7 +119,7 @@ impl Peer {
         }
     }
 
-    /// Its id, which never changes: the sessions find it by that.
+    /// Its id, which never changes: by that and its address the sessions find it.
     pub(super) fn node_id(&self) -> &str {
         &self.node_id
     }

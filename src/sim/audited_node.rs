@@ -158,7 +158,7 @@ impl AuditedNode {
                     if let Some(entry) = auditor.entries.get_mut(&conn) {
                         (entry.peer, entry.version) = (Some(peer), Some(version));
                     }
-                    let count = auditor.open_to(peer);
+                    let count = auditor.open_to(conn);
                     auditor.tally.that(Invariant::S7, count <= 1, || format!("{count} connections to {node_id}"));
                     let ours = node_id == self.node_id;
                     auditor.tally.that(Invariant::S7, !ours, || "a connection to itself".to_owned());

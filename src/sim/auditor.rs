@@ -279,9 +279,14 @@ impl Auditor {
         self.tally.that(Invariant::S21, count <= AWAY_MAX, || format!("{count} dials over IPv6 in {AWAY_WINDOW:?}"));
     }
 
-    /// Open connections to this id.
-    pub(super) fn open_to(&self, peer: u64) -> usize {
-        self.entries.values().filter(|entry| !entry.closing && entry.peer == Some(peer)).count()
+    /// Open connections to the node of this one: who is proven to be the same, or claims it at the same address.
+    pub(super) fn open_to(&self, conn: ConnId) -> usize {
+        let key = |entry: &Entry| {
+            let from = if entry.identity.is_some() { None } else { Some(Origin::of(entry.remote.ip())) };
+            entry.peer.map(|peer| (peer, from))
+        };
+        let this = self.entries.get(&conn).and_then(key);
+        self.entries.values().filter(|entry| !entry.closing && key(entry) == this).count()
     }
 
     fn sent(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes, dropped: u32) {

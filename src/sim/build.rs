@@ -264,7 +264,6 @@ impl<'w> World<'w> {
             calm: options.faults == Faults::None,
             scores_before: None,
             is_placed: false,
-            cut_off: BTreeSet::new(),
             last_payment: None,
             ended: false,
             turns_before: TurnCount::default(),

@@ -3,7 +3,6 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::adversary::Role;
 use super::host::Host;
 use super::pipe::opposite;
 use super::run::{HEARD, QUIET, World};
@@ -17,9 +16,7 @@ impl World<'_> {
     pub(super) fn check_connected(&mut self) {
         let names: BTreeMap<String, usize> =
             self.hosts.iter().map(|host| (host.node_id().to_owned(), host.index as usize)).collect();
-        let thieves = self.sim.counters.has(Role::Thief.name());
         let mut near: Vec<Vec<usize>> = Vec::new();
-        let impersonated = self.impersonated(&names);
         for host in &self.hosts {
             let Some(node) = host.node() else {
                 near.push(Vec::new());
@@ -33,7 +30,7 @@ impl World<'_> {
                 .collect();
             // As many outbound connections as it wants, or nobody left whom it could know to be there: it reached them once, or
             // they said where they listen. A "no" is an excuse for a while, for the other side may not have noticed yet that a
-            // connection is dead. Where there are thieves it is not asked for: one may sit there under this one's name.
+            // connection is dead. That one sits there under this one's name, or here under the other's, is none.
             let outbound = peers.iter().filter(|peer| peer.outbound).count();
             let now = self.sim.now();
             let missing = |other: &&Host| {
@@ -56,11 +53,11 @@ impl World<'_> {
                     && other.index != host.index
                     && !honest.contains(&(other.index as usize))
             };
-            let left = if thieves { 0 } else { self.hosts.iter().filter(missing).count() };
-            // Whatever it knows: two, where there are two others, no impostor for one of them, and none that was blamed for bytes
-            // which were changed on their way.
+            let left = self.hosts.iter().filter(missing).count();
+            // Whatever it knows: two, where there are two others, and none that was blamed for bytes which were changed on their
+            // way.
             let blames = |other: &Host| node.is_blacklisted(host.clock.read(now), other.address);
-            let robbed = impersonated.contains(&(host.index as usize)) || self.hosts.iter().any(blames);
+            let robbed = self.hosts.iter().any(blames);
             let few = if robbed { 0 } else { host.outbound().min(self.hosts.len() - 1).min(2) };
             // One that ended just now is about to be replaced.
             let clock = host.clock.read(now);
@@ -85,55 +82,17 @@ impl World<'_> {
                 core = if part.len() > core.len() { part } else { core };
             }
         }
-        // Without TLS an id is a claim, and who comes first keeps it: where impostors sit under the names of all whom a
-        // node could have met, or under its own at all whom it knows, it is not of the core. Nor is a newcomer who knows nobody
-        // but such a one.
-        let outside: BTreeSet<usize> = there.iter().copied().filter(|host| !core.contains(host)).collect();
-        let knows_core = |host: &usize| {
-            let node = self.hosts.get(*host).and_then(Host::node);
-            let reached =
-                |address| node.is_some_and(|node| node.book().get(address).is_some_and(AddressEntry::is_verified));
-            self.hosts.iter().any(|other| core.contains(&(other.index as usize)) && reached(other.address))
-        };
-        let hangs_on_one = |host: &usize| {
-            let (robbed, others): (Vec<_>, Vec<_>) =
-                reached_from(*host, &near).into_iter().partition(|other| impersonated.contains(other));
-            !robbed.is_empty() && !others.iter().any(knows_core)
-        };
-        let (excused, lost): (BTreeSet<usize>, BTreeSet<usize>) =
-            outside.into_iter().partition(|host| impersonated.contains(host) || hangs_on_one(host));
+        let lost: Vec<usize> = there.into_iter().filter(|host| !core.contains(host)).collect();
         self.sim.check.that(Invariant::L1, lost.first().copied().unwrap_or(0) as u32, lost.is_empty(), || {
-            format!("{} of {} nodes are connected with each other", core.len(), there.len())
+            format!("{} of {} nodes are connected with each other", core.len(), core.len() + lost.len())
         });
-        if !excused.is_empty() {
-            self.sim.count("cut off by impostors");
-            let in_core = self.hosts.iter().filter(|host| !excused.contains(&(host.index as usize)));
-            let works = in_core.filter_map(Host::node).map(|node| node.chain().best().work);
-            self.sim.best_chain.settle(works);
-        }
-        self.cut_off = excused;
-    }
-
-    /// Who has an impostor for a peer, or is not let in because one sits there under its name: whoever dials such a node is told
-    /// that he is there already.
-    fn impersonated(&self, names: &BTreeMap<String, usize>) -> BTreeSet<usize> {
-        let mut found = BTreeSet::new();
-        for host in &self.hosts {
-            for peer in host.node().into_iter().flat_map(|node| node.connected()) {
-                let Some(named) = names.get(&peer.node_id) else { continue };
-                if !self.sim.machines.has_ip(*named, peer.remote.ip()) {
-                    found.extend([host.index as usize, *named]);
-                }
-            }
-        }
-        found
     }
 
     pub(super) fn check_agreed(&mut self) {
         let heaviest = self.sim.best_chain.work();
         let mut first = None;
         for host in &self.hosts {
-            let Some(node) = host.node().filter(|_| !self.cut_off.contains(&(host.index as usize))) else { continue };
+            let Some(node) = host.node() else { continue };
             let tip = node.chain().best();
             let same = *first.get_or_insert(tip.hash) == tip.hash;
             let holds = same && tip.work >= heaviest;
@@ -151,7 +110,7 @@ impl World<'_> {
     pub(super) fn check_heard(&mut self) {
         let Some(id) = self.last_payment else { return };
         for host in &self.hosts {
-            let Some(node) = host.node().filter(|_| !self.cut_off.contains(&(host.index as usize))) else { continue };
+            let Some(node) = host.node() else { continue };
             let heard = node.chain().pool().contains(&id);
             if self.is_beset(host) {
                 self.sim.check.that(Invariant::L6, host.index, heard, || format!("transaction {id} is not there"));

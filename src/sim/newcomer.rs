@@ -55,10 +55,6 @@ impl World<'_> {
     /// L4: the newcomer has the chain.
     pub(super) fn check_joined(&mut self) {
         let Some((node, height, took)) = self.sim.timing.newcomer() else { return };
-        if !self.cut_off.is_empty() {
-            // Whose height it was to reach is not known where some are cut off.
-            return;
-        }
         let once = self.sim.rates.transfer(BLOCK) + 2 * self.sim.rates.latency_mean;
         let most = SYNCED + once * 2 * u32::try_from(height).unwrap_or(u32::MAX);
         // Who comes while things go wrong has until the end.

@@ -4,7 +4,7 @@
 //! are set right, and within fixed times the network must be whole again.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::adversary::Adversary;
@@ -166,8 +166,6 @@ pub(super) struct World<'w> {
     pub(super) scores_before: Option<BTreeMap<(u32, String), i32>>,
     /// The newcomer was seen at a place in the full house.
     pub(super) is_placed: bool,
-    /// Nodes that impostors have cut off; nothing is asked of them.
-    pub(super) cut_off: BTreeSet<usize>,
     /// The transaction that everybody must hear of.
     pub(super) last_payment: Option<Hash>,
     pub(super) ended: bool,
@@ -297,16 +295,14 @@ impl World<'_> {
             }
             Milestone::MineLast => {
                 let weight = |host: &Host| host.node().map_or(0, |node| node.chain().best().work);
-                let core = self.hosts.iter_mut().enumerate().filter(|(at, _)| !self.cut_off.contains(at));
-                if let Some((_, best)) = core.max_by_key(|(_, host)| weight(host)) {
+                if let Some(best) = self.hosts.iter_mut().max_by_key(|host| weight(host)) {
                     best.mine(&mut self.sim, LAST_MOST, 0);
                 }
             }
             Milestone::CheckAgreed => self.check_agreed(),
             Milestone::PayLast => {
-                let here = |(at, host): &(usize, &mut Host)| !host.is_gone() && !self.cut_off.contains(at);
-                let mut there: Vec<_> = self.hosts.iter_mut().enumerate().filter(here).collect();
-                let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at)).map(|(_, host)| host);
+                let mut there: Vec<&mut Host> = self.hosts.iter_mut().filter(|host| !host.is_gone()).collect();
+                let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at));
                 self.last_payment = payer.and_then(|payer| payer.pay(&mut self.sim));
             }
             Milestone::CheckHeard => {

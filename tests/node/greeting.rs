@@ -155,12 +155,12 @@ fn of_two_connections_by_the_same_side_the_older_stays() {
     let mut world = World::new();
     let alice = world.node("alice", ALICE, |_| {});
     let first = world.peer(alice, "10.9.0.1:5000", "carol", 2);
-    let second = world.stranger(alice, "10.9.0.2:5000").unwrap();
+    let second = world.stranger(alice, "10.9.0.1:5002").unwrap();
     world.say(second, &introduction("carol", 2, 0));
     assert!(world.is_closed(second) && !world.is_closed(first));
     // The identity is released with its connection: nobody is locked out for ever.
     world.hang_up(first);
-    let third = world.peer(alice, "10.9.0.2:5001", "carol", 2);
+    let third = world.peer(alice, "10.9.0.1:5003", "carol", 2);
     assert!(!world.is_closed(third));
 }
 
@@ -193,7 +193,7 @@ fn whoever_claims_the_id_of_a_peer_does_not_end_its_connection() {
         world.advance(Duration::from_secs(30));
         let before: Vec<_> = world.get(us).connected().map(|peer| peer.conn).collect();
         assert_eq!(before.len(), 1);
-        let thief = world.stranger(us, "10.8.0.1:1").unwrap();
+        let thief = world.stranger(us, "10.0.0.1:1").unwrap();
         world.say(thief, &introduction(theirs, 2, 0));
         assert!(world.is_closed(thief));
         let after: Vec<_> = world.get(us).connected().map(|peer| peer.conn).collect();
@@ -227,7 +227,7 @@ fn whoever_claims_the_id_of_a_peer_that_answers_gets_nothing() {
     let carol = world.peer(alice, "10.9.0.1:5000", "carol", 2);
     for port in 0..5 {
         world.advance(Duration::from_secs(12));
-        let thief = world.stranger(alice, &format!("10.8.0.1:{}", 6000 + port)).unwrap();
+        let thief = world.stranger(alice, &format!("10.9.0.1:{}", 6000 + port)).unwrap();
         world.say(thief, &introduction("carol", 2, 0));
         assert!(world.is_closed(thief));
         while let Some((kind, payload)) = world.hear(carol) {
@@ -240,8 +240,8 @@ fn whoever_claims_the_id_of_a_peer_that_answers_gets_nothing() {
     assert!(!world.is_closed(carol));
 }
 
-/// Each claim had us ask the peer at once whether it is still alive. Thieves at three addresses, one claim a second each, made us
-/// break the peer's budget for heartbeats.
+/// Each claim had us ask the peer at once whether it is still alive. Thieves at its own address, one claim a second, made us break
+/// the peer's budget for heartbeats.
 #[test]
 fn thieves_do_not_make_us_ask_a_peer_more_often_than_it_allows() {
     let mut world = World::new();
@@ -250,15 +250,13 @@ fn thieves_do_not_make_us_ask_a_peer_more_often_than_it_allows() {
     while world.hear(carol).is_some() {}
     let mut asked = 0;
     for second in 0..20u16 {
-        for thief in 0..3 {
-            let thief = world.stranger(alice, &format!("10.{}.0.1:{}", 20 + thief, 6000 + second)).unwrap();
-            world.say(thief, &introduction("carol", 2, 0));
-            assert!(world.is_closed(thief));
-            while let Some((kind, payload)) = world.hear(carol) {
-                asked += u32::from(kind == Kind::Heartbeat);
-                if let Ok(Message::Ping(ping)) = Message::decode(kind, &payload) {
-                    world.say(carol, &Message::Pong(ping));
-                }
+        let thief = world.stranger(alice, &format!("10.9.0.1:{}", 6000 + second)).unwrap();
+        world.say(thief, &introduction("carol", 2, 0));
+        assert!(world.is_closed(thief));
+        while let Some((kind, payload)) = world.hear(carol) {
+            asked += u32::from(kind == Kind::Heartbeat);
+            if let Ok(Message::Ping(ping)) = Message::decode(kind, &payload) {
+                world.say(carol, &Message::Pong(ping));
             }
         }
         world.advance(Duration::from_secs(1));

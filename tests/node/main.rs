@@ -4,6 +4,7 @@
 mod blame;
 mod carrier;
 mod chaos;
+mod claims;
 mod clocks;
 mod clumsy;
 mod contract;

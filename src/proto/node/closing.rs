@@ -8,7 +8,8 @@ use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::sessions::SessionState;
 use crate::proto::node::{Node, origins};
-use crate::proto::peer::peer_table::PeerRecord;
+use crate::proto::peer::peer_key::PeerKey;
+use crate::proto::peer::peer_table::{Evidence, Introduced, PeerRecord};
 use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
@@ -74,9 +75,9 @@ impl<C: Chain> Node<C> {
         reason: CloseReason,
     ) {
         if let Some(peer) = peer {
-            self.peers.set_connected(peer.node_id(), false, now);
+            self.peers.set_connected(&peer.known_as, false, now);
             if reason != CloseReason::DuplicateConnection {
-                self.outbound.peer_gone(peer.node_id(), now);
+                self.outbound.peer_gone(&PeerKey::new(peer.node_id(), from.0, from.1), now);
             }
             if let Some(address) = peer.address.filter(|_| reason != CloseReason::DuplicateConnection) {
                 // Of the connections that it dialed itself, the outbound manager knows nothing, and did not wait for their end.
@@ -88,8 +89,8 @@ impl<C: Chain> Node<C> {
         self.hold_against(now, from, peer, reason);
     }
 
-    /// Reputation: by the address that the peer did not choose and the identity that it has proven, and in the table by the
-    /// id that it gave.
+    /// Reputation: by the address that the peer did not choose and the identity that it has proven, and in the table by
+    /// the id under which it is known there.
     pub(super) fn hold_against(
         &mut self,
         now: Now,
@@ -101,7 +102,7 @@ impl<C: Chain> Node<C> {
             return;
         }
         if let Some(peer) = peer {
-            self.peers.record_failure(peer.node_id());
+            self.peers.record_failure(&peer.known_as);
         }
         if reason.blame() == Blame::Misbehaved {
             if self.is_exempt(remote) {
@@ -135,7 +136,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn record_success(&mut self, now: Now, conn: ConnId) {
         let Some(session) = self.sessions.get(conn) else { return };
         let Some(peer) = session.peer() else { return };
-        self.peers.record_success(peer.node_id());
+        self.peers.record_success(&peer.known_as);
         for origin in origins(session.remote(), session.identity()) {
             self.reputation.record_success(origin, now.at);
         }
@@ -144,7 +145,7 @@ impl<C: Chain> Node<C> {
     /// A request that was not answered in time; slowness alone never bans.
     pub(super) fn record_slowness(&mut self, conn: ConnId) {
         if let Some(peer) = self.sessions.peer(conn) {
-            self.peers.record_failure(peer.node_id());
+            self.peers.record_failure(&peer.known_as);
         }
     }
 
@@ -156,8 +157,9 @@ impl<C: Chain> Node<C> {
         self.emit(Event::HandshakeFailed { remote, outbound: false, reason, remote_error: None });
     }
 
-    /// Puts a peer that introduced itself into the table of known peers.
-    pub(super) fn remember_peer(&mut self, now: Now, remote: SocketAddr, peer: &Peer) {
+    /// Puts a peer that introduced itself into the table of known peers. Answers under which id it is there.
+    pub(super) fn remember_peer(&mut self, now: Now, session: (SocketAddr, Evidence), peer: &Peer) -> String {
+        let (remote, evidence) = session;
         let record = PeerRecord {
             connected: true,
             seen_from: Some(remote),
@@ -167,7 +169,11 @@ impl<C: Chain> Node<C> {
             ..PeerRecord::new(peer.node_id().to_owned(), peer.address, now)
         };
         // The table is for dials and reports: a peer that finds no room in it is served all the same.
-        let _ = self.peers.add(record);
+        let Introduced { known_as, displaced } = self.peers.introduce(record, evidence);
+        if let Some(displaced) = displaced {
+            self.sessions.rename(&known_as, displaced);
+        }
+        known_as
     }
 
     /// Closes every connection, and asks for a last save.

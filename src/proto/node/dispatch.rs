@@ -5,6 +5,7 @@ use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::Charge;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
+use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::sync::chain::Chain;
 use crate::proto::work::FRAME;
 use crate::time::Now;
@@ -105,7 +106,7 @@ impl<C: Chain> Node<C> {
         let Heartbeat::Status { chain_length, .. } = heartbeat else { return };
         let Some(peer) = self.sessions.peer_mut(conn) else { return };
         peer.chain_length = u64::try_from(*chain_length).unwrap_or(0);
-        let (id, length) = (peer.node_id().to_owned(), peer.chain_length);
+        let (id, length) = (peer.known_as.clone(), peer.chain_length);
         self.peers.update_chain_length(&id, length);
         let height = length.saturating_sub(1);
         if height > self.chain.best().height {
@@ -130,7 +131,7 @@ impl<C: Chain> Node<C> {
             && greets
         {
             if let Some(identity) = identity {
-                self.outbound.duplicate_of(dial, identity.to_string());
+                self.outbound.duplicate_of(dial, PeerKey::new(&identity.to_string(), remote, Some(identity)));
             }
             self.close(now, conn, CloseReason::DuplicateConnection);
         }

@@ -15,6 +15,8 @@ use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::clock::PeerClock;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
+use crate::proto::peer::peer_key::PeerKey;
+use crate::proto::peer::peer_table::Evidence;
 use crate::proto::pool::PoolExchange;
 use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
@@ -33,7 +35,8 @@ impl<C: Chain> Node<C> {
         }
         let ungreeted = self.sessions.iter().filter(|s| s.greeting_deadline().is_some() && !s.is_outbound());
         let mut left: Vec<(ConnId, CloseReason)> = ungreeted.map(|s| (s.conn(), CloseReason::Done)).collect();
-        left.extend(self.sessions.with_id(&node_id).map(|conn| (conn, CloseReason::SelfConnection)));
+        let namesakes = self.sessions.ready().filter(|(_, peer)| peer.node_id() == node_id);
+        left.extend(namesakes.map(|(session, _)| (session.conn(), CloseReason::SelfConnection)));
         self.config.node_id = node_id;
         for (conn, reason) in left {
             self.close(now, conn, reason);
@@ -121,15 +124,21 @@ impl<C: Chain> Node<C> {
 
     /// The other side is acceptable: decides which connection to it stays, then opens the session.
     fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction) {
-        if let Some(other) = self.sessions.with_id(&introduction.node_id) {
-            if self.keeps_older(now, other, conn, &introduction.node_id) {
+        let Some(key) = self.sessions.get(conn).map(|session| session.key(&introduction.node_id)) else { return };
+        if let Some(other) = self.sessions.with_key(&key) {
+            if self.keeps_older(now, other, conn, &key) {
                 self.doubt(now, other);
-                self.close_duplicate(now, conn, &introduction.node_id);
+                self.close_duplicate(now, conn, key);
                 return;
             }
-            self.close_duplicate(now, other, &introduction.node_id);
+            self.close_duplicate(now, other, key);
         }
         let Some(session) = self.sessions.get(conn) else { return };
+        let evidence = match (session.identity(), session.is_outbound()) {
+            (Some(_), _) => Evidence::Proven,
+            (None, true) => Evidence::Dialed,
+            (None, false) => Evidence::Claimed,
+        };
         let (remote, direction, outbound) = (session.remote(), session.direction(), session.is_outbound());
         if !outbound && !self.make_place(now, conn) {
             self.close(now, conn, CloseReason::LimitReached);
@@ -163,13 +172,14 @@ impl<C: Chain> Node<C> {
         peer.clock = introduction.clock.map(|clock| PeerClock::read(now.at, clock));
         peer.chain_length = introduction.best.map_or(0, |(height, _)| height.saturating_add(1));
         let version = peer.version;
-        self.remember_peer(now, remote, &peer);
+        peer.known_as = self.remember_peer(now, (remote, evidence), &peer);
+        let known_as = peer.known_as.clone();
         self.sessions.introduce(conn, peer, next_heartbeat);
         self.admission.ready(conn);
         self.known.peer_ready(conn);
         let mut is_spent = false;
         if let Direction::Outbound(dial) = direction {
-            self.peers.record_reached(&introduction.node_id);
+            self.peers.record_reached(&known_as);
             let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng).map(Direction::Outbound);
             let spent = self.sessions.iter().find(|s| Some(s.direction()) == spent).map(|s| s.conn());
             is_spent = spent == Some(conn);
@@ -193,9 +203,9 @@ impl<C: Chain> Node<C> {
     }
 
     /// Ends a connection because another one to the same node stays.
-    fn close_duplicate(&mut self, now: Now, conn: ConnId, node_id: &str) {
+    fn close_duplicate(&mut self, now: Now, conn: ConnId, peer: PeerKey) {
         if let Some(Direction::Outbound(dial)) = self.sessions.get(conn).map(|s| s.direction()) {
-            self.outbound.duplicate_of(dial, node_id.to_owned());
+            self.outbound.duplicate_of(dial, peer);
         }
         self.close(now, conn, CloseReason::DuplicateConnection);
     }
@@ -204,14 +214,17 @@ impl<C: Chain> Node<C> {
     /// both, the older. Only two that began at about the same time need that rule; one that lasted longer than a handshake
     /// takes stays, or whoever claims a peer's id could end our connection to it. Under TLS nobody else can claim it, and the
     /// rule is the same, for two nodes that dial each other again and again must agree on one connection all the same.
-    fn keeps_older(&self, now: Now, older: ConnId, newer: ConnId, their_id: &str) -> bool {
+    ///
+    /// In the clear a neighbour of the peer can claim its id at its address, so that a dial of ours outranks what only came: the
+    /// node there would not have answered it, had it known us by the other one.
+    fn keeps_older(&self, now: Now, older: ConnId, newer: ConnId, peer: &PeerKey) -> bool {
         let since = self.sessions.peer(older).map(|peer| peer.since);
-        if since.is_some_and(|since| now.at.since(since) > self.config.handshake_timeout) {
-            return true;
-        }
         let dialed_by_us = |conn| self.sessions.get(conn).is_some_and(|s| s.is_outbound());
         let (older, newer) = (dialed_by_us(older), dialed_by_us(newer));
-        let we_are_smaller = self.config.node_id.as_bytes() < their_id.as_bytes();
+        if since.is_some_and(|since| now.at.since(since) > self.config.handshake_timeout) {
+            return peer.is_proven() || older || !newer;
+        }
+        let we_are_smaller = self.config.node_id.as_bytes() < peer.node_id().as_bytes();
         older == newer || older == we_are_smaller
     }
 

@@ -35,6 +35,12 @@ impl<C: Chain> Node<C> {
                     *sent = now.at;
                 }
                 session.heard(now.at);
+            } else if peer.doubted.is_some() {
+                // A part of a frame is a sign of life, whatever whole ones came before the doubt.
+                let began_with = *peer.doubted_at.get_or_insert(received.bytes);
+                if received.bytes > began_with {
+                    session.heard(now.at);
+                }
             }
             self.judge_liveness(now, conn);
         }
@@ -81,7 +87,7 @@ impl<C: Chain> Node<C> {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let last_received = session.last_received();
         let Some(peer) = session.peer_mut() else { return };
-        let (id, ask) = (peer.node_id().to_owned(), peer.version >= 2 && peer.ping.is_none());
+        let (id, ask) = (peer.known_as.clone(), peer.version >= 2 && peer.ping.is_none());
         let nonce = (self.rng.next_u64() >> 1) as i64;
         if ask {
             peer.ping = Some((nonce, now.at));
@@ -95,7 +101,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// Another connection claims this peer's id. It may be the peer itself, back from a crash that left this connection
-    /// half-open; a ping that must be answered soon tells.
+    /// half-open; a ping that must be answered soon tells, and so does every other byte.
     pub(super) fn doubt(&mut self, now: Now, conn: ConnId) {
         let peer = self.sessions.peer_mut(conn);
         let Some(peer) = peer.filter(|peer| peer.version >= 2 && peer.doubted.is_none()) else { return };
@@ -104,8 +110,10 @@ impl<C: Chain> Node<C> {
             return;
         }
         (peer.doubted, peer.next_doubt) = (Some(now.at), now.at + DOUBT_AGAIN);
-        peer.next_heartbeat = now.at;
+        (peer.doubted_at, peer.next_heartbeat) = (None, now.at);
         self.judge_liveness(now, conn);
+        // Due again at once, so that the driver says what has come by now.
+        self.sessions.reschedule(conn, now.at);
     }
 
     pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, pong: &Ping) {

@@ -322,7 +322,7 @@ impl<C: Chain> Node<C> {
     fn note_height(&mut self, conn: ConnId, height: u64) {
         if let Some(peer) = self.sessions.peer_mut(conn) {
             peer.chain_length = peer.chain_length.max(height.saturating_add(1));
-            let (id, length) = (peer.node_id().to_owned(), peer.chain_length);
+            let (id, length) = (peer.known_as.clone(), peer.chain_length);
             self.peers.update_chain_length(&id, length);
         }
     }

@@ -4,7 +4,7 @@
 //! this file changes its state, so that what follows from it cannot be forgotten:
 //!
 //! - a session that is not closing has one timer, which is due when it says, and one that is closing has none;
-//! - an id names the one ready session whose peer has it, and each ready session is named by its id;
+//! - a [`PeerKey`] names the one ready session whose peer has it, and each ready session is named by its own;
 //! - a session is awaited when the driver was asked what it has received, and has not said.
 
 use core::net::SocketAddr;
@@ -15,6 +15,7 @@ use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::invariant::{Broken, Invariant};
 use crate::proto::budget::PeerBudgets;
+use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::share::Intake;
 use crate::proto::session::Peer;
 use crate::time::Instant;
@@ -33,7 +34,7 @@ pub(super) struct Sessions {
 /// What those have that are not closing.
 #[derive(Debug, Default)]
 struct Index {
-    by_id: BTreeMap<String, ConnId>,
+    by_key: BTreeMap<PeerKey, ConnId>,
     timers: BTreeSet<(Instant, Timer)>,
     awaited: usize,
 }
@@ -130,15 +131,15 @@ impl Sessions {
         self.all.insert(conn, session);
     }
 
-    /// The other side has introduced itself, under an id that nobody else has. The session is due next at that time.
+    /// The other side has introduced itself, as somebody whom no other session leads to. The session is due next at that time.
     pub(super) fn introduce(&mut self, conn: ConnId, peer: Peer, due: Instant) {
         let Some(session) = self.all.get_mut(&conn) else { return };
         debug_assert!(
             matches!(session.state, SessionState::Greeting { .. }),
             "{conn} is introduced, and was {session:?}"
         );
-        let earlier = self.index.by_id.insert(peer.node_id().to_owned(), conn);
-        debug_assert!(earlier.is_none(), "{conn} has the id of {earlier:?}");
+        let earlier = self.index.by_key.insert(session.key(peer.node_id()), conn);
+        debug_assert!(earlier.is_none(), "{conn} leads to the node of {earlier:?}");
         session.state = SessionState::Ready(Box::new(peer));
         self.index.reschedule(session, due);
     }
@@ -193,9 +194,17 @@ impl Sessions {
         self.all.get_mut(&conn)?.peer_mut()
     }
 
-    /// The ready session whose peer has this id.
-    pub(super) fn with_id(&self, node_id: &str) -> Option<ConnId> {
-        self.index.by_id.get(node_id).copied()
+    /// The ready session that leads to this peer.
+    pub(super) fn with_key(&self, key: &PeerKey) -> Option<ConnId> {
+        self.index.by_key.get(key).copied()
+    }
+
+    /// Whoever the table of known peers had under this id, it has under another.
+    pub(super) fn rename(&mut self, known_as: &str, now_known_as: String) {
+        let mut peers = self.all.values_mut().filter_map(Session::peer_mut);
+        if let Some(peer) = peers.find(|peer| peer.known_as == known_as) {
+            peer.known_as = now_known_as;
+        }
     }
 
     /// All of them, in the order of their connections.
@@ -214,7 +223,7 @@ impl Sessions {
 
     /// How many peers are introduced.
     pub(super) fn ready_count(&self) -> usize {
-        self.index.by_id.len()
+        self.index.by_key.len()
     }
 
     /// Sets a session's timer anew, unless it is closing.
@@ -283,12 +292,13 @@ impl Sessions {
             awaited += usize::from(session.awaited);
             if let Some(peer) = session.peer() {
                 ready += 1;
-                let found = self.with_id(peer.node_id());
-                Invariant::S7
-                    .check(found == Some(*conn), || format!("{conn} is {:?}, and so is {found:?}", peer.node_id()))?;
+                let key = session.key(peer.node_id());
+                let found = self.with_key(&key);
+                Invariant::S7.check(found == Some(*conn), || format!("{conn} is {key}, and so is {found:?}"))?;
             }
         }
-        Invariant::S7.check(index.by_id.len() == ready, || format!("{} ids for {ready} peers", index.by_id.len()))?;
+        let keys = index.by_key.len();
+        Invariant::S7.check(keys == ready, || format!("{keys} keys for {ready} peers"))?;
         let kept = index.timers.len();
         Invariant::S16.check(kept == timers, || format!("{kept} timers, {timers} of sessions that are there"))?;
         let kept = index.awaited;
@@ -326,8 +336,9 @@ impl Index {
         let timed = self.timers.remove(&(session.due, Timer::Session(session.conn)));
         debug_assert!(timed, "{} is live and has no timer", session.conn);
         if let Some(peer) = session.peer() {
-            let named = self.by_id.remove(peer.node_id());
-            debug_assert_eq!(named, Some(session.conn), "{:?} is somebody else's id", peer.node_id());
+            let key = session.key(peer.node_id());
+            let named = self.by_key.remove(&key);
+            debug_assert_eq!(named, Some(session.conn), "{key} is somebody else");
         }
     }
 }
@@ -352,6 +363,11 @@ impl Session {
     /// Who it is, as TLS has proven.
     pub(super) fn identity(&self) -> Option<VerifiedId> {
         self.identity
+    }
+
+    /// Who the other side is, when it says that this is its id.
+    pub(super) fn key(&self, node_id: &str) -> PeerKey {
+        PeerKey::new(node_id, self.remote, self.identity)
     }
 
     /// When the last frame, or the last part of a large one, came.

@@ -15,6 +15,13 @@ fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
+/// All of them come from one address, where an id is one node's.
+const HOST: [u8; 4] = [10, 0, 0, 1];
+
+fn key(id: u8) -> PeerKey {
+    PeerKey::new(&format!("peer-{id}"), SocketAddr::from((HOST, 9)), None)
+}
+
 fn peer(id: u8, now: Instant) -> Peer {
     let rates = MessageRates::default();
     let pace = Pace::new(Rate::per_second(1, 1));
@@ -29,7 +36,7 @@ fn peer(id: u8, now: Instant) -> Peer {
 }
 
 fn open(sessions: &mut Sessions, n: u8, now: Instant, deadline: Instant) {
-    let remote = SocketAddr::from(([10, 0, 0, n], 1));
+    let remote = SocketAddr::from((HOST, u16::from(n)));
     let budgets = PeerBudgets::new(&MessageRates::default(), false);
     sessions.open(conn(n), (remote, Direction::Inbound, None), (now, deadline), budgets);
 }
@@ -177,7 +184,7 @@ proptest! {
             prop_assert_eq!(sessions.deadline(), deadline.map(at));
             for id in 0..4u8 {
                 let expected = live().find(|session| session.id == Some(id)).map(|session| conn(session.n));
-                prop_assert_eq!(sessions.with_id(&format!("peer-{id}")), expected);
+                prop_assert_eq!(sessions.with_key(&key(id)), expected);
             }
             prop_assert_eq!(sessions.ready_count(), live().filter(|session| session.id.is_some()).count());
         }
@@ -186,8 +193,8 @@ proptest! {
 
 #[cfg(debug_assertions)]
 #[test]
-#[should_panic(expected = "has the id of")]
-fn two_sessions_under_one_id_are_a_fault_of_ours() {
+#[should_panic(expected = "leads to the node of")]
+fn two_sessions_to_one_node_are_a_fault_of_ours() {
     let mut sessions = Sessions::default();
     for n in [1, 2] {
         open(&mut sessions, n, at(0), at(10));

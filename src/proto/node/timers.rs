@@ -47,7 +47,7 @@ impl<C: Chain> Node<C> {
 
     fn keep_house(&mut self, now: Now) {
         for (session, peer) in self.sessions.ready() {
-            self.peers.update_last_seen(peer.node_id(), moment(now, session.last_received()));
+            self.peers.update_last_seen(&peer.known_as, moment(now, session.last_received()));
             if let Some(address) = peer.address {
                 self.book.connected(address, now);
             }

@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::address_book::{AddressBook, AddressEntry, DisconnectKind};
 use super::name::PeerName;
+use super::peer_key::PeerKey;
 use super::peer_table::PeerTable;
 use super::retry::Backoff;
 use crate::address::{Group, canonical};
@@ -154,7 +155,7 @@ struct Link {
     address: SocketAddr,
     purpose: Purpose,
     /// The node behind it, when that is found to be connected already.
-    duplicate_of: Option<String>,
+    duplicate_of: Option<PeerKey>,
     /// Its group had an automatic connection already, for want of others.
     doubles: bool,
     state: DialState,
@@ -417,7 +418,7 @@ impl OutboundManager {
             seed_backoff.max = seed_backoff.max.min(self.config.seed_offline_max);
         }
         let ended = match link.state {
-            _ if reason == CloseReason::DuplicateConnection => Ended::Duplicate { node_id: link.duplicate_of },
+            _ if reason == CloseReason::DuplicateConnection => Ended::Duplicate { of: link.duplicate_of },
             DialState::Ready(_) => Ended::Peer { settled },
             _ => Ended::Failed,
         };

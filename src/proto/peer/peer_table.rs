@@ -1,13 +1,15 @@
 //! The known peers: whom we have met, by the node id they gave, and which of them are the best.
 //!
-//! A node id in plaintext is a claim. The table therefore orders dials and answers questions; bans are the business of
-//! [`reputation`](super::reputation), which goes by address.
+//! A node id in plaintext is a claim. The table therefore answers questions and says whom we reached; bans are the business of
+//! [`reputation`](super::reputation), which goes by address. Who claims the id of a peer that we reached is
+//! [known under another](PeerTable::introduce).
 //!
 //! 1. A peer enters when its handshake is done, or from a file.
 //! 2. Useful deeds cost it +1, failures -2; ten below zero or five failures in a row and it is not dialed.
 //! 3. Five minutes unseen, by the monotonic clock, and it is no longer among the known peers, unless it is connected.
 //! 4. One that we reached is [remembered](PeerTable::saved_peers) for 30 days all the same, and saved: what is away may come back.
 
+mod introduce;
 mod record;
 mod remembered;
 
@@ -19,8 +21,10 @@ use super::blacklist::{BlacklistConfig, FAILURE_POINTS, SCORE_MAX, SUCCESS_POINT
 use crate::address::canonical;
 use crate::invariant::{Broken, Invariant};
 use crate::time::{Instant, Now};
+use introduce::is_from;
 use remembered::RememberedPeers;
 
+pub use introduce::{Evidence, Introduced};
 pub use record::PeerRecord;
 pub use remembered::{REMEMBERED_FOR, REMEMBERED_MAX, expire_saved};
 
@@ -109,8 +113,13 @@ impl PeerTable {
         PeerTable { config, ..PeerTable::default() }
     }
 
-    /// Adds a peer, or brings a known one up to date. Takes O(log n).
-    pub fn add(&mut self, mut record: PeerRecord) -> Added {
+    /// Adds a peer, or brings a known one up to date, on the word of whoever calls. Takes O(log n). For a peer that introduced
+    /// itself there is [`introduce`](Self::introduce).
+    pub fn add(&mut self, record: PeerRecord) -> Added {
+        self.insert(record, false)
+    }
+
+    fn insert(&mut self, mut record: PeerRecord, is_proven: bool) -> Added {
         if record.node_id.is_empty() || record.node_id.len() > NODE_ID_LEN_MAX {
             return Added::BadNodeId;
         }
@@ -148,7 +157,9 @@ impl PeerTable {
             }
         }
         if let Some(known) = self.remembered.take(&record.node_id) {
-            record.address = record.address.or(known.address);
+            if is_proven || is_from(&known, &record) {
+                record.address = record.address.or(known.address);
+            }
             record.reached |= known.address == record.address;
             if known.address != record.address {
                 self.remembered.insert_nameless(known);

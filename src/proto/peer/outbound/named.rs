@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::address::{Scope, canonical};
 use crate::proto::peer::name::PeerName;
+use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::retry::Backoff;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -55,7 +56,7 @@ enum Lookup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Duplicate {
     /// Which node it is, where that is known.
-    node_id: Option<String>,
+    of: Option<PeerKey>,
     since: Instant,
 }
 
@@ -80,7 +81,7 @@ pub(super) enum Ended {
     /// It was one to a peer: its handshake was done. `settled` when it lasted.
     Peer { settled: bool },
     /// Another connection to the same node was kept.
-    Duplicate { node_id: Option<String> },
+    Duplicate { of: Option<PeerKey> },
     /// Nobody was there, or somebody else.
     Failed,
 }
@@ -213,11 +214,11 @@ impl NamedPeers {
                     peer.end_round(now, backoff, rng);
                 }
                 Ended::Peer { settled: false } => peer.fail_round(now, backoff, rng),
-                Ended::Duplicate { node_id } => {
+                Ended::Duplicate { of } => {
                     peer.failures = 0;
                     peer.duplicates = peer.duplicates.saturating_add(1);
                     peer.end_round(now, backoff, rng);
-                    peer.duplicate = Some(Duplicate { node_id: node_id.clone(), since: now });
+                    peer.duplicate = Some(Duplicate { of: of.clone(), since: now });
                     peer.at = now + DUPLICATE_RETRY.delay(peer.duplicates, rng);
                 }
                 Ended::Failed => {
@@ -230,12 +231,12 @@ impl NamedPeers {
         }
     }
 
-    /// The peer of this id is gone: whoever was the same node is dialed again.
-    pub(super) fn peer_gone(&mut self, node_id: &str, now: Instant) {
+    /// This peer is gone: whoever was the same node is dialed again.
+    pub(super) fn peer_gone(&mut self, gone: &PeerKey, now: Instant) {
         for peer in self.peers.values_mut() {
             let Some(duplicate) = &peer.duplicate else { continue };
-            let again = match &duplicate.node_id {
-                Some(id) if id == node_id => now,
+            let again = match &duplicate.of {
+                Some(key) if key == gone => now,
                 Some(_) => continue,
                 None => now.max(duplicate.since + DUPLICATE_DOUBT),
             };

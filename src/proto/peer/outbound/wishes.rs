@@ -7,6 +7,7 @@ use super::{OutboundManager, Purpose};
 use crate::address::canonical;
 use crate::id::DialId;
 use crate::proto::peer::name::PeerName;
+use crate::proto::peer::peer_key::PeerKey;
 use crate::rng::Rng;
 use crate::time::Now;
 
@@ -69,17 +70,17 @@ impl OutboundManager {
         kept.or(seeds)
     }
 
-    /// The peer that `dial` has led to is connected already: its node id. To be said before [`closed`](Self::closed).
-    pub fn duplicate_of(&mut self, dial: DialId, node_id: String) {
+    /// The peer that `dial` has led to is connected already: who it is. To be said before [`closed`](Self::closed).
+    pub fn duplicate_of(&mut self, dial: DialId, peer: PeerKey) {
         if let Some(link) = self.links.get_mut(&dial) {
-            link.duplicate_of = Some(node_id);
+            link.duplicate_of = Some(peer);
         }
     }
 
     /// The last connection to a peer is gone. Who was named by two addresses may be dialed at the other one now.
-    pub fn peer_gone(&mut self, node_id: &str, now: Now) {
-        self.kept.peer_gone(node_id, now.at);
-        self.seeds.peer_gone(node_id, now.at);
+    pub fn peer_gone(&mut self, gone: &PeerKey, now: Now) {
+        self.kept.peer_gone(gone, now.at);
+        self.seeds.peer_gone(gone, now.at);
         self.nudge();
     }
 
