@@ -4,7 +4,7 @@
 //! links and one that does not sync directories are met in the same way wherever they turn up.
 
 use core::fmt;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,114 @@ impl fmt::Display for DanglingLink {
 }
 
 impl std::error::Error for DanglingLink {}
+
+/// Why a file is not opened: something else has its name. To open a FIFO waits for whoever opens its other end, a device may
+/// do anything, and to lock a device locks out everybody who uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAFile {
+    /// The name.
+    pub path: PathBuf,
+    /// What has it.
+    pub what: &'static str,
+}
+
+impl NotAFile {
+    /// The thing that is no file behind an error of this crate, if there is one.
+    pub fn behind(error: &io::Error) -> Option<&NotAFile> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    fn check(path: &Path, found: FileType) -> io::Result<()> {
+        match found.is_file() {
+            true => Ok(()),
+            false => Err(io::Error::other(NotAFile { path: path.to_owned(), what: name_of(found) })),
+        }
+    }
+}
+
+impl fmt::Display for NotAFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}, not a file", self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for NotAFile {}
+
+fn name_of(found: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if found.is_fifo() {
+            return "a FIFO";
+        } else if found.is_socket() {
+            return "a socket";
+        } else if found.is_char_device() || found.is_block_device() {
+            return "a device";
+        }
+    }
+    if found.is_dir() { "a directory" } else { "something else" }
+}
+
+/// The standard library has no name for it.
+#[cfg(all(unix, any(target_os = "linux", target_os = "android")))]
+const O_NONBLOCK: i32 = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+    0o200
+} else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+    0x4000
+} else {
+    0o4000
+};
+#[cfg(all(unix, any(target_os = "illumos", target_os = "solaris")))]
+const O_NONBLOCK: i32 = 0o200;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android", target_os = "illumos", target_os = "solaris"))))]
+const O_NONBLOCK: i32 = 4;
+
+/// Opens a file as `options` say, and nothing but a file: whatever else has the name, the answer comes at once. Looked at
+/// before, so that a device is not even opened, and what was opened once more, so that no exchange in between matters.
+///
+/// # Errors
+///
+/// A [`NotAFile`], or what the file system says.
+pub fn open_file(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    match fs::metadata(path) {
+        Ok(metadata) => NotAFile::check(path, metadata.file_type())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut options = options.clone();
+    // Of a file it changes nothing. Who would wait for the other end of a FIFO is told that there is none.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, O_NONBLOCK);
+    let file = options.open(path)?;
+    NotAFile::check(path, file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Who may read what is made. Nobody but its owner may write it, whatever the process's umask: a service manager's is
+/// often none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner.
+    Owner,
+    /// Whom the umask allows.
+    All,
+}
+
+impl Readers {
+    /// Has `options` make files so.
+    pub fn of_files(self, options: &mut OpenOptions) -> &mut OpenOptions {
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(options, if self == Readers::Owner { 0o600 } else { 0o644 });
+        options
+    }
+
+    /// Has `builder` make directories so.
+    pub fn of_directories(self, builder: &mut DirBuilder) -> &mut DirBuilder {
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(builder, if self == Readers::Owner { 0o700 } else { 0o755 });
+        builder
+    }
+}
 
 /// May a file be made under this name, or is there one? Not where a link has it that leads nowhere.
 ///
@@ -125,6 +233,36 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A start waited for ever where a FIFO had the name of a file.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_named_at_once_and_never_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        fs::create_dir(at("directory")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("device")).unwrap();
+        for (name, what) in
+            [("fifo", "a FIFO"), ("socket", "a socket"), ("directory", "a directory"), ("device", "a device")]
+        {
+            for options in [OpenOptions::new().read(true), OpenOptions::new().write(true).create(true)] {
+                let error = open_file(options, &at(name)).unwrap_err();
+                assert_eq!(NotAFile::behind(&error), Some(&NotAFile { path: at(name), what }));
+                assert!(error.to_string().ends_with(&format!("{name} is {what}, not a file")), "{error}");
+            }
+        }
+        // What the look before it would have missed: the open itself does not wait, and what it opened is looked at again.
+        let mut options = OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), O_NONBLOCK);
+        let opened = options.open(at("fifo")).unwrap();
+        assert!(NotAFile::check(&at("fifo"), opened.metadata().unwrap().file_type()).is_err());
+        open_file(OpenOptions::new().write(true).create(true), &at("file")).unwrap();
+        open_file(OpenOptions::new().read(true), &at("file")).unwrap();
+        let absent = open_file(OpenOptions::new().read(true), &at("absent")).unwrap_err();
+        assert_eq!(absent.kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_file_system_without_synced_names_is_told_from_a_disk_that_fails() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spacetime_network::driver::store::{Names, check_free, sync_directory};
+use spacetime_network::driver::store::{Names, NotAFile, Readers, check_free, open_file, sync_directory};
 use spacetime_network::link::tls::identity::Identity;
 
 use crate::failure::{Failure, disk_remedy, read_remedy};
@@ -92,6 +92,9 @@ impl DataDir {
             Ok(None) => {
                 Err(Failure::new(operation(), "another process is using it", "stop that process or look at a copy"))
             }
+            Err(error) if NotAFile::behind(&error).is_some() => {
+                Err(Failure::new(operation(), &error, disk_remedy(&error)))
+            }
             Err(error) => Err(Failure::new(operation(), error, "make the directory readable for this user")),
         }
     }
@@ -103,7 +106,7 @@ impl DataDir {
 
     /// The lock of those who only look; `None` when somebody has taken the directory for himself.
     fn share(&self) -> io::Result<Option<Lock>> {
-        let file = match File::open(self.path.join("lock")) {
+        let file = match open_file(OpenOptions::new().read(true), &self.path.join("lock")) {
             Ok(file) => file,
             // No node has run here since it was copied.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Lock { _file: None })),
@@ -122,7 +125,11 @@ impl DataDir {
         let operation = || format!("use {}", self.path.display());
         let path = self.path.join("lock");
         let file = check_free(&path)
-            .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&path))
+            .and_then(|()| {
+                let mut options = OpenOptions::new();
+                options.create(true).truncate(false).write(true);
+                open_file(Readers::All.of_files(&mut options), &path)
+            })
             .map_err(|error| Failure::new(operation(), &error, disk_remedy(&error)))?;
         let end = Instant::now() + patience;
         loop {
@@ -229,15 +236,8 @@ fn platform(xdg_data_home: Option<&OsStr>, home: Option<&OsStr>) -> Option<PathB
 }
 
 fn make(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        // Addresses of peers and the key are nobody else's business.
-        builder.mode(0o700);
-    }
-    builder.create(path)
+    // Addresses of peers and the key are nobody else's business.
+    Readers::Owner.of_directories(fs::DirBuilder::new().recursive(true)).create(path)
 }
 
 #[cfg(test)]

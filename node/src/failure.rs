@@ -8,7 +8,7 @@ use std::io;
 use std::process::ExitCode;
 
 use spacetime_network::config::ConfigErrors;
-use spacetime_network::driver::store::DanglingLink;
+use spacetime_network::driver::store::{DanglingLink, NotAFile};
 
 use crate::safe_text::clean;
 
@@ -99,6 +99,9 @@ fn say(line: &str) {
 pub(crate) fn disk_remedy(error: &io::Error) -> &'static str {
     if DanglingLink::behind(error).is_some() {
         return "bring that back (is its disk mounted?), or remove the link to begin anew";
+    }
+    if NotAFile::behind(error).is_some() {
+        return "bring back the file that was there, or move that away";
     }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",

@@ -4,11 +4,11 @@
 //! (`openssl pkey -in node.key -text`). The node's id is the SHA-256, in lower-case hexadecimal, of the public key's
 //! SubjectPublicKeyInfo. A key is made once, never overwritten and never thrown away: losing it is losing the identity.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
 use std::path::Path;
 
-use spacetime_network::driver::store::{check_free, make_private_file};
+use spacetime_network::driver::store::{NotAFile, check_free, make_private_file, open_file};
 use spacetime_network::link::tls::identity::Identity;
 
 use crate::failure::{Failure, disk_remedy};
@@ -77,28 +77,39 @@ pub(crate) fn read_private(path: &Path, readers: KeyReaders) -> Result<Vec<u8>, 
     let unreadable = |error: io::Error| {
         Failure::new(format!("read {}", path.display()), error, "check its path and that this user may read it")
     };
-    refuse_shared(path, &fs::metadata(path).map_err(unreadable)?, readers)?;
-    fs::read(path).map(|text| without_mark(&text).to_vec()).map_err(unreadable)
+    // Of one opening: between two, another file may take the name.
+    let mut file = File::open(path).map_err(unreadable)?;
+    refuse_shared(path, &file.metadata().map_err(unreadable)?, readers)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(unreadable)?;
+    Ok(without_mark(&text).to_vec())
 }
 
 fn load(path: &Path, readers: KeyReaders) -> Result<Option<Vec<u8>>, Failure> {
     let unreadable =
         |error: io::Error| Failure::new(format!("read {}", path.display()), error, "make it readable for this user");
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
+    let mut file = match open_file(OpenOptions::new().read(true), path) {
+        Ok(file) => file,
         // A key must not be made where one is that cannot be reached at present.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return check_free(path)
                 .map(|()| None)
                 .map_err(|error| Failure::new(format!("read {}", path.display()), &error, disk_remedy(&error)));
         }
-        Err(error) => return Err(unreadable(error)),
+        Err(error) => {
+            return Err(match NotAFile::behind(&error) {
+                Some(found) => damaged(path, &format!("{}, not a key file", found.what)),
+                None => unreadable(error),
+            });
+        }
     };
-    if !metadata.is_file() || metadata.len() > FILE_LEN_MAX {
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.len() > FILE_LEN_MAX {
         return Err(damaged(path, "not a key file"));
     }
     refuse_shared(path, &metadata, readers)?;
-    let text = fs::read(path).map_err(unreadable)?;
+    let mut text = Vec::new();
+    (&mut file).take(FILE_LEN_MAX).read_to_end(&mut text).map_err(unreadable)?;
     contents(&text).map(Some).map_err(|why| damaged(path, why))
 }
 

@@ -1,13 +1,12 @@
 //! `peers.json` in a running node: restored at start, saved by a thread of its own while the loop goes on, and once more at
 //! the end.
 
-use std::io;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use spacetime_network::driver::store::peers::{self, BadEntries, FILE_LEN_MAX, LoadProblem};
-use spacetime_network::driver::store::{DanglingLink, read_bounded, replace_file};
+use spacetime_network::driver::store::{DanglingLink, NotAFile, read_bounded, replace_file};
 use spacetime_network::proto::peer::peer_table::{PeerRecord, PeerTable};
 use spacetime_network::time::{Now, UnixTime};
 
@@ -64,11 +63,14 @@ fn write(path: &Path, bytes: &[u8]) {
 ///
 /// # Errors
 ///
-/// The file is a link that leads nowhere: what it leads to is wanted back, and nothing could be saved in its place.
+/// The file is a link that leads nowhere: what it leads to is wanted back, and nothing could be saved in its place. Or it is
+/// no file at all, of which nobody knows what it is good for.
 pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) -> Result<(), Failure> {
     let loaded = peers::load(path, now);
     match loaded.problem {
-        Some(LoadProblem::Unreadable(error)) if DanglingLink::behind(&error).is_some() => {
+        Some(LoadProblem::Unreadable(error))
+            if DanglingLink::behind(&error).is_some() || NotAFile::behind(&error).is_some() =>
+        {
             return Err(Failure::new(format!("read {}", path.display()), &error, disk_remedy(&error)));
         }
         Some(problem @ LoadProblem::DamagedInPart { .. }) => {
@@ -92,9 +94,9 @@ pub(crate) fn save(path: &Path, peers: &PeerTable) -> Result<(), Failure> {
 pub(crate) fn read(path: &Path) -> Result<(Vec<PeerRecord>, Option<BadEntries>), Failure> {
     let operation = || format!("read {}", path.display());
     let bytes = read_bounded(path, FILE_LEN_MAX as u64).map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::IsADirectory => "move it away: the node makes a new one",
-            _ => read_remedy(&error),
+        let remedy = match NotAFile::behind(&error) {
+            Some(_) => "move it away: the node makes a new one",
+            None => read_remedy(&error),
         };
         Failure::new(operation(), error, remedy)
     })?;

@@ -4,7 +4,7 @@
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::chain::places::{Place, Places, ReadError};
 use crate::chain::record::{FIXED_LEN, FORMAT, RECORD_LEN, What};
 use crate::chain::scan::{self, Found, ScanError, Scanned, Window};
 use crate::chain::storage::{Access, SegmentFile, Storage};
-use crate::files::DanglingLink;
+use crate::files::{self, DanglingLink, NotAFile};
 
 /// What a store of format 1, which was one file, begins with.
 const EARLIER_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -91,6 +91,11 @@ impl fmt::Display for OpenError {
                 "cannot open {}: {error}: bring that back (is its disk mounted?), or remove the link to begin anew",
                 path.display()
             ),
+            OpenError::Io { path, error } if NotAFile::behind(error).is_some() => write!(
+                f,
+                "cannot open {}: {error}: bring back the file that was there, or move that away",
+                path.display()
+            ),
             OpenError::Io { path, error } => {
                 write!(f, "cannot open {}: {error}: check that the directory exists and is writable", path.display())
             }
@@ -109,10 +114,15 @@ impl std::error::Error for OpenError {
 
 /// Refuses a file where a directory should be: what a version before this one made says so.
 pub(super) fn refuse_file(path: &Path) -> Result<(), OpenError> {
-    let Ok(mut file) = File::open(path) else { return Ok(()) };
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Ok(());
-    }
+    let mut file = match files::open_file(OpenOptions::new().read(true), path) {
+        Ok(file) => file,
+        Err(error) => match NotAFile::behind(&error) {
+            Some(found) if !path.is_dir() => {
+                return Err(damaged(path, format!("a store is a directory, and this is {}", found.what)));
+            }
+            _ => return Ok(()),
+        },
+    };
     let mut begin = [0; EARLIER_MAGIC.len()];
     match file.read_exact(&mut begin) {
         Ok(()) if begin == *EARLIER_MAGIC => Err(OpenError::UnknownFormat { path: path.into(), found: 1 }),

@@ -1,12 +1,12 @@
 //! Where a store's segments lie: in a directory of the system's, or what a simulated machine has for one.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::PathBuf;
 #[cfg(not(unix))]
 use std::sync::{Mutex, PoisonError};
 
-use crate::files;
+use crate::files::{self, Readers};
 
 /// A segment takes no more records once it is as long as this.
 const SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
@@ -91,8 +91,12 @@ impl Directory {
     fn lock(&self, access: Access) -> io::Result<Option<Lock>> {
         let path = self.0.join("lock");
         let file = match access {
-            Access::Write => OpenOptions::new().create(true).truncate(false).write(true).open(path)?,
-            Access::Read => match File::open(path) {
+            Access::Write => {
+                let mut options = OpenOptions::new();
+                options.create(true).truncate(false).write(true);
+                files::open_file(Readers::All.of_files(&mut options), &path)?
+            }
+            Access::Read => match files::open_file(OpenOptions::new().read(true), &path) {
                 Ok(file) => file,
                 // A copy need not have one, and nobody makes one where nothing may be written.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -116,7 +120,7 @@ impl Directory {
 impl Storage for Directory {
     fn enter(&self, access: Access) -> io::Result<Option<Lock>> {
         if access == Access::Write {
-            match fs::create_dir(&self.0) {
+            match Readers::All.of_directories(&mut DirBuilder::new()).create(&self.0) {
                 // Its own name must not be lost with all that is in it.
                 Ok(()) => drop(files::sync_directory(files::directory_of(&self.0))?),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -140,14 +144,17 @@ impl Storage for Directory {
     }
 
     fn open(&self, number: u32, access: Access) -> io::Result<Box<dyn SegmentFile>> {
-        let file = OpenOptions::new().read(true).write(access == Access::Write).open(self.segment(number))?;
+        let mut options = OpenOptions::new();
+        let file = files::open_file(options.read(true).write(access == Access::Write), &self.segment(number))?;
         Ok(Box::new(PlainFile::new(file)))
     }
 
     fn make(&self, number: u32) -> io::Result<Box<dyn SegmentFile>> {
         let path = self.beside(number);
         let _absent = fs::remove_file(&path);
-        Ok(Box::new(PlainFile::new(OpenOptions::new().read(true).write(true).create_new(true).open(path)?)))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        Ok(Box::new(PlainFile::new(Readers::All.of_files(&mut options).open(path)?)))
     }
 
     fn put_in_place(&self, number: u32) -> io::Result<()> {

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use spacetime_network::driver::store::Readers;
 use spacetime_network::time::UnixTime;
 
 use crate::cli::DemoArgs;
@@ -156,7 +157,8 @@ impl Directory {
                     "choose a new directory for --keep",
                 ));
             }
-            std::fs::create_dir_all(path).map_err(|error| {
+            let mut builder = std::fs::DirBuilder::new();
+            Readers::All.of_directories(builder.recursive(true)).create(path).map_err(|error| {
                 Failure::new(format!("create {}", path.display()), error, "choose another directory for --keep")
             })?;
             return Ok(Directory { path: path.to_path_buf(), is_temporary: false });

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::files;
+use crate::files::{self, Readers};
 
 /// A file system, as far as this crate needs one.
 pub(crate) trait Disk {
@@ -57,19 +57,12 @@ impl Disk for System {
     type File = File;
 
     fn create(&self, path: &Path, private: bool) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        if private {
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        }
-        #[cfg(not(unix))]
-        let _inherited_from_the_directory = private;
-        options.open(path)
+        let readers = if private { Readers::Owner } else { Readers::All };
+        readers.of_files(OpenOptions::new().write(true).create_new(true)).open(path)
     }
 
     fn overwrite(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().write(true).truncate(true).open(path)
+        files::open_file(OpenOptions::new().write(true).truncate(true), path)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -77,7 +70,7 @@ impl Disk for System {
     }
 
     fn open(&self, path: &Path) -> io::Result<impl Read> {
-        File::open(path)
+        files::open_file(OpenOptions::new().read(true), path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

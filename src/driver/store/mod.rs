@@ -17,7 +17,7 @@ use self::disk::{Disk, System};
 use crate::files::{directory_of, is_not_offered, is_pinned, names_after};
 use crate::time::UnixTime;
 
-pub use crate::files::{DanglingLink, Names, check_free, sync_directory};
+pub use crate::files::{DanglingLink, Names, NotAFile, Readers, check_free, open_file, sync_directory};
 
 pub(crate) mod disk;
 #[cfg(all(test, feature = "json"))]
@@ -78,7 +78,8 @@ pub fn set_aside(path: &Path, now: UnixTime) -> io::Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::FileTooLarge`] when it is longer; nothing beyond `len_max` is read. A [`DanglingLink`] is not no file.
+/// [`io::ErrorKind::FileTooLarge`] when it is longer; nothing beyond `len_max` is read. A [`DanglingLink`] is not no file, and
+/// neither is what is [no file](NotAFile).
 pub fn read_bounded(path: &Path, len_max: u64) -> io::Result<Option<Vec<u8>>> {
     read_bounded_on(&System, path, len_max)
 }
