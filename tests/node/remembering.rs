@@ -36,3 +36,24 @@ fn a_node_that_was_restarted_after_an_outage_dials_whom_it_knew_before() {
         assert!(world.count(alice, found) >= 2 && world.count(bob, found) == 0, "it was found, and did not come");
     }
 }
+
+/// The other way round: it was Bob who dialed. His announced address was dialed back, he answered that the two are connected
+/// already, and that counted for nothing: a node whose peers all dial it forgot every one of them in an outage.
+#[test]
+fn a_peer_that_dialed_us_and_was_found_where_it_listens_is_remembered_too() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let bob = world.node("bob", BOB, |c| c.seeds = vec![ALICE.parse().unwrap()]);
+    world.advance(2 * MINUTE);
+    let inbound = |event: &Event| matches!(event, Event::PeerConnected { outbound: false, .. });
+    assert_eq!((world.count(alice, inbound), world.get(alice).connected().count()), (1, 1), "bob dialed");
+    world.forget_seeds(bob);
+    world.wall(|party| party as u64);
+    world.advance(6 * MINUTE);
+    assert_eq!(world.get(alice).peers().saved_peers().count(), 1);
+    world.restart(alice);
+    world.restart(bob);
+    world.unwall();
+    world.advance(2 * MINUTE);
+    assert_eq!(world.get(alice).connected().count(), 1);
+}

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::close::{Blame, CloseReason, Redial};
-use crate::id::{ConnId, Direction, VerifiedId};
+use crate::id::{ConnId, DialId, Direction, VerifiedId};
 use crate::proto::event::{Event, Output};
 use crate::proto::node::sessions::SessionState;
 use crate::proto::node::{Node, origins};
@@ -52,6 +52,9 @@ impl<C: Chain> Node<C> {
         };
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         if let Direction::Outbound(dial) = direction {
+            if reason == CloseReason::DuplicateConnection {
+                self.note_answered(dial);
+            }
             if reason.consequence().redial == Redial::Never
                 && let Some(address) = self.outbound.address(dial)
             {
@@ -63,6 +66,16 @@ impl<C: Chain> Node<C> {
             Some(node_id) => Event::PeerDisconnected { conn, node_id, remote, reason, remote_error },
             None => Event::HandshakeFailed { remote, outbound: direction.is_outbound(), reason, remote_error },
         });
+    }
+
+    /// A dial of ours ended because there is a connection with that node already: the peer that announced the address is found
+    /// there, although it was the one who dialed. Without this a node whose peers all dial it would remember none of them.
+    fn note_answered(&mut self, dial: DialId) {
+        let Some(address) = self.outbound.address(dial) else { return };
+        let announced = self.sessions.ready().find(|(_, peer)| peer.address == Some(address));
+        if let Some(known_as) = announced.map(|(_, peer)| peer.known_as.clone()) {
+            self.peers.record_reached(&known_as);
+        }
     }
 
     /// The session ends, here or there: everything else that counts on its peer forgets it.
