@@ -5,16 +5,14 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::client::UnbufferedClientConnection;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
 use spacetime_network::link::tls::identity::Identity;
 
-use super::{Carry, Wire, provider};
+use super::{Carry, Wire, anyone, provider};
 
 const RECORD: usize = 16 * 1024;
 /// Records that are sealed before they are written.
@@ -39,13 +37,7 @@ impl BareRustls {
             .with_no_client_auth()
             .with_single_cert(vec![certificate], PrivateKeyDer::try_from(key).unwrap())
             .unwrap();
-        let anyone = Arc::new(Anyone(provider.signature_verification_algorithms));
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(anyone)
-            .with_no_client_auth();
+        let client = anyone::trusting(provider).with_no_client_auth();
         let mut from = UnbufferedClientConnection::new(client.into(), "peer.invalid".try_into().unwrap()).unwrap();
         let mut to = UnbufferedServerConnection::new(server.into()).unwrap();
         let (mut there, mut back) = (Vec::new(), Vec::new());
@@ -116,44 +108,5 @@ impl Carry for BareRustls {
         }
         open(wire);
         assert_eq!(opened, plaintext.len());
-    }
-}
-
-/// Trusts whoever signs.
-#[derive(Debug)]
-struct Anyone(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }

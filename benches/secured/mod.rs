@@ -1,5 +1,7 @@
 //! Who carries frames in the TLS bench: our links, with and without TLS, and rustls alone.
 
+#[path = "../../tests/tls_support/anyone.rs"]
+mod anyone;
 pub(crate) mod bare;
 #[path = "../../tests/memory_support/counting.rs"]
 pub(crate) mod memory;

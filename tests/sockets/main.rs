@@ -2,6 +2,11 @@
 #![cfg(feature = "chain")]
 
 mod half_close;
+#[path = "../node/introduction.rs"]
+mod introduction;
 mod malformed;
 mod stranger;
+#[cfg(feature = "tls")]
+#[path = "../tls_support/mod.rs"]
+mod tls_support;
 mod vectors;

@@ -3,6 +3,7 @@
 use spacetime_network::wire::message::Ping;
 use spacetime_network::wire::{Kind, Message};
 
+use crate::introduction::introduction;
 use crate::stranger::Running;
 
 fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -65,7 +66,7 @@ fn violations() -> Vec<(String, Vec<u8>)> {
 }
 
 fn handshake(id: &str) -> Vec<u8> {
-    crate::stranger::introduction(id, 2).to_payload().unwrap().to_vec()
+    introduction(id, 2, 0).to_payload().unwrap().to_vec()
 }
 
 #[test]

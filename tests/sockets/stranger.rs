@@ -10,11 +10,12 @@ use spacetime_network::driver::node::{NodeDriver, NodeHandle, NodeProtocol};
 use spacetime_network::driver::{self, Driver};
 use spacetime_network::proto::{Config, Event, Node};
 use spacetime_network::time::Now;
-use spacetime_network::wire::message::{Extension, Handshake};
-use spacetime_network::wire::{Hash, Kind, Message};
+use spacetime_network::wire::{Kind, Message};
+
+use crate::introduction::introduction;
 
 /// No answer within this is an answer: the socket was not closed. Far above what a loaded machine needs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 type Silent = fn(Now, &Event, &Node<ReferenceChain>);
 
@@ -27,14 +28,17 @@ pub struct Running {
 
 impl Running {
     pub fn start(change: impl FnOnce(&mut Config)) -> Running {
+        Self::start_on(driver::Config::default(), ReferenceChain::memory(Params::new(1, 50).unwrap()), change)
+    }
+
+    pub fn start_on(loop_config: driver::Config, chain: ReferenceChain, change: impl FnOnce(&mut Config)) -> Running {
         let mut config = Config::default();
         config.node_id = "engine".to_owned();
         change(&mut config);
-        let chain = ReferenceChain::memory(Params::new(1, 50).unwrap());
         let node = Node::new(config, chain, 7, 0x5eed).unwrap();
         let observer: Silent = |_, _, _| {};
         let protocol = NodeProtocol::new(node, observer);
-        let mut driver: NodeDriver<ReferenceChain, Silent> = Driver::new(driver::Config::default(), protocol).unwrap();
+        let mut driver: NodeDriver<ReferenceChain, Silent> = Driver::new(loop_config, protocol).unwrap();
         let address = driver.listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let handle = driver.handle();
         let thread = std::thread::spawn(move || driver.run().unwrap());
@@ -51,9 +55,7 @@ impl Running {
     /// A connection whose handshake is done.
     pub fn greet(&self, id: &str, version: u8) -> Stranger {
         let mut stranger = self.connect();
-        stranger.say(&introduction(id, version));
-        let (kind, _) = stranger.hear().unwrap();
-        assert_eq!(kind, Kind::HandshakeAck);
+        stranger.greet(id, version);
         stranger
     }
 }
@@ -68,11 +70,17 @@ impl Drop for Running {
     }
 }
 
-pub struct Stranger {
-    pub socket: TcpStream,
+pub struct Stranger<S = TcpStream> {
+    pub socket: S,
 }
 
-impl Stranger {
+impl<S: Read + Write> Stranger<S> {
+    pub fn greet(&mut self, id: &str, version: u8) {
+        self.say(&introduction(id, version, 0));
+        let (kind, _) = self.hear().unwrap();
+        assert_eq!(kind, Kind::HandshakeAck);
+    }
+
     pub fn say(&mut self, message: &Message<'_>) {
         let mut bytes = Vec::new();
         message.encode(&mut bytes).unwrap();
@@ -123,22 +131,4 @@ impl Stranger {
             }
         }
     }
-}
-
-pub fn introduction(id: &str, version: u8) -> Message<'_> {
-    let extension = (version >= 2).then_some(Extension {
-        network: Hash::ZERO,
-        nonce: 99,
-        listening_port: 0,
-        features: 0,
-        best_height: 0,
-        best_hash: Hash::ZERO,
-    });
-    Message::Handshake(Handshake {
-        version: i32::from(version),
-        unix_seconds: 1_700_000_000,
-        node_id: id,
-        user_agent: "stranger/1",
-        extension,
-    })
 }

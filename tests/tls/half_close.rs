@@ -2,15 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::trust::Trust;
@@ -18,90 +14,11 @@ use spacetime_network::link::tls::trust::Trust;
 use crate::party::{Seen, echo, frame, listen, party, payload, turn_until};
 use crate::promise::{holds, plans};
 use crate::setting::{assert_nothing_left, secured};
+use crate::tls_support::{self, By};
 
-#[cfg(feature = "tls-aws-lc")]
-fn provider() -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
-}
-
-#[cfg(not(feature = "tls-aws-lc"))]
-fn provider() -> CryptoProvider {
-    rustls::crypto::ring::default_provider()
-}
-
-/// Trusts whoever is there.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// How a client ends its direction.
-#[derive(Clone, Copy, Debug)]
-enum By {
-    CloseNotify,
-    CloseNotifyAndFin,
-    /// Without a word of TLS.
-    Fin,
-}
-
-/// A client on rustls's own streams.
+/// A client whom nobody knows.
 fn client(address: SocketAddr) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let provider = Arc::new(provider());
-    let key = Identity::generate_pkcs8().unwrap();
-    let certificate = CertificateDer::from(Identity::from_pkcs8(&key).unwrap().certificate().to_vec());
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_client_auth_cert(vec![certificate], PrivateKeyDer::try_from(key).unwrap())
-        .unwrap();
-    config.alpn_protocols = vec![b"spacetime/2".to_vec()];
-    let connection = ClientConnection::new(config.into(), "peer.invalid".try_into().unwrap()).unwrap();
-    Ok(StreamOwned::new(connection, TcpStream::connect(address)?))
+    tls_support::client(address, Identity::generate_pkcs8().unwrap())
 }
 
 /// Says all, ends its direction, and reads to the server's close_notify.
@@ -109,13 +26,7 @@ fn ask_and_end(address: SocketAddr, question: &[u8], by: By) -> io::Result<Vec<u
     let mut stream = client(address)?;
     stream.write_all(question)?;
     stream.flush()?;
-    if !matches!(by, By::Fin) {
-        stream.conn.send_close_notify();
-        stream.flush()?;
-    }
-    if !matches!(by, By::CloseNotify) {
-        stream.sock.shutdown(Shutdown::Write)?;
-    }
+    by.end(&mut stream)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(answer)

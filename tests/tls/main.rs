@@ -11,4 +11,6 @@ mod party;
 mod promise;
 mod refusal;
 mod setting;
+#[path = "../tls_support/mod.rs"]
+mod tls_support;
 mod traffic;
