@@ -308,6 +308,12 @@ pub enum Event {
         /// Why it cannot be reached; `None` when it can.
         closed: Option<CloseReason>,
     },
+    /// No dial leaves this machine, for want of something of our own such as descriptors, or dials leave it again. Told once;
+    /// meanwhile one is tried ever more rarely, and no address pays for it.
+    DialsPaused {
+        /// Why; `None` when it is over.
+        reason: Option<CloseReason>,
+    },
     /// A peer reached the blacklist.
     Blacklisted {
         /// Its address.

@@ -8,6 +8,7 @@ mod claims;
 mod clocks;
 mod clumsy;
 mod contract;
+mod descriptors;
 mod discovery;
 mod greeting;
 mod healing;

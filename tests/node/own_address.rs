@@ -119,3 +119,21 @@ fn what_the_operator_says_of_our_external_address_reaches_the_peers_of_our_peers
         world.get(hub).connected().filter(|peer| peer.node_id == "inside").map(|peer| peer.address.unwrap().port());
     assert_eq!(ports.collect::<Vec<_>>(), [9000], "the forwarded port is the one to dial");
 }
+
+/// A hub that keeps no outbound connections of its own choice dialed nobody back, and so told nobody of anybody.
+#[test]
+fn a_node_that_keeps_no_outbound_connections_dials_back_all_the_same_and_passes_on_what_it_has_reached() {
+    let mut world = World::new();
+    let hub = world.node("hub", HUB, |c| c.outbound = 0);
+    let bob = world.node("bob", "46.1.1.1:8333", |c| (c.outbound, c.connect) = (0, vec![at(HUB)]));
+    world.advance(Duration::from_secs(30));
+    world.node("newcomer", "47.1.1.1:8333", |c| (c.outbound, c.connect) = (0, vec![at(HUB)]));
+    let liar = world.stranger(hub, "77.1.1.1:5000").unwrap();
+    world.say(liar, &introduction("liar", 2, 9000));
+    world.advance(MINUTE);
+    assert!(world.get(bob).book().get(at("47.1.1.1:8333")).is_some(), "what answered is news for bob");
+    assert!(world.get(bob).book().get(at("77.1.1.1:9000")).is_none(), "what did not is not");
+    let told = told_by(&mut world, hub, "78.1.1.1:1");
+    assert!(told.contains(&at("47.1.1.1:8333")) && !told.contains(&at("77.1.1.1:9000")), "{told:?}");
+    assert!(world.get(hub).connected().all(|peer| !peer.outbound), "a look is no connection that it keeps");
+}

@@ -68,6 +68,8 @@ pub struct World {
     pub(crate) passed: BTreeSet<(End, u8, Bytes)>,
     /// Nobody has IPv6.
     pub no_ipv6: bool,
+    /// No node has a descriptor left to dial with.
+    pub no_descriptors: bool,
     /// Nodes that are started without seeds the next time.
     seedless: BTreeSet<usize>,
     /// How many milliseconds a node's wall clock is ahead of everybody's; those that are not listed are right.
@@ -124,6 +126,7 @@ impl World {
             left: BTreeSet::new(),
             passed: BTreeSet::new(),
             no_ipv6: false,
+            no_descriptors: false,
             seedless: BTreeSet::new(),
             clocks: BTreeMap::new(),
             fed: 0,
@@ -456,6 +459,10 @@ impl World {
         }
         if self.no_ipv6 && address.is_ipv6() {
             let reason = CloseReason::Io(std::io::ErrorKind::AddrNotAvailable);
+            return self.mail.push_back(Mail::DialFailed(from, dial, reason));
+        }
+        if self.no_descriptors {
+            let reason = CloseReason::LocalResource(std::io::ErrorKind::Other);
             return self.mail.push_back(Mail::DialFailed(from, dial, reason));
         }
         let to = self.parties.iter().position(|party| matches!(party, Party::Node { address: a, .. } if *a == address));

@@ -36,6 +36,8 @@ use crate::logging::LineLimit;
 use crate::security::Security;
 use crate::value::Endpoint;
 
+/// What happened to a dial that became no connection.
+const DIAL_FAILED: &str = "dial failed";
 /// Lines of one sort that a minute may have.
 const LINES_PER_MINUTE: u32 = 30;
 /// Time between two lines about a catch-up.
@@ -147,10 +149,8 @@ impl EventLog {
                     said: remote_error.as_deref(),
                 },
             ),
-            Event::DialFailed { remote, reason } => self.failed(
-                at,
-                Failed { what: "dial failed", remote: *remote, outbound: true, reason: *reason, said: None },
-            ),
+            Event::DialFailed { remote, reason } => self
+                .failed(at, Failed { what: DIAL_FAILED, remote: *remote, outbound: true, reason: *reason, said: None }),
             Event::TurnedAway { remote, why } => self.turned_away.add(*remote, why),
             Event::NameResolved { name, addresses } => {
                 debug!(%name, ?addresses, "looked up");
@@ -170,6 +170,12 @@ impl EventLog {
             Event::RouteChanged { family, closed: None } => {
                 info!("{family} can be reached again");
             }
+            Event::DialsPaused { reason: Some(reason) } => warn!(
+                reason = %reason,
+                "nobody can be dialed at present, and it is tried every few seconds: {}",
+                remedy(*reason, None, false)
+            ),
+            Event::DialsPaused { reason: None } => info!("others can be dialed again"),
             Event::AddressRefused { address } => warn!(%address, "nothing can be dialed there"),
             Event::Blacklisted { remote } => {
                 if let Some(withheld) = self.failures.admit(at) {
@@ -309,6 +315,10 @@ impl EventLog {
         }
         let is_failure = !matches!(reason, Done | DuplicateConnection | Requested | Shutdown);
         let is_tls = self.security.is_some();
+        if what == DIAL_FAILED && is_ours(reason) {
+            // Told once, for all of them.
+            return debug!(%remote, reason = ended(reason, said), "{what}");
+        }
         if outbound && is_failure {
             let why = match (reason, &self.security) {
                 (Tls(fault), Some(security)) => format!("TLS: {}", security.explain(remote, fault)),
@@ -360,6 +370,11 @@ impl EventLog {
         let is_new = fault.blame() != Blame::Lost && !security.has_refused(remote, fault);
         is_new.then(|| security.explain(remote, fault))
     }
+}
+
+/// Has a dial failed for something that we lack?
+fn is_ours(reason: CloseReason) -> bool {
+    matches!(reason, CloseReason::LocalResource(_) | CloseReason::LimitReached)
 }
 
 /// Those who are there to stay: whoever asks a question and leaves is no company.

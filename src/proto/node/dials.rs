@@ -37,6 +37,9 @@ impl<C: Chain> Node<C> {
         for RouteChange { family, closed } in self.outbound.take_route_changes() {
             self.emit(Event::RouteChanged { family, closed });
         }
+        for reason in self.outbound.take_pauses() {
+            self.emit(Event::DialsPaused { reason });
+        }
         while let Some(name) = self.outbound.next_lookup() {
             self.outputs.push_back(Output::Resolve { name });
         }

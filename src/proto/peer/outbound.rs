@@ -22,6 +22,7 @@
 
 mod choose;
 mod named;
+mod own_limits;
 mod probes;
 mod routes;
 mod wishes;
@@ -43,6 +44,7 @@ use crate::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 use named::{Ended, NamedPeers};
+use own_limits::OwnLimits;
 use probes::Probes;
 use routes::Routes;
 
@@ -55,10 +57,6 @@ const ROOM_RECHECK: Duration = Duration::from_secs(5);
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
 /// How long a feeler stands, unless somebody says otherwise.
 pub const FEELER_EVERY: Duration = Duration::from_secs(35);
-/// Announced addresses that are dialed back: as many as a busy node has new peers, and no more than others notice.
-const PROBE_RATE: Rate = Rate::per_second(1, 8);
-/// Of these on their way at once: the rest of the dials is for whom we want.
-const PROBES_AT_ONCE: usize = 2;
 /// Time between two feelers that fail, plus or minus a fifth.
 const FEELER_RETRY: Duration = Duration::from_secs(5);
 
@@ -138,6 +136,7 @@ pub struct OutboundManager {
     offline_pace: Bucket,
     urgent_pace: Bucket,
     routes: Routes,
+    own_limits: OwnLimits,
     probes: Probes,
     probe_pace: Bucket,
     /// Since when there are fewer automatic connections than wanted.
@@ -258,6 +257,10 @@ impl OutboundManager {
             self.wake = Some(now.at + ROOM_RECHECK);
             return None;
         }
+        if self.own_limits.ready_at() > now.at {
+            self.wake = Some(self.own_limits.ready_at());
+            return None;
+        }
         let offline = !context.online && self.failed_in_row >= self.config.dials_max;
         let paced = self.pace.ready_at(self.config.rate);
         let paced = if offline { paced.max(self.offline_pace.ready_at(self.config.offline_rate)) } else { paced };
@@ -277,6 +280,7 @@ impl OutboundManager {
                 }
                 context.book.tried(choice.address, now);
                 self.routes.tried(choice.address, now.at, context.online, rng);
+                self.own_limits.tried(now.at, rng);
                 Some((self.begin(choice.address, choice.purpose, now.at), choice.address))
             }
             Err(wake) => {
@@ -320,43 +324,13 @@ impl OutboundManager {
         self.choose(now, rng, context, wake, seed)
     }
 
-    /// The announced address to dial back now, or when one is due.
-    fn choose_probe(&mut self, now: Instant, banned: &dyn Fn(IpAddr) -> bool) -> Result<SocketAddr, Option<Instant>> {
-        let probing = self.links.values().filter(|link| link.purpose == Purpose::Probe).count();
-        if probing >= PROBES_AT_ONCE {
-            return Err(None);
-        }
-        let skip = |address: &SocketAddr| {
-            self.by_address.contains_key(address) || banned(address.ip()) || self.routes.is_closed(*address, now)
-        };
-        let paced = self.probe_pace.ready_at(PROBE_RATE);
-        let address = self.probes.next(now, &skip).map_err(|at| at.map(|at| at.max(paced)))?;
-        if !self.probe_pace.take(PROBE_RATE, now) {
-            return Err(Some(paced));
-        }
-        Ok(address)
-    }
-
-    /// A peer announced that it listens at `address`: it is to be dialed back, not before that time, and others are
-    /// [told of it](Self::take_reached) when somebody was there.
-    pub fn probe(&mut self, address: SocketAddr, at: Instant) {
-        if self.config.outbound > 0 {
-            self.probes.add(canonical(address), at);
-            self.nudge();
-        }
-    }
-
-    /// The announced addresses at which somebody was found since the last call.
-    pub fn take_reached(&mut self) -> Vec<SocketAddr> {
-        self.probes.take_reached()
-    }
-
     /// The dial ended in a connection. Answers when it began.
     pub fn dial_opened(&mut self, dial: DialId) -> Option<Instant> {
         let link = self.links.get_mut(&dial)?;
         link.advance(DialState::Greeting);
         let since = link.since;
         self.routes.reached(link.address);
+        self.own_limits.passed();
         self.nudge();
         Some(since)
     }
@@ -407,6 +381,10 @@ impl OutboundManager {
         if link.purpose == Purpose::Feeler && self.feelers().next().is_none() {
             let soon = now.at + rng.jitter(FEELER_RETRY, 20);
             self.feeler_at = self.feeler_at.map(|at| at.min(soon));
+        }
+        if link.state == DialState::Dialing && self.own_limits.ended(reason, now.at, rng) {
+            // It never left this machine: the address is as it was, and waits with all others.
+            return;
         }
         let no_way = link.state == DialState::Dialing && self.routes.failed(link.address, reason, now.at, online, rng);
         // A part of the world that is out of reach as a whole says nothing about one address in it.
@@ -489,6 +467,11 @@ impl OutboundManager {
     /// The parts of the world that became unreachable or can be reached again, each once.
     pub fn take_route_changes(&mut self) -> Vec<RouteChange> {
         self.routes.take_changes()
+    }
+
+    /// Why no dial leaves this machine since the last call, or `None` where they do again; oldest first.
+    pub fn take_pauses(&mut self) -> Vec<Option<CloseReason>> {
+        self.own_limits.take_changes()
     }
 
     /// The address that the dial goes or went to, while it or its connection lives.
