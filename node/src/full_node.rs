@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use spacetime_network::chain::{Params, ReferenceChain};
 use spacetime_network::driver::node::resolver::Resolver;
-use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeProtocol, Observer};
+use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeMut, NodeProtocol, Observer};
 use spacetime_network::driver::{self, Handle};
 use spacetime_network::link::tls::Tls;
 use spacetime_network::proto::peer::PeerName;
@@ -253,12 +253,12 @@ impl Ready {
 pub(crate) fn look<T: Send + 'static>(
     handle: &NodeHandle,
     patience: Duration,
-    look: impl FnOnce(&mut LiveNode, Now) -> T + Send + 'static,
+    look: impl FnOnce(&LiveNode, Now) -> T + Send + 'static,
 ) -> Option<T> {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-    let command = NodeCommand::With(Box::new(move |node: &mut LiveNode, now: Now| {
+    let command = NodeCommand::With(Box::new(move |node: NodeMut<'_, ReferenceChain>, now: Now| {
         // Nobody waits any more when this fails, so nobody misses the answer.
-        let _ = sender.try_send(look(node, now));
+        let _ = sender.try_send(look(&node, now));
     }));
     handle.send(command).ok()?;
     receiver.recv_timeout(patience).ok()

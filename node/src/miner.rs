@@ -108,7 +108,7 @@ pub(crate) fn mine_now(handle: &NodeHandle, name: &str) -> bool {
 
 fn fetch(plan: &MinerPlan, handle: &NodeHandle) -> Option<Work> {
     let name = plan.name.clone();
-    full_node::look(handle, PATIENCE, move |node: &mut LiveNode, now| {
+    full_node::look(handle, PATIENCE, move |node: &LiveNode, now| {
         let chain = node.chain();
         let template = chain.template(now.unix, &name, MAX_PAYLOAD as usize).ok()?;
         let parent = chain.block(&template.header.previous).and_then(|bytes| Block::decode(&bytes))?.header.time;

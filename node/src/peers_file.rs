@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use spacetime_network::chain::ReferenceChain;
+use spacetime_network::driver::node::NodeMut;
 use spacetime_network::driver::store::peers::{self, BadEntries, FILE_LEN_MAX, LoadProblem};
 use spacetime_network::driver::store::{DanglingLink, NotAFile, read_bounded, replace_file};
 use spacetime_network::proto::peer::peer_table::{PeerRecord, PeerTable};
@@ -13,7 +15,6 @@ use spacetime_network::time::{Now, UnixTime};
 use crate::client::blocking::unix_millis;
 use crate::client::view;
 use crate::failure::{Failure, disk_remedy, read_remedy};
-use crate::full_node::LiveNode;
 
 /// Writes peers to disk without keeping the loop waiting.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ fn write(path: &Path, bytes: &[u8]) {
 ///
 /// The file is a link that leads nowhere: what it leads to is wanted back, and nothing could be saved in its place. Or it is
 /// no file at all, of which nobody knows what it is good for.
-pub(crate) fn restore(path: &Path, node: &mut LiveNode, now: Now) -> Result<(), Failure> {
+pub(crate) fn restore(path: &Path, mut node: NodeMut<'_, ReferenceChain>, now: Now) -> Result<(), Failure> {
     let loaded = peers::load(path, now);
     match loaded.problem {
         Some(LoadProblem::Unreadable(error))

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use spacetime_network::driver::node::NodeCommand;
+use spacetime_network::driver::node::{NodeCommand, NodeMut};
 use spacetime_network::link::tls::Tls;
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::trust::{Authority, Trust};
@@ -149,7 +149,7 @@ impl Renewal {
     /// the certificate of another. False when the loop is too busy to be told.
     fn take_up(&self, handle: &NodeHandle, identity: &Identity, authority: Authority) -> bool {
         let (tls, identity) = (self.tls.clone(), identity.clone());
-        let take_up = NodeCommand::With(Box::new(move |node, now| {
+        let take_up = NodeCommand::With(Box::new(move |mut node: NodeMut<'_, _>, now| {
             let former = tls.id();
             if let Err(error) = tls.replace_identity(&identity) {
                 tracing::error!(%error, "the renewed certificate cannot be used");

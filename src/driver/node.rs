@@ -17,7 +17,7 @@ use crate::id::{ConnId, DialId};
 use crate::proto::Node;
 use crate::proto::event::{Command, Event, Input, Output, Received};
 use crate::proto::peer::name::PeerName;
-use crate::proto::peer::peer_table::PeerTable;
+use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::{FrameRules, Kind, Priority};
@@ -28,7 +28,62 @@ pub type NodeDriver<C, O> = Driver<NodeProtocol<C, O>>;
 pub type NodeHandle<C> = driver::Handle<NodeCommand<C>>;
 
 /// Something to do with a running node, on the loop's thread.
-pub type NodeTask<C> = Box<dyn FnOnce(&mut Node<C>, Now) + Send>;
+pub type NodeTask<C> = Box<dyn FnOnce(NodeMut<'_, C>, Now) + Send>;
+
+/// A node that its loop drives, at hand to be read and set.
+///
+/// It is no `&mut Node`: whoever had one could put another node in its place, feed it inputs or take its outputs, and then its
+/// sessions would no more be the loop's connections.
+///
+/// ```compile_fail
+/// # use spacetime_network::{driver::node::NodeMut, proto::Node, time::Now};
+/// fn steal<C: spacetime_network::proto::sync::chain::Chain>(mut ours: NodeMut<'_, C>, mut theirs: Node<C>) {
+///     std::mem::swap(&mut *ours, &mut theirs);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct NodeMut<'a, C>(&'a mut Node<C>);
+
+impl<C> core::ops::Deref for NodeMut<'_, C> {
+    type Target = Node<C>;
+
+    fn deref(&self) -> &Node<C> {
+        self.0
+    }
+}
+
+impl<C: Chain> NodeMut<'_, C> {
+    /// See [`Node::set_node_id`].
+    pub fn set_node_id(&mut self, now: Now, node_id: impl Into<String>) {
+        self.0.set_node_id(now, node_id);
+    }
+
+    /// See [`Node::set_listening_port`].
+    pub fn set_listening_port(&mut self, port: u16) {
+        self.0.set_listening_port(port);
+    }
+
+    /// See [`Node::set_listening`].
+    pub fn set_listening(&mut self, listening: &[SocketAddr]) {
+        self.0.set_listening(listening);
+    }
+
+    /// See [`Node::restore_peers`].
+    pub fn restore_peers(&mut self, now: Now, records: impl IntoIterator<Item = PeerRecord>) {
+        self.0.restore_peers(now, records);
+    }
+
+    /// See [`Node::chain_mut`]. It must stay the chain that the node was made with.
+    pub fn chain_mut(&mut self) -> &mut C {
+        self.0.chain_mut()
+    }
+
+    /// See [`Node::set_buggify`].
+    #[cfg(feature = "sim")]
+    pub fn set_buggify(&mut self, buggify: crate::buggify::Buggify) {
+        self.0.set_buggify(buggify);
+    }
+}
 
 /// What other threads may ask of a running node.
 pub enum NodeCommand<C> {
@@ -147,7 +202,13 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     }
 
     /// The node, to change it before the loop runs or between two turns.
-    pub fn node_mut(&mut self) -> &mut Node<C> {
+    pub fn node_mut(&mut self) -> NodeMut<'_, C> {
+        NodeMut(&mut self.node)
+    }
+
+    /// The whole of it, for the simulator, which ends nodes in the middle of their lives.
+    #[cfg(feature = "sim")]
+    pub(crate) fn whole_node_mut(&mut self) -> &mut Node<C> {
         &mut self.node
     }
 
@@ -185,7 +246,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             driver::Event::Stopping => Input::Command(Command::Stop),
             driver::Event::Command(NodeCommand::Do(command)) => Input::Command(command),
             driver::Event::Command(NodeCommand::With(task)) => {
-                task(&mut self.node, now);
+                task(NodeMut(&mut self.node), now);
                 return self.finish(now, net);
             }
         };

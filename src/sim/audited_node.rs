@@ -64,7 +64,7 @@ impl AuditedNode {
     pub(super) fn new(node: Node<ReferenceChain>, auditor: Auditor, machine: SharedMachine, node_id: String) -> Self {
         let mut inner = NodeProtocol::new(node, Log::default());
         // From now on they are written down.
-        inner.node_mut().take_reputation_moves();
+        inner.whole_node_mut().take_reputation_moves();
         AuditedNode { inner, auditor, machine, node_id, knows_its_time: true }
     }
 
@@ -73,7 +73,7 @@ impl AuditedNode {
     }
 
     pub(super) fn node_mut(&mut self) -> &mut Node<ReferenceChain> {
-        self.inner.node_mut()
+        self.inner.whole_node_mut()
     }
 
     /// The peers that the node wants to be saved.
@@ -181,7 +181,7 @@ impl AuditedNode {
     /// After each event: its outputs are bounded, they name nobody who is blacklisted, and the embedder's view is looked at.
     fn after(&mut self, now: Now) {
         self.look();
-        let moves = self.inner.node_mut().take_reputation_moves();
+        let moves = self.inner.whole_node_mut().take_reputation_moves();
         self.auditor.judge(moves);
         for (what, remote) in core::mem::take(&mut self.auditor.named) {
             let banned = self.node().is_blacklisted(now, remote);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use spacetime_network::chain::{Miner, Params, ReferenceChain};
 use spacetime_network::close::CloseReason;
-use spacetime_network::driver::node::{NodeCommand, NodeProtocol};
+use spacetime_network::driver::node::{NodeCommand, NodeMut, NodeProtocol};
 use spacetime_network::driver::{self, Admit};
 use spacetime_network::id::{ConnId, DialId, Direction};
 use spacetime_network::proto::peer::PeerName;
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    fn get_mut(&mut self, node: usize) -> &mut Node<ReferenceChain> {
+    fn get_mut(&mut self, node: usize) -> NodeMut<'_, ReferenceChain> {
         self.protocol(node).as_mut().expect("it handles no event").node_mut()
     }
 
@@ -327,15 +327,16 @@ impl World {
         let now = self.now;
         let nonce = 0xfeed_0000 + self.now.at.since(Instant::ZERO).as_nanos() as u64 + index as u64;
         let seedless = self.seedless.contains(&index);
-        let node = self.get_mut(index);
+        let mut node = self.get_mut(index);
         let mut config = node.config().clone();
         if seedless {
             config.seeds.clear();
         }
         let chain = std::mem::replace(node.chain_mut(), ReferenceChain::memory(Params::new(1, 50).unwrap()));
         let peers: Vec<_> = node.peers().saved_peers().cloned().collect();
-        *node = Node::new(config, chain, nonce, nonce).unwrap();
-        node.restore_peers(now, peers);
+        let node = Node::new(config, chain, nonce, nonce).unwrap();
+        *self.protocol(index) = Some(Box::new(NodeProtocol::new(node, Told::default())));
+        self.get_mut(index).restore_peers(now, peers);
         self.mail
             .retain(|mail| !matches!(mail, Mail::Dial(party, ..) | Mail::DialFailed(party, ..) if *party == index));
         self.feed(index, NodeEvent::Timer);
