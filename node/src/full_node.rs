@@ -18,7 +18,7 @@ use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::peer::peer_table::PeerTable;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Command, Event, Node};
-use spacetime_network::time::Now;
+use spacetime_network::time::{Instant, Now};
 
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
@@ -39,6 +39,11 @@ pub(crate) trait Sink: Send {
 
     /// A turn of the loop is over.
     fn turn_ended(&mut self, _now: Now, _node: &LiveNode) {}
+
+    /// See [`Observer::deadline`].
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 }
 
 impl<F: FnMut(Now, &Event, &LiveNode) + Send> Sink for F {
@@ -110,6 +115,10 @@ impl Observer<ReferenceChain> for Watch {
 
     fn turn_ended(&mut self, now: Now, node: &LiveNode) {
         self.sink.turn_ended(now, node);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.sink.deadline()
     }
 
     fn resolve(&mut self, _: Now, name: &PeerName) -> bool {

@@ -114,8 +114,15 @@ pub trait Observer<C> {
         false
     }
 
-    /// A turn of the loop is over: a place to look after what time alone changes. There is one every ten seconds at least.
+    /// A turn of the loop is over: a place to look after what time alone changes. There is one every ten seconds at least,
+    /// and one at its [`deadline`](Observer::deadline).
     fn turn_ended(&mut self, _now: Now, _node: &Node<C>) {}
+
+    /// When it wants a turn of the loop although nothing else happens, for what time alone changes. Asked after every turn; one
+    /// that stays in the past keeps the loop awake.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 
     /// The table of known peers is due to be saved.
     fn save_peers(&mut self, _now: Now, _peers: &PeerTable) {}
@@ -324,6 +331,6 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.node.deadline()
+        self.node.deadline().into_iter().chain(self.observer.deadline()).min()
     }
 }

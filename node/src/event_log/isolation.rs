@@ -62,6 +62,11 @@ impl Isolation {
         Some(IsolationChange::Isolated(now.since(since)))
     }
 
+    /// When to look next, if nothing else happens: the line came at up to 40 s, by the loop's other timers.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.since.map(|_| self.due)
+    }
+
     /// An address that we dialed is no peer, or a name has no address, for this reason.
     pub(crate) fn failed(&mut self, endpoint: Endpoint, why: String) {
         if self.reasons.len() < REASONS_MAX || self.reasons.contains_key(&endpoint) {

@@ -11,6 +11,8 @@
 mod clocks;
 mod deep_branch;
 mod isolation;
+#[cfg(test)]
+mod isolation_tests;
 mod named;
 mod turned_away;
 
@@ -87,6 +89,10 @@ impl Sink for EventLog {
 
     fn turn_ended(&mut self, now: Now, node: &LiveNode) {
         self.look(now, node);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.isolation.deadline()
     }
 }
 
