@@ -88,6 +88,14 @@ impl<P: Protocol> Driver<P> {
 }
 
 impl Net {
+    /// Will the protocol hear of this connection, that it is writable or that it is closed?
+    pub(crate) fn owes_a_word(&self, id: ConnId) -> bool {
+        let told = |notice: &Notice| matches!(notice, Notice::Writable(conn) | Notice::Closed(conn, _) if *conn == id);
+        self.conns.get(id).is_some_and(|conn| conn.flags.backpressure || !conn.takes_frames())
+            || self.send.is_waiting(id)
+            || self.notices.iter().any(told)
+    }
+
     /// A connection's descriptor on a virtual system.
     pub(crate) fn socket(&self, conn: ConnId) -> Option<SocketId> {
         self.conns.get(conn)?.stream.socket()

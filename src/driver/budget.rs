@@ -119,6 +119,12 @@ impl SendBudget {
         self.waiters.push_back(id);
     }
 
+    /// Does it wait?
+    #[cfg(feature = "sim")]
+    pub(super) fn is_waiting(&self, id: ConnId) -> bool {
+        self.waiters.contains(&id)
+    }
+
     /// Who is to hear that there is room, if there is: the one that waits longest. One at a time, since what it then queues may
     /// use the room up; the next one's timer is armed.
     pub(super) fn wake(

@@ -178,6 +178,16 @@ impl AuditedNode {
         }
     }
 
+    /// S23: a sender who waits after a refusal is not forgotten.
+    fn check_promises(&mut self, net: &Net) {
+        let AuditedNode { auditor, .. } = self;
+        let refused = auditor.entries.iter().filter(|(_, entry)| entry.refused);
+        let forgotten = refused.map(|(conn, _)| *conn).find(|conn| !net.owes_a_word(*conn));
+        auditor.tally.that(Invariant::S23, forgotten.is_none(), || {
+            format!("connection {forgotten:?} was refused a frame and will not hear that there is room")
+        });
+    }
+
     /// After each event: its outputs are bounded, they name nobody who is blacklisted, and the embedder's view is looked at.
     fn after(&mut self, now: Now) {
         self.look();
@@ -252,10 +262,17 @@ impl Protocol for AuditedNode {
             }
             Event::Timer => self.on_tick(now, net),
             // It leads to nothing, and there is one in every turn.
-            Event::TurnEnded => return self.pass(now, event, net),
-            Event::HalfClosed { .. } | Event::Writable { .. } | Event::Command(_) | Event::Stopping => {
-                self.pass(now, event, net)
+            Event::TurnEnded => {
+                self.check_promises(net);
+                return self.pass(now, event, net);
             }
+            Event::Writable { conn } => {
+                if let Some(entry) = self.auditor.entries.get_mut(&conn) {
+                    entry.refused = false;
+                }
+                self.pass(now, event, net);
+            }
+            Event::HalfClosed { .. } | Event::Command(_) | Event::Stopping => self.pass(now, event, net),
         }
         self.after(now);
     }

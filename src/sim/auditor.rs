@@ -76,6 +76,8 @@ pub(super) struct Entry {
     relayed_order: VecDeque<(Instant, u64)>,
     /// What the node said itself and has not sent it yet.
     pub(super) owed: BTreeSet<u64>,
+    /// It was refused a frame, and has not heard since that there is room.
+    pub(super) refused: bool,
 }
 
 /// One node's auditor, since its last start.
@@ -172,6 +174,7 @@ impl Auditor {
             relayed: BTreeMap::new(),
             relayed_order: VecDeque::new(),
             owed: BTreeSet::new(),
+            refused: false,
         };
         if let Some((pipe, side)) = pipe {
             self.notes.push(Note::Opened(pipe, side, conn));
@@ -374,6 +377,11 @@ impl NetApi for AuditedNet<'_> {
         let outcome = self.net.send_shared(conn, priority, kind, payload);
         if let SendOutcome::Accepted { dropped } = outcome {
             self.auditor.sent(conn, priority, kind, payload, dropped);
+        }
+        if outcome == SendOutcome::Full
+            && let Some(entry) = self.auditor.entries.get_mut(&conn)
+        {
+            entry.refused = true;
         }
         outcome
     }

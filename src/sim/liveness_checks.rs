@@ -3,9 +3,11 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::auditor::Entry;
 use super::host::Host;
 use super::pipe::opposite;
 use super::run::{HEARD, QUIET, World};
+use crate::id::ConnId;
 use crate::invariant::Invariant;
 use crate::proto::peer::address_book::AddressEntry;
 use crate::proto::sync::chain::Chain;
@@ -145,6 +147,13 @@ impl World<'_> {
             let owed = owed.count();
             self.sim.check.that(Invariant::L11, host.index, owed == 0, || {
                 format!("{owed} peers were not sent what the node said itself")
+            });
+            let waits = |(conn, entry): &(&ConnId, &Entry)| {
+                entry.refused && !entry.closing && driver.net().queued_bytes(**conn) == 0
+            };
+            let waiting = driver.protocol().auditor.entries.iter().filter(waits).count();
+            self.sim.check.that(Invariant::S23, host.index, waiting == 0, || {
+                format!("{waiting} connections with nothing queued wait for the word that there is room")
             });
             let queued: usize = honest.map(|(conn, _)| driver.net().queued_bytes(*conn)).sum();
             self.sim
