@@ -54,7 +54,11 @@ impl DataDir {
             }
             Err(error) => {
                 let link = check_free(&path).err();
-                let remedy = link.as_ref().map_or("give the --data-dir that the node runs with", read_remedy);
+                let remedy = match &link {
+                    Some(link) => read_remedy(link),
+                    None if error.kind() == io::ErrorKind::PermissionDenied => read_remedy(&error),
+                    None => "give the --data-dir that the node runs with",
+                };
                 Err(Failure::new(format!("open {}", path.display()), link.unwrap_or(error), remedy))
             }
         }

@@ -138,6 +138,63 @@ fn a_read_only_copy_can_be_looked_at_and_looking_changes_nothing() {
     }
 }
 
+/// The program, run by somebody whom modes keep out: ourselves, or nobody where we are root. `None` where root cannot become
+/// nobody. `home` holds the program for him, who may not go where it was built.
+fn as_a_user(home: &Path, arguments: &[&str], path: &Path) -> Option<Command> {
+    let command = program(arguments).path(path).into_command();
+    let locked = home.join("locked");
+    if !locked.exists() {
+        fs::write(&locked, b"").unwrap();
+    }
+    fs::set_permissions(&locked, Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(&locked).is_err() {
+        return Some(command);
+    }
+    let copy = home.join("program");
+    if !copy.exists() && fs::hard_link(command.get_program(), &copy).is_err() {
+        fs::copy(command.get_program(), &copy).unwrap();
+    }
+    fs::set_permissions(home, Permissions::from_mode(0o755)).unwrap();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    let can = Command::new("setpriv").args(["--reuid=65534", "--regid=65534", "--clear-groups", "true"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this is root, who may read everything, and setpriv cannot make somebody else of it");
+        return None;
+    }
+    nobody.arg(copy).args(command.get_args());
+    Some(nobody)
+}
+
+/// It said that there was no chain.
+#[test]
+fn a_chain_that_may_not_be_read_is_said_to_be_unreadable_and_not_to_be_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    used(&data);
+    let open = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    set_modes(&data, 0o755, 0o644);
+    let outer = directory.path().join("outer");
+    fs::create_dir(&outer).unwrap();
+    fs::rename(&data, outer.join("data")).unwrap();
+    let data = outer.join("data");
+    let chain = data.join("chain");
+    let record = fs::read_dir(&chain).unwrap().next().unwrap().unwrap().path();
+    for (closed, before) in [(&outer, 0o755), (&data, 0o755), (&chain, 0o755), (&record, 0o644)] {
+        open(closed, 0o000);
+        let Some(mut command) = as_a_user(directory.path(), &["chain", "--data-dir"], &data) else { return };
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        open(closed, before);
+        assert_eq!((output.status.code(), stdout.as_str(), stderr.lines().count()), (Some(1), "", 1), "{stderr}");
+        assert!(stderr.contains("ermission denied") && stderr.contains("readable"), "{}: {stderr}", closed.display());
+        assert!(!stderr.contains("there is none"), "{}: {stderr}", closed.display());
+    }
+    let Some(mut command) = as_a_user(directory.path(), &["chain", "--data-dir"], &data) else { return };
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "and it was for the modes alone: {output:?}");
+}
+
 /// A shell with mounts of its own that runs `script`, where the system lets us; the script's first argument is the program.
 #[cfg(target_os = "linux")]
 fn with_mounts(script: &str, arguments: &[&Path]) -> Option<Command> {
