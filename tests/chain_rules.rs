@@ -10,6 +10,7 @@ use core::time::Duration;
 use spacetime_network::chain::block::{MAX_BLOCK_LEN, MAX_TRANSACTIONS};
 use spacetime_network::chain::{Block, ReferenceChain};
 use spacetime_network::proto::sync::chain::{Chain, HeaderError, Rejection, Tip, Verdict};
+use spacetime_network::time::UnixTime;
 use spacetime_network::wire::{Hash, Kind};
 
 /// A chain of difficulty 1 with two blocks above genesis.
@@ -95,6 +96,58 @@ fn a_time_two_hours_ahead_is_early_and_later_good() {
     assert_eq!(chain.check_block_header(NOW, &bytes), Err(HeaderError::Early));
     assert!(matches!(chain.submit_block(NOW, bytes.clone()), Verdict::Ignored(_)));
     assert_eq!(chain.submit_block(NOW.plus(Duration::from_millis(1)), bytes), BEST);
+}
+
+/// Whoever found a block could give it any time of the past.
+#[test]
+fn a_time_before_the_median_of_eleven_is_invalid_and_the_median_itself_is_not() {
+    let (params, mut chain) = (params(0), ReferenceChain::memory(params(0)));
+    let add = |chain: &mut ReferenceChain, millis: i64, tag: u64| {
+        let mut block = unmined(&params, chain.best(), &[], tag);
+        block.header.time = UnixTime::from_millis(NOW.as_millis() + millis);
+        chain.submit_block(NOW, mined(block))
+    };
+    let refused = Verdict::Invalid(Rejection::invalid("time is before the median of the eleven blocks before it"));
+    // With genesis and one more they are eleven: the fifth of these is the median, whichever came first.
+    for millis in [10, 20, 30, 50, 40, 60, 90, 70, 80] {
+        assert_eq!(add(&mut chain, millis, 0), BEST, "{millis}");
+    }
+    assert_eq!(add(&mut chain, 95, 0), BEST);
+    assert_eq!(add(&mut chain, 49, 1), refused);
+    assert_eq!(add(&mut chain, -3_600_000, 2), refused);
+    assert_eq!(add(&mut chain, 50, 3), BEST, "equal times are right: a millisecond may have many blocks");
+    // Genesis is none of the eleven any more, and so the median has moved.
+    assert_eq!(add(&mut chain, 49, 4), refused);
+    for tag in 0..30 {
+        assert_eq!(add(&mut chain, 50, tag), BEST);
+    }
+    chain.verify(|_, _| ()).unwrap();
+}
+
+/// A miner whose clock was behind made blocks that nobody took.
+#[test]
+fn a_template_by_a_clock_that_is_behind_has_the_earliest_valid_time() {
+    let mut chain = ReferenceChain::memory(params(0));
+    let behind = UnixTime::from_millis(NOW.as_millis() - 3 * 86_400_000);
+    for at in 0..40 {
+        let now = if at < 20 { NOW } else { behind };
+        let block = chain.template(now, "miner", MAX_BLOCK_LEN).unwrap();
+        assert_eq!(block.header.time, NOW);
+        assert_eq!(chain.submit_block(NOW, mined(block)), BEST);
+    }
+}
+
+/// Nodes that had such blocks would have called those liars who have not, and the other way about.
+#[test]
+fn a_chain_from_before_the_rule_of_the_median_stays_valid() {
+    let (params, mut chain) = (params(0), ReferenceChain::memory(params(0)));
+    let before = 1_780_000_000_000;
+    for at in 0..30 {
+        let mut block = unmined(&params, chain.best(), &[], 0);
+        block.header.time = UnixTime::from_millis(before - at * 1000);
+        assert_eq!(chain.submit_block(NOW, mined(block)), BEST);
+    }
+    chain.verify(|_, _| ()).unwrap();
 }
 
 #[test]

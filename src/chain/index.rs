@@ -11,8 +11,10 @@ use std::collections::{BTreeSet, HashMap};
 use slab::Slab;
 
 use crate::chain::block::{HEADER_LEN, Header};
+use crate::chain::rules::MEDIAN_OF;
 use crate::proto::sync::chain::Tip;
 use crate::proto::work::Work;
+use crate::time::UnixTime;
 use crate::wire::Hash;
 
 /// Side blocks that are kept besides as many as the best chain has. With them, a competing branch from genesis fits
@@ -231,6 +233,26 @@ impl Index {
         &self.nodes[self.tip]
     }
 
+    /// The median of the times of a block and the ten before it, or of as many as there are.
+    pub(super) fn median_time(&self, id: NodeId) -> UnixTime {
+        let (mut times, mut at) = (Vec::with_capacity(MEDIAN_OF), id);
+        while times.len() < MEDIAN_OF {
+            let node = &self.nodes[at];
+            times.extend(Header::decode(&node.header).map(|header| header.time));
+            if node.parent == at {
+                break;
+            }
+            at = node.parent;
+        }
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// The end of the best chain, as a place.
+    pub(super) fn tip(&self) -> NodeId {
+        self.tip
+    }
+
     /// The best chain's block at a height.
     pub(super) fn at(&self, height: u64) -> Option<&Node> {
         let id = self.best.get(usize::try_from(height).ok()?)?;
@@ -328,7 +350,6 @@ impl Index {
 mod tests {
     use super::*;
     use crate::chain::sha256;
-    use crate::time::UnixTime;
 
     /// An index without real blocks: work 1 each, a hash and a transaction per number.
     struct Bench {

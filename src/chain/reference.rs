@@ -192,7 +192,8 @@ impl ReferenceChain {
     }
 
     /// A block on the best tip that pays `miner` and holds waiting transactions, at most `max_bytes` long (and never longer
-    /// than the wire allows), without work: give its header to a [`Miner`](crate::chain::Miner).
+    /// than the wire allows), without work: give its header to a [`Miner`](crate::chain::Miner). Where `now` is by a clock that
+    /// is behind those of the last blocks, its time is the earliest that is valid.
     ///
     /// # Errors
     ///
@@ -200,6 +201,7 @@ impl ReferenceChain {
     pub fn template(&self, now: UnixTime, miner: &str, max_bytes: usize) -> Result<Block, TransactionError> {
         let best = self.index.best().tip;
         let height = best.height.saturating_add(1);
+        let now = now.max(self.index.median_time(self.index.tip()));
         // The height makes the reward unique on its branch: a miner may be paid the same twice in a millisecond.
         let reward =
             Transaction { sender: NETWORK, recipient: miner, amount: self.params.reward(), time: now, nonce: height };
@@ -262,6 +264,7 @@ impl ReferenceChain {
         let (header, ids) = body?;
         // Decoded, hashed twice on the way to the root, told apart, and put into the index.
         self.work.spend(ids.len().saturating_mul(8));
+        rules::in_order(self.index.median_time(parent), header.time)?;
         debug_assert_eq!(header.hash(), info.hash(), "the header was checked by a chain with other rules");
         if self.index.repeats(parent, &ids) {
             return Err(Rejection::invalid("transaction is in an ancestor already"));

@@ -20,6 +20,25 @@ use crate::wire::Hash;
 /// How far a header's time may be ahead of ours: more than honest clocks differ, as in Bitcoin.
 pub(super) const MAX_AHEAD: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// Blocks whose times' median the next one must keep to, as in Bitcoin.
+pub(super) const MEDIAN_OF: usize = 11;
+/// Branches whose median time is before this one do not have the rule of [`in_order`]: chains from before it stay valid, in
+/// every node alike, for this is decided by what stands in them.
+const IN_ORDER_FROM: UnixTime = UnixTime::from_millis(1_795_910_400_000);
+
+/// Checks a header's time against its branch: it is not below the median of the eleven blocks before it. Without this, who finds
+/// a block may say any time of the past, and times tell nothing. Equal times are right: the clock of a header has
+/// milliseconds, and a chain of little work has several blocks in each; were they to grow, they would run ahead of it.
+///
+/// Of headers alone this is not asked, so a branch that breaks it is found out with its first such block. Its work is as
+/// real as any, and work is all that the storing of headers has to be paid with.
+pub(super) fn in_order(median: UnixTime, time: UnixTime) -> Result<(), Rejection> {
+    if time < median && median >= IN_ORDER_FROM {
+        return Err(Rejection::invalid("time is before the median of the eleven blocks before it"));
+    }
+    Ok(())
+}
+
 /// Decodes a header and checks all that it proves alone. `genesis` passes by its hash: its work is not checked.
 pub(super) fn header(
     params: &Params,

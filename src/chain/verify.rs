@@ -81,8 +81,8 @@ impl ReferenceChain {
         Ok(balances)
     }
 
-    /// Reads every block on every branch from the store and checks it as if it had just arrived, its time excepted, and
-    /// that the best chain is the one that comes out. `progress` is told how many of how many are done.
+    /// Reads every block on every branch from the store and checks it as if it had just arrived, but for how far its time is
+    /// ahead, and that the best chain is the one that comes out. `progress` is told how many of how many are done.
     ///
     /// # Errors
     ///
@@ -105,6 +105,8 @@ impl ReferenceChain {
                     if index.node(parent).tip.height.checked_add(1) != Some(node.tip.height) {
                         return Err(error("its height is not one above its parent's"));
                     }
+                    rules::in_order(index.median_time(parent), new.header.time)
+                        .map_err(|rejection| error(rejection.why))?;
                     if index.repeats(parent, &new.ids) {
                         return Err(error("repeats a transaction of an ancestor"));
                     }

@@ -22,6 +22,8 @@ use crate::world::{Stranger, World};
 /// Runs in one test: some seconds without optimisation.
 const SEEDS: u64 = 16;
 const STEPS: usize = 120;
+/// How far a block's time may be ahead.
+const TWO_HOURS: Duration = Duration::from_secs(2 * 3600);
 /// How long everyone may take to find together again; the back-off of dials is what takes longest.
 const HEALING: Duration = Duration::from_secs(15 * 60);
 
@@ -126,10 +128,10 @@ impl Chaos {
     fn step(&mut self) {
         let node = self.any_node();
         match self.rng.below(20) {
-            0 | 1 => {
+            0 | 1 if self.world.next_block_ahead(node) <= TWO_HOURS => {
                 self.world.mine(node);
             }
-            2 => {
+            0..=2 => {
                 let transaction = self.transaction();
                 self.world.command(node, Command::SubmitTransaction(transaction));
             }
@@ -334,6 +336,9 @@ impl Chaos {
         }
         self.world.unwall();
         self.world.set_wall_clock(0);
+        // Where blocks are from hours when the clock was ahead, time has gone on until the next one may come.
+        let ahead = self.nodes.iter().map(|node| self.world.next_block_ahead(*node)).max().unwrap();
+        self.world.set_wall_clock(i64::try_from(ahead.as_millis()).unwrap());
         self.world.advance(HEALING);
         // Two branches of the same work are both right; the next block decides.
         let hash = self.world.mine(self.nodes[0]);

@@ -192,6 +192,14 @@ impl World {
         hash
     }
 
+    /// How far the time of the next block must be ahead of the clock, after blocks that were mined while it was ahead. Beyond two
+    /// hours nobody takes such a block yet.
+    pub fn next_block_ahead(&self, node: usize) -> Duration {
+        let block = self.get(node).chain().template(self.now.unix, "miner", 1 << 20).unwrap();
+        let ahead = block.header.time.as_millis() - self.now.unix.as_millis();
+        Duration::from_millis(u64::try_from(ahead).unwrap())
+    }
+
     /// A valid block on `node`'s tip that nobody has yet.
     pub fn block_on(&self, node: usize, miner: &str) -> Bytes {
         let mut block = self.get(node).chain().template(self.now.unix, miner, 1 << 20).unwrap();
