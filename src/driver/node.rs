@@ -296,7 +296,9 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                 }
                 Output::CountReceived { conn } => {
                     if let Some(stats) = net.conn_stats(conn) {
-                        let received = Received { bytes: stats.bytes_in, frames: stats.frames_in };
+                        let (bytes, frames) = (stats.bytes_in, stats.frames_in);
+                        let (sent_bytes, sent_frames) = (stats.bytes_out, stats.frames_out);
+                        let received = Received { bytes, frames, sent_bytes, sent_frames };
                         self.answers.push_back(Input::Received { conn, received });
                     }
                 }

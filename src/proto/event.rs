@@ -115,13 +115,17 @@ pub enum Input<'a> {
     Command(Command),
 }
 
-/// What a connection has received since it was opened.
+/// What a connection has received since it was opened, and what it has taken from us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// Bytes read from the socket, those of an unfinished frame included.
     pub bytes: u64,
     /// Frames that were complete.
     pub frames: u64,
+    /// Bytes written to the socket, those of an unfinished frame included.
+    pub sent_bytes: u64,
+    /// Frames that were written to their last byte.
+    pub sent_frames: u64,
 }
 
 /// What an embedder may ask of a running node, from any thread.

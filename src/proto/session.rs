@@ -40,8 +40,10 @@ pub(super) struct Peer {
     pub(super) round_trip: Option<Duration>,
     /// What its clock said last.
     pub(super) clock: Option<PeerClock>,
-    /// What its connection had received when we asked last.
-    pub(super) received: Option<Received>,
+    /// What its connection had received when we asked last, and when that was.
+    pub(super) received: Option<(Instant, Received)>,
+    /// When we asked last, a large frame was on its way to the peer, and our ping behind it.
+    pub(super) ping_waits: bool,
     /// Since when its connection is in doubt: another one claimed its id, and it has not spoken since.
     pub(super) doubted: Option<Instant>,
     /// What its connection had received when the doubt began, once we know.
@@ -99,6 +101,7 @@ impl Peer {
             round_trip: None,
             clock: None,
             received: None,
+            ping_waits: false,
             doubted: None,
             doubted_at: None,
             next_doubt: now,

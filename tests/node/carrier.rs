@@ -91,6 +91,7 @@ impl NetApi for Carrier<'_> {
         let received = self.world.received.get(&end).copied().unwrap_or_default();
         let mut stats = ConnStats::default();
         (stats.bytes_in, stats.frames_in) = (received.bytes, received.frames);
+        (stats.bytes_out, stats.frames_out) = (received.sent_bytes, received.sent_frames);
         Some(stats)
     }
 }

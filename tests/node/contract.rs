@@ -117,7 +117,8 @@ fn a_question_moves_the_deadline_whether_it_is_answered_or_not() {
     let mut hand = Hand::with_peer(2);
     while counts(&hand.tick()) == 0 {}
     assert!(hand.node.deadline().unwrap() > hand.now.at);
-    let heartbeat = hand.feed(Input::Received { conn: PEER, received: Received { bytes: 100, frames: 1 } });
+    let heartbeat =
+        hand.feed(Input::Received { conn: PEER, received: Received { bytes: 100, frames: 1, ..Received::default() } });
     assert!(matches!(
         heartbeat[..],
         [Output::Send { kind: Kind::Heartbeat, .. }, Output::Send { kind: Kind::Ping, .. }]
@@ -148,7 +149,7 @@ fn a_driver_that_never_says_what_came_loses_its_silent_peers_a_second_later_all_
 fn an_answer_that_nobody_asked_for_changes_nothing() {
     let mut hand = Hand::with_peer(2);
     for (conn, bytes) in [(PEER, 7), (ConnId::new(9, 9), 7), (PEER, u64::MAX), (PEER, 0)] {
-        let outputs = hand.feed(Input::Received { conn, received: Received { bytes, frames: 0 } });
+        let outputs = hand.feed(Input::Received { conn, received: Received { bytes, ..Received::default() } });
         assert!(outputs.is_empty(), "{outputs:?}");
     }
 }

@@ -112,6 +112,60 @@ fn a_peer_in_the_middle_of_a_large_frame_is_slow_and_not_silent() {
     }
 }
 
+/// A reader of 100 kB/s, faster than the slowest that we allow, was cut in the middle of a block of 14 MiB: our ping waited
+/// behind the block, and nobody can answer what he has not got.
+#[test]
+fn a_peer_that_takes_a_large_frame_slowly_is_not_blamed_for_the_ping_behind_it() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let slow = world.stranger(alice, "10.9.0.1:1").unwrap();
+    world.say(slow, &introduction("slow", 2, 0));
+    world.say(slow, &Message::Headers(vec![]));
+    // Ten minutes, at 20 kB/s.
+    for _ in 0..60 {
+        world.advance(Duration::from_secs(10));
+        world.takes(slow, 200_000);
+    }
+    assert!(!world.is_closed(slow), "what it takes shows that it is there");
+    // The ping has left with the end of the frame, and has its time from then on.
+    world.takes_the_rest(slow);
+    world.advance(Duration::from_secs(29));
+    assert!(!world.is_closed(slow));
+    world.advance(Duration::from_secs(60));
+    assert!(world.is_closed(slow), "and no more than its time");
+    assert_eq!(world.count(alice, closed_for(CloseReason::PingTimeout)), 1);
+}
+
+#[test]
+fn a_peer_that_takes_a_byte_each_second_is_not_there() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let sipper = world.stranger(alice, "10.9.0.1:1").unwrap();
+    world.say(sipper, &introduction("sipper", 2, 0));
+    world.say(sipper, &Message::Headers(vec![]));
+    for _ in 0..65 {
+        world.advance(Duration::from_secs(1));
+        world.takes(sipper, 1);
+    }
+    assert!(world.is_closed(sipper));
+    assert_eq!(world.count(alice, closed_for(CloseReason::PingTimeout)), 1);
+}
+
+#[test]
+fn a_peer_that_takes_frame_after_frame_and_answers_no_ping_is_closed() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let deaf = world.stranger(alice, "10.9.0.1:1").unwrap();
+    world.say(deaf, &introduction("deaf", 2, 0));
+    world.say(deaf, &Message::Headers(vec![]));
+    for _ in 0..65 {
+        world.advance(Duration::from_secs(1));
+        world.takes(deaf, 1_000_000);
+        world.takes_the_rest(deaf);
+    }
+    assert!(world.is_closed(deaf), "between two frames there was room for the ping");
+}
+
 #[test]
 fn peers_unseen_for_five_minutes_are_no_longer_known() {
     let mut world = World::new();

@@ -462,6 +462,20 @@ impl World {
         }
     }
 
+    /// The stranger takes so many more bytes of a frame that does not end with them.
+    pub fn takes(&mut self, stranger: Stranger, bytes: u64) {
+        if let Some(end) = self.links.get(&(stranger.party, stranger.conn)).copied() {
+            self.received.entry(end).or_default().sent_bytes += bytes;
+        }
+    }
+
+    /// The stranger takes the rest of the frame.
+    pub fn takes_the_rest(&mut self, stranger: Stranger) {
+        if let Some(end) = self.links.get(&(stranger.party, stranger.conn)).copied() {
+            self.received.entry(end).or_default().sent_frames += 1;
+        }
+    }
+
     fn dial(&mut self, from: usize, dial: DialId, address: SocketAddr) {
         if self.black_holes.contains(&address) {
             return;

@@ -131,7 +131,9 @@ impl Table {
             11 => {
                 // Whether it was asked for or not.
                 if let Some(conn) = self.any(input)? {
-                    let received = Received { bytes: input.arbitrary()?, frames: input.int_in_range(0..=2)? };
+                    let (bytes, sent_bytes) = (input.arbitrary()?, input.arbitrary()?);
+                    let (frames, sent_frames) = (input.int_in_range(0..=2)?, input.int_in_range(0..=2)?);
+                    let received = Received { bytes, frames, sent_bytes, sent_frames };
                     self.feed(Input::Received { conn, received });
                 }
             }

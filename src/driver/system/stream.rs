@@ -7,6 +7,11 @@ use mio::net::TcpStream;
 
 use super::readiness::TELLS_EVERY_ARRIVAL;
 
+/// Bytes that the system holds of what it cannot send yet, above what is on its way: twice what one call writes. At
+/// [`FRAME_RATE`](crate::limits::FRAME_RATE) they leave in eight seconds.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NOT_SENT_MAX: u32 = 512 * 1024;
+
 #[derive(Debug)]
 pub(in crate::driver) enum Stream {
     Tcp(TcpStream),
@@ -36,10 +41,14 @@ impl Read for Stream {
 
 impl Stream {
     /// A stream of the real system. Its urgent byte is one of the stream like the others: otherwise a peer that marks one, as some
-    /// libraries do by accident, would have it taken out of the middle of a frame.
+    /// libraries do by accident, would have it taken out of the middle of a frame. What the system takes from us and cannot send
+    /// yet is limited: nothing urgent overtakes it, and with megabytes of it a ping over a slow line comes too late.
     pub(super) fn tcp(stream: TcpStream) -> Self {
+        let socket = socket2::SockRef::from(&stream);
         // A socket that refuses is about to fail anyway.
-        let _ = socket2::SockRef::from(&stream).set_out_of_band_inline(true);
+        let _ = socket.set_out_of_band_inline(true);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_MAX);
         Stream::Tcp(stream)
     }
 

@@ -1,13 +1,14 @@
 //! Who is alive: heartbeats, pings and silence.
 //!
 //! Every `heartbeat` a Heartbeat goes out, and a Ping to version 2; silence of `idle_timeout` or a Ping without its Pong for
-//! `ping_timeout` ends the connection. A peer in the middle of a large frame is not silent: before each judgement the driver is
-//! asked what the connection has received.
+//! `ping_timeout` ends the connection. A peer in the middle of a large frame is not silent, and neither is one that takes a large
+//! frame from us: before each judgement the driver is asked what the connection has received and sent.
 
 use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
+use crate::limits::FRAME_RATE;
 use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
 use crate::proto::node::{Node, moment};
@@ -18,21 +19,40 @@ use crate::wire::message::{Heartbeat, Ping};
 
 /// How long a connection in doubt may stay silent.
 const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes per second that a peer must take of a large frame, or the ping behind it is late. A quarter of what is asked of a frame
+/// that comes: a system takes bytes from us in pieces of up to a megabyte, and looks are some seconds apart.
+const TAKEN_RATE: u64 = FRAME_RATE / 4;
 /// Time between two doubts about one connection.
 const DOUBT_AGAIN: Duration = Duration::from_secs(5);
 
+/// Was a frame of ours in the way all the time, and did the peer take enough of it?
+fn takes(time: Duration, before: Received, now: Received) -> bool {
+    let taken = now.sent_bytes.saturating_sub(before.sent_bytes);
+    let enough = u128::from(TAKEN_RATE).saturating_mul(time.as_millis()) / 1000;
+    taken > 0 && u128::from(taken) >= enough && now.sent_frames == before.sent_frames
+}
+
 impl<C: Chain> Node<C> {
     /// The driver's answer. When bytes came since the last look, but no whole frame, the peer is slow and not silent: neither
-    /// silence nor a ping that waits behind the frame is held against it.
+    /// silence nor a ping that waits behind the frame is held against it. The same when it took bytes of a frame of ours: our
+    /// ping is behind it, and counts from when it can have left.
     pub(super) fn on_received(&mut self, now: Now, conn: ConnId, received: Received) {
         if self.sessions.answered(conn)
             && let Some(session) = self.sessions.get_mut(conn)
             && let Some(peer) = session.peer_mut()
         {
-            let before = peer.received.replace(received);
-            if before.is_some_and(|before| received.bytes > before.bytes && received.frames == before.frames) {
+            let before = peer.received.replace((now.at, received));
+            let sends =
+                before.is_some_and(|(_, before)| received.bytes > before.bytes && received.frames == before.frames);
+            let takes = before.is_some_and(|(at, before)| takes(now.at.since(at), before, received));
+            let waited = core::mem::replace(&mut peer.ping_waits, takes);
+            if sends || takes || waited {
                 if let Some((_, sent)) = &mut peer.ping {
                     *sent = now.at;
+                }
+                if takes && let Some(since) = &mut peer.doubted {
+                    // What is taken is taken by somebody who is there.
+                    *since = now.at;
                 }
                 session.heard(now.at);
             } else if peer.doubted.is_some() {
