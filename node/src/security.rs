@@ -27,8 +27,10 @@ use crate::renewal::{CertificateFiles, Renewal};
 use crate::typed_names::KnownAddresses;
 use crate::value::Endpoint;
 
-/// Lines about refusals that a minute may have.
-const LINES_PER_MINUTE: u32 = 30;
+/// Lines about refusals that may come at once.
+const LINES_BURST: u32 = 30;
+/// Time between two of them after that.
+const LINES_EVERY: Duration = Duration::from_secs(12);
 
 /// Time between two lines about too many handshakes.
 const OVERLOAD_LINE_EVERY: Duration = Duration::from_secs(10);
@@ -184,7 +186,7 @@ impl Security {
     /// Of those in `named` the event log speaks, which knows whether they were reached since.
     pub(crate) fn watch(&self, named: KnownAddresses) -> Result<SecurityWatch, Failure> {
         let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
-        let lines = LineLimit::new(LINES_PER_MINUTE, Duration::from_secs(60));
+        let lines = LineLimit::new(LINES_BURST, LINES_EVERY);
         let overload_lines = LineLimit::new(1, OVERLOAD_LINE_EVERY);
         Ok(SecurityWatch { security: self.clone(), keeper, lines, named, overload_lines, told: (0, 0) })
     }

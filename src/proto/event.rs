@@ -262,7 +262,7 @@ pub enum Event {
         remote: SocketAddr,
         /// Why.
         reason: CloseReason,
-        /// What it said last, in an Error frame; unusual characters are escaped.
+        /// What it said last, in an Error frame: its words, cut but not escaped; see [`Event::RemoteError`].
         remote_error: Option<String>,
     },
     /// A connection ended before its handshake was done.
@@ -273,7 +273,7 @@ pub enum Event {
         outbound: bool,
         /// Why.
         reason: CloseReason,
-        /// What the other side said last, in an Error frame; unusual characters are escaped.
+        /// What the other side said last, in an Error frame: its words, cut but not escaped; see [`Event::RemoteError`].
         remote_error: Option<String>,
     },
     /// A name was looked up: the addresses that can be dialed, at least one, or why there is none. A failed lookup is tried
@@ -323,13 +323,14 @@ pub enum Event {
         /// Its address.
         remote: SocketAddr,
     },
-    /// A peer sent an Error frame; unusual characters are escaped.
+    /// A peer sent an Error frame.
     RemoteError {
         /// The connection.
         conn: ConnId,
         /// The connection's remote address.
         remote: SocketAddr,
-        /// Its text.
+        /// Its words, at most 256 characters as they are shown: cut, but not escaped. Whoever shows them does that, once:
+        /// strangers choose what stands there, control characters included.
         text: String,
     },
     /// A transaction was new and valid and is on its way to the other peers.

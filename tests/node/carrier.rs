@@ -62,7 +62,8 @@ impl NetApi for Carrier<'_> {
         self.calls += 1;
         let end = (self.index, conn);
         assert!(self.world.left.insert(end), "a connection is closed once");
-        assert!(drain > Duration::ZERO, "what was said last may leave");
+        // Who has left with an Error listens no more.
+        assert!(drain > Duration::ZERO || reason == CloseReason::RemoteClosed, "what was said last may leave");
         if let Some((other, _)) = self.world.links.get(&end)
             && self.world.is_node(*other)
             && reason.blame() == Blame::Misbehaved

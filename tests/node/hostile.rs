@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use spacetime_network::close::CloseReason;
 use spacetime_network::proto::Event;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::wire::message::{GetHeaders, Ping};
@@ -97,6 +98,40 @@ fn a_flood_of_pings_is_first_dropped_then_ended() {
     }
     let pongs = world.hear_all(bad).iter().filter(|k| **k == Kind::Pong).count();
     assert!((1..sent as usize).contains(&pongs), "{pongs} of {sent} answered");
+}
+
+/// Error frames had no price before the greeting, and ended nothing: 48 connections that said nothing else took a whole core.
+#[test]
+fn an_error_before_the_greeting_is_the_last_word() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let stranger = world.stranger(alice, "10.8.0.1:1").unwrap();
+    for _ in 0..1000 {
+        world.say(stranger, &Message::Error("no\u{1b}[2J \\ \"you\""));
+    }
+    assert!(world.is_closed(stranger) && world.hear(stranger).is_none(), "without an answer");
+    assert_eq!(world.count(alice, |event| matches!(event, Event::RemoteError { .. })), 1);
+    let said = |event: &Event| match event {
+        Event::HandshakeFailed { reason: CloseReason::RemoteClosed, remote_error, .. } => remote_error.clone(),
+        _ => None,
+    };
+    // As it was said: who shows it escapes it, and that once.
+    assert_eq!(world.count(alice, |event| said(event).as_deref() == Some("no\u{1b}[2J \\ \"you\"")), 1);
+    assert!(world.stranger(alice, "10.8.0.1:2").is_some(), "it is no violation");
+}
+
+/// Two hundred and fifty-six characters became two thousand in the log.
+#[test]
+fn what_is_kept_of_an_error_is_bounded_by_what_it_shows() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    for (at, (text, kept)) in [("\u{e0001}", 28), ("a", 256), ("\n", 128)].into_iter().enumerate() {
+        let peer = world.peer(alice, &format!("10.{at}.0.1:1"), &format!("peer-{at}"), 2);
+        world.say(peer, &Message::Error(&text.repeat(300.min(1024 / text.len()))));
+        let is_it =
+            |event: &Event| matches!(event, Event::RemoteError { text: said, .. } if *said == text.repeat(kept));
+        assert_eq!(world.count(alice, is_it), 1, "{text:?}");
+    }
 }
 
 #[test]

@@ -40,10 +40,16 @@ use crate::value::Endpoint;
 
 /// What happened to a dial that became no connection.
 const DIAL_FAILED: &str = "dial failed";
-/// Lines of one sort that a minute may have.
-const LINES_PER_MINUTE: u32 = 30;
+/// Lines of one sort that may come at once.
+const LINES_BURST: u32 = 30;
+/// Time between two lines of a sort that strangers cause, once those are used up: 300 in an hour.
+const STRANGERS_EVERY: Duration = Duration::from_secs(12);
+/// The same of a sort that costs work or trust to cause.
+const OTHERS_EVERY: Duration = Duration::from_secs(2);
 /// Time between two lines about a catch-up.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
+/// Time between two looks at how the store is doing.
+const STORE_EVERY: Duration = Duration::from_secs(1);
 /// Miners who find a block at the same moment undo so many blocks now and then. More is a sign of a network that was in parts,
 /// or of somebody who mines in secret.
 const USUAL_DEPTH: u64 = 3;
@@ -52,10 +58,13 @@ const USUAL_DEPTH: u64 = 3;
 #[derive(Debug)]
 pub(crate) struct EventLog {
     peers: LineLimit,
+    questions: LineLimit,
     failures: LineLimit,
     /// Failures that are not the operator's concern must not use up the lines of those that are.
     usual_failures: LineLimit,
     texts: LineLimit,
+    farewells: LineLimit,
+    early: LineLimit,
     blocks: LineLimit,
     reorganisations: LineLimit,
     branches: LineLimit,
@@ -69,6 +78,7 @@ pub(crate) struct EventLog {
     clients: BTreeSet<ConnId>,
     /// Where the best chain ended when we looked last.
     tip: Option<Tip>,
+    store_looked: Option<Instant>,
     /// Why blocks are not stored at present.
     store_problem: Option<String>,
 }
@@ -99,15 +109,19 @@ impl Sink for EventLog {
 impl EventLog {
     /// A log of a node that is to keep connections to `connect`, and to ask `seeds` for others.
     pub(crate) fn new(connect: &[Endpoint], seeds: &[Endpoint], security: Option<Security>) -> Self {
-        let limit = || LineLimit::new(LINES_PER_MINUTE, Duration::from_secs(60));
+        let (strangers, others) =
+            (|| LineLimit::new(LINES_BURST, STRANGERS_EVERY), || LineLimit::new(LINES_BURST, OTHERS_EVERY));
         EventLog {
-            peers: limit(),
-            failures: limit(),
-            usual_failures: limit(),
-            texts: limit(),
-            blocks: limit(),
-            reorganisations: limit(),
-            branches: limit(),
+            peers: strangers(),
+            questions: strangers(),
+            failures: strangers(),
+            usual_failures: strangers(),
+            texts: strangers(),
+            farewells: strangers(),
+            early: strangers(),
+            blocks: others(),
+            reorganisations: others(),
+            branches: others(),
             sync_logged: None,
             security,
             connect: Named::new(connect),
@@ -116,6 +130,7 @@ impl EventLog {
             turned_away: TurnedAway::default(),
             clients: BTreeSet::new(),
             tip: None,
+            store_looked: None,
             store_problem: None,
         }
     }
@@ -132,7 +147,9 @@ impl EventLog {
                 let peers = peers_of(node);
                 if node.connected().any(|peer| peer.conn == *conn && is_client(&peer.user_agent)) {
                     self.clients.insert(*conn);
-                    debug!(%remote, id = node_id, version, "a question came");
+                    if let Some(withheld) = self.questions.admit(at) {
+                        debug!(%remote, id = node_id, version, withheld, "a question came");
+                    }
                 } else if let Some(withheld) = self.peers.admit(at) {
                     info!(%remote, id = node_id, outbound, version, peers, withheld, "peer connected");
                 }
@@ -140,7 +157,9 @@ impl EventLog {
             Event::PeerDisconnected { conn, node_id, remote, reason, remote_error } => {
                 let why = ended(*reason, remote_error.as_deref());
                 if self.clients.remove(conn) {
-                    debug!(%remote, id = node_id, reason = why, "the question is over");
+                    if let Some(withheld) = self.questions.admit(at) {
+                        debug!(%remote, id = node_id, reason = why, withheld, "the question is over");
+                    }
                 } else if let Some(withheld) = self.peers.admit(at) {
                     info!(%remote, id = node_id, reason = why, withheld, "peer disconnected");
                 }
@@ -192,7 +211,9 @@ impl EventLog {
             Event::RemoteError { conn, remote, text }
                 if PeerError::of(text) != PeerError::Other || !node.connected().any(|peer| peer.conn == *conn) =>
             {
-                debug!(%conn, %remote, text, "peer says why it leaves");
+                if let Some(withheld) = self.farewells.admit(at) {
+                    debug!(%conn, %remote, text, withheld, "peer says why it leaves");
+                }
             }
             Event::RemoteError { conn, remote, text } => {
                 if let Some(withheld) = self.texts.admit(at) {
@@ -200,7 +221,6 @@ impl EventLog {
                 }
             }
             Event::NewTip(tip) => {
-                self.store(node.chain().health().error);
                 self.reorganised(at, node);
                 if let Some(withheld) = self.blocks.admit(at) {
                     info!(height = tip.height, hash = %tip.hash, withheld, "new tip");
@@ -230,12 +250,17 @@ impl EventLog {
             Event::ClockRight { millis, peers } => {
                 info!(peers, "our clock is right again, {} those of the peers we dialed", offset(*millis));
             }
-            Event::HeadersTooEarly { conn, clock } => match clock {
-                Some(millis) => {
-                    warn!(%conn, "a peer's blocks are too far ahead of our clock, which is {} those of the peers we dialed", offset(*millis));
+            Event::HeadersTooEarly { conn, clock } => {
+                let Some(withheld) = self.early.admit(at) else { return };
+                match clock {
+                    Some(millis) => {
+                        warn!(%conn, withheld, "a peer's blocks are too far ahead of our clock, which is {} those of the peers we dialed", offset(*millis));
+                    }
+                    None => {
+                        warn!(%conn, withheld, "a peer's blocks are too far ahead of our clock; see that it is right");
+                    }
                 }
-                None => warn!(%conn, "a peer's blocks are too far ahead of our clock; see that it is right"),
-            },
+            }
             Event::DeepBranch { conn, fork, height, news } => self.deep_branch(at, *conn, (*fork, *height), *news),
             other => debug!(event = ?other, "event"),
         }
@@ -244,6 +269,12 @@ impl EventLog {
     /// What time alone changes. Called after every turn of the loop.
     fn look(&mut self, now: Now, node: &LiveNode) {
         self.tip.get_or_insert_with(|| node.chain().best());
+        // Not only with a new tip: a network that has stopped may have done so for this disk, and the good news comes then too.
+        if self.store_looked.is_none_or(|last| now.at.since(last) >= STORE_EVERY) {
+            self.store_looked = Some(now.at);
+            self.store(node.chain().health().error);
+        }
+        self.tell_left_out(now.at);
         match self.isolation.look(now.at, peers_of(node)) {
             None => {}
             Some(IsolationChange::Isolated(time)) => {
@@ -274,6 +305,32 @@ impl EventLog {
                 );
             } else {
                 info!(connections, limits, from, "connections were turned away");
+            }
+        }
+    }
+
+    /// A flood that has ended leaves a count behind, though no further line comes to tell it.
+    fn tell_left_out(&mut self, at: Instant) {
+        for (sort, limit) in [
+            ("peers", &mut self.peers),
+            ("failures", &mut self.failures),
+            ("texts", &mut self.texts),
+            ("early headers", &mut self.early),
+            ("blocks", &mut self.blocks),
+            ("reorganisations", &mut self.reorganisations),
+            ("branches", &mut self.branches),
+        ] {
+            if let Some(lines) = limit.untold(at) {
+                info!(sort, lines, "lines were left out");
+            }
+        }
+        for (sort, limit) in [
+            ("questions", &mut self.questions),
+            ("usual failures", &mut self.usual_failures),
+            ("farewells", &mut self.farewells),
+        ] {
+            if let Some(lines) = limit.untold(at) {
+                debug!(sort, lines, "lines were left out");
             }
         }
     }

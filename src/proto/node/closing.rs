@@ -27,6 +27,8 @@ impl<C: Chain> Node<C> {
         self.on_left(now, conn, (remote, identity), peer.as_deref(), reason);
         let last_error = reason.consequence().last_error.and_then(|text| Message::Error(text).to_payload().ok());
         let drain = match reason.blame() {
+            // It has said its last word, and there is nothing to answer.
+            _ if reason == CloseReason::RemoteClosed => Duration::ZERO,
             Blame::Misbehaved | Blame::Incompatible | Blame::Lost => DRAIN_AFTER_VIOLATION,
             Blame::Ours => DRAIN,
         };

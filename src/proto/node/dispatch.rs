@@ -12,7 +12,7 @@ use crate::time::Now;
 use crate::wire::message::Heartbeat;
 use crate::wire::{Frame, FrameError, Kind, Message};
 
-/// Characters that are kept of what a peer says in an Error frame.
+/// Characters that are kept of what a peer says in an Error frame, as they are shown: `\u{e0001}` is nine.
 const ERROR_TEXT_MAX: usize = 256;
 
 impl<C: Chain> Node<C> {
@@ -119,7 +119,12 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_error_text(&mut self, now: Now, conn: ConnId, text: &str) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let is_duplicate = Some(text) == CloseReason::DuplicateConnection.consequence().last_error;
-        let text: String = text.chars().take(ERROR_TEXT_MAX).flat_map(char::escape_debug).collect();
+        let mut shown = 0;
+        let fits = |c: &char| {
+            shown += c.escape_debug().count();
+            shown <= ERROR_TEXT_MAX
+        };
+        let text: String = text.chars().take_while(fits).collect();
         session.remote_error = Some(text.clone());
         let (remote, direction, identity) = (session.remote(), session.direction(), session.identity());
         let greets = session.greeting_deadline().is_some();

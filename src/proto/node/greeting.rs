@@ -96,7 +96,11 @@ impl<C: Chain> Node<C> {
             Message::HandshakeAck(None) if outbound => {
                 self.welcome(now, conn, Introduction::anonymous(remote, identity));
             }
-            Message::Error(text) => self.on_error_text(now, conn, text),
+            Message::Error(text) => {
+                self.on_error_text(now, conn, text);
+                // It is the last word of whoever says it, and there was no budget for more of them.
+                self.close(now, conn, CloseReason::RemoteClosed);
+            }
             other => self.close(now, conn, CloseReason::Unexpected(other.kind())),
         }
     }

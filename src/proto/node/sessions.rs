@@ -78,7 +78,7 @@ pub(super) struct Session {
     pub(super) budgets: PeerBudgets,
     /// How many addresses it may still tell us.
     pub(super) intake: Intake,
-    /// What it said last in an Error frame, escaped.
+    /// What it said last in an Error frame, cut.
     pub(super) remote_error: Option<String>,
 }
 
