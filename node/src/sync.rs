@@ -3,7 +3,9 @@
 //! Which network it is, the first node that answers says: its greeting names the genesis block, and that block holds the
 //! chain's numbers.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -45,12 +47,13 @@ struct Report {
 }
 
 /// What a look at the node shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct NodeView {
     best: Tip,
-    /// The height that it works towards, and the best that a peer claims.
-    target: u64,
-    claimed: u64,
+    /// The height that headers have proven.
+    proven: u64,
+    /// The heights that peers claim, by their addresses.
+    claims: Vec<(SocketAddr, u64)>,
     is_syncing: bool,
     peers: usize,
 }
@@ -169,56 +172,133 @@ impl Rounds {
     }
 }
 
+/// What a look says about the download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    GoOn,
+    Done,
+    /// There is all that one node had at the beginning, and what another one claims does not come.
+    DoneBelow(u64),
+    Stalled,
+}
+
+/// Of what is still missing, this part must come in each time of patience once one node's chain is there. A node that claims a
+/// long chain and gives a block now and then is not waited for.
+const PART: u64 = 1000;
+
+/// When a download is over. What headers prove is waited for, and what each node claimed first: a claim costs nothing, and who
+/// claims more every second was followed for ever.
+#[derive(Debug)]
+struct Download {
+    patience: Duration,
+    /// What was claimed first, by address, so that a new connection is no new claim.
+    claims: BTreeMap<SocketAddr, u64>,
+    rounds: Rounds,
+    /// When something was proven last, and what.
+    moved: (Duration, (u128, u64, usize)),
+    settled: Option<Duration>,
+    /// When the time began in which a part must come, and the height then.
+    part: (Duration, u64),
+}
+
+impl Download {
+    fn new(patience: Duration) -> Self {
+        let (moved, part) = ((Duration::ZERO, (0, 0, 0)), (Duration::ZERO, 0));
+        Download { patience, claims: BTreeMap::new(), rounds: Rounds::default(), moved, settled: None, part }
+    }
+
+    /// The height that it works towards.
+    fn goal(&self, proven: u64) -> u64 {
+        self.claims.values().copied().fold(proven, u64::max)
+    }
+
+    /// A look, `at` so long after the begin.
+    fn step(&mut self, at: Duration, view: &NodeView) -> Step {
+        for (remote, claimed) in view.claims.iter().filter(|(_, claimed)| *claimed > 0) {
+            self.claims.entry(*remote).or_insert(*claimed);
+        }
+        let (height, goal) = (view.best.height, self.goal(view.proven));
+        let proven = (view.best.work, view.proven, view.peers);
+        if proven != self.moved.1 {
+            self.moved = (at, proven);
+        }
+        let claimed = view.claims.iter().map(|(_, claimed)| *claimed).max().unwrap_or(0);
+        if self.rounds.are_over(height, claimed) {
+            return Step::Done;
+        }
+        if view.peers > 0 && !view.is_syncing && height >= goal {
+            if at.saturating_sub(*self.settled.get_or_insert(at)) >= SETTLED_FOR {
+                return Step::Done;
+            }
+        } else {
+            self.settled = None;
+        }
+        let is_enough = view.peers > 0 && self.claims.values().any(|claimed| *claimed <= height);
+        let done = if height >= goal { Step::Done } else { Step::DoneBelow(goal) };
+        if at.saturating_sub(self.part.0) >= self.patience {
+            let came = height.saturating_sub(self.part.1);
+            self.part = (at, height);
+            if is_enough && came.saturating_mul(PART) < goal.saturating_sub(height) {
+                return done;
+            }
+        }
+        match at.saturating_sub(self.moved.0) >= self.patience {
+            true if is_enough => done,
+            true => Step::Stalled,
+            false => Step::GoOn,
+        }
+    }
+}
+
 /// Waits until nothing more is missing. Answers the first look.
 fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Result<NodeView, Failure> {
     let operation = "download the chain";
-    let mut progress = Progress::start();
+    let (mut progress, begun) = (Progress::start(), Instant::now());
     let first = look(handle)?;
-    let (mut last, mut moved, mut settled) = (first, Instant::now(), None);
-    let mut rounds = Rounds::default();
+    let mut download = Download::new(timeout);
     loop {
         thread::sleep(LOOK_EVERY);
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::new(operation, "interrupted", "run the command again to go on from here"));
         }
         let now = look(handle)?;
-        progress.show(&now);
-        if now != last {
-            (last, moved) = (now, Instant::now());
-        }
-        if rounds.are_over(now.best.height, now.claimed) {
-            progress.finish();
-            return Ok(first);
-        }
-        if now.peers > 0 && !now.is_syncing && now.best.height >= now.target {
-            if settled.get_or_insert_with(Instant::now).elapsed() >= SETTLED_FOR {
+        let goal = download.goal(now.proven);
+        progress.show(&now, goal);
+        match download.step(begun.elapsed(), &now) {
+            Step::GoOn => {}
+            Step::Done => {
                 progress.finish();
                 return Ok(first);
             }
-        } else {
-            settled = None;
-        }
-        if moved.elapsed() >= timeout {
-            let happened = match now.peers {
-                0 => "no node is connected".to_owned(),
-                _ => format!("nothing came for {timeout:?} at height {} of {}", now.best.height, now.target),
-            };
-            return Err(Failure::new(
-                operation,
-                happened,
-                "run the command again to go on from here, or name other nodes",
-            ));
+            Step::DoneBelow(claimed) => {
+                progress.finish();
+                output::note(format_args!(
+                    "note: a node claims a chain of height {claimed} and did not give it; that of the others is there"
+                ));
+                return Ok(first);
+            }
+            Step::Stalled => {
+                let happened = match now.peers {
+                    0 => "no node is connected".to_owned(),
+                    _ => format!("nothing came for {timeout:?} at height {} of {goal}", now.best.height),
+                };
+                return Err(Failure::new(
+                    operation,
+                    happened,
+                    "run the command again to go on from here, or name other nodes",
+                ));
+            }
         }
     }
 }
 
 fn look(handle: &NodeHandle) -> Result<NodeView, Failure> {
     full_node::look(handle, PATIENCE, |node, _| {
-        let (target, is_syncing) = node.sync_target();
+        let (proven, is_syncing) = node.sync_target();
         // Peers say how many blocks they have, genesis included.
-        let claimed = node.connected().map(|peer| peer.chain_length.saturating_sub(1)).max().unwrap_or(0);
+        let claims = node.connected().map(|peer| (peer.remote, peer.chain_length.saturating_sub(1))).collect();
         let (best, peers) = (node.chain().best(), node.connected().count());
-        NodeView { best, target: target.max(claimed), claimed, is_syncing, peers }
+        NodeView { best, proven, claims, is_syncing, peers }
     })
     .ok_or_else(|| Failure::new("download the chain", "the node has stopped", "look at the lines above"))
 }
@@ -243,16 +323,16 @@ impl Progress {
         Progress { bar, line: Instant::now() }
     }
 
-    fn show(&mut self, look: &NodeView) {
+    fn show(&mut self, look: &NodeView, goal: u64) {
         match &self.bar {
             Some(bar) => {
-                bar.set_length(look.target);
+                bar.set_length(goal);
                 bar.set_position(look.best.height);
                 bar.set_message(format!("{} peers", look.peers));
             }
             None if self.line.elapsed() >= LINE_EVERY => {
                 self.line = Instant::now();
-                output::note(format_args!("height {} of {}, {} peers", look.best.height, look.target, look.peers));
+                output::note(format_args!("height {} of {goal}, {} peers", look.best.height, look.peers));
             }
             None => {}
         }
@@ -268,6 +348,49 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spacetime_network::wire::Hash;
+
+    fn view(height: u64, proven: u64, claims: &[u64]) -> NodeView {
+        let best = Tip { hash: Hash::ZERO, height, work: u128::from(height) };
+        let remote = |at: usize| SocketAddr::from(([192, 0, 2, 1], u16::try_from(at).unwrap()));
+        let claims: Vec<_> = claims.iter().enumerate().map(|(at, claimed)| (remote(at), *claimed)).collect();
+        NodeView { best, proven, peers: claims.len(), claims, is_syncing: height < proven }
+    }
+
+    /// Looks a second apart, until it is over: when, and how.
+    fn ends(mut look: impl FnMut(u64) -> NodeView) -> (u64, Step) {
+        let mut download = Download::new(Duration::from_secs(30));
+        (1..100_000)
+            .map(|at| (at, download.step(Duration::from_secs(at), &look(at))))
+            .find(|(_, step)| *step != Step::GoOn)
+            .expect("it is followed for ever")
+    }
+
+    /// `sync GOOD EVIL` never ended: EVIL claimed one more block each second, and each claim was news.
+    #[test]
+    fn who_claims_one_more_block_each_second_is_not_waited_for() {
+        // The chain of the good one is there after ten seconds.
+        let good = |at: u64| (at * 50).min(500);
+        assert_eq!(ends(|at| view(good(at), 500, &[500, 500 + at])).1, Step::DoneBelow(501));
+        // A claim that never moves, and one that begins far above all.
+        assert_eq!(ends(|at| view(good(at), 500, &[500, 900])), (40, Step::DoneBelow(900)));
+        assert_eq!(ends(|at| view(good(at), 500, &[500, u64::MAX - at])).1, Step::DoneBelow(u64::MAX - 1));
+        // One who gives a real block each second of the chain that he claims.
+        let (at, step) = ends(|at| view(good(at) + at, 500 + at, &[500, 1 << 40]));
+        assert!(at <= 60 && step == Step::DoneBelow(1 << 40), "{at}: {step:?}");
+        // Of a liar alone there is nothing, and that is no chain.
+        assert_eq!(ends(|at| view(0, 0, &[500 + at])), (31, Step::Stalled));
+        assert_eq!(ends(|_| view(7, 7, &[])).1, Step::Stalled);
+    }
+
+    #[test]
+    fn a_chain_is_waited_for_as_long_as_it_comes() {
+        // Slower than one in a second, but all of what the other one lacks.
+        assert_eq!(ends(|at| view(at / 4, 400, &[10, 400])), (1601, Step::Done));
+        assert_eq!(ends(|at| view(at.min(20) * 100, 2000, &[2000])), (21, Step::Done));
+        // What headers prove is waited for, though nobody claims it.
+        assert_eq!(ends(|at| view(at.min(900), 900, &[3])), (901, Step::Done));
+    }
 
     /// A node that mined a thousand blocks a second was followed for ever.
     #[test]

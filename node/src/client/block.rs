@@ -42,15 +42,22 @@ pub(crate) fn block(args: &BlockArgs) -> Result<(), Failure> {
 
 /// The block of this hash; `None` when the node does not have it.
 pub(crate) fn fetch(client: &mut Client, hash: Hash) -> Result<Option<Bytes>, Failure> {
-    client.ask("the block", &Message::GetBlock(hash), |message| match message {
+    let answer = client.ask("the block", &Message::GetBlock(hash), |message| match message {
         Message::Block(bytes) => {
             let bytes = Bytes::copy_from_slice(bytes);
             // Blocks of another chain cannot be named here; the node's word is taken for those.
             let is_it = Block::decode(&bytes).is_none_or(|block| block.header.hash() == hash);
-            is_it.then_some(Some(bytes))
+            Some(is_it.then_some(Some(bytes)))
         }
-        Message::NotFound(missing) if *missing == hash => Some(None),
+        Message::NotFound(missing) if *missing == hash => Some(Some(None)),
         _ => None,
+    })?;
+    answer.ok_or_else(|| {
+        Failure::new(
+            format!("ask {} for block {hash}", client.endpoint()),
+            "it answers with another one",
+            "ask another node: this one does not keep to the protocol",
+        )
     })
 }
 

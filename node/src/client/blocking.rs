@@ -106,6 +106,16 @@ impl Client {
         Ok(Ok(client))
     }
 
+    /// Who is asked, as the user wrote it.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The longest wait for each answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// What the node said of itself.
     pub(crate) fn host(&self) -> &Host {
         &self.driver.protocol().host

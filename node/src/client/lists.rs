@@ -17,6 +17,10 @@ use crate::output;
 
 /// The most ids that a TxPool holds (`wire::protocol`, section 3).
 const POOL_MAX: u32 = 50_000;
+/// Bytes of transactions that a pool holds, and that are kept of what a node sends.
+const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Transactions that are kept: those of a pool, and news that comes in between.
+const KEPT_MAX: usize = POOL_MAX as usize + 10_000;
 /// How long transactions may take that are listed and not there yet; after that their ids must do.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
@@ -38,10 +42,12 @@ pub(crate) fn headers(args: &HeadersArgs) -> Result<(), Failure> {
     let request = GetHeaders { locator: args.from.unwrap_or(Hash::ZERO), stop: None, max: args.max, more };
     let answer = client.ask("headers", &Message::GetHeaders(request), |message| match message {
         Message::Headers(headers) => {
-            Some(headers.iter().map(|bytes| Header::decode(bytes)).collect::<Option<Vec<_>>>())
+            let is_asked = u32::try_from(headers.len()).is_ok_and(|count| count <= args.max);
+            Some(is_asked.then(|| headers.iter().map(|bytes| Header::decode(bytes)).collect::<Option<Vec<_>>>()))
         }
         _ => None,
     })?;
+    let answer = answer.ok_or_else(|| more_than_asked(&client, "headers"))?;
     let operation = || format!("read the headers of {}", args.ask.address);
     let headers = answer.ok_or_else(|| {
         Failure::new(operation(), "they are not of the reference chain", "ask with a program of that node's own chain")
@@ -84,31 +90,55 @@ pub(crate) fn tx_pool(args: &TxPoolArgs) -> Result<(), Failure> {
     refuse_version_1(&client, &format!("ask {} for its pool", args.ask.address))?;
     // The transactions come before the list of ids, but they are less urgent, so the list may overtake them; gossip may
     // come in between, so only what is listed counts.
-    let mut seen = BTreeMap::new();
+    let mut seen = Seen::default();
     let request = Message::TxPoolRequest(TxPoolRequest { max: POOL_MAX, include_data: true });
     let ids = client.ask("its pool", &request, |message| match message {
-        Message::TxPool(ids) => Some(ids.clone()),
-        other => keep(&mut seen, other),
+        Message::TxPool(ids) => Some(Some(ids.clone())),
+        other => (!seen.keep(other)).then_some(None),
     })?;
-    let is_complete = |seen: &BTreeMap<Hash, TransactionView>| ids.iter().all(|id| seen.contains_key(id));
+    let ids = ids.ok_or_else(|| more_than_asked(&client, "transactions"))?;
+    let is_complete = |seen: &Seen| ids.iter().all(|id| seen.transactions.contains_key(id));
     if !is_complete(&seen) {
+        // Whoever sends too much has sent all that is looked at.
         client.listen("ask for its pool", STRAGGLERS, |message| {
-            keep::<()>(&mut seen, message);
-            is_complete(&seen).then_some(())
+            (!seen.keep(message) || (matches!(message, Message::Transaction(_)) && is_complete(&seen))).then_some(())
         })?;
     }
     client.leave();
     let transactions: Vec<TransactionView> =
-        ids.iter().map(|id| seen.remove(id).unwrap_or_else(|| TransactionView::unseen(id))).collect();
+        ids.iter().map(|id| seen.transactions.remove(id).unwrap_or_else(|| TransactionView::unseen(id))).collect();
     let pool = Pool { count: transactions.len(), transactions };
     output::result(args.ask.output.json, &pool, |pool| pool.transactions.iter().map(TransactionView::line).collect())
 }
 
-fn keep<T>(seen: &mut BTreeMap<Hash, TransactionView>, message: &Message<'_>) -> Option<T> {
-    if let Message::Transaction(bytes) = message {
-        seen.insert(transaction::id(bytes), TransactionView::of(bytes));
+/// Transactions that a node has sent, up to what a pool holds: which of them it lists is known at the end.
+#[derive(Debug, Default)]
+struct Seen {
+    transactions: BTreeMap<Hash, TransactionView>,
+    bytes: usize,
+}
+
+impl Seen {
+    /// False when it is more than was asked for.
+    fn keep(&mut self, message: &Message<'_>) -> bool {
+        let Message::Transaction(bytes) = message else { return true };
+        let after = self.bytes.saturating_add(bytes.len());
+        if self.transactions.len() >= KEPT_MAX || after > POOL_BYTES_MAX {
+            return false;
+        }
+        if self.transactions.insert(transaction::id(bytes), TransactionView::of(bytes)).is_none() {
+            self.bytes = after;
+        }
+        true
     }
-    None
+}
+
+fn more_than_asked(client: &Client, what: &str) -> Failure {
+    Failure::new(
+        format!("ask {} for {what}", client.endpoint()),
+        "it sends more than was asked for",
+        "ask another node: this one does not keep to the protocol",
+    )
 }
 
 /// Version 1 has no question about the pool.

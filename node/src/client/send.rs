@@ -1,5 +1,7 @@
 //! `send-tx`: give a node a transaction, and find out whether it took it.
 
+use std::time::Instant;
+
 use serde::Serialize;
 use spacetime_network::chain::{Block, Header, Transaction, transaction};
 use spacetime_network::time::UnixTime;
@@ -82,7 +84,12 @@ fn is_in_pool(client: &mut Client, id: Hash) -> Result<bool, Failure> {
 
 /// A block may have taken the transaction before the pool was asked for.
 fn is_in_new_block(client: &mut Client, id: Hash, tip: Hash) -> Result<bool, Failure> {
+    // One time for all of them: a node may answer each question in the last moment.
+    let end = Instant::now() + client.timeout();
     for header in new_headers(client, tip, NEW_BLOCKS_MAX)? {
+        if Instant::now() >= end {
+            break;
+        }
         let block = fetch(client, header.hash())?.as_ref().and_then(Block::decode);
         if block.is_some_and(|block| block.ids().contains(&id)) {
             return Ok(true);
@@ -95,7 +102,10 @@ fn new_headers(client: &mut Client, after: Hash, max: u32) -> Result<Vec<Header>
     let more = (client.host().version >= 2).then(Vec::new);
     let request = GetHeaders { locator: after, stop: None, max, more };
     client.ask("headers", &Message::GetHeaders(request), |message| match message {
-        Message::Headers(headers) => Some(headers.iter().filter_map(|bytes| Header::decode(bytes)).collect()),
+        Message::Headers(headers) => {
+            let asked = headers.iter().take(usize::try_from(max).unwrap_or(usize::MAX));
+            Some(asked.filter_map(|bytes| Header::decode(bytes)).collect())
+        }
         _ => None,
     })
 }
