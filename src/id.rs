@@ -118,9 +118,12 @@ impl FromStr for VerifiedId {
     }
 }
 
+/// How the names begin of those who give none of their own.
+pub(crate) const UNNAMED_PREFIX: &str = "peer_";
+
 /// What a peer at this address is called that gives no id of its own.
 pub(crate) fn unnamed(address: core::net::SocketAddr) -> String {
-    format!("peer_{}_{}", address.ip(), address.port())
+    format!("{UNNAMED_PREFIX}{}_{}", address.ip(), address.port())
 }
 
 #[cfg(test)]

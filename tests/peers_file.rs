@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use spacetime_network::driver::store::peers::{
-    BadEntries, DecodedPeers, FILE_LEN_MAX, LoadProblem, decode, encode, load, save,
+    BadEntries, DecodedPeers, ENTRY_LEN_MAX, FILE_LEN_MAX, LoadProblem, PEERS_MAX, decode, encode, load, save,
 };
 use spacetime_network::proto::peer::peer_table::{PeerRecord, PeerTable};
 use spacetime_network::rng::Rng;
@@ -234,7 +234,45 @@ fn names_that_escape_to_six_times_their_length_still_make_a_file_that_loads() {
     let peers: Vec<_> = (0..10_000).map(hostile).collect();
     let bytes = encode(&peers).unwrap();
     assert!(bytes.len() <= FILE_LEN_MAX);
-    assert!(read(&bytes).len() > 1000);
+    assert_eq!(read(&bytes).len(), 0, "no name that fits, and no address either: they are worth nothing");
+}
+
+/// 2,631 of them filled the file, in the order of their ids, and whoever came behind them was forgotten.
+#[test]
+fn no_peer_takes_more_than_its_line_and_none_is_crowded_out_by_the_names_of_others() {
+    let at = |n: u32| Some(std::net::SocketAddr::from(([45, 1, (n / 250) as u8, (n % 250) as u8], 8333)));
+    let hostile = |n: u32| PeerRecord {
+        user_agent: "\u{1}".repeat(256),
+        address: at(n),
+        chain_length: u64::MAX,
+        ..peer(&format!("{n:05}{}", "\u{1}".repeat(123)))
+    };
+    let mut peers: Vec<_> = (0..PEERS_MAX as u32 - 2).map(hostile).collect();
+    // The longest name and agent that are plain, and an agent that is not.
+    let long = PeerRecord {
+        user_agent: "u".repeat(256),
+        address: "[2001:db8:1111:2222:3333:4444:5555:6666]:65535".parse().ok(),
+        chain_length: u64::MAX,
+        failures: u32::MAX,
+        score: -20,
+        protocol_version: i32::MAX,
+        reached: true,
+        anchor: true,
+        ..peer(&"n".repeat(128))
+    };
+    let agent = PeerRecord { user_agent: "\u{1}".repeat(256), ..peer("zz") };
+    peers.extend([long.clone(), agent]);
+    let bytes = encode(&peers).unwrap();
+    assert!(bytes.len() <= FILE_LEN_MAX && bytes.split(|byte| *byte == b'\n').all(|line| line.len() <= ENTRY_LEN_MAX));
+    let found = read(&bytes);
+    assert_eq!(found.len(), PEERS_MAX, "as many as were given");
+    assert_eq!(found.iter().find(|peer| peer.node_id == long.node_id), Some(&long), "nothing of it is lost");
+    let by_address = found.iter().find(|peer| peer.node_id == "peer_45.1.0.7_8333").unwrap();
+    assert_eq!((by_address.address, by_address.user_agent.as_str()), (at(7), ""));
+    assert!(found.iter().any(|peer| peer.node_id == "zz" && peer.user_agent.is_empty()));
+    // One that goes by its address, and one that gave that for a name: the file has each id once.
+    let twins = [hostile(7), PeerRecord { address: at(8), ..peer("peer_45.1.0.7_8333") }];
+    assert_eq!(read(&encode(&twins).unwrap()).len(), 1);
 }
 
 #[test]
@@ -317,6 +355,7 @@ fn whom_we_reached_is_said_in_the_file_and_believed_for_thirty_days_of_the_files
     // Two months later, which is our outage and none of theirs.
     let now = Now { unix: written.plus(day * 90), ..Now::default() };
     let found = decode(text.as_bytes(), now).unwrap().peers;
+    assert!(found.iter().all(|peer| !peer.anchor));
     let reached: Vec<(&str, bool)> = found.iter().map(|peer| (peer.node_id.as_str(), peer.reached)).collect();
     assert_eq!(reached, [("last", true), ("old", false), ("young", true)]);
 }

@@ -64,6 +64,8 @@ impl NetApi for Nowhere {
     fn conn_stats(&self, _: ConnId) -> Option<ConnStats> {
         None
     }
+
+    fn spend(&mut self, _: u32) {}
 }
 
 #[derive(Clone, Default)]
@@ -100,7 +102,8 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { at: Instant::from_millis(self.millis), unix: UnixTime::from_millis(1_700_000_000_000 + self.millis) }
+        let unix = UnixTime::from_secs(1_700_000_000).plus(Duration::from_millis(self.millis));
+        Now { at: Instant::from_millis(self.millis), unix }
     }
 
     fn feed(&mut self, event: driver::Event<'_, NodeCommand<ReferenceChain>>) {

@@ -8,17 +8,18 @@
 //! {"node-a": {"NodeId": "node-a", "Address": "192.0.2.7:8333", "LastSeen": "2024-01-02T03:04:05.123Z",
 //!             "IsConnected": true, "ChainLength": 42,
 //!             "Reputation": 3, "FailureCount": 0, "ProtocolVersion": 2, "UserAgent": "Spacetime/1.0.0", "Listens": true,
-//!             "Reached": true}}
+//!             "Reached": true, "Anchor": true}}
 //! ```
 //!
 //! The file is as trusted as the disk: every number is clamped, every bound of the table holds again, nobody is connected.
-//! `Reached` says that we dialed it there and found it; such a peer stays in the file for 30 days after it was last seen.
+//! `Reached` says that we dialed it there and found it; such a peer stays in the file for 30 days after it was last seen. `Anchor` says
+//! that one of our own connections led to it: it is dialed first.
 //! `Address` is where a peer can be dialed. For one that does not listen (`Listens` is false) it is where it came from, or
 //! `0.0.0.0:0`.
 
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,14 +30,20 @@ use serde_json::value::RawValue;
 use super::disk::{Disk, System};
 use super::{keep_aside_on, read_bounded_on, remove_leftover_on, replace_on, rfc3339, set_aside_on};
 use crate::address::Scope;
+use crate::id::{UNNAMED_PREFIX, unnamed};
 use crate::proto::peer::blacklist::SCORE_MAX;
 use crate::proto::peer::peer_table::{NODE_ID_LEN_MAX, PeerRecord, expire_saved};
 use crate::time::{Now, UnixTime};
 
 /// Peers in a file at most, as many as the table holds.
 pub const PEERS_MAX: usize = 10_000;
-/// Bytes in a file at most: room for [`PEERS_MAX`] peers of 800 bytes each, and no burden to read at start.
+/// Bytes in a file at most: room for [`PEERS_MAX`] peers of [`ENTRY_LEN_MAX`] each, and no burden to read at start.
 pub const FILE_LEN_MAX: usize = 8 << 20;
+/// Bytes of one peer's line at most, as it stands in the file: the longest names of plain letters fit, and one of control characters
+/// is six times as long there.
+pub const ENTRY_LEN_MAX: usize = 838;
+
+const _: () = assert!(PEERS_MAX * ENTRY_LEN_MAX + 8 <= FILE_LEN_MAX);
 
 /// What was found in a file.
 #[derive(Debug, Default)]
@@ -160,21 +167,45 @@ pub(crate) fn save_on<'a>(
 pub fn encode<'a>(peers: impl IntoIterator<Item = &'a PeerRecord>) -> io::Result<Vec<u8>> {
     let mut bytes = b"{".to_vec();
     let mut separator = "\n";
-    for peer in peers.into_iter().take(PEERS_MAX) {
-        let line = format!(
-            "{separator}{}: {}",
-            serde_json::to_string(&peer.node_id)?,
-            serde_json::to_string(&StoredPeer::from(peer))?
-        );
-        // What a hostile name can escape to must not make a file that the next start calls damaged.
-        if bytes.len() + line.len() + 3 > FILE_LEN_MAX {
+    let (mut lines, mut by_address) = (0, BTreeSet::new());
+    for peer in peers {
+        if lines == PEERS_MAX {
             break;
         }
+        let Some((node_id, line)) = line_of(peer)? else { continue };
+        // One that goes by its address may meet another that gave that for a name.
+        if node_id.starts_with(UNNAMED_PREFIX) && !by_address.insert(node_id) {
+            continue;
+        }
+        bytes.extend_from_slice(separator.as_bytes());
         bytes.extend_from_slice(line.as_bytes());
         separator = ",\n";
+        lines += 1;
     }
     bytes.extend_from_slice(b"\n}\n");
     Ok(bytes)
+}
+
+/// The id in a peer's entry and the entry, without what separates it from others. One that would be too long goes without its user agent, then by its
+/// address in place of its name; a peer that has neither a short name nor an address is not worth a line.
+fn line_of(peer: &PeerRecord) -> io::Result<Option<(String, String)>> {
+    let mut stored = StoredPeer::from(peer);
+    for shorten in [
+        |_: &mut StoredPeer| {},
+        |stored: &mut StoredPeer| stored.user_agent.clear(),
+        |stored: &mut StoredPeer| stored.node_id = unnamed(stored.address),
+    ] {
+        shorten(&mut stored);
+        if stored.node_id != peer.node_id && peer.address.is_none() {
+            break;
+        }
+        let line = format!("{}: {}", serde_json::to_string(&stored.node_id)?, serde_json::to_string(&stored)?);
+        // With the separator.
+        if line.len() + 2 <= ENTRY_LEN_MAX {
+            return Ok(Some((stored.node_id, line)));
+        }
+    }
+    Ok(None)
 }
 
 /// What a file's bytes name.
@@ -242,6 +273,9 @@ struct StoredPeer {
     /// Written only where it is true.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     reached: bool,
+    /// The same.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    anchor: bool,
 }
 
 fn yes() -> bool {
@@ -262,6 +296,7 @@ impl From<&PeerRecord> for StoredPeer {
             user_agent: peer.user_agent.clone(),
             listens: peer.address.is_some(),
             reached: peer.reached && peer.address.is_some(),
+            anchor: peer.anchor && peer.reached && peer.address.is_some(),
         }
     }
 }
@@ -279,6 +314,7 @@ impl StoredPeer {
             seen_at: now.at,
             connected: false,
             reached: self.reached && self.listens && address.is_some(),
+            anchor: self.anchor && self.reached && self.listens && address.is_some(),
             chain_length: u64::try_from(self.chain_length.clamp(0, u64::MAX.into())).unwrap_or(0),
             score: i32::try_from(self.reputation.clamp(-score_max, score_max)).unwrap_or(0),
             failures: u32::try_from(self.failure_count.clamp(0, u32::MAX.into())).unwrap_or(0),

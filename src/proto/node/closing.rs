@@ -91,6 +91,9 @@ impl<C: Chain> Node<C> {
     ) {
         if let Some(peer) = peer {
             self.peers.set_connected(&peer.known_as, false, now);
+            if reason != CloseReason::Shutdown && reason.blame() != Blame::Lost {
+                self.peers.end_anchor(&peer.known_as);
+            }
             if reason != CloseReason::DuplicateConnection {
                 self.outbound.peer_gone(&PeerKey::new(peer.node_id(), from.0, from.1), now);
             }

@@ -184,6 +184,9 @@ impl<C: Chain> Node<C> {
         let mut is_spent = false;
         if let Direction::Outbound(dial) = direction {
             self.peers.record_reached(&known_as);
+            if self.outbound.is_chosen(dial) {
+                self.peers.set_anchor(&known_as);
+            }
             let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng).map(Direction::Outbound);
             let spent = self.sessions.iter().find(|s| Some(s.direction()) == spent).map(|s| s.conn());
             is_spent = spent == Some(conn);
@@ -219,14 +222,19 @@ impl<C: Chain> Node<C> {
     /// takes stays, or whoever claims a peer's id could end our connection to it. Under TLS nobody else can claim it, and the
     /// rule is the same, for two nodes that dial each other again and again must agree on one connection all the same.
     ///
-    /// In the clear a neighbour of the peer can claim its id at its address, so that a dial of ours outranks what only came: the
+    /// In the clear a neighbour of the peer can claim its id at its address, so that a connection that we want and dialed outranks what only came: the
     /// node there would not have answered it, had it known us by the other one.
     fn keeps_older(&self, now: Now, older: ConnId, newer: ConnId, peer: &PeerKey) -> bool {
         let since = self.sessions.peer(older).map(|peer| peer.since);
         let dialed_by_us = |conn| self.sessions.get(conn).is_some_and(|s| s.is_outbound());
+        // A look whether somebody is there ends at once, and must not end what stands.
+        let is_chosen = match self.sessions.get(newer).map(|s| s.direction()) {
+            Some(Direction::Outbound(dial)) => self.outbound.is_chosen(dial),
+            _ => false,
+        };
         let (older, newer) = (dialed_by_us(older), dialed_by_us(newer));
         if since.is_some_and(|since| now.at.since(since) > self.config.handshake_timeout) {
-            return peer.is_proven() || older || !newer;
+            return peer.is_proven() || older || !is_chosen;
         }
         let we_are_smaller = self.config.node_id.as_bytes() < peer.node_id().as_bytes();
         older == newer || older == we_are_smaller

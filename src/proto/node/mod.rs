@@ -481,8 +481,8 @@ impl<C> Node<C> {
     /// Takes over the peers that an earlier run saved: all of them disconnected, and worth a dial.
     pub fn restore_peers(&mut self, now: Now, records: impl IntoIterator<Item = PeerRecord>) {
         let mut records: Vec<PeerRecord> = records.into_iter().collect();
-        // Where a subnet has too many, those that we once reached come first, and of these the last seen.
-        records.sort_by_key(|record| (!record.reached, core::cmp::Reverse(record.last_seen)));
+        // Where a subnet has too many, anchors come first, then those that we once reached, and of these the last seen.
+        records.sort_by_key(|record| (!record.anchor, !record.reached, core::cmp::Reverse(record.last_seen)));
         for record in records {
             if let Some(address) = record.address {
                 self.book.hear(address, None, now);

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::id::Direction;
 use crate::proto::event::Output;
 use crate::proto::node::sessions::Due;
 use crate::proto::node::{Node, moment};
@@ -46,6 +47,15 @@ impl<C: Chain> Node<C> {
     }
 
     fn keep_house(&mut self, now: Now) {
+        // A feeler may have become one of the connections that we keep.
+        for (session, peer) in self.sessions.ready() {
+            if let Direction::Outbound(dial) = session.direction()
+                && self.outbound.is_chosen(dial)
+                && self.peers.get(&peer.known_as).is_some_and(|record| !record.anchor)
+            {
+                self.peers.set_anchor(&peer.known_as);
+            }
+        }
         for (session, peer) in self.sessions.ready() {
             self.peers.update_last_seen(&peer.known_as, moment(now, session.last_received()));
             if let Some(address) = peer.address {

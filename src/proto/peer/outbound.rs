@@ -2,12 +2,13 @@
 //!
 //! 1. Peers that the operator named, by an address or by a name that is [looked up](OutboundManager::next_lookup), are kept
 //!    connected, whatever the number of others.
-//! 2. Automatic connections are kept at [`OutboundConfig::outbound`]: the best of the known peers first, then the book.
+//! 2. Automatic connections are kept at [`OutboundConfig::outbound`]: the [anchors](PeerTable::anchors) first, then the book.
 //!    They go to different [groups](crate::address::Group), unless connections are lacking for a while and there are not
 //!    enough groups that we know how to reach.
 //! 3. While connections are lacking, verified addresses are dialed before their back-off is over, at a rate of their own.
 //! 4. When these have nobody to dial and there are too few addresses or no connection, a seed is asked; before them, when fewer
-//!    than half of the connections stand for a while. Once reached, it is a peer like any other.
+//!    than half of the connections stand for a while. Once reached, it is a peer like any other. Until a first anchor, seed or named
+//!    peer was reached in this run, one dial is kept for a seed: all that the book has may be what strangers announced.
 //! 5. Who has all the connections it wants keeps one more, the *feeler*, to another node every half a minute. A network can
 //!    fall into parts in which everybody has enough connections, and so can one node among attackers; nothing that they see
 //!    inside tells them. The feeler leads out, and finds out which addresses are good. It stands until the next one does, so
@@ -21,6 +22,7 @@
 //! [`OutboundManager::deadline`] is when there may be something to do, not before.
 
 mod choose;
+mod link;
 mod named;
 mod own_limits;
 mod probes;
@@ -33,7 +35,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::address_book::{AddressBook, AddressEntry, DisconnectKind};
 use super::name::PeerName;
-use super::peer_key::PeerKey;
 use super::peer_table::PeerTable;
 use super::retry::Backoff;
 use crate::address::{Group, canonical};
@@ -43,6 +44,7 @@ use crate::invariant::{Broken, Invariant};
 use crate::rate::{Bucket, Rate};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
+use link::{Choice, DialState, Link, Purpose};
 use named::{Ended, NamedPeers};
 use own_limits::OwnLimits;
 use probes::Probes;
@@ -139,6 +141,8 @@ pub struct OutboundManager {
     own_limits: OwnLimits,
     probes: Probes,
     probe_pace: Bucket,
+    /// An anchor, a seed or a named peer was reached in this run.
+    is_grounded: bool,
     /// Since when there are fewer automatic connections than wanted.
     lacking_since: Option<Instant>,
     /// Dials that failed since one succeeded.
@@ -147,67 +151,6 @@ pub struct OutboundManager {
     feeler_at: Option<Instant>,
     /// When to look again; `None` when only an input changes anything.
     wake: Option<Instant>,
-}
-
-#[derive(Clone, Debug)]
-struct Link {
-    address: SocketAddr,
-    purpose: Purpose,
-    /// The node behind it, when that is found to be connected already.
-    duplicate_of: Option<PeerKey>,
-    /// Its group had an automatic connection already, for want of others.
-    doubles: bool,
-    state: DialState,
-    /// When its dial began.
-    since: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    Kept,
-    Automatic,
-    Seed,
-    /// One more than wanted, for a while.
-    Feeler,
-    /// To see whether somebody listens where a peer announced to listen; it ends when that is known.
-    Probe,
-}
-
-impl Purpose {
-    /// Does it count as one of the connections that are wanted?
-    fn is_automatic(self) -> bool {
-        matches!(self, Purpose::Automatic | Purpose::Seed)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DialState {
-    /// On its way.
-    Dialing,
-    /// Connected, handshake not done.
-    Greeting,
-    /// Handshake done, at that time.
-    Ready(Instant),
-}
-
-impl Link {
-    /// The next state of its life. None is left out and none comes back: the end of it is not a state.
-    fn advance(&mut self, next: DialState) {
-        let follows = matches!(
-            (self.state, next),
-            (DialState::Dialing, DialState::Greeting) | (DialState::Greeting, DialState::Ready(_))
-        );
-        debug_assert!(follows, "the dial to {} is {:?} and becomes {next:?}", self.address, self.state);
-        self.state = next;
-    }
-}
-
-/// Whom to dial.
-struct Choice {
-    address: SocketAddr,
-    purpose: Purpose,
-    /// Its back-off is not over; it is dialed because connections are lacking.
-    urgent: bool,
 }
 
 impl OutboundManager {
@@ -281,7 +224,7 @@ impl OutboundManager {
                 context.book.tried(choice.address, now);
                 self.routes.tried(choice.address, now.at, context.online, rng);
                 self.own_limits.tried(now.at, rng);
-                Some((self.begin(choice.address, choice.purpose, now.at), choice.address))
+                Some((self.begin(&choice, now.at), choice.address))
             }
             Err(wake) => {
                 self.wake = wake;
@@ -305,15 +248,18 @@ impl OutboundManager {
         let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
         // The operator's word stands above a blacklist; an address that is ourselves is beyond it.
         let wake = match self.kept.next(now, &busy, &|address| book.is_never(address), &mut self.lookups) {
-            Ok(address) => return Ok(Choice { address, purpose: Purpose::Kept, urgent: false }),
+            Ok(address) => return Ok(Choice::new(address, Purpose::Kept)),
             Err(wake) => wake,
         };
         let wake = match self.choose_probe(now, &context.banned) {
-            Ok(address) => return Ok(Choice { address, purpose: Purpose::Probe, urgent: false }),
+            Ok(address) => return Ok(Choice::new(address, Purpose::Probe)),
             Err(at) => wake.into_iter().chain(at).min(),
         };
         let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
-        let few = book.len() < self.config.addresses_wanted || !context.online || self.is_stranded(now);
+        let few = book.len() < self.config.addresses_wanted
+            || !context.online
+            || self.is_stranded(now)
+            || self.wants_ground(now);
         let seed = if few && self.places_taken(now) < self.config.outbound {
             let busy = |address: &SocketAddr| busy(address) || self.kept.contains(*address);
             let never = |address: SocketAddr| book.is_never(address) || (context.banned)(address.ip());
@@ -346,6 +292,7 @@ impl OutboundManager {
             (link.purpose, link.doubles) = (Purpose::Feeler, false);
         }
         let feels = link.purpose == Purpose::Feeler;
+        self.is_grounded |= link.is_grounded;
         self.failed_in_row = 0;
         self.kept.reached(link.address, false);
         self.seeds.reached(link.address, true);
@@ -501,6 +448,12 @@ impl OutboundManager {
         self.links.values().filter(ready).count()
     }
 
+    /// Did we choose the peer at the other end of this dial, or the operator? A feeler and a look whether somebody is there are
+    /// another matter.
+    pub fn is_chosen(&self, dial: DialId) -> bool {
+        self.links.get(&dial).is_some_and(|link| link.purpose.is_automatic() || link.purpose == Purpose::Kept)
+    }
+
     /// Automatic connections and dials.
     pub fn automatic(&self) -> usize {
         self.links.values().filter(|link| link.purpose.is_automatic()).count()
@@ -552,13 +505,15 @@ impl OutboundManager {
         Invariant::S8.check(live, || "an address is taken by a dial that is gone".to_owned())
     }
 
-    fn begin(&mut self, address: SocketAddr, purpose: Purpose, since: Instant) -> DialId {
+    fn begin(&mut self, choice: &Choice, since: Instant) -> DialId {
+        let Choice { address, purpose, anchor, .. } = *choice;
+        let is_grounded = anchor || matches!(purpose, Purpose::Seed | Purpose::Kept);
         let dial = DialId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let doubles = self.is_in_used_group(address.ip());
-        let twin = self
-            .links
-            .insert(dial, Link { address, purpose, duplicate_of: None, doubles, state: DialState::Dialing, since });
+        let state = DialState::Dialing;
+        let link = Link { address, purpose, duplicate_of: None, is_grounded, doubles, state, since };
+        let twin = self.links.insert(dial, link);
         let other = self.by_address.insert(address, dial);
         debug_assert!(twin.is_none() && other.is_none(), "{address} is dialed already, or a name is used twice");
         dial

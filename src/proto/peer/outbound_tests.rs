@@ -317,18 +317,22 @@ fn a_liar_whom_we_reached_does_not_keep_us_from_the_seeds() {
 }
 
 #[test]
-fn known_peers_go_before_strangers_and_the_blacklisted_not_at_all() {
+fn anchors_go_before_strangers_and_the_blacklisted_not_at_all() {
     let mut world = World::new(OutboundConfig { outbound: 2, ..Default::default() });
     world.alive.extend((0..20).map(nth));
-    for (n, id) in [(3, "good"), (4, "better"), (5, "banned")] {
-        let record = PeerRecord { score: n as i32, ..PeerRecord::new(id, Some(nth(n)), Now::default()) };
-        world.peers.add(record);
+    for (n, id) in [(3, "first"), (4, "later"), (5, "banned")] {
+        let seen = Now { unix: UnixTime::from_secs(n.into()), ..Now::default() };
+        world.peers.add(PeerRecord { reached: true, anchor: true, ..PeerRecord::new(id, Some(nth(n)), seen) });
+    }
+    // A good name is earned by coming and sending what is new: it orders no dials.
+    for n in 7..20 {
+        world.peers.add(PeerRecord { score: 20, ..PeerRecord::new(format!("{n}"), Some(nth(n)), Now::default()) });
     }
     world.banned.insert(nth(5).ip());
     world.banned.insert(nth(6).ip());
     world.hear(0..20);
     world.run(10);
-    assert_eq!(world.dials.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [nth(4), nth(3)]);
+    assert_eq!(world.dials.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [nth(4), nth(3)], "the last seen first");
     world.alive.remove(&nth(3));
     world.close_address(nth(3), CloseReason::RemoteClosed);
     (0..20).filter(|n| ![4, 5, 6].contains(n)).for_each(|n| {
@@ -336,6 +340,26 @@ fn known_peers_go_before_strangers_and_the_blacklisted_not_at_all() {
     });
     world.run(3600);
     assert!(world.dials_to(nth(5)) == 0 && world.dials_to(nth(6)) == 0);
+}
+
+/// Forty strangers who had come and announced themselves filled the book, so that no seed was asked after a restart.
+#[test]
+fn who_knows_only_what_strangers_announced_asks_a_seed_first_and_no_more_than_one() {
+    let mut world = World::new(OutboundConfig { outbound: 4, ..Default::default() });
+    world.alive.extend((0..40).chain(5000..5003).map(nth));
+    (5000..5003).for_each(|n| assert!(world.pool.add_seed(nth(n))));
+    world.hear(0..40);
+    world.run(60);
+    let seeds = |world: &World| world.ready.values().filter(|to| (5000..5003).any(|n| **to == nth(n))).count();
+    assert_eq!((seeds(&world), world.ready.len()), (1, 4));
+    // One that is not there leads to the next.
+    let mut world = World::new(OutboundConfig { outbound: 4, ..Default::default() });
+    world.alive.extend((0..40).map(nth));
+    world.alive.insert(nth(5002));
+    (5000..5003).for_each(|n| assert!(world.pool.add_seed(nth(n))));
+    world.hear(0..3);
+    world.run(60);
+    assert_eq!(seeds(&world), 1);
 }
 
 #[test]
@@ -426,7 +450,7 @@ fn a_node_that_we_once_reached_and_that_says_no_is_asked_rarely_and_not_forgotte
             world.millis += 60_000;
             let now = world.now();
             if world.book.is_due(nth(n), now.at) {
-                let dial = world.pool.begin(nth(n), Purpose::Automatic, now.at);
+                let dial = world.pool.begin(&Choice::new(nth(n), Purpose::Automatic), now.at);
                 world.pool.dial_opened(dial);
                 world.pool.closed(dial, CloseReason::RemoteClosed, now, true, &mut world.book, &mut world.rng);
                 dials += 1;

@@ -9,6 +9,7 @@
 //! 3. Five minutes unseen, by the monotonic clock, and it is no longer among the known peers, unless it is connected.
 //! 4. One that we reached is [remembered](PeerTable::saved_peers) for 30 days all the same, and saved: what is away may come back.
 
+mod anchors;
 mod introduce;
 mod record;
 mod remembered;
@@ -24,6 +25,7 @@ use crate::time::{Instant, Now};
 use introduce::is_from;
 use remembered::RememberedPeers;
 
+pub use anchors::ANCHORS_MAX;
 pub use introduce::{Evidence, Introduced};
 pub use record::PeerRecord;
 pub use remembered::{REMEMBERED_FOR, REMEMBERED_MAX, expire_saved};
@@ -87,8 +89,9 @@ pub enum Added {
 /// | `GetBestPeers` | [`best_peers`](Self::best_peers) | only those that can be dialed |
 /// | `ShouldBlacklist` | [`should_blacklist`](Self::should_blacklist) | bans are [`Reputation`](super::Reputation)'s |
 ///
-/// The node uses all of them but `connected_peers`, which is for reports: its own answer to who is connected,
-/// [`Node::connected`](crate::proto::Node::connected), tells more.
+/// `connected_peers` is for reports: the node's own answer to who is connected,
+/// [`Node::connected`](crate::proto::Node::connected), tells more. `best_peers` too: a score can be earned by whoever comes, so that
+/// it orders no dials; [`anchors`](PeerTable::anchors) does.
 #[derive(Clone, Debug, Default)]
 pub struct PeerTable {
     config: PeerTableConfig,
@@ -136,6 +139,7 @@ impl PeerTable {
                 record.address = record.address.or(known.address);
             }
             record.reached |= known.reached && record.address == known.address;
+            record.anchor |= known.anchor && record.reached;
             if record.address != known.address {
                 // The id is a claim: whoever gives it from elsewhere must not make us forget where we reached it.
                 self.remembered.insert_nameless(known.clone());
@@ -161,6 +165,7 @@ impl PeerTable {
                 record.address = record.address.or(known.address);
             }
             record.reached |= known.address == record.address;
+            record.anchor |= known.anchor && record.reached;
             if known.address != record.address {
                 self.remembered.insert_nameless(known);
             }
@@ -192,7 +197,7 @@ impl PeerTable {
         let others = others.filter(|record| Some(record.node_id.as_str()) != unless);
         let others: Vec<String> = others.map(|record| record.node_id.clone()).collect();
         for id in others {
-            self.change(&id, |record| record.reached = false);
+            self.change(&id, |record| (record.reached, record.anchor) = (false, false));
         }
     }
 
@@ -264,16 +269,18 @@ impl PeerTable {
         self.peers.values()
     }
 
-    /// The peers that a file should keep, each id once: those that we reached first, be they known or only remembered, so that
-    /// they are the last that a limit leaves out.
+    /// The peers that a file should keep, each id once, in the order in which a limit should leave them out last: anchors, others
+    /// that we reached, be they known or only remembered, those that are connected, the rest.
     pub fn saved_peers(&self) -> impl Iterator<Item = &PeerRecord> {
         let away = self.remembered.iter().map(|(_, record)| record);
         let is_reached = |id: &str| self.peers.get(id).is_some_and(|record| record.reached);
         let away: Vec<&PeerRecord> = away.filter(|record| !is_reached(&record.node_id)).collect();
         let taken: BTreeSet<&str> = away.iter().map(|record| record.node_id.as_str()).collect();
-        let (reached, others): (Vec<_>, Vec<_>) = self.peers.values().partition(|record| record.reached);
-        let others = others.into_iter().filter(move |record| !taken.contains(record.node_id.as_str()));
-        reached.into_iter().chain(away).chain(others)
+        let here = self.peers.values().filter(move |record| record.reached || !taken.contains(record.node_id.as_str()));
+        let mut saved: Vec<&PeerRecord> = here.chain(away).collect();
+        // Stable: by id among equals, then those that are away by address.
+        saved.sort_by_key(|record| (!record.anchor, !record.reached, !record.connected));
+        saved.into_iter()
     }
 
     /// The addresses of those that we reached and that are known no longer.
@@ -296,7 +303,7 @@ impl PeerTable {
         self.peers.is_empty()
     }
 
-    /// The peers to dial first, at most `count`: those that can be dialed, are not connected and
+    /// The peers of the best name, at most `count`: those that can be dialed, are not connected and
     /// [not bad](Self::should_blacklist), best score first, then longest unseen. Each costs O(log n) when it is asked for.
     pub fn best_peers(&self, count: usize) -> impl Iterator<Item = &PeerRecord> {
         let fit = self.ranked.iter().filter(|rank| !self.should_blacklist(&rank.node_id));

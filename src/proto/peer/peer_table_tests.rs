@@ -323,6 +323,46 @@ fn of_too_many_the_longest_unseen_is_forgotten_first() {
 }
 
 #[test]
+fn anchors_are_saved_first_and_nobody_who_comes_and_goes_takes_the_place_of_one_that_stays() {
+    let mut table = PeerTable::default();
+    let ready = |table: &mut PeerTable, id: &str, address: &str, seen: u64| {
+        table.add(PeerRecord { connected: true, ..PeerRecord::new(id, address.parse().ok(), now(seen)) });
+    };
+    for n in 0..6 {
+        ready(&mut table, &format!("z{n}"), &format!("{}.1.1.1:7", 20 + n), 1);
+        table.record_reached(&format!("z{n}"));
+        assert!(table.set_anchor(&format!("z{n}")));
+    }
+    for n in 0..100 {
+        let id = format!("a{n}");
+        ready(&mut table, &id, &format!("66.{n}.1.1:7"), 2 + n);
+        assert!(!table.set_anchor(&id), "nobody is an anchor who only came");
+        table.record_reached(&id);
+        table.set_anchor(&id);
+        table.set_connected(&id, false, now(2 + n));
+    }
+    let first: Vec<&str> = saved(&table).into_iter().take(8).collect();
+    assert_eq!(
+        first,
+        ["z0", "z1", "z2", "z3", "z4", "z5", "a98", "a99"],
+        "before all others, whatever they are called"
+    );
+    assert_eq!(ids(table.anchors().into_iter()), ["a99", "a98"], "those that are not connected are to be dialed");
+    table.end_anchor("a99");
+    table.forget_address("66.98.1.1:7".parse().unwrap(), None);
+    assert!(table.anchors().is_empty());
+}
+
+#[test]
+fn who_is_connected_is_saved_before_those_who_only_came() {
+    let mut table = PeerTable::default();
+    table.add(PeerRecord::new("a", "45.1.1.1:7".parse().ok(), now(1)));
+    table.add(PeerRecord { connected: true, ..PeerRecord::new("b", "45.2.1.1:7".parse().ok(), now(1)) });
+    table.add(reached("c", "45.3.1.1:7", 1));
+    assert_eq!(saved(&table), ["c", "b", "a"]);
+}
+
+#[test]
 fn what_a_file_holds_is_too_old_by_its_own_time_and_not_by_the_clock_of_the_start() {
     let day = 24 * 3600;
     let mut records =

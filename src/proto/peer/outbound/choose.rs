@@ -3,14 +3,13 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use super::{Choice, DialContext, DialState, FEELER_RETRY, Link, OutboundManager, Purpose};
+use super::link::{Choice, DialState, Link, Purpose};
+use super::{DialContext, FEELER_RETRY, OutboundManager};
 use crate::address::Group;
 use crate::proto::peer::address_book::AddressBook;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Known peers looked at for one dial; the book covers the rest.
-const CANDIDATES_MAX: usize = 64;
 /// Connections must be lacking for so long before a group gets a second one: the other groups had their chance then.
 const DOUBLE_AFTER: Duration = Duration::from_secs(5);
 
@@ -87,8 +86,14 @@ impl OutboundManager {
         let doubles_at = self.doubles_at(book);
         let doubling = doubles_at.is_some_and(|at| at <= now);
         doubles_at.filter(|at| *at > now).into_iter().for_each(&mut later);
-        let seed = seed.map(|address| Choice { address, purpose: Purpose::Seed, urgent: false });
+        let seed = seed.map(|address| Choice::new(address, Purpose::Seed));
         if self.is_stranded(now) && seed.is_ok() {
+            return seed;
+        }
+        if let Some(anchor) = self.choose_anchor(now, context, &crowded) {
+            return Ok(anchor);
+        }
+        if self.wants_ground(now) && seed.is_ok() {
             return seed;
         }
         // A book full of lies must not keep us from those whom we know to be there, nor they us from other groups.
@@ -138,7 +143,7 @@ impl OutboundManager {
         let any = |rng: &mut Rng| book.pick_unproven(now, rng, exclude);
         let found =
             if rng.chance(1, 2) { verified(rng).or_else(|| any(rng)) } else { any(rng).or_else(|| verified(rng)) };
-        let choice = |address| Choice { address, purpose: Purpose::Feeler, urgent: false };
+        let choice = |address| Choice::new(address, Purpose::Feeler);
         let wake = || {
             book.next_attempt(exclude)
                 .into_iter()
@@ -149,7 +154,7 @@ impl OutboundManager {
         found.map(choice).ok_or_else(wake)
     }
 
-    /// The best of the known peers, else one from the book, be it due or verified.
+    /// One from the book, be it due or verified.
     fn choose_automatic<C, B>(
         &self,
         now: Instant,
@@ -158,12 +163,7 @@ impl OutboundManager {
         exclude: &dyn Fn(&SocketAddr) -> bool,
     ) -> Option<Choice> {
         let book = &*context.book;
-        let known = context.peers.best_peers(CANDIDATES_MAX).filter_map(|peer| peer.address);
-        let known = known.filter(|address| !exclude(address)).find(|address| book.is_due(*address, now));
-        let choice = |address| Choice { address, purpose: Purpose::Automatic, urgent: false };
-        if let Some(address) = known {
-            return Some(choice(address));
-        }
+        let choice = |address| Choice::new(address, Purpose::Automatic);
         // Strangers by the thousand are always due; those who are known to be there get every second dial.
         let verified_first = rng.chance(1, 2);
         let verified = if verified_first { self.choose_verified(now, context, exclude) } else { None };
@@ -183,7 +183,25 @@ impl OutboundManager {
             return None;
         }
         let address = context.book.pick_urgent(now, exclude)?;
-        Some(Choice { address, purpose: Purpose::Automatic, urgent: true })
+        Some(Choice { urgent: true, ..Choice::new(address, Purpose::Automatic) })
+    }
+
+    /// An anchor that is due.
+    fn choose_anchor<C, B>(
+        &self,
+        now: Instant,
+        context: &DialContext<'_, C, B>,
+        exclude: &dyn Fn(&SocketAddr) -> bool,
+    ) -> Option<Choice> {
+        let mut anchors = context.peers.anchors().into_iter().filter_map(|peer| peer.address);
+        let address = anchors.find(|address| !exclude(address) && context.book.is_due(*address, now))?;
+        Some(Choice { anchor: true, ..Choice::new(address, Purpose::Automatic) })
+    }
+
+    /// Nobody was reached in this run whom we know by more than the word of strangers, and nobody such is being dialed.
+    pub(super) fn wants_ground(&self, now: Instant) -> bool {
+        let is_tried = |link: &Link| link.is_grounded && self.slow_at(link).is_none_or(|at| at > now);
+        !self.is_grounded && !self.links.values().any(is_tried)
     }
 
     /// Is there an automatic connection or dial to the group of `ip`?

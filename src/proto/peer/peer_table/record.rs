@@ -21,6 +21,9 @@ pub struct PeerRecord {
     pub connected: bool,
     /// A dial of ours to its address ended in a handshake with it.
     pub reached: bool,
+    /// One of our own connections leads to it, or did until we stopped or the line was cut: it is dialed first after a restart.
+    /// Neither who came nor whom we dialed only to look whether somebody is there.
+    pub anchor: bool,
     /// The number of blocks it last announced.
     pub chain_length: u64,
     /// -20 to 20.
@@ -44,6 +47,7 @@ impl PeerRecord {
             seen_at: now.at,
             connected: false,
             reached: false,
+            anchor: false,
             chain_length: 0,
             score: 0,
             failures: 0,

@@ -98,5 +98,7 @@ impl RememberedPeers {
 pub fn expire_saved(records: &mut [PeerRecord]) {
     let Some(latest) = records.iter().map(|record| record.last_seen).max() else { return };
     let is_old = |seen: UnixTime| latest.since(seen) >= REMEMBERED_FOR;
-    records.iter_mut().filter(|record| is_old(record.last_seen)).for_each(|record| record.reached = false);
+    for record in records.iter_mut().filter(|record| is_old(record.last_seen)) {
+        (record.reached, record.anchor) = (false, false);
+    }
 }
