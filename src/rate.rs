@@ -100,6 +100,11 @@ impl Bucket {
         has
     }
 
+    /// Puts a token back that was taken.
+    pub fn give_back(&mut self, rate: Rate) {
+        self.full_at = self.full_at - rate.interval;
+    }
+
     /// How long until it is full again: the more was taken of it lately, the longer.
     pub fn owed(&self, now: Instant) -> Duration {
         self.full_at.since(now)

@@ -167,3 +167,91 @@ fn who_has_places_and_comes_for_more_keeps_nobody_out_who_has_none() {
     assert!(!world.is_closed(newcomer));
     assert_eq!(held.iter().filter(|peer| world.is_closed(**peer)).count(), 1, "one gives way");
 }
+
+/// Seventy silent sockets from seventy networks held all sixty-four places of those who have not introduced themselves, and each that
+/// timed out was taken at once: of thirty newcomers none got in.
+#[test]
+fn silent_strangers_of_many_networks_keep_no_newcomer_out() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let mut silent: Vec<Stranger> = Vec::new();
+    for n in 0..70 {
+        silent.extend(world.stranger(alice, &format!("60.{n}.0.1:1")));
+        world.advance(Duration::from_millis(20));
+    }
+    assert!(silent.len() >= 64);
+    world.advance(Duration::from_secs(1));
+    for n in 0..30 {
+        let newcomer = world.peer(alice, &format!("50.{n}.0.1:1"), &format!("newcomer-{n}"), 2);
+        assert!(!world.is_closed(newcomer));
+        // The silent ones come back as soon as they are put out.
+        silent.retain(|one| !world.is_closed(*one));
+        for m in 0..3 {
+            silent.extend(world.stranger(alice, &format!("61.{}.0.1:1", 3 * n + m)));
+        }
+        world.advance(Duration::from_millis(300));
+    }
+    assert_eq!(world.get(alice).connected().count(), 30);
+    let refused = |event: &Event| matches!(event, Event::TurnedAway { .. });
+    assert!(world.count(alice, refused) < 30, "and of the others few were turned away");
+}
+
+/// Whoever has had a second is not driven out by one who had less, and a flood from one place by its own.
+#[test]
+fn who_has_just_come_is_left_the_time_to_introduce_himself() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |config| config.admission.pending_max = 4);
+    let first = world.stranger(alice, "60.1.0.1:1").unwrap();
+    world.advance(Duration::from_millis(600));
+    let others: Vec<Stranger> = (2..5).map(|n| world.stranger(alice, &format!("60.{n}.0.1:1")).unwrap()).collect();
+    assert!(world.stranger(alice, "50.1.0.1:1").is_none(), "all had less than a second");
+    world.advance(Duration::from_millis(500));
+    assert!(world.stranger(alice, "60.2.0.1:2").is_none(), "the one of its own network has just come");
+    assert!(world.stranger(alice, "50.1.0.1:2").is_some() && world.is_closed(first));
+    assert!(others.iter().all(|other| !world.is_closed(*other)));
+}
+
+/// Sixty addresses, each within its own rate of a connection a second, used up the rate of all: two of three newcomers were refused
+/// for as long as that went on, and with three hundred all of them.
+#[test]
+fn who_keeps_coming_from_many_networks_leaves_a_share_of_the_rate_to_newcomers() {
+    for askers in [60, 300] {
+        let mut world = World::new();
+        let alice = world.node("alice", ALICE, |_| {});
+        let mut refused = 0;
+        for milli in 0..10_000u32 {
+            for asker in (0..askers).filter(|asker| asker * 1000 / askers == milli % 1000) {
+                let from = format!("{}.{}.0.1:{}", 60 + asker / 250, asker % 250, 1 + milli);
+                if let Some(stranger) = world.stranger(alice, &from) {
+                    world.hang_up(stranger);
+                }
+            }
+            // Each of three hundred comes for the first time once, and is a newcomer then.
+            if milli >= 6000 && milli % 300 == 100 {
+                let from = format!("50.{}.0.1:1", milli / 300);
+                match world.stranger(alice, &from) {
+                    Some(newcomer) => world.hang_up(newcomer),
+                    None => refused += 1,
+                }
+            }
+            world.advance(Duration::from_millis(1));
+        }
+        assert_eq!(refused, 0, "{askers} who keep coming");
+    }
+}
+
+/// Two hundred strange lengths in a tenth of a second, and the next honest stranger was refused.
+#[test]
+fn who_breaks_the_rules_at_once_does_not_use_up_the_rate_of_all() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    for n in 0..200u32 {
+        let stranger = world.stranger(alice, &format!("60.{n}.0.1:1")).expect("each has its own network");
+        world.say_raw(stranger, 0x77, bytes::Bytes::new());
+        assert!(world.is_closed(stranger));
+    }
+    assert!(world.stranger(alice, "50.1.0.1:1").is_some());
+    // His own rate is used up all the same.
+    let again = (0..9).filter(|n| world.stranger(alice, &format!("60.7.0.1:{}", 2 + n)).is_some()).count();
+    assert_eq!(again, 4);
+}

@@ -23,7 +23,11 @@ const DRAIN_AFTER_VIOLATION: Duration = Duration::from_millis(500);
 impl<C: Chain> Node<C> {
     /// Ends a connection from our side. What the peer did is held against it now; the session waits for the driver's word.
     pub(super) fn close(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
+        let is_greeting = self.sessions.get(conn).is_some_and(|s| s.greeting_deadline().is_some() && !s.is_outbound());
         let Some((remote, identity, peer)) = self.sessions.close(conn, reason) else { return };
+        if is_greeting && reason.blame() == Blame::Misbehaved {
+            self.admission.wasted(now.at, remote);
+        }
         self.on_left(now, conn, (remote, identity), peer.as_deref(), reason);
         let last_error = reason.consequence().last_error.and_then(|text| Message::Error(text).to_payload().ok());
         let drain = match reason.blame() {
@@ -170,6 +174,9 @@ impl<C: Chain> Node<C> {
     /// An admitted address that became no connection: mostly, its TLS handshake failed.
     pub(super) fn on_admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.admission.released(remote);
+        if reason.blame() == Blame::Misbehaved {
+            self.admission.wasted(now.at, remote);
+        }
         *self.counters.closed.entry(reason.label()).or_default() += 1;
         self.hold_against(now, (remote, None), None, reason);
         self.emit(Event::HandshakeFailed { remote, outbound: false, reason, remote_error: None });

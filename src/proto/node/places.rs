@@ -4,7 +4,7 @@
 //! [`evict`]. Dialed and exempt peers, and those that the operator named, give way to nobody.
 
 use core::cmp::Reverse;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use crate::address::Subnet;
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::node::Node;
+use crate::proto::node::sessions::Session;
 use crate::proto::peer::evict::{self, Candidate};
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
@@ -25,8 +26,12 @@ const GREETING_SPARED: Duration = Duration::from_secs(1);
 
 impl<C: Chain> Node<C> {
     /// Makes room for a newcomer among the unfinished handshakes: the oldest one of the subnet that has most of them goes, when
-    /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out.
+    /// that is more than the newcomer's has. So a few subnets cannot keep everybody else out. Where all have as few, the oldest goes
+    /// that had time enough to say who it is: of the newcomer's own subnet, if it has one there.
     pub(super) fn evict_pending(&mut self, now: Now, newcomer: SocketAddr) -> bool {
+        if !self.admission.may_come(now.at, newcomer) {
+            return false;
+        }
         let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
         for session in self.sessions.iter().filter(|s| !s.is_outbound()) {
             let Some(deadline) = session.greeting_deadline() else { continue };
@@ -35,13 +40,21 @@ impl<C: Chain> Node<C> {
             *crowd = (crowd.0 + 1, crowd.1.max(this));
         }
         let own = crowds.get(&Subnet::of(newcomer.ip())).map_or(0, |crowd| crowd.0);
-        let Some((count, Reverse((_, oldest)))) = crowds.into_values().max() else { return false };
-        let evicts = count > own.saturating_add(1);
-        if evicts {
-            self.close(now, oldest, CloseReason::LimitReached);
-            self.admission.ready(oldest);
-        }
-        evicts
+        let largest = crowds.into_values().max().filter(|(count, _)| *count > own.saturating_add(1));
+        let is_near = |ip: IpAddr| own == 0 || Subnet::of(ip) == Subnet::of(newcomer.ip());
+        let stalled = || self.oldest_stalled(now, |session| is_near(session.remote().ip()));
+        let Some(oldest) = largest.map(|(_, Reverse((_, oldest)))| oldest).or_else(stalled) else { return false };
+        self.close(now, oldest, CloseReason::LimitReached);
+        self.admission.ready(oldest);
+        true
+    }
+
+    /// The oldest inbound handshake that had time enough, of those that match.
+    fn oldest_stalled(&self, now: Now, matches: impl Fn(&Session) -> bool) -> Option<ConnId> {
+        let spared = now.at + self.config.handshake_timeout.saturating_sub(GREETING_SPARED);
+        let inbound = self.sessions.iter().filter(|s| !s.is_outbound() && matches(s));
+        let stalled = inbound.filter_map(|s| Some((s.greeting_deadline().filter(|at| *at <= spared)?, s.conn())));
+        stalled.min().map(|(_, oldest)| oldest)
     }
 
     /// Makes a place for an address from which there is no connection, when all that are kept for such are taken. Whoever is
@@ -50,6 +63,9 @@ impl<C: Chain> Node<C> {
     /// free, and whoever comes for his first would find none.
     pub(super) fn make_way(&mut self, now: Now, newcomer: SocketAddr) -> bool {
         let Some(own) = self.admission.load(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
+        if !self.admission.may_come(now.at, newcomer) {
+            return false;
+        }
         let own = self.admission.with_one_more(own);
         let inbound = || self.sessions.iter().filter(|s| !s.is_outbound());
         let closing: Vec<ConnId> = inbound().filter(|s| s.is_closing()).map(|s| s.conn()).collect();
@@ -68,10 +84,7 @@ impl<C: Chain> Node<C> {
 
     /// The last place was taken by an unfinished handshake: one that stalls makes it free again for the next stranger.
     pub(super) fn evict_stalled(&mut self, now: Now) {
-        let spared = now.at + self.config.handshake_timeout.saturating_sub(GREETING_SPARED);
-        let inbound = self.sessions.iter().filter(|s| !s.is_outbound());
-        let stalled = inbound.filter_map(|s| Some((s.greeting_deadline().filter(|at| *at <= spared)?, s.conn())));
-        if let Some((_, oldest)) = stalled.min() {
+        if let Some(oldest) = self.oldest_stalled(now, |_| true) {
             self.close(now, oldest, CloseReason::LimitReached);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A node id can be claimed and a port costs nothing, so strangers are counted by what they must own: an address and its
 //! neighbourhood. Three gates, cheapest first: totals, then shares per address and per [`Subnet`], then rates. A refused stranger
-//! takes nothing from a bucket, so a flood from one address does not use up the rate of all.
+//! takes nothing from a bucket, so a flood from one address does not use up the rate of all; nor does one that breaks the rules
+//! before it has introduced itself. When the rate of all is short it is shared by subnet.
 //!
 //! Addresses of the [`ExemptRanges`] pass the gates about addresses and rates, never the totals.
 
@@ -12,13 +13,15 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 mod limits;
+mod shared_rate;
 
 pub use self::limits::{AdmissionConfig, AdmissionRefusal};
+use self::shared_rate::SharedRate;
 use crate::address::{ExemptRanges, Origin, Subnet, crowding};
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
 use crate::proto::counter::lower;
-use crate::rate::{Bucket, BucketTable};
+use crate::rate::BucketTable;
 use crate::time::Instant;
 
 /// Whoever arrives for less time than this gives way to larger crowds only.
@@ -50,7 +53,7 @@ pub struct Admission {
     leaving: usize,
     by_ip: BTreeMap<Origin, Count>,
     by_subnet: BTreeMap<Subnet, Count>,
-    bucket: Bucket,
+    shared: SharedRate,
     ip_buckets: BucketTable<Origin>,
     subnet_buckets: BucketTable<Subnet>,
     refusals: BTreeMap<AdmissionRefusal, u64>,
@@ -91,6 +94,19 @@ impl Admission {
             *count = count.saturating_add(1);
         }
         answer
+    }
+
+    /// Would the address be let in, if there were places? Whoever would not has no claim that others make one for him.
+    pub fn may_come(&self, now: Instant, remote: SocketAddr) -> bool {
+        self.rates(now, remote.ip()).is_ok()
+    }
+
+    /// An admitted stranger broke the rules before he had introduced himself: his part of the rate of all is for others, and his
+    /// subnet comes last while that is short. What his address and subnet have used up of their own rates stays used.
+    pub fn wasted(&mut self, now: Instant, remote: SocketAddr) {
+        if let Some(rate) = self.config.rate.filter(|_| !self.config.exempt.contains(remote.ip())) {
+            self.shared.give_back(rate, Subnet::of(remote.ip()), now);
+        }
     }
 
     /// An admitted connection is still to be opened, and others may ask meanwhile: it counts as pending from now on, until it
@@ -358,7 +374,7 @@ impl Admission {
             self.ip_buckets.take(Origin::of(ip), config.rate_per_ip, now);
             self.subnet_buckets.take(Subnet::of(ip), config.rate_per_subnet, now);
             if let Some(rate) = config.rate {
-                self.bucket.take(rate, now);
+                self.shared.take(rate, Subnet::of(ip), now);
             }
         }
         Ok(())
@@ -382,7 +398,7 @@ impl Admission {
         let has = |has: bool, refusal| if has { Ok(()) } else { Err(refusal) };
         has(self.ip_buckets.has(origin, config.rate_per_ip, now), AdmissionRefusal::RatePerIp)?;
         has(self.subnet_buckets.has(subnet, config.rate_per_subnet, now), AdmissionRefusal::RatePerSubnet)?;
-        has(config.rate.is_none_or(|rate| self.bucket.has(rate, now)), AdmissionRefusal::Rate)
+        has(config.rate.is_none_or(|rate| self.shared.has(rate, subnet, now)), AdmissionRefusal::Rate)
     }
 }
 

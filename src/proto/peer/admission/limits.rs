@@ -24,7 +24,7 @@ pub struct AdmissionConfig {
     pub inbound_per_ip: Option<usize>,
     /// Inbound connections from one /24, or /48 in IPv6, pending ones too. Default 16.
     pub inbound_per_subnet: Option<usize>,
-    /// Accepted connections over time. Default 50 per second, 100 at once.
+    /// Accepted connections over time. Default 50 per second, 100 at once; the second half of these is shared by the subnets that come.
     pub rate: Option<Rate>,
     /// The same from one address. Default 1 per second, 5 at once.
     pub rate_per_ip: Option<Rate>,
