@@ -134,27 +134,4 @@ mod tests {
         let abandoned: Vec<Hash> = paid.iter().skip(1).step_by(2).copied().collect();
         assert_eq!(waiting, abandoned, "what is in the new chain does not wait, and the rest does, oldest first");
     }
-
-    /// Not a test but a figure: `cargo test --release --features chain --lib -- --ignored --nocapture how_long`.
-    #[test]
-    #[ignore = "it measures, and asserts nothing about time"]
-    fn how_long_the_block_that_turns_a_deep_reorganisation_holds_the_loop() {
-        let params = Params::new(0, 50).unwrap();
-        for depth in [1_000u64, 10_000, 100_000] {
-            let (mut ours, mut theirs) = (ReferenceChain::memory(params), ReferenceChain::memory(params));
-            for _ in 0..depth {
-                mine(&mut ours, "ours");
-                mine(&mut theirs, "theirs");
-            }
-            mine(&mut theirs, "theirs");
-            let block = |height: u64| theirs.block(&theirs.index.at(height).unwrap().tip.hash).unwrap();
-            for height in 1..=depth {
-                assert_eq!(ours.submit_block(NOW, block(height)), Verdict::Accepted { best_changed: false });
-            }
-            let last = block(depth + 1);
-            let before = std::time::Instant::now();
-            assert_eq!(ours.submit_block(NOW, last), Verdict::Accepted { best_changed: true });
-            println!("{depth} blocks: {:?}", before.elapsed());
-        }
-    }
 }
