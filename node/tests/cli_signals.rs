@@ -118,10 +118,13 @@ fn a_stop_during_a_long_start_ends_it() {
     for (name, number) in [("-TERM", "15"), ("-INT", "2"), ("-HUP", "1")] {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
-        fs::create_dir(&data).unwrap();
-        let (mut child, held) = stalling(&data.join("peers.json"), || {
-            let mut command =
-                under_a_terminal(&program(&["run", "--no-listen", "--data-dir"]).path(&data).into_command());
+        // The operator's own files may come from whatever he likes, a password manager say.
+        let pem = directory.path().join("key.pem");
+        let (mut child, held) = stalling(&pem, || {
+            let of_files =
+                program(&["run", "--no-listen", "--tls", "ca", "--ca"]).path(&pem).args(&["--tls-cert"]).path(&pem);
+            let command = of_files.args(&["--tls-key"]).path(&pem).args(&["--data-dir"]).path(&data).into_command();
+            let mut command = under_a_terminal(&command);
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         });
         signal(&child, name);

@@ -97,7 +97,12 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             OpenError::Io { path, error } => {
-                write!(f, "cannot open {}: {error}: check that the directory exists and is writable", path.display())
+                let remedy = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "make it readable for this user, and writable for a node",
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+                    _ => "check that the directory exists and is writable",
+                };
+                write!(f, "cannot open {}: {error}: {remedy}", path.display())
             }
         }
     }

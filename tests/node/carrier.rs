@@ -15,7 +15,7 @@ use spacetime_network::proto::{Event, Node};
 use spacetime_network::time::Now;
 use spacetime_network::wire::{FrameRules, Kind, Priority};
 
-use crate::world::{Mail, World, is_object};
+use crate::world::{Mail, World};
 
 /// One node's side of the world, during one event.
 pub(crate) struct Carrier<'a> {
@@ -119,4 +119,9 @@ impl Observer<ReferenceChain> for Told {
         self.names.push(name.clone());
         true
     }
+}
+
+/// What goes to each peer at most once. Transactions are not among them: whoever asks for the pool gets them again.
+pub(crate) fn is_object(kind: Kind) -> bool {
+    matches!(kind, Kind::NewBlock | Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
 }

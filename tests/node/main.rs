@@ -28,5 +28,6 @@ mod routes;
 mod serving;
 mod settings;
 mod side_blocks;
+mod walls;
 mod world;
 mod wrong_door;

@@ -19,7 +19,7 @@ use spacetime_network::proto::{Command, Config, Event, Node, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Frame, FrameError, FrameRules, Hash, Kind, Message, Payload};
 
-use crate::carrier::{Carrier, Told};
+use crate::carrier::{Carrier, Told, is_object};
 pub use crate::introduction::introduction;
 
 /// Where the virtual wall clock starts.
@@ -33,7 +33,7 @@ type NodeEvent<'a> = driver::Event<'a, NodeCommand<ReferenceChain>>;
 /// Everyone at the table.
 pub struct World {
     pub now: Now,
-    parties: Vec<Party>,
+    pub(crate) parties: Vec<Party>,
     pub(crate) links: BTreeMap<End, End>,
     pub(crate) rules: BTreeMap<End, &'static FrameRules>,
     pub(crate) mail: VecDeque<Mail>,
@@ -57,7 +57,7 @@ pub struct World {
     pub traps: Option<fn(&SocketAddr) -> bool>,
     pub trapped: Vec<Stranger>,
     /// On which side of a wall a node is; nodes on different sides cannot reach each other.
-    sides: BTreeMap<usize, u64>,
+    pub(crate) sides: BTreeMap<usize, u64>,
     /// Nodes that closed a connection to another node for misbehaviour: who, whom, why. No test wants any.
     pub quarrels: Vec<(usize, usize, CloseReason)>,
     /// Ends whose node asked for the close: nothing may be sent there any more.
@@ -84,7 +84,7 @@ pub(crate) enum Mail {
     DialFailed(usize, DialId, CloseReason),
 }
 
-enum Party {
+pub(crate) enum Party {
     Node {
         /// Away while it handles an event.
         protocol: Option<Box<NodeProtocol<ReferenceChain, Told>>>,
@@ -362,33 +362,10 @@ impl World {
         self.seedless.insert(index);
     }
 
-    /// Builds a wall between the nodes that `side` puts on different sides, and cuts what leads through it.
-    pub fn wall(&mut self, side: impl Fn(usize) -> u64) {
-        self.sides = (0..self.parties.len()).map(|party| (party, side(party))).collect();
-        let through: Vec<End> = self
-            .links
-            .iter()
-            .filter(|(a, b)| self.is_node(a.0) && self.is_node(b.0) && self.sides[&a.0] != self.sides[&b.0])
-            .map(|(a, _)| *a)
-            .collect();
-        for end in through {
-            let reason = CloseReason::Io(std::io::ErrorKind::ConnectionReset);
-            if self.links.contains_key(&end) {
-                self.cut(end, reason);
-                self.mail.push_back(Mail::Closed(end, reason));
-            }
-        }
-        self.settle();
-    }
-
     /// Sets everyone's wall clock to where it belongs, and `millis` further.
     pub fn set_wall_clock(&mut self, millis: i64) {
         let passed = i64::try_from(self.now.at.since(Instant::ZERO).as_millis()).unwrap();
         self.now.unix = UnixTime::from_millis(START + passed + millis);
-    }
-
-    pub fn unwall(&mut self) {
-        self.sides.clear();
     }
 
     pub(crate) fn is_node(&self, party: usize) -> bool {
@@ -541,7 +518,7 @@ impl World {
         }
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let mut steps = 0;
         while let Some(mail) = self.mail.pop_front() {
             steps += 1;
@@ -604,9 +581,4 @@ impl World {
         };
         self.feed(party, NodeEvent::BadFrame { conn, error });
     }
-}
-
-/// What goes to each peer at most once. Transactions are not among them: whoever asks for the pool gets them again.
-pub(crate) fn is_object(kind: Kind) -> bool {
-    matches!(kind, Kind::NewBlock | Kind::NewChallenge | Kind::ProofSubmission | Kind::BlockAccepted)
 }

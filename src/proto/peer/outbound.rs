@@ -26,6 +26,7 @@ mod link;
 mod named;
 mod own_limits;
 mod probes;
+mod probing;
 mod routes;
 mod wishes;
 

@@ -10,6 +10,7 @@
 //! 4. One that we reached is [remembered](PeerTable::saved_peers) for 30 days all the same, and saved: what is away may come back.
 
 mod anchors;
+mod evidence;
 mod introduce;
 mod record;
 mod remembered;
@@ -22,11 +23,11 @@ use super::blacklist::{BlacklistConfig, FAILURE_POINTS, SCORE_MAX, SUCCESS_POINT
 use crate::address::canonical;
 use crate::invariant::{Broken, Invariant};
 use crate::time::{Instant, Now};
-use introduce::is_from;
+use evidence::is_from;
 use remembered::RememberedPeers;
 
 pub use anchors::ANCHORS_MAX;
-pub use introduce::{Evidence, Introduced};
+pub use evidence::{Evidence, Introduced};
 pub use record::PeerRecord;
 pub use remembered::{REMEMBERED_FOR, REMEMBERED_MAX, expire_saved};
 

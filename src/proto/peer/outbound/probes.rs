@@ -4,15 +4,12 @@
 //! all whom we told would dial it in vain. So it is dialed back once. It answers that we are connected already, which is all
 //! that we want to know.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::address::canonical;
 use crate::invariant::{Broken, Invariant};
-use crate::proto::peer::outbound::{OutboundManager, Purpose};
 use crate::proto::peer::retry::Backoff;
-use crate::rate::Rate;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -22,11 +19,6 @@ const WAITING_MAX: usize = 256;
 const TRIES: u32 = 3;
 /// Between two of these.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(20), max: Duration::from_secs(120) };
-
-/// Announced addresses that are dialed back: as many as a busy node has new peers, and no more than others notice.
-const PROBE_RATE: Rate = Rate::per_second(1, 8);
-/// Of these on their way at once: the rest of the dials is for whom we want.
-const PROBES_AT_ONCE: usize = 2;
 
 /// The addresses to dial back.
 #[derive(Clone, Debug, Default)]
@@ -100,41 +92,6 @@ impl Probes {
     fn put(&mut self, address: SocketAddr, probe: Probe) {
         self.by_time.insert((probe.at, address));
         self.waiting.insert(address, probe);
-    }
-}
-
-impl OutboundManager {
-    /// The announced address to dial back now, or when one is due.
-    pub(super) fn choose_probe(
-        &mut self,
-        now: Instant,
-        banned: &dyn Fn(IpAddr) -> bool,
-    ) -> Result<SocketAddr, Option<Instant>> {
-        let probing = self.links.values().filter(|link| link.purpose == Purpose::Probe).count();
-        if probing >= PROBES_AT_ONCE {
-            return Err(None);
-        }
-        let skip = |address: &SocketAddr| {
-            self.by_address.contains_key(address) || banned(address.ip()) || self.routes.is_closed(*address, now)
-        };
-        let paced = self.probe_pace.ready_at(PROBE_RATE);
-        let address = self.probes.next(now, &skip).map_err(|at| at.map(|at| at.max(paced)))?;
-        if !self.probe_pace.take(PROBE_RATE, now) {
-            return Err(Some(paced));
-        }
-        Ok(address)
-    }
-
-    /// A peer announced that it listens at `address`: it is to be dialed back, not before that time, and others are
-    /// [told of it](Self::take_reached) when somebody was there.
-    pub fn probe(&mut self, address: SocketAddr, at: Instant) {
-        self.probes.add(canonical(address), at);
-        self.nudge();
-    }
-
-    /// The announced addresses at which somebody was found since the last call.
-    pub fn take_reached(&mut self) -> Vec<SocketAddr> {
-        self.probes.take_reached()
     }
 }
 
