@@ -134,6 +134,8 @@ pub const RECEIVE_BUDGET: usize = 256 * 1024 * 1024;
 pub const SEND_BUDGET: usize = 256 * 1024 * 1024;
 /// How long a connection that met the receive budget waits before it is read again.
 pub const RECEIVE_RETRY: Duration = Duration::from_millis(50);
+/// How long one connection may read a large frame above the receive budget before another one that waits has its turn.
+pub const RECEIVE_TURN: Duration = Duration::from_millis(500);
 /// How often a connection that met the send budget is told to try again, one at a time.
 pub const SEND_RETRY: Duration = Duration::from_millis(50);
 

@@ -4,13 +4,14 @@
 //! equal share of the other half. Who meets the receive budget is not read until its timer wakes it, so that the peer's TCP
 //! window closes; who meets the send budget is told when there is room, one at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::config::Config;
+use super::shares::Source;
 use super::slab::ConnSlab;
 use super::timer::{Due, Timers};
 use crate::id::ConnId;
-use crate::limits::{RECEIVE_RETRY, SEND_RETRY};
+use crate::limits::{RECEIVE_RETRY, RECEIVE_TURN, SEND_RETRY};
 use crate::link::Inbox;
 use crate::time::Instant;
 
@@ -38,8 +39,10 @@ pub(super) struct ReceiveBudget {
     held: usize,
     /// Who is not read until the timer, each at most once.
     waiters: Vec<ConnId>,
-    /// The one connection that may exceed the budget until its large frame is complete.
-    exempt: Option<ConnId>,
+    /// The one connection that may exceed the budget, and until when it need not give way.
+    exempt: Option<(ConnId, Instant)>,
+    /// Who of those that waited is next to exceed it.
+    next: Option<ConnId>,
 }
 
 impl ReceiveBudget {
@@ -64,22 +67,39 @@ impl ReceiveBudget {
     /// May the connection be read, with an inbox that is not in the account meanwhile? Only large frames wait: the others are
     /// bounded by the read buffer.
     #[inline]
-    pub(super) fn admits(&mut self, id: ConnId, inbox: &Inbox, config: &Config, conns: &ConnSlab) -> bool {
+    pub(super) fn admits(
+        &mut self,
+        id: ConnId,
+        inbox: &Inbox,
+        config: &Config,
+        (now, conns): (Instant, &ConnSlab),
+    ) -> bool {
         if !inbox.is_large() {
             return true;
         }
         let own = inbox.held();
-        !is_over(self.held + own, config.receive_budget, own, config.connections) || self.exempts(id, conns)
+        !is_over(self.held + own, config.receive_budget, own, config.connections) || self.exempts(id, now, conns)
     }
 
-    /// True for the one connection that may finish its large frame above the budget. Without it, frames that together fill the
-    /// budget would wait for each other until all of them time out.
-    fn exempts(&mut self, id: ConnId, conns: &ConnSlab) -> bool {
-        let other = self.exempt.filter(|other| *other != id).and_then(|other| conns.get(other));
-        if other.is_some_and(|other| other.is_open() && !other.flags.paused && other.link.inbox.is_large()) {
+    /// True for the one connection that may go on with its large frame above the budget. Without it, frames that together fill the
+    /// budget would wait for each other until all of them time out. Whoever does not finish in time gives way when others wait.
+    fn exempts(&mut self, id: ConnId, now: Instant, conns: &ConnSlab) -> bool {
+        let waits = |id: ConnId| {
+            let conn = conns.get(id);
+            conn.is_some_and(|conn| conn.is_open() && !conn.flags.paused && conn.link.inbox.is_large())
+        };
+        match self.exempt {
+            Some((other, _)) if other == id => return true,
+            Some((other, until)) if waits(other) && (now < until || self.next.is_none_or(|next| next == other)) => {
+                return false;
+            }
+            _ => {}
+        }
+        // The one whose turn it is asks in this turn or the next.
+        if self.next.is_some_and(|next| next != id && waits(next)) {
             return false;
         }
-        self.exempt = Some(id);
+        (self.exempt, self.next) = (Some((id, now + RECEIVE_TURN)), None);
         true
     }
 
@@ -93,9 +113,28 @@ impl ReceiveBudget {
         }
     }
 
-    /// Those that waited: all of them try again.
-    pub(super) fn take_waiters(&mut self) -> Vec<ConnId> {
-        core::mem::take(&mut self.waiters)
+    /// Those that waited: all of them try again. Next to exceed the budget is one that we dialed, or else one whose source has
+    /// fewest that wait, and of these the one that holds least: whoever fills the memory with frames that he does not finish waits
+    /// behind those who came for one.
+    pub(super) fn take_waiters(&mut self, conns: &ConnSlab) -> Vec<ConnId> {
+        let waiters = core::mem::take(&mut self.waiters);
+        let source = |id: &ConnId| conns.get(*id).and_then(|conn| conn.source);
+        let mut crowds: BTreeMap<Source, usize> = BTreeMap::new();
+        for source in waiters.iter().filter_map(source) {
+            *crowds.entry(source).or_default() += 1;
+        }
+        let holder = self.exempt.map(|(holder, _)| holder);
+        let others = waiters.iter().enumerate().filter(|(_, id)| Some(**id) != holder);
+        self.next = others
+            .filter_map(|(place, id)| {
+                let conn = conns.get(*id)?;
+                let crowd = conn.source.and_then(|source| crowds.get(&source)).copied().unwrap_or(1);
+                let is_inbound = matches!(conn.source, Some(Source::Inbound(_)));
+                Some((is_inbound, crowd, conn.link.held(), place, *id))
+            })
+            .min()
+            .map(|(.., id)| id);
+        waiters
     }
 }
 
@@ -188,8 +227,9 @@ mod tests {
         let due = Instant::from_millis(1) + RECEIVE_RETRY;
         assert_eq!(timers.pop(Instant::NEVER), Some((due, Due::Receive)));
         assert_eq!(timers.next(), None);
-        assert_eq!(budget.take_waiters(), [conn(1), conn(2)]);
-        assert_eq!(budget.take_waiters(), []);
+        let conns = ConnSlab::default();
+        assert_eq!(budget.take_waiters(&conns), [conn(1), conn(2)]);
+        assert_eq!(budget.take_waiters(&conns), []);
     }
 
     #[test]

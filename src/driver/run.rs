@@ -351,7 +351,7 @@ impl<P: Protocol> Driver<P> {
                     }
                 }
                 Due::Receive => {
-                    for id in self.net.receive.take_waiters() {
+                    for id in self.net.receive.take_waiters(&self.net.conns) {
                         self.net.conns.mark_ready(id);
                     }
                 }

@@ -189,7 +189,7 @@ impl<P: Protocol> Driver<P> {
             if bytes_left == 0 {
                 return Pause::Budget;
             }
-            if !net.receive.admits(id, inbox, &net.config, &net.conns) {
+            if !net.receive.admits(id, inbox, &net.config, (net.now.at, &net.conns)) {
                 return Pause::OverReceiveBudget;
             }
             let now = net.now.at;

@@ -275,12 +275,17 @@ fn a_few_who_never_finish_leave_the_others_their_share_of_the_receive_budget() {
         }
     }
     assert!(driver.net().memory().0 > 4 << 20, "they fill their half");
-    let (mut good, conn) = plain(&mut driver);
-    let bytes = frame(7, &payload(200_000, 7));
-    let mut sent = 0;
-    turn_until(&mut driver, |driver| {
-        sent += write_until_full(&mut good, &bytes[sent..]);
-        driver.protocol().seen.iter().any(|seen| matches!(seen, Seen::Frame(of, 7, _) if *of == conn))
-    });
+    // One within its share; and one above, whose turn once came when those who had stalled were given up, half a minute later.
+    let mut stay = Vec::new();
+    for length in [200_000, 3_000_000] {
+        let (mut good, conn) = plain(&mut driver);
+        let bytes = frame(7, &payload(length, 7));
+        let mut sent = 0;
+        turn_until(&mut driver, |driver| {
+            sent += write_until_full(&mut good, &bytes[sent..]);
+            driver.protocol().seen.iter().any(|seen| matches!(seen, Seen::Frame(of, 7, _) if *of == conn))
+        });
+        stay.push(good);
+    }
     assert!(driver.protocol().closed().is_empty(), "and it did not have to wait for them to be given up");
 }
