@@ -246,8 +246,10 @@ pub mod link;
 pub mod proto;
 pub mod rate;
 pub mod rng;
+pub mod shares;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod source;
 pub mod time;
 pub mod wire;
 

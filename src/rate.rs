@@ -195,6 +195,11 @@ impl<K: Ord + Copy> BucketTable<K> {
         true
     }
 
+    /// When there will be a token for `key`; see [`Bucket::ready_at`].
+    pub fn ready_at(&self, key: K, rate: Rate) -> Instant {
+        self.get(key).ready_at(rate)
+    }
+
     /// How long until `key`'s bucket is full again; see [`Bucket::owed`].
     pub fn owed(&self, key: K, now: Instant) -> Duration {
         self.get(key).owed(now)

@@ -28,6 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/id.rs", &[]),
     ("src/invariant.rs", &[]),
     ("src/rng.rs", &[]),
+    ("src/shares.rs", &["source"]),
+    ("src/source.rs", &["address"]),
     ("src/time.rs", &[]),
 ];
 
@@ -55,6 +57,8 @@ const PURE: &[&str] = &[
     "src/address.rs",
     "src/admit.rs",
     "src/rate.rs",
+    "src/shares.rs",
+    "src/source.rs",
     "src/limits.rs",
     "src/close.rs",
     "src/config.rs",

@@ -1,49 +1,152 @@
-//! Transactions that wait for a block: first in, first out, within two limits.
+//! Transactions that wait for a block: first in, first out, within two limits, shared by those who brought them.
+//!
+//! While there is room everybody may use it. Above half of it nobody may hold more than his fair share, and in a full pool who
+//! holds most gives way to who holds less: the newest of his, since what is older has been passed on already and is nearer to a
+//! block. Our own gives way to nobody. What waited for three days leaves, and is not taken back from those who still have it.
 
-use std::collections::{BTreeMap, HashMap};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::chain::block::{Block, MAX_TRANSACTIONS};
+use crate::shares::Shares;
+use crate::source::Source;
+use crate::time::UnixTime;
 use crate::wire::Hash;
 
 /// The most transactions that wait: as many ids as one TxPool frame carries.
 pub const MAX_COUNT: usize = 50_000;
 /// The most bytes that wait: four full blocks.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// How long a transaction waits at most, by the clock with which it came. So long is remembered as well that it left for that.
+pub const LIFETIME: Duration = Duration::from_secs(72 * 60 * 60);
 
-/// The pool. Knows nothing of validity: who puts something in has checked it.
+/// What a transaction counts for in a share at least: a pool of those is full by number and by bytes alike.
+const LEAST_WEIGHT: usize = MAX_BYTES / MAX_COUNT;
+
+/// The pool. Knows nothing of validity: who puts something in has checked it. Every change is O(log n).
 #[derive(Debug, Default)]
 pub struct Mempool {
-    by_id: HashMap<Hash, (u64, Bytes)>,
+    by_id: BTreeMap<Hash, Waiting>,
     by_arrival: BTreeMap<u64, Hash>,
+    by_source: BTreeMap<Source, BTreeSet<u64>>,
+    shares: Shares,
     arrivals: u64,
     bytes: usize,
+    /// What left because its time was over, and when, oldest first.
+    expired: BTreeMap<Hash, UnixTime>,
+    expired_order: VecDeque<Hash>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    arrival: u64,
+    source: Source,
+    since: UnixTime,
+    bytes: Bytes,
+}
+
+/// Why the pool does not take a transaction. It may later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// It is full, and nobody holds more than who brought this one.
+    Full,
+    /// It is half full, and who brought this one has his share.
+    Share,
+    /// It waited here for as long as any may.
+    Expired,
+}
+
+impl NoRoom {
+    /// A short text for logs.
+    pub const fn why(self) -> &'static str {
+        match self {
+            NoRoom::Full => "the pool is full",
+            NoRoom::Share => "its sender has its share of the pool",
+            NoRoom::Expired => "it has waited for too long already",
+        }
+    }
 }
 
 impl Mempool {
-    /// Adds a transaction at the end; false when the pool has no room for it. One that is there already stays where it is.
-    pub fn insert(&mut self, id: Hash, transaction: Bytes) -> bool {
+    /// Adds a transaction at the end, and lets others give way to it where that is fair. One that is there already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no room for it.
+    pub fn insert(&mut self, id: Hash, bytes: Bytes, source: Source, now: UnixTime) -> Result<(), NoRoom> {
+        self.expire(now);
         if self.by_id.contains_key(&id) {
-            return true;
+            return Ok(());
         }
-        let bytes = self.bytes.saturating_add(transaction.len());
-        if self.is_full() || bytes > MAX_BYTES {
-            return false;
+        if source == Source::Own {
+            // It may come again; its place in the order is passed over.
+            self.expired.remove(&id);
+        } else if self.expired.contains_key(&id) {
+            return Err(NoRoom::Expired);
+        } else if self.is_beyond_share(source, bytes.len()) {
+            return Err(NoRoom::Share);
         }
-        self.bytes = bytes;
-        self.by_arrival.insert(self.arrivals, id);
-        self.by_id.insert(id, (self.arrivals, transaction));
-        self.arrivals += 1;
-        true
+        self.put(id, Waiting { arrival: self.arrivals, source, since: now, bytes });
+        while self.by_id.len() > MAX_COUNT || self.bytes > MAX_BYTES {
+            // Among equals the one that came now gives way, or two would push out each other for ever.
+            let largest = self.shares.largest().filter(|largest| self.shares.of(*largest) > 0);
+            let newest = largest.and_then(|largest| self.by_source.get(&largest)?.last().copied());
+            let newest = newest.and_then(|arrival| self.by_arrival.get(&arrival).copied()).unwrap_or(id);
+            self.remove(&newest);
+            if newest == id {
+                return Err(NoRoom::Full);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for one that a reorganisation gave back: it is our own, as long as our own is not more than half of all.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no room for it.
+    pub fn give_back(&mut self, id: Hash, bytes: Bytes, now: UnixTime) -> Result<(), NoRoom> {
+        let own = self.shares.of(Source::Own).saturating_add(weight(bytes.len()));
+        let is_tight = self.by_id.len() >= MAX_COUNT || self.bytes.saturating_add(bytes.len()) > MAX_BYTES;
+        if is_tight && own > MAX_BYTES as u64 / 2 {
+            return Err(NoRoom::Full);
+        }
+        self.insert(id, bytes, Source::Own, now)
+    }
+
+    /// Takes out what has waited for longer than [`LIFETIME`].
+    pub fn expire(&mut self, now: UnixTime) {
+        let is_over = |since: UnixTime| since.plus(LIFETIME) <= now;
+        while let Some(id) = self.by_arrival.first_key_value().map(|(_, id)| *id)
+            && self.by_id.get(&id).is_none_or(|waiting| is_over(waiting.since))
+        {
+            if self.remove(&id).is_some() && self.expired.insert(id, now).is_none() {
+                self.expired_order.push_back(id);
+            }
+        }
+        while let Some(oldest) = self.expired_order.front()
+            && (self.expired.len() > MAX_COUNT || self.expired.get(oldest).is_none_or(|at| is_over(*at)))
+        {
+            self.expired.remove(oldest);
+            self.expired_order.pop_front();
+        }
     }
 
     /// Takes a transaction out.
     pub fn remove(&mut self, id: &Hash) -> Option<Bytes> {
-        let (arrival, transaction) = self.by_id.remove(id)?;
+        let Waiting { arrival, source, bytes, .. } = self.by_id.remove(id)?;
         self.by_arrival.remove(&arrival);
-        self.bytes -= transaction.len();
-        Some(transaction)
+        if let Some(of) = self.by_source.get_mut(&source) {
+            of.remove(&arrival);
+            if of.is_empty() {
+                self.by_source.remove(&source);
+            }
+        }
+        self.shares.take(source, weight(bytes.len()));
+        self.bytes -= bytes.len();
+        Some(bytes)
     }
 
     /// True when it waits here.
@@ -53,7 +156,7 @@ impl Mempool {
 
     /// Its bytes.
     pub fn get(&self, id: &Hash) -> Option<&Bytes> {
-        self.by_id.get(id).map(|(_, transaction)| transaction)
+        self.by_id.get(id).map(|waiting| &waiting.bytes)
     }
 
     /// The ids, oldest first.
@@ -93,60 +196,36 @@ impl Mempool {
         self.bytes
     }
 
-    /// True when not even the smallest transaction has room.
+    /// True when not even the smallest transaction has room without another one's leaving.
     pub fn is_full(&self) -> bool {
         self.by_id.len() >= MAX_COUNT || self.bytes >= MAX_BYTES
     }
+
+    fn put(&mut self, id: Hash, waiting: Waiting) {
+        self.bytes += waiting.bytes.len();
+        self.shares.add(waiting.source, weight(waiting.bytes.len()));
+        self.by_source.entry(waiting.source).or_default().insert(waiting.arrival);
+        self.by_arrival.insert(waiting.arrival, id);
+        self.by_id.insert(id, waiting);
+        self.arrivals += 1;
+    }
+
+    /// Would a source hold more than is fair where the pool is above half full? Whoever holds less than another may still grow,
+    /// until both hold the same.
+    fn is_beyond_share(&self, source: Source, len: usize) -> bool {
+        let is_half_full = self.by_id.len() >= MAX_COUNT / 2 || self.bytes >= MAX_BYTES / 2;
+        let before = self.shares.of_subnet(source);
+        let after = before.saturating_add(weight(len));
+        let share = self.shares.fair_part(source, MAX_BYTES as u64);
+        is_half_full && before > 0 && after > share && self.shares.largest_subnet(source) <= after
+    }
+}
+
+/// What a transaction of so many bytes counts for in its source's share.
+fn weight(len: usize) -> u64 {
+    len.max(LEAST_WEIGHT) as u64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chain::sha256;
-
-    fn numbered(n: u32) -> (Hash, Bytes) {
-        let bytes = Bytes::copy_from_slice(&n.to_le_bytes());
-        (sha256(&bytes), bytes)
-    }
-
-    #[test]
-    fn hands_out_in_order_of_arrival() {
-        let mut pool = Mempool::default();
-        let ids: Vec<Hash> = (0..5).map(|n| numbered(n).0).collect();
-        for n in 0..5 {
-            assert!(pool.insert(numbered(n).0, numbered(n).1));
-        }
-        assert!(pool.insert(ids[0], numbered(0).1), "a second copy changes nothing");
-        assert_eq!(pool.remove(&ids[1]), Some(numbered(1).1));
-        assert_eq!(pool.remove(&ids[1]), None);
-        assert_eq!(pool.ids().copied().collect::<Vec<_>>(), [ids[0], ids[2], ids[3], ids[4]]);
-        assert_eq!(pool.pick(17), [numbered(0).1, numbered(2).1]);
-        assert_eq!((pool.len(), pool.bytes()), (4, 16));
-    }
-
-    #[test]
-    fn a_large_one_is_passed_over_for_smaller_ones_behind_it() {
-        let mut pool = Mempool::default();
-        assert!(pool.insert(Hash([9; 32]), Bytes::from(vec![0; 100])));
-        assert!(pool.insert(numbered(1).0, numbered(1).1));
-        assert_eq!(pool.pick(50), [numbered(1).1]);
-    }
-
-    #[test]
-    fn both_limits_hold() {
-        let mut pool = Mempool::default();
-        for n in 0..u32::try_from(MAX_COUNT).unwrap() {
-            assert!(pool.insert(numbered(n).0, numbered(n).1));
-        }
-        assert!(pool.is_full() && !pool.insert(Hash([1; 32]), Bytes::from_static(b"x")));
-
-        let mut pool = Mempool::default();
-        let large = Bytes::from(vec![0; MAX_BYTES - 1]);
-        assert!(pool.insert(Hash([1; 32]), large));
-        assert!(!pool.insert(Hash([2; 32]), Bytes::from_static(b"xy")));
-        assert!(pool.insert(Hash([3; 32]), Bytes::from_static(b"x")));
-        assert!(pool.is_full());
-        pool.remove(&Hash([1; 32]));
-        assert_eq!(pool.bytes(), 1);
-    }
-}
+#[path = "mempool_tests.rs"]
+mod tests;

@@ -24,6 +24,7 @@ use crate::chain::writer::SPOILED;
 use crate::chain::{merkle, pow, rules};
 use crate::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
 use crate::proto::work::Work;
+use crate::source::Source;
 use crate::time::UnixTime;
 use crate::wire::{Hash, Kind};
 
@@ -43,6 +44,8 @@ pub struct ReferenceChain {
     pub(super) index: Index,
     pub(super) store: Store,
     pub(super) pool: Mempool,
+    /// What the clock said last: when what comes back to the pool comes.
+    pub(super) now: UnixTime,
     /// Blocks that left the best chain and whose transactions are not back in the pool yet, lowest first.
     pub(super) abandoned: VecDeque<Hash>,
     /// Did the store give back something else than it was given? Behind a shared reference, as reads are.
@@ -141,6 +144,7 @@ impl ReferenceChain {
             index,
             store,
             pool: Mempool::default(),
+            now: UnixTime::default(),
             abandoned: VecDeque::new(),
             spoiled: AtomicBool::new(false),
             served: Served::default(),
@@ -355,21 +359,26 @@ impl Chain for ReferenceChain {
         header_in(block).map(crate::chain::sha256)
     }
 
-    fn accept_block(&mut self, _now: UnixTime, block: CheckedBlock) -> Verdict {
+    fn accept_block(&mut self, now: UnixTime, block: CheckedBlock) -> Verdict {
+        self.now = now;
         self.accept(block).unwrap_or_else(Verdict::Invalid)
     }
 
-    fn submit_transaction(&mut self, _now: UnixTime, transaction: Bytes) -> Verdict {
+    fn submit_transaction(&mut self, now: UnixTime, transaction: Bytes) -> Verdict {
+        self.submit_transaction_from(now, Source::Own, transaction)
+    }
+
+    fn submit_transaction_from(&mut self, now: UnixTime, source: Source, transaction: Bytes) -> Verdict {
         if let Err(rejection) = rules::pooled(&transaction) {
             return Verdict::Invalid(rejection);
         }
         let id = transaction::id(&transaction);
         if self.pool.contains(&id) || self.index.best_place(&id).is_some() {
-            Verdict::Known
-        } else if self.pool.insert(id, transaction) {
-            Verdict::Accepted { best_changed: false }
-        } else {
-            Verdict::Ignored("the pool is full")
+            return Verdict::Known;
+        }
+        match self.pool.insert(id, transaction, source, now) {
+            Ok(()) => Verdict::Accepted { best_changed: false },
+            Err(no_room) => Verdict::Ignored(no_room.why()),
         }
     }
 
@@ -403,6 +412,11 @@ impl Chain for ReferenceChain {
             }
             Ok(_) => Verdict::Accepted { best_changed: false },
         }
+    }
+
+    fn keep_house(&mut self, now: UnixTime) {
+        self.now = now;
+        self.pool.expire(now);
     }
 
     fn turn_ended(&mut self) {

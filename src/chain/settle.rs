@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::chain::block::Block;
 use crate::chain::index::{NodeId, Reorg};
+use crate::chain::mempool::NoRoom;
 use crate::chain::reference::ReferenceChain;
 use crate::wire::Hash;
 
@@ -50,33 +51,35 @@ impl ReferenceChain {
             if bytes >= BYTES_AT_ONCE {
                 return;
             }
-            if self.pool.is_full() {
-                return self.abandoned.clear();
-            }
             let Some(hash) = self.abandoned.pop_front() else { return };
             if let Some(id) = self.index.find(&hash).filter(|id| !self.index.is_best(*id)) {
-                bytes = bytes.saturating_add(self.return_block(id));
+                match self.return_block(id) {
+                    Some(read) => bytes = bytes.saturating_add(read),
+                    None => return self.abandoned.clear(),
+                }
             }
         }
     }
 
-    /// How many bytes were read for it.
-    fn return_block(&mut self, id: NodeId) -> usize {
+    /// How many bytes were read for it; `None` when the pool takes no more.
+    fn return_block(&mut self, id: NodeId) -> Option<usize> {
         let node = self.index.node(id);
         let missing = |id: &Hash| self.index.best_place(id).is_none() && !self.pool.contains(id);
         if !node.ids.iter().skip(1).any(missing) {
-            return 0;
+            return Some(0);
         }
         // What cannot be read cannot return: its senders still have it.
-        let Some(bytes) = self.stored(node) else { return 0 };
-        let Some(block) = Block::decode(&bytes) else { return 0 };
+        let Some(bytes) = self.stored(node) else { return Some(0) };
+        let Some(block) = Block::decode(&bytes) else { return Some(0) };
         for (bytes, id) in block.transactions.iter().zip(&node.ids).skip(1) {
             if self.index.best_place(id).is_none() {
                 // A copy of its own: a slice would keep the whole block in memory.
-                self.pool.insert(*id, Bytes::copy_from_slice(bytes));
+                if self.pool.give_back(*id, Bytes::copy_from_slice(bytes), self.now) == Err(NoRoom::Full) {
+                    return None;
+                }
             }
         }
-        bytes.len()
+        Some(bytes.len())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::id::{ConnId, VerifiedId};
 use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
-use crate::proto::gossip::OwnGossip;
+use crate::proto::gossip::{FairQueue, OwnGossip, RelayedGossip};
 use crate::proto::pool::PoolExchange;
 use crate::rate::Pace;
 use crate::time::Instant;
@@ -17,8 +17,9 @@ use crate::wire::Hash;
 /// Blocks that a peer asked for and whose answer waits for its queue to drain; more requests than this are dropped.
 pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
 
-/// Transactions that may wait for one peer's pace; later ones are offered when the pools are compared.
-pub(super) const WAITING_TRANSACTIONS_MAX: usize = 10_000;
+/// Transactions that may wait for one peer's pace, in about 1 MiB; what gives way is offered when the pools are compared, which
+/// comes before the last of so many would leave at the pace for strangers.
+pub(super) const WAITING_TRANSACTIONS_MAX: usize = 5_000;
 
 /// What a handshake told us, and what happened since.
 #[derive(Debug)]
@@ -62,12 +63,16 @@ pub(super) struct Peer {
     pub(super) send_budgets: SendBudgets,
     /// What we say ourselves and waits for that.
     pub(super) own_gossip: OwnGossip,
+    /// What others say and waits for the same.
+    pub(super) relayed: RelayedGossip,
     /// What its pool lacks of ours.
     pub(super) pool: PoolExchange,
     /// It could not be told of a tip when that came.
     pub(super) is_owed_tip: bool,
-    /// Transactions that wait for that pace.
-    pub(super) waiting: VecDeque<Hash>,
+    /// Transactions that wait for that pace, shared by those who brought them.
+    pub(super) waiting: FairQueue<()>,
+    /// How many of them left since the last offer did.
+    pub(super) waited_in_a_row: u8,
     /// When it last brought a transaction that was new and valid, and a block.
     pub(super) transaction_at: Option<Instant>,
     pub(super) block_at: Option<Instant>,
@@ -85,7 +90,7 @@ impl Peer {
         (node_id, user_agent, version): (String, String, u8),
         (now, next_heartbeat): (Instant, Instant),
         transaction_pace: Pace,
-        (send_budgets, serving): (SendBudgets, Serving),
+        (send_budgets, serving, relayed): (SendBudgets, Serving, RelayedGossip),
         pool: PoolExchange,
     ) -> Self {
         Peer {
@@ -111,9 +116,11 @@ impl Peer {
             transaction_pace,
             send_budgets,
             own_gossip: OwnGossip::default(),
+            relayed,
             pool,
             is_owed_tip: false,
-            waiting: VecDeque::new(),
+            waiting: FairQueue::new(WAITING_TRANSACTIONS_MAX),
+            waited_in_a_row: 0,
             transaction_at: None,
             block_at: None,
             serving,

@@ -10,6 +10,7 @@ mod clumsy;
 mod contract;
 mod descriptors;
 mod discovery;
+mod fair;
 mod greeting;
 mod healing;
 mod hostile;

@@ -7,6 +7,7 @@ use spacetime_network::id::ConnId;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::sync::{DeepBranch, SyncConfig, SyncManager, SyncOutput, answer_get_headers};
 use spacetime_network::rng::Rng;
+use spacetime_network::source::Source;
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Hash, Kind, Message};
 use std::collections::BTreeMap;
@@ -119,7 +120,9 @@ impl World {
         let (conn, version, best) = (conn(n), remote.version, remote.chain.best());
         self.remotes.insert(conn, remote);
         let best = (version >= 2).then_some((best.height, best.hash));
-        self.sync.peer_ready(self.now, conn, version, best, &self.chain);
+        let address = format!("10.0.{}.1", conn.index() % 250).parse().unwrap();
+        let source = Source::peer(address, false);
+        self.sync.peer_ready(self.now, conn, (version, source), best, &self.chain);
         self.drain();
         conn
     }

@@ -1,12 +1,12 @@
 //! Who knows what: an object goes to each peer at most once, and never back to where it came from.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
 use crate::wire::{Hash, Kind};
 
-/// Names remembered for each connection: at 20 transactions per second the last hundred seconds, in 130 KiB.
+/// Names remembered for each connection: at 20 transactions per second the last hundred seconds, in 200 KiB.
 pub const KNOWN_PER_PEER: usize = 2_000;
 
 /// The recent objects that each connection sent to us or got from us.
@@ -17,23 +17,33 @@ pub struct Relay {
 
 #[derive(Clone, Debug, Default)]
 struct Known {
-    names: BTreeSet<Hash>,
-    order: VecDeque<Hash>,
+    names: BTreeMap<Hash, u64>,
+    /// The same, oldest first.
+    order: BTreeMap<u64, Hash>,
+    next: u64,
 }
 
 impl Known {
     /// True when it was not known. The oldest name makes room.
     fn insert(&mut self, name: Hash) -> bool {
-        let fresh = self.names.insert(name);
-        if fresh {
-            self.order.push_back(name);
-            if self.order.len() > KNOWN_PER_PEER
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.names.remove(&oldest);
-            }
+        if self.names.contains_key(&name) {
+            return false;
         }
-        fresh
+        self.names.insert(name, self.next);
+        self.order.insert(self.next, name);
+        self.next = self.next.wrapping_add(1);
+        if self.order.len() > KNOWN_PER_PEER
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.names.remove(&oldest);
+        }
+        true
+    }
+
+    fn remove(&mut self, name: &Hash) {
+        if let Some(serial) = self.names.remove(name) {
+            self.order.remove(&serial);
+        }
     }
 }
 
@@ -57,7 +67,14 @@ impl Relay {
 
     /// Is a peer remembered to have an object?
     pub fn knows(&self, conn: ConnId, name: &Hash) -> bool {
-        self.known.get(&conn).is_some_and(|known| known.names.contains(name))
+        self.known.get(&conn).is_some_and(|known| known.names.contains_key(name))
+    }
+
+    /// The object that was to go to a peer does not.
+    pub fn forget(&mut self, conn: ConnId, name: &Hash) {
+        if let Some(known) = self.known.get_mut(&conn) {
+            known.remove(name);
+        }
     }
 
     /// Forgets a connection.
@@ -104,6 +121,7 @@ impl Relay {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn name(n: u32) -> Hash {
         let mut hash = Hash::ZERO;
@@ -166,6 +184,9 @@ mod tests {
         let known = &relay.known[&conn(1)];
         assert_eq!((known.names.len(), known.order.len()), (KNOWN_PER_PEER, KNOWN_PER_PEER));
         assert!(relay.relay(name(5999), None, [(conn(1), 2)].into_iter(), Kind::Transaction).is_empty());
+        relay.forget(conn(1), &name(5999));
+        assert_eq!(relay.relay(name(5999), None, [(conn(1), 2)].into_iter(), Kind::Transaction), [conn(1)]);
+        assert_eq!(relay.audit(), Ok(()));
         relay.peer_gone(conn(1));
         assert!(!relay.known.contains_key(&conn(1)));
     }

@@ -136,7 +136,8 @@ impl Seen {
         self.sources.get(&source).map_or(0, BTreeSet::len)
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Forgets what was noted for longer than it is remembered.
+    pub fn expire(&mut self, now: Instant) {
         while let Some((&serial, entry)) = self.entries.first_key_value()
             && entry.expires <= now
         {

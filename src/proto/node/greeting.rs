@@ -14,6 +14,7 @@ use crate::id::{ConnId, Direction, VerifiedId, unnamed};
 use crate::proto::budget::{SendBudgets, Serving};
 use crate::proto::clock::PeerClock;
 use crate::proto::event::{Event, Output};
+use crate::proto::gossip::RelayedGossip;
 use crate::proto::node::Node;
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::peer_table::Evidence;
@@ -162,13 +163,15 @@ impl<C: Chain> Node<C> {
             }
         };
         let next_heartbeat = now.at + self.config.heartbeat;
+        let in_exempt_range = self.admission.exempt().contains(remote.ip());
         let mut peer = Peer::new(
             (introduction.node_id.clone(), introduction.user_agent, introduction.version),
             (now.at, next_heartbeat),
             Pace::new(self.transaction_rate(remote)),
             (
-                SendBudgets::new(&self.config.rates, self.admission.exempt().contains(remote.ip())),
+                SendBudgets::new(&self.config.rates, in_exempt_range),
                 Serving::new(self.config.serving_rate, self.is_exempt(remote)),
+                RelayedGossip::new(&self.config.rates, in_exempt_range),
             ),
             PoolExchange::new(now.at, introduction.version, self.rng.next_u64()),
         );
@@ -202,7 +205,8 @@ impl<C: Chain> Node<C> {
             self.compare_clocks(now);
         }
         self.first_questions(now, conn, version, outbound);
-        self.sync.peer_ready(now, conn, version, introduction.best, &self.chain);
+        let source = self.source_of(Some(conn));
+        self.sync.peer_ready(now, conn, (version, source), introduction.best, &self.chain);
         if is_spent {
             // It was dialed to see whether somebody is there.
             self.close(now, conn, CloseReason::Done);

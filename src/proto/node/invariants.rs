@@ -82,7 +82,9 @@ impl<C: Chain> Node<C> {
             Invariant::S5.check(waiting <= WAITING_TRANSACTIONS_MAX && deferred <= DEFERRED_BLOCKS_MAX, || {
                 format!("{waiting} transactions and {deferred} blocks wait for {}", session.conn())
             })?;
+            peer.waiting.audit()?;
             peer.own_gossip.audit()?;
+            peer.relayed.audit()?;
             let offers = peer.pool.offers();
             Invariant::S5
                 .check(offers <= OFFERS_MAX, || format!("{offers} transactions are on offer to {}", session.conn()))?;

@@ -52,6 +52,11 @@ impl KnownObjects {
         self.seen.mark(now, id, from);
     }
 
+    /// Forgets what proved valid long ago.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.seen.expire(now);
+    }
+
     /// Did the object prove valid lately?
     pub(super) fn is_accepted(&self, now: Instant, id: &Hash) -> bool {
         self.seen.contains(now, id)
@@ -70,6 +75,11 @@ impl KnownObjects {
     /// The peer has the object: it sent it, or gets it as an answer.
     pub(super) fn learn(&mut self, conn: Option<ConnId>, id: Hash) {
         self.relay.learned(conn, id);
+    }
+
+    /// The peer does not get it after all.
+    pub(super) fn forget(&mut self, conn: ConnId, id: &Hash) {
+        self.relay.forget(conn, id);
     }
 
     /// Who of the ready peers, each with its version, is to be sent the object: those that do not have it, and now do.

@@ -77,6 +77,7 @@ use crate::proto::sync::SyncManager;
 use crate::proto::sync::chain::Chain;
 use crate::proto::work::Work;
 use crate::rng::Rng;
+use crate::source::Source;
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{FrameRules, Kind, Message, Priority};
 
@@ -208,6 +209,8 @@ pub struct Counters {
     pub sent: BTreeMap<Kind, u64>,
     /// Messages dropped without blame because they came too fast, by kind.
     pub over_budget: BTreeMap<Kind, u64>,
+    /// Transactions that waited for a peer's pace and gave way to those of others.
+    pub relay_dropped: u64,
     /// Frames that a full queue refused, by kind.
     pub refused: BTreeMap<Kind, u64>,
     /// Submissions of our own that were refused, by kind; each was an [`Event::SubmissionRefused`].
@@ -566,6 +569,19 @@ impl<C> Node<C> {
     fn is_banned(&self, now: Now, remote: SocketAddr, identity: Option<VerifiedId>) -> bool {
         !self.is_exempt(remote)
             && origins(remote, identity).any(|origin| self.reputation.is_blacklisted(origin, now.at))
+    }
+
+    /// Who brought something that came over this connection; `None` is ourselves.
+    fn source_of(&self, from: Option<ConnId>) -> Source {
+        let Some(conn) = from else { return Source::Own };
+        match self.sessions.get(conn) {
+            Some(session) => {
+                let remote = session.remote();
+                Source::peer(remote.ip(), session.is_outbound() || self.is_exempt(remote))
+            }
+            // It is gone, and with it what is known of it.
+            None => Source::Stranger(Ipv4Addr::UNSPECIFIED.into()),
+        }
     }
 
     /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.

@@ -12,14 +12,16 @@ use crate::id::ConnId;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::node::known::Pending;
-use crate::proto::session::WAITING_TRANSACTIONS_MAX;
 use crate::proto::sync::chain::{Chain, CheckedBlock, EARLY, HeaderError, Verdict};
 use crate::rate::Rate;
+use crate::source::Source;
 use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
 
 /// Why we do not say again what everybody was told.
 const KNOWN: &str = "it is known already";
+/// After so many that are new comes one that the peer was found to lack, however many more are new.
+const OFFER_AFTER: u8 = 3;
 /// What waits for a peer's pace waits for the clock to move.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
@@ -40,7 +42,7 @@ impl<C: Chain> Node<C> {
         if self.is_old(now, Kind::Transaction, id, from) {
             return;
         }
-        let verdict = self.chain.submit_transaction(now.unix, bytes.clone());
+        let verdict = self.chain.submit_transaction_from(now.unix, self.source_of(from), bytes.clone());
         self.judge(now, verdict, Pending { kind: Kind::Transaction, id, from, payload: bytes });
     }
 
@@ -125,8 +127,9 @@ impl<C: Chain> Node<C> {
         peer.pool.has_it(&id);
         if is_gossip(kind) {
             peer.own_gossip.forget(kind, &id);
-        } else if let Some(at) = peer.waiting.iter().position(|waiting| *waiting == id) {
-            peer.waiting.remove(at);
+            peer.relayed.forget(kind, &id);
+        } else {
+            peer.waiting.remove(&id);
         }
     }
 
@@ -184,12 +187,17 @@ impl<C: Chain> Node<C> {
 
     /// Sends an object to every peer that does not have it.
     fn pass_on(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
+        let source = self.source_of(from);
         let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
         let recipients = self.known.recipients(id, from, ready, kind);
         self.work.spend(self.sessions.len().saturating_add(recipients.len().saturating_mul(2)));
         for conn in recipients {
+            if is_gossip(kind) {
+                self.pass_on_gossip(now, conn, source, (kind, id, payload));
+                continue;
+            }
             let allowed = match kind {
-                Kind::Transaction => self.may_send_now(now, conn, id),
+                Kind::Transaction => self.may_send_now(now, conn, source, id),
                 _ => self.may_pass_on(now, conn, kind),
             };
             if allowed {
@@ -249,8 +257,8 @@ impl<C: Chain> Node<C> {
         self.config.rates.for_sending(Kind::Transaction, exempt).unwrap_or(unbounded)
     }
 
-    /// True when the peer's pace allows one more transaction; otherwise it waits its turn.
-    fn may_send_now(&mut self, now: Now, conn: ConnId, id: Hash) -> bool {
+    /// True when the peer's pace allows one more transaction; otherwise it waits its turn among those of its source.
+    fn may_send_now(&mut self, now: Now, conn: ConnId, source: Source, id: Hash) -> bool {
         let later = buggify!(self, RelayLater);
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if peer.waiting.is_empty() {
@@ -261,8 +269,10 @@ impl<C: Chain> Node<C> {
             self.sessions.pace(conn, ready_at.max(now.at + STEP));
         }
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
-        if peer.waiting.len() < WAITING_TRANSACTIONS_MAX {
-            peer.waiting.push_back(id);
+        if let Some((dropped, ())) = peer.waiting.push(source, id, ()) {
+            self.counters.relay_dropped += 1;
+            // It was not sent, so that comparing the pools may find that the peer lacks it.
+            self.known.forget(conn, &dropped);
         }
         false
     }
@@ -271,16 +281,24 @@ impl<C: Chain> Node<C> {
     pub(super) fn send_waiting(&mut self, now: Now, conn: ConnId) {
         loop {
             let Some(peer) = self.sessions.peer_mut(conn) else { return };
-            let Some(id) = peer.waiting.front().copied() else { return self.send_offers(now, conn) };
+            let Some((_, id)) = peer.waiting.next() else { return self.send_offers(now, conn) };
+            if peer.waited_in_a_row >= OFFER_AFTER && peer.pool.offers() > 0 {
+                peer.waited_in_a_row = 0;
+                if !self.send_offer(now, conn) {
+                    return;
+                }
+                continue;
+            }
             let Some(transaction) = self.chain.pool_transaction(&id) else {
-                peer.waiting.pop_front();
+                peer.waiting.remove(&id);
                 continue;
             };
             if !peer.transaction_pace.take(now.at) {
                 let ready_at = peer.transaction_pace.ready_at();
                 return self.sessions.pace(conn, ready_at);
             }
-            peer.waiting.pop_front();
+            peer.waiting.serve(&id);
+            peer.waited_in_a_row = peer.waited_in_a_row.saturating_add(1);
             self.send_payload(conn, Kind::Transaction, transaction);
         }
     }

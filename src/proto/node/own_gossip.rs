@@ -1,12 +1,15 @@
-//! Challenges, proofs and acceptances of our own: each goes to every peer, at the pace that it takes, or is refused with a word.
+//! Challenges, proofs and acceptances. Our own go to every peer, at the pace that it takes, or are refused with a word; those of
+//! others at what that leaves, shared by who said them.
 
 use bytes::Bytes;
 
 use crate::id::ConnId;
 use crate::proto::event::Event;
+use crate::proto::gossip::relayed::NextRelayed;
 use crate::proto::node::Node;
 use crate::proto::node::objects::{STEP, is_gossip};
 use crate::proto::sync::chain::Chain;
+use crate::source::Source;
 use crate::time::Now;
 use crate::wire::{Hash, Kind};
 
@@ -54,6 +57,49 @@ impl<C: Chain> Node<C> {
                     break;
                 }
                 let Some(payload) = peer.own_gossip.pop(kind) else { break };
+                self.send_payload(conn, kind, payload);
+            }
+        }
+    }
+
+    /// Passes on what somebody said, to one peer, now or when its pace and what was said by others allow it.
+    pub(super) fn pass_on_gossip(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        source: Source,
+        (kind, id, payload): (Kind, Hash, &Bytes),
+    ) {
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        if !peer.relayed.is_paced(kind) {
+            return self.send_payload(conn, kind, payload.clone());
+        }
+        for dropped in peer.relayed.push(kind, source, id, payload.clone()) {
+            self.counters.relay_dropped += 1;
+            self.known.forget(conn, &dropped);
+        }
+        self.pass_on_waiting(now, conn);
+    }
+
+    /// Passes on what waits for that, as far as the peer's pace allows.
+    pub(super) fn pass_on_waiting(&mut self, now: Now, conn: ConnId) {
+        let Some(peer) = self.sessions.peer(conn) else { return };
+        for kind in peer.relayed.kinds() {
+            while let Some(peer) = self.sessions.peer_mut(conn) {
+                let id = match peer.relayed.next(now.at, kind) {
+                    NextRelayed::Ready(id) => id,
+                    NextRelayed::Later(at) => {
+                        self.sessions.pace(conn, at);
+                        break;
+                    }
+                    NextRelayed::Nothing => break,
+                };
+                if !peer.send_budgets.take(now.at, kind, peer.own_gossip.waits(kind)) {
+                    let ready_at = peer.send_budgets.ready_at(kind).max(now.at + STEP);
+                    self.sessions.pace(conn, ready_at);
+                    break;
+                }
+                let Some(payload) = peer.relayed.serve(now.at, kind, &id) else { break };
                 self.send_payload(conn, kind, payload);
             }
         }

@@ -96,17 +96,27 @@ impl<C: Chain> Node<C> {
             if peer.pool.offers() == 0 {
                 return self.pace_comparison(conn);
             }
-            if !peer.transaction_pace.take(now.at) {
-                let ready_at = peer.transaction_pace.ready_at();
-                return self.sessions.pace(conn, ready_at);
-            }
-            // A token that is left over by an offer which has become void is a small delay.
-            let Some(id) = peer.pool.next_offer() else { return };
-            if let Some(transaction) = self.chain.pool_transaction(&id) {
-                peer.pool.passed(now.at);
-                self.known.learn(Some(conn), id);
-                self.send_payload(conn, Kind::Transaction, transaction);
+            if !self.send_offer(now, conn) {
+                return;
             }
         }
+    }
+
+    /// Sends one of the offers. False when the peer's pace allows none: it is looked at again when it does.
+    pub(super) fn send_offer(&mut self, now: Now, conn: ConnId) -> bool {
+        let Some(peer) = self.sessions.peer_mut(conn) else { return false };
+        if !peer.transaction_pace.take(now.at) {
+            let ready_at = peer.transaction_pace.ready_at();
+            self.sessions.pace(conn, ready_at);
+            return false;
+        }
+        // A token that is left over by an offer which has become void is a small delay.
+        let Some(id) = peer.pool.next_offer() else { return false };
+        if let Some(transaction) = self.chain.pool_transaction(&id) {
+            peer.pool.passed(now.at);
+            self.known.learn(Some(conn), id);
+            self.send_payload(conn, Kind::Transaction, transaction);
+        }
+        true
     }
 }

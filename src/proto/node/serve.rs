@@ -1,7 +1,6 @@
 //! Answers to requests: headers, blocks and the pool.
 
 use bytes::Bytes;
-use std::collections::BTreeSet;
 
 use crate::id::ConnId;
 use crate::proto::event::Output;
@@ -96,11 +95,10 @@ impl<C: Chain> Node<C> {
                 }
             }
             // What waited for the peer's pace has gone there now.
-            if let Some(peer) = self.sessions.peer_mut(conn)
-                && !peer.waiting.is_empty()
-            {
-                let told: BTreeSet<&Hash> = ids.iter().collect();
-                peer.waiting.retain(|id| !told.contains(id));
+            if let Some(peer) = self.sessions.peer_mut(conn) {
+                ids.iter().for_each(|id| {
+                    peer.waiting.remove(id);
+                });
             }
         }
         self.send(conn, &Message::TxPool(ids));

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::proto::budget::{MessageRates, SendBudgets, Serving};
+use crate::proto::gossip::RelayedGossip;
 use crate::proto::pool::PoolExchange;
 use crate::rate::{Pace, Rate};
 
@@ -30,7 +31,7 @@ fn peer(id: u8, now: Instant) -> Peer {
         name,
         (now, now),
         pace,
-        (SendBudgets::new(&rates, false), Serving::new(1, false)),
+        (SendBudgets::new(&rates, false), Serving::new(1, false), RelayedGossip::new(&rates, false)),
         PoolExchange::new(now, 2, 0),
     )
 }

@@ -30,6 +30,7 @@ impl<C: Chain> Node<C> {
                     self.tell_owed_tip(now, conn);
                     self.send_waiting(now, conn);
                     self.say_waiting(now, conn);
+                    self.pass_on_waiting(now, conn);
                     self.on_writable(now, conn);
                     self.compare_pools(now, conn);
                 }
@@ -63,6 +64,8 @@ impl<C: Chain> Node<C> {
             }
         }
         self.peers.drop_stale(now);
+        self.chain.keep_house(now.unix);
+        self.known.expire(now.at);
         if self.rounds.remembered.begins(now.at, REMEMBER) {
             for address in self.peers.remembered_addresses() {
                 if self.book.get(address).is_none() {

@@ -142,7 +142,8 @@ impl SyncManager {
                 self.block_stored(&hash);
                 self.shorten_stall_timeout();
                 self.outputs.push_back(SyncOutput::Accepted { hash, from, best_changed });
-                if self.peers.contains_key(&from) {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.delivered();
                     self.outputs.push_back(SyncOutput::Useful { conn: from });
                 }
             }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::source::Source;
 use crate::time::UnixTime;
 use crate::wire::{Hash, Kind};
 
@@ -346,6 +347,13 @@ pub trait Chain {
     /// Validates a transaction and keeps it in the pool.
     fn submit_transaction(&mut self, now: UnixTime, transaction: Bytes) -> Verdict;
 
+    /// The same for a transaction whose `source` is known: what the engine calls. A pool that is short of room shares it by that,
+    /// so that who brings much does not keep out who brings little; one that does not care need not implement this.
+    fn submit_transaction_from(&mut self, now: UnixTime, source: Source, transaction: Bytes) -> Verdict {
+        let _ = source;
+        self.submit_transaction(now, transaction)
+    }
+
     /// The name of a transaction, for deduplication; `None` when the bytes are not one.
     fn transaction_id(&self, transaction: &[u8]) -> Option<Hash>;
 
@@ -363,6 +371,11 @@ pub trait Chain {
     /// every byte of the payload, of the chain's own choice. Must resist collisions, or one sender can silence another's
     /// message by sending a twin of it first.
     fn gossip_id(&self, kind: Kind, payload: &[u8]) -> Hash;
+
+    /// Called every few seconds: the place to forget what has waited for too long. Must return soon, as every call.
+    fn keep_house(&mut self, now: UnixTime) {
+        let _ = now;
+    }
 
     /// Called once at the end of every turn in which something was submitted: the place to start one durable write for
     /// all of it. Must not wait for a disk.

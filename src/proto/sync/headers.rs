@@ -6,6 +6,7 @@
 //! [`SyncConfig::announcements`]: crate::proto::sync::SyncConfig::announcements
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
@@ -14,10 +15,12 @@ use crate::proto::sync::locator::{self, HEADERS_ANSWER_MAX, LOCATOR_TAIL_MAX};
 use crate::proto::sync::peer::{HeaderRequest, NextHeaders, Peer};
 use crate::proto::sync::presync::{DeepBranch, Presync};
 use crate::proto::sync::{SyncManager, SyncOutput};
+use crate::source::{Place, Source};
 use crate::time::{Instant, Now};
 use crate::wire::{Hash, Kind, Message};
 
-/// Peers that tell headers at a time: the second is there in case the first one is slow or lies.
+/// Peers that tell headers at a time, of those that we chose or that have delivered, and as many of the others: the second is there
+/// in case the first one is slow or lies.
 const TURNS: usize = 2;
 /// How long a peer keeps its turn without bringing us further.
 const TURN: Duration = Duration::from_secs(2);
@@ -37,9 +40,16 @@ enum Batch {
 }
 
 impl SyncManager {
-    /// A session is open. `best` is what the peer said of its chain in the handshake.
-    pub fn peer_ready<C: Chain>(&mut self, now: Now, conn: ConnId, version: u8, best: Option<(u64, Hash)>, chain: &C) {
-        self.peers.entry(conn).or_insert_with(|| Peer::new(version, &self.config));
+    /// A session is open with a peer that speaks `version`. `best` is what it said of its chain in the handshake.
+    pub fn peer_ready<C: Chain>(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        (version, source): (u8, Source),
+        best: Option<(u64, Hash)>,
+        chain: &C,
+    ) {
+        self.peers.entry(conn).or_insert_with(|| Peer::new(version, source, &self.config));
         let claim = best.map(|(_, hash)| hash);
         if claim.is_none_or(|hash| !self.add_known_tip(conn, hash, chain)) {
             self.plan_header_request(conn, claim);
@@ -228,6 +238,7 @@ impl SyncManager {
             && let Some(peer) = self.peers.get_mut(&conn)
         {
             peer.turn_until = now.at + TURN;
+            peer.delivered();
         }
         (last, room)
     }
@@ -297,17 +308,10 @@ impl SyncManager {
     }
 
     pub(super) fn ask_headers<C: Chain>(&mut self, now: Instant, chain: &C) {
-        let mut waiting: Vec<(u64, ConnId)> = Vec::new();
-        let mut turns: Vec<Instant> = Vec::new();
         let mut continuing: Vec<(ConnId, Hash)> = Vec::new();
         for (conn, peer) in &self.peers {
-            if peer.is_syncing_headers() && peer.turn_until > now {
-                turns.push(peer.turn_until);
-            }
-            match (peer.header_request(), peer.next_headers) {
-                (None, Some(NextHeaders::Locate(place))) => waiting.push((place, *conn)),
-                (None, Some(NextHeaders::After(hash))) => continuing.push((*conn, hash)),
-                _ => {}
+            if let (None, Some(NextHeaders::After(hash))) = (peer.header_request(), peer.next_headers) {
+                continuing.push((*conn, hash));
             }
         }
         for (conn, hash) in continuing {
@@ -320,17 +324,45 @@ impl SyncManager {
                 self.ask_for_headers(now, conn, Some(hash), chain);
             }
         }
-        waiting.sort_unstable();
-        for (_, conn) in waiting {
-            if turns.len() >= TURNS {
-                if let Some(end) = turns.iter().min() {
-                    self.wake_at(*end);
-                }
-                break;
+        for first in [true, false] {
+            self.give_turns(now, first, chain);
+        }
+    }
+
+    /// Lets those whose turn it is tell their headers: of those that go first, or of the others. A claim costs nothing, so whose
+    /// subnet had turns in vain comes after those that had fewer, however many claim from there.
+    fn give_turns<C: Chain>(&mut self, now: Instant, first: bool, chain: &C) {
+        let mut ends: Vec<Instant> = Vec::new();
+        let mut vain: BTreeMap<Place, u32> = BTreeMap::new();
+        let mut waiting: Vec<(ConnId, Place, (u32, u64))> = Vec::new();
+        let mut ration: Option<Instant> = None;
+        for (conn, peer) in self.peers.iter().filter(|(_, peer)| peer.goes_first() == first) {
+            let had = vain.entry(peer.subnet()).or_default();
+            *had = had.saturating_add(peer.vain_turns);
+            if peer.is_syncing_headers() && peer.turn_until > now {
+                ends.push(peer.turn_until);
             }
+            let (None, Some(NextHeaders::Locate(place))) = (peer.header_request(), peer.next_headers) else { continue };
+            let ready_at = peer.header_request_pace.ready_at().max(peer.announcement_pace.ready_at());
+            if ready_at > now {
+                ration = Some(ration.map_or(ready_at, |earlier| earlier.min(ready_at)));
+            } else {
+                waiting.push((*conn, peer.subnet(), (peer.vain_turns, place)));
+            }
+        }
+        while ends.len() < TURNS {
+            let rank = |(_, subnet, own): &(ConnId, Place, (u32, u64))| (vain.get(subnet).copied(), *own);
+            let next = (0..waiting.len()).min_by_key(|at| waiting.get(*at).map(rank));
+            let Some(at) = next else { break };
+            let (conn, subnet, _) = waiting.swap_remove(at);
             if self.ask_for_headers(now, conn, None, chain) {
-                turns.push(now + TURN);
+                ends.push(now + TURN);
+                *vain.entry(subnet).or_default() += 1;
             }
+        }
+        let turn = ends.iter().min().copied().filter(|_| !waiting.is_empty());
+        for at in ration.into_iter().chain(turn) {
+            self.wake_at(at);
         }
     }
 
@@ -350,6 +382,7 @@ impl SyncManager {
             peer.announcement_pace.take(now);
             peer.headers_end = None;
             peer.turn_until = now + TURN;
+            peer.vain_turns = peer.vain_turns.saturating_add(1);
         }
         let version = peer.version;
         // A version 1 peer that does not know the one hash it gets starts at genesis, so it gets one it likely knows.

@@ -8,6 +8,7 @@ use crate::proto::sync::config::SyncConfig;
 use crate::proto::sync::presync::Presync;
 use crate::proto::sync::tree::HeaderTree;
 use crate::rate::Pace;
+use crate::source::{Place, Source};
 use crate::time::Instant;
 use crate::wire::Hash;
 
@@ -33,6 +34,12 @@ pub(super) struct Peer {
     pub(super) headers_end: Option<u64>,
     /// A long branch that is lighter than our chain as far as it was told.
     pub(super) presync: Option<Presync>,
+    /// Who it is, for a fair share of the turns.
+    pub(super) source: Source,
+    /// Turns that it had since it brought us further last.
+    pub(super) vain_turns: u32,
+    /// It has brought us further.
+    pub(super) has_delivered: bool,
     /// It holds one of the turns to tell headers until then.
     pub(super) turn_until: Instant,
     pub(super) announcement_pace: Pace,
@@ -84,7 +91,7 @@ struct BlockRequest {
 }
 
 impl Peer {
-    pub(super) fn new(version: u8, config: &SyncConfig) -> Self {
+    pub(super) fn new(version: u8, source: Source, config: &SyncConfig) -> Self {
         Peer {
             version,
             tips: Vec::new(),
@@ -93,6 +100,9 @@ impl Peer {
             claim: None,
             headers_end: None,
             presync: None,
+            source,
+            vain_turns: 0,
+            has_delivered: false,
             turn_until: Instant::ZERO,
             announcement_pace: Pace::new(config.announcements),
             header_request_pace: Pace::new(config.header_requests),
@@ -127,6 +137,23 @@ impl Peer {
         self.claim = None;
         self.next_headers = None;
         self.header_request = Some(request);
+    }
+
+    /// What it told or gave was new, and led further.
+    pub(super) fn delivered(&mut self) {
+        self.vain_turns = 0;
+        self.has_delivered = true;
+    }
+
+    /// Is it one of those that go first: whom we chose, or who has shown that its word is worth something?
+    pub(super) fn goes_first(&self) -> bool {
+        self.has_delivered || matches!(self.source, Source::Own | Source::Chosen(_))
+    }
+
+    /// Its subnet, among the strangers or among those whom we chose.
+    pub(super) fn subnet(&self) -> Place {
+        let [_, subnet, _] = self.source.path();
+        subnet
     }
 
     /// The outstanding request for headers is answered, whatever the answer is worth.

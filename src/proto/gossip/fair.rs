@@ -1,0 +1,283 @@
+//! What waits for one peer, shared by those who brought it: a source that has little waiting is served soon, however much
+//! others have.
+//!
+//! Our own goes first, but leaves one of four places to the others. The others are served in [`Turns`]. When the queue is full,
+//! the newest of the largest source gives way: what is oldest is next, and who floods loses what he added last.
+
+use std::collections::BTreeMap;
+
+use crate::invariant::{Broken, Invariant};
+use crate::shares::{Shares, Turns};
+use crate::source::Source;
+use crate::wire::Hash;
+
+/// Of so many in a row that leave while others wait, one is not our own.
+const ROUND: u8 = 4;
+
+/// A queue of named things. Every call is O(log n), but for [`next_of`](Self::next_of).
+#[derive(Clone, Debug)]
+pub struct FairQueue<T> {
+    most: usize,
+    names: BTreeMap<Hash, (Source, u64)>,
+    lines: BTreeMap<Source, BTreeMap<u64, (Hash, T)>>,
+    shares: Shares,
+    turns: Turns,
+    serial: u64,
+    /// How many of our own left since one of somebody else's did.
+    own_in_a_row: u8,
+}
+
+impl<T> FairQueue<T> {
+    /// An empty queue with room for so many, one at least.
+    pub fn new(most: usize) -> Self {
+        FairQueue {
+            most: most.max(1),
+            names: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            shares: Shares::default(),
+            turns: Turns::default(),
+            serial: 0,
+            own_in_a_row: 0,
+        }
+    }
+
+    /// Puts one at the end of its source's line; one that waits already stays where it is. The one that had to give way, if the
+    /// queue was full: it may be the new one.
+    pub fn push(&mut self, source: Source, name: Hash, value: T) -> Option<(Hash, T)> {
+        if self.names.contains_key(&name) {
+            return None;
+        }
+        self.names.insert(name, (source, self.serial));
+        self.lines.entry(source).or_default().insert(self.serial, (name, value));
+        self.serial = self.serial.wrapping_add(1);
+        self.shares.add(source, 1);
+        self.turns.enter(source);
+        if self.names.len() <= self.most {
+            return None;
+        }
+        self.give_way()
+    }
+
+    /// The newest of the largest source leaves, and is lost.
+    pub fn give_way(&mut self) -> Option<(Hash, T)> {
+        let largest = self.shares.largest().unwrap_or(Source::Own);
+        let newest = self.lines.get(&largest).and_then(|line| line.last_key_value()).map(|(_, (name, _))| *name)?;
+        self.remove(&newest).map(|value| (newest, value))
+    }
+
+    /// Takes one out, wherever it is.
+    pub fn remove(&mut self, name: &Hash) -> Option<T> {
+        let (source, serial) = self.names.remove(name)?;
+        let line = self.lines.get_mut(&source)?;
+        let (_, value) = line.remove(&serial)?;
+        self.shares.take(source, 1);
+        if line.is_empty() {
+            self.lines.remove(&source);
+            self.turns.leave(source);
+        }
+        Some(value)
+    }
+
+    /// What is next: of which source, and its name.
+    pub fn next(&self) -> Option<(Source, Hash)> {
+        let own = self.lines.contains_key(&Source::Own).then_some(Source::Own);
+        let other = self.turns.first();
+        let source = if self.own_in_a_row + 1 < ROUND { own.or(other) } else { other.or(own) }?;
+        Some((source, self.oldest(source)?))
+    }
+
+    /// The same among the sources that may be served now. Looks at every source that has something waiting.
+    pub fn next_of(&self, may: impl Fn(Source) -> bool) -> Option<(Source, Hash)> {
+        let ready = self.lines.keys().copied().filter(|source| may(*source));
+        let source = ready.min_by_key(|source| self.turns.turn_of(*source))?;
+        Some((source, self.oldest(source)?))
+    }
+
+    /// The one that is [next](Self::next), or any other, leaves because it is its source's turn.
+    pub fn serve(&mut self, name: &Hash) -> Option<T> {
+        let (source, _) = *self.names.get(name)?;
+        let in_a_row = self.own_in_a_row.saturating_add(1).min(ROUND);
+        self.own_in_a_row = if source == Source::Own { in_a_row } else { 0 };
+        self.turns.served(source);
+        self.remove(name)
+    }
+
+    /// Does it wait here?
+    pub fn contains(&self, name: &Hash) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// Who brought what waits under this name.
+    pub fn source_of(&self, name: &Hash) -> Option<Source> {
+        self.names.get(name).map(|(source, _)| *source)
+    }
+
+    /// All that waits.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.lines.values().flat_map(BTreeMap::values).map(|(_, value)| value)
+    }
+
+    /// Sources of which something waits.
+    pub fn sources(&self) -> impl Iterator<Item = Source> {
+        self.lines.keys().copied()
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Is it within its limit, and do its tables agree?
+    ///
+    /// # Errors
+    ///
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
+        let (names, most) = (self.names.len(), self.most);
+        let waiting: usize = self.lines.values().map(BTreeMap::len).sum();
+        Invariant::S5
+            .check(names == waiting && names <= most, || format!("{names} names for {waiting} that wait, of {most}"))?;
+        for (source, line) in &self.lines {
+            let (has, counted) = (line.len() as u64, self.shares.of(*source));
+            Invariant::S6
+                .check(has == counted && has > 0, || format!("{source:?} has {has} waiting, {counted} counted"))?;
+        }
+        Ok(())
+    }
+
+    fn oldest(&self, source: Source) -> Option<Hash> {
+        self.lines.get(&source)?.first_key_value().map(|(_, (name, _))| *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(n: u32) -> Hash {
+        let mut hash = Hash::ZERO;
+        hash.0[..4].copy_from_slice(&n.to_be_bytes());
+        hash
+    }
+
+    fn stranger(n: u8) -> Source {
+        Source::peer(format!("10.0.{n}.1").parse().unwrap(), false)
+    }
+
+    /// A list that is looked through from end to end.
+    #[derive(Default)]
+    struct Naive {
+        waiting: Vec<(Source, Hash)>,
+    }
+
+    impl Naive {
+        fn count(&self, source: Source) -> usize {
+            self.waiting.iter().filter(|(of, _)| *of == source).count()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_and_gives_what_plain_lists_do(
+            moves in prop::collection::vec((0u8..5, 0u32..400, 0u8..5), 1..300)
+        ) {
+            const MOST: usize = 20;
+            let (mut queue, mut naive) = (FairQueue::new(MOST), Naive::default());
+            for (n, item, what) in moves {
+                let source = if n == 0 { Source::Own } else { stranger(n) };
+                match what {
+                    0..3 => {
+                        let dropped = queue.push(source, name(item), item);
+                        if !naive.waiting.iter().any(|(_, known)| *known == name(item)) {
+                            naive.waiting.push((source, name(item)));
+                        }
+                        prop_assert_eq!(dropped.is_some(), naive.waiting.len() > MOST);
+                        if let Some((dropped, _)) = dropped {
+                            let at = naive.waiting.iter().position(|(_, of)| *of == dropped).unwrap();
+                            let (of, _) = naive.waiting[at];
+                            let largest = (1..5).map(|n| naive.count(stranger(n))).max().unwrap();
+                            prop_assert!(largest == 0 || naive.count(of) == largest && of != Source::Own);
+                            prop_assert!(!naive.waiting[at + 1..].iter().any(|(later, _)| *later == of), "the newest");
+                            naive.waiting.remove(at);
+                        }
+                    }
+                    3 => {
+                        let was = naive.waiting.iter().position(|(_, known)| *known == name(item));
+                        prop_assert_eq!(queue.remove(&name(item)).is_some(), was.is_some());
+                        was.map(|at| naive.waiting.remove(at));
+                    }
+                    _ => {
+                        let next = queue.next();
+                        prop_assert_eq!(next.is_some(), !naive.waiting.is_empty());
+                        let Some((of, id)) = next else { continue };
+                        let first = naive.waiting.iter().find(|(known, _)| *known == of).unwrap().1;
+                        prop_assert_eq!(id, first, "a source's own are in order");
+                        prop_assert!(queue.serve(&id).is_some());
+                        naive.waiting.retain(|(_, known)| *known != id);
+                    }
+                }
+                prop_assert_eq!(queue.len(), naive.waiting.len());
+                prop_assert_eq!(queue.audit(), Ok(()));
+                prop_assert!(naive.waiting.iter().all(|(_, id)| queue.contains(id)));
+            }
+        }
+
+        /// Whatever others push, who waits is served after at most one of each of them, and our own.
+        #[test]
+        fn nobody_waits_for_more_than_one_of_each_other_source(floods in prop::collection::vec(1u8..9, 1..40), at in 0usize..8) {
+            let mut queue = FairQueue::new(10_000);
+            for (n, from) in floods.iter().enumerate() {
+                for k in 0..50 {
+                    queue.push(stranger(*from), name(n as u32 * 50 + k), ());
+                }
+            }
+            for _ in 0..at {
+                let _ = queue.next().and_then(|(_, id)| queue.serve(&id));
+            }
+            let honest = stranger(200);
+            queue.push(honest, name(1 << 20), ());
+            let others = queue.sources().count() - 1;
+            let before = core::iter::from_fn(|| {
+                let (source, id) = queue.next()?;
+                queue.serve(&id);
+                Some(source)
+            });
+            let waited = before.take_while(|source| *source != honest).count();
+            prop_assert!(waited <= others, "{} before it, of {}", waited, others);
+        }
+    }
+
+    #[test]
+    fn our_own_goes_first_and_leaves_one_of_four_places_to_others() {
+        let mut queue = FairQueue::new(1000);
+        for n in 0..100 {
+            queue.push(stranger(1), name(n), ());
+            queue.push(Source::Own, name(1000 + n), ());
+        }
+        let order: Vec<bool> = core::iter::from_fn(|| {
+            let (source, id) = queue.next()?;
+            queue.serve(&id);
+            Some(source == Source::Own)
+        })
+        .collect();
+        assert_eq!(order[..8], [true, true, true, false, true, true, true, false]);
+        assert_eq!(order.len(), 200);
+    }
+
+    #[test]
+    fn a_full_queue_takes_what_a_small_source_brings_from_the_newest_of_the_largest() {
+        let mut queue = FairQueue::new(100);
+        (0..100).for_each(|n| assert_eq!(queue.push(stranger(1), name(n), n), None));
+        assert_eq!(queue.push(stranger(1), name(100), 100), Some((name(100), 100)), "its own newest");
+        assert_eq!(queue.push(stranger(2), name(200), 200), Some((name(99), 99)));
+        assert_eq!(queue.push(Source::Own, name(300), 300), Some((name(98), 98)));
+        assert_eq!(queue.push(stranger(2), name(200), 200), None, "it waits already");
+        assert_eq!((queue.len(), queue.audit()), (100, Ok(())));
+    }
+}
