@@ -25,6 +25,8 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 pub enum Origin {
     /// The IPv4 address, or the first address of the /64; made by [`Origin::of`].
     Ip(IpAddr),
+    /// A whole subnet, once many of its addresses were blacklisted; see [`Subnet::of`].
+    Net(Subnet),
     /// A proven identity, wherever it connects from.
     Identity(VerifiedId),
 }
@@ -38,11 +40,11 @@ impl Origin {
         })
     }
 
-    /// The IPv4 address, or the first address of the /64.
+    /// The IPv4 address, or the first address of the /64; `None` for what is no single address.
     pub const fn ip(self) -> Option<IpAddr> {
         match self {
             Origin::Ip(ip) => Some(ip),
-            Origin::Identity(_) => None,
+            Origin::Net(_) | Origin::Identity(_) => None,
         }
     }
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Ip(IpAddr::V4(v4)) => write!(f, "{v4}"),
             Origin::Ip(IpAddr::V6(v6)) => write!(f, "{v6}/64"),
+            Origin::Net(net) => write!(f, "{net}"),
             Origin::Identity(id) => write!(f, "{id}"),
         }
     }
@@ -76,6 +79,13 @@ impl Subnet {
     /// Its first address.
     pub const fn ip(self) -> IpAddr {
         self.0
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Subnet(ip) = self;
+        write!(f, "{ip}/{}", if ip.is_ipv4() { 24 } else { 48 })
     }
 }
 

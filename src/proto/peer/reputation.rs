@@ -10,8 +10,11 @@
 //! - **failures in a row**, for those who never do anything useful;
 //! - **violations within an hour**, for those who mix good deeds with bad ones: successes do not reset them.
 //!
-//! Loopback and exempt ranges never come here; the node asks [`ExemptRanges`](crate::address::ExemptRanges) first. Counting
-//! IPv6 by /48 once many of its /64s misbehave is not done yet.
+//! Whoever commands many addresses of one subnet has as many lives: so many bans in a /24, or in a /48 of IPv6, become one of all
+//! of it. And a table full of bans keeps places for those who are not banned yet, or nobody else ever would be: the ban that ends
+//! soonest gives way.
+//!
+//! Loopback and exempt ranges never come here; the node asks [`ExemptRanges`](crate::address::ExemptRanges) first.
 
 pub mod bans;
 
@@ -20,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::blacklist::{BlacklistConfig, FAILURE_POINTS, SCORE_MAX, SUCCESS_POINTS};
 use super::decay::Decaying;
-use crate::address::Origin;
+use crate::address::{Origin, Subnet};
 use crate::invariant::{Broken, Invariant};
 use crate::time::Instant;
 
@@ -55,6 +58,8 @@ pub struct Reputation {
     entries: BTreeMap<Origin, Entry>,
     /// Everyone, the least interesting first.
     order: BTreeSet<(Interest, Instant, Origin)>,
+    /// Entries that the rules have banned, be it over or not.
+    banned: usize,
     /// What was recorded since the last look, for a simulation that looks.
     #[cfg(feature = "sim")]
     moves: Option<Vec<(Origin, i32)>>,
@@ -80,6 +85,11 @@ struct Entry {
     banned: Option<(Instant, BannedBy)>,
     touched: Instant,
 }
+
+/// Bans in force in one subnet that become a ban of the subnet: far more than a neighbourhood has bad nodes by chance.
+pub const BANS_PER_SUBNET: usize = 16;
+/// One place in so many is for those who are not banned.
+const UNBANNED_PART: usize = 4;
 
 /// Scores are kept in billionths of a point.
 const POINT: i64 = 1_000_000_000;
@@ -119,7 +129,8 @@ impl Reputation {
 
     /// May nobody talk to this origin?
     pub fn is_blacklisted(&self, origin: Origin, now: Instant) -> bool {
-        self.entries.get(&origin).is_some_and(|entry| entry.is_banned(now))
+        let banned = |origin| self.entries.get(&origin).is_some_and(|entry| entry.is_banned(now));
+        banned(origin) || origin.ip().is_some_and(|ip| banned(Origin::Net(Subnet::of(ip))))
     }
 
     /// The origin's score, rounded to a whole point; 0 for a stranger.
@@ -146,6 +157,8 @@ impl Reputation {
         let (known, placed, most) = (self.entries.len(), self.order.len(), self.config.entries_max.max(1));
         Invariant::S5
             .check(known <= most && placed == known, || format!("{known} origins and {placed} places of {most}"))?;
+        let banned = self.entries.values().filter(|entry| entry.is_by_rules()).count();
+        Invariant::S9.check(banned == self.banned, || format!("{banned} bans, {} by the counter", self.banned))?;
         for (origin, entry) in &self.entries {
             let found = self.order.contains(&entry.place(*origin));
             Invariant::S9.check(found, || format!("{origin} has no place in the order"))?;
@@ -174,35 +187,69 @@ impl Reputation {
         }
         self.put(origin, entry, now);
         debug_assert!(!banned || self.is_blacklisted(origin, now) || self.len() >= self.config.entries_max.max(1));
+        if banned && let Some(ip) = origin.ip() {
+            self.ban_subnet(Subnet::of(ip), now);
+        }
         banned
+    }
+
+    /// Bans a subnet as a whole once so many of its addresses are banned, and forgets these. Looks at all that is known of it.
+    fn ban_subnet(&mut self, subnet: Subnet, now: Instant) {
+        let within = self
+            .entries
+            .range(Origin::Ip(subnet.ip())..)
+            .take_while(|(origin, _)| origin.ip().is_some_and(|ip| Subnet::of(ip) == subnet));
+        let by_rules = within.filter_map(|(origin, entry)| match entry.banned {
+            Some((until, BannedBy::Rules)) if until > now => Some((*origin, until)),
+            _ => None,
+        });
+        let bans: Vec<(Origin, Instant)> = by_rules.collect();
+        if bans.len() < BANS_PER_SUBNET {
+            return;
+        }
+        let until = bans.iter().map(|(_, until)| *until).max().unwrap_or(now);
+        for (origin, _) in bans {
+            self.take(origin, now);
+        }
+        self.ban(Origin::Net(subnet), until.since(now), BannedBy::Rules, now);
     }
 
     /// Takes an entry out of the tables. One whose blacklisting is over has served its time and is like a stranger's.
     fn take(&mut self, origin: Origin, now: Instant) -> Entry {
         let Some(entry) = self.entries.remove(&origin) else { return Entry::default() };
         self.order.remove(&entry.place(origin));
+        self.banned -= usize::from(entry.is_by_rules());
         if entry.banned.is_some() && !entry.is_banned(now) { Entry::default() } else { entry }
     }
 
-    /// Puts an entry into the tables, and forgets the least interesting one when there are too many. A table full of
-    /// blacklistings makes no room for one who has none: that would be a way out of it.
+    /// Puts an entry into the tables, and forgets the least interesting one when there are too many. Blacklistings make no room for
+    /// one who has none, or that would be a way out of them, but for the part of the table that is not theirs.
     fn put(&mut self, origin: Origin, mut entry: Entry, now: Instant) {
         entry.touched = now;
         if self.entries.len() >= self.config.entries_max.max(1) {
             let Some((interest, until, least)) = self.order.first().copied() else { return };
-            let in_force = interest >= Interest::BannedByRules && until > now;
+            let most = self.config.entries_max.max(1);
+            let is_theirs = interest > Interest::BannedByRules || self.banned <= most - most / UNBANNED_PART;
+            let in_force = interest >= Interest::BannedByRules && until > now && is_theirs;
             if in_force && interest > entry.place(origin).0 {
                 return;
             }
             self.order.remove(&(interest, until, least));
-            self.entries.remove(&least);
+            if let Some(entry) = self.entries.remove(&least) {
+                self.banned -= usize::from(entry.is_by_rules());
+            }
         }
         self.order.insert(entry.place(origin));
+        self.banned += usize::from(entry.is_by_rules());
         self.entries.insert(origin, entry);
     }
 }
 
 impl Entry {
+    fn is_by_rules(&self) -> bool {
+        matches!(self.banned, Some((_, BannedBy::Rules)))
+    }
+
     fn is_banned(&self, now: Instant) -> bool {
         self.banned.is_some_and(|(until, _)| until > now)
     }

@@ -158,3 +158,63 @@ proptest! {
         }
     }
 }
+
+/// 10,000 bans filled the table, and of whoever came then nothing was remembered, so that he was never banned.
+#[test]
+fn a_table_full_of_bans_still_learns_whom_to_ban_next_and_forgets_the_ban_that_ends_first() {
+    let most = 1000;
+    let mut reputation = Reputation::new(ReputationConfig { entries_max: most, ..Default::default() });
+    let far = |n: u64| Origin::of(IpAddr::V6(Ipv6Addr::from_bits((0x2001 << 112) | (u128::from(n) << 80))));
+    let banned =
+        |reputation: &mut Reputation, who, millis| (0..5).any(|_| reputation.record_violation(who, at(millis)));
+    for n in 0..3 * most as u64 {
+        assert!(banned(&mut reputation, far(n), 1000 + n), "origin {n} is not banned");
+        assert_eq!((reputation.len() <= most, reputation.audit()), (true, Ok(())));
+    }
+    let now = at(10_000);
+    let last = 3 * most as u64;
+    assert!((last - 700..last).all(|n| reputation.is_blacklisted(far(n), now)), "the newest are in force");
+    assert!(!reputation.is_blacklisted(far(0), now), "the oldest made room");
+    // One of the operator's is not among those that give way.
+    reputation.ban(origin("8.8.8.8"), Duration::from_secs(1), BannedBy::Operator, now);
+    (0..2 * most as u64).for_each(|n| assert!(banned(&mut reputation, far(10_000 + n), 10_001 + n / 100)));
+    assert!(reputation.is_blacklisted(origin("8.8.8.8"), at(10_500)));
+    // A flood of those who did little pushes out no ban that is new.
+    (0..5_000).for_each(|n| assert!(!reputation.record_violation(far(100_000 + n), at(10_600))));
+    assert!((11_500..12_000).all(|n| reputation.is_blacklisted(far(n), at(10_600))));
+    assert_eq!(reputation.audit(), Ok(()));
+}
+
+/// Each /64 of a /48 had a ban of its own, and whoever has a /48 has 65,536 of them.
+#[test]
+fn many_bans_in_a_subnet_become_one_of_the_subnet() {
+    for (address, outside) in [("2001:db8:1:{}::1", "2001:db8:2::1"), ("1.2.3.{}", "1.2.4.1")] {
+        let mut reputation = Reputation::default();
+        let who = |n: usize| origin(&address.replace("{}", &n.to_string()));
+        for n in 1..=BANS_PER_SUBNET {
+            assert!(!reputation.is_blacklisted(who(200), at(60_000)), "{n} bans are no ban of all");
+            let violations = (0..5).filter(|_| reputation.record_violation(who(n), at(n as u64 * 1000)));
+            assert_eq!(violations.count(), 1);
+        }
+        let end = BANS_PER_SUBNET as u64 * 1000 + 24 * 60 * MINUTE;
+        assert!(reputation.is_blacklisted(who(200), at(end - 1)) && reputation.is_blacklisted(who(1), at(end - 1)));
+        assert!(
+            !reputation.is_blacklisted(who(200), at(end)) && !reputation.is_blacklisted(origin(outside), at(60_000))
+        );
+        let bans: Vec<Origin> = reputation.bans(at(60_000)).map(|ban| ban.origin).collect();
+        assert_eq!(bans, [Origin::Net(Subnet::of(who(1).ip().unwrap()))]);
+        assert_eq!((reputation.len(), reputation.audit()), (1, Ok(())));
+        assert!(reputation.unban(bans[0], at(60_000)) && !reputation.is_blacklisted(who(1), at(60_000)));
+    }
+}
+
+#[test]
+fn bans_of_an_operator_are_of_the_addresses_that_he_named() {
+    let mut reputation = Reputation::default();
+    for n in 1..100 {
+        reputation.ban(origin(&format!("1.2.3.{n}")), Duration::from_secs(60), BannedBy::Operator, at(0));
+    }
+    assert!((0..5).any(|_| reputation.record_violation(origin("1.2.3.200"), at(0))));
+    assert!(!reputation.is_blacklisted(origin("1.2.3.201"), at(0)));
+    assert_eq!(reputation.bans(at(0)).count(), 100);
+}
