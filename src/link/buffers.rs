@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::limits::{CHUNK, CHUNK_START, COPY_STEP, POOL_CHUNKS, POOL_LARGE, POOL_LARGE_BYTES};
+use crate::wire::frame::KEPT_WASTE;
 
 /// The buffers that nobody has borrowed. Both lists are bounded.
 #[derive(Debug, Default)]
@@ -32,9 +33,20 @@ impl Buffers {
         }
     }
 
-    /// A buffer for a large frame: warm, or empty and without memory. What it holds already is to be overwritten.
-    pub(super) fn large(&mut self) -> BytesMut {
-        self.large.pop().unwrap_or_default()
+    /// A buffer for a frame of `len` bytes: warm, or empty and without memory. What it holds already is to be overwritten.
+    ///
+    /// Whoever gets the frame may keep it, and the whole buffer with it. So a buffer is lent only where it [fits](fits); where
+    /// none does, the oldest makes room for one of the size that frames have now.
+    pub(super) fn large(&mut self, len: usize) -> BytesMut {
+        match self.large.iter().rposition(|buffer| fits(buffer.capacity(), len)) {
+            Some(at) => self.large.remove(at),
+            None => {
+                if self.large.len() >= POOL_LARGE {
+                    self.large.remove(0);
+                }
+                BytesMut::new()
+            }
+        }
     }
 
     /// Takes back the buffer of a large frame, if nobody else holds it.
@@ -46,6 +58,11 @@ impl Buffers {
             self.large.push(buffer);
         }
     }
+}
+
+/// Is a buffer not so much larger than a frame that it would be a waste to keep it for that?
+fn fits(capacity: usize, len: usize) -> bool {
+    capacity <= len.saturating_add(len / KEPT_WASTE)
 }
 
 /// Appends in steps; see [`COPY_STEP`].

@@ -15,6 +15,9 @@ pub const HEADER_LEN: usize = 5;
 pub const MAX_LENGTH: u32 = MAX_PAYLOAD + 1;
 /// The largest payload before the handshake is done: what a stranger can make a node hold.
 pub const MAX_GREETING_PAYLOAD: u32 = 1024;
+/// What is kept of a frame may waste one byte of memory for so many of its own at most: budgets count it by its length, so that a
+/// small thing must not hold a large buffer.
+pub const KEPT_WASTE: usize = 8;
 
 /// Which type bytes a connection accepts now, and how large each may be.
 ///
@@ -256,7 +259,7 @@ pub fn header(kind: u8, len: usize) -> Result<[u8; HEADER_LEN], FrameError> {
 pub enum Payload<'a> {
     /// A slice of the read buffer; copy what must be kept.
     Lent(&'a [u8]),
-    /// Assembled in its own buffer; keeping it costs nothing.
+    /// Assembled in its own buffer, which is hardly larger; keeping all of it costs nothing.
     Given(Bytes),
 }
 
@@ -271,13 +274,20 @@ impl Payload<'_> {
 
     /// The part of the payload that `slice` points at, to keep. `slice` must be borrowed from this payload.
     ///
-    /// A slice from elsewhere is copied.
+    /// A slice from elsewhere is copied, and so is a part that would keep much of the payload for nothing.
     pub fn keep(&self, slice: &[u8]) -> Bytes {
         match self {
-            Payload::Given(bytes) if is_within(bytes, slice) => bytes.slice_ref(slice),
+            Payload::Given(bytes) if is_within(bytes, slice) && !is_wasteful(bytes.len(), slice.len()) => {
+                bytes.slice_ref(slice)
+            }
             _ => Bytes::copy_from_slice(slice),
         }
     }
+}
+
+/// Would keeping so many bytes of so many waste memory?
+fn is_wasteful(all: usize, kept: usize) -> bool {
+    all.saturating_sub(kept) > kept / KEPT_WASTE
 }
 
 fn is_within(outer: &[u8], inner: &[u8]) -> bool {

@@ -245,8 +245,8 @@ struct LargeFrame {
 
 impl LargeFrame {
     fn begin(header: &[u8; HEADER_LEN], total: usize, body: &[u8], buffers: &mut Buffers) -> Self {
-        let mut large =
-            LargeFrame { kind: header[HEADER_LEN - 1], len: total - HEADER_LEN, filled: 0, buffer: buffers.large() };
+        let len = total - HEADER_LEN;
+        let mut large = LargeFrame { kind: header[HEADER_LEN - 1], len, filled: 0, buffer: buffers.large(len) };
         let mut body = body;
         large.take(&mut body);
         debug_assert!(body.is_empty() && large.filled < large.len, "a frame that is complete is under way");

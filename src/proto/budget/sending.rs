@@ -70,11 +70,6 @@ impl SendBudgets {
         Ok(())
     }
 
-    /// When the next one of `kind` may leave, if it is said by others and nothing of our own goes first.
-    pub fn ready_at(&self, kind: Kind) -> Instant {
-        self.left.iter().find(|left| left.kind == kind).map_or(Instant::ZERO, |left| left.all.ready_at())
-    }
-
     fn of(&mut self, kind: Kind) -> Option<&mut Left> {
         self.left.iter_mut().find(|left| left.kind == kind)
     }

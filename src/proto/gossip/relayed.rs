@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::FairQueue;
 use crate::invariant::{Broken, Invariant};
-use crate::proto::budget::{MessageRates, SendBudgets};
+use crate::proto::budget::MessageRates;
 use crate::rate::{BucketTable, Rate};
 use crate::source::{Place, Source};
 use crate::time::Instant;
@@ -19,6 +19,8 @@ use crate::wire::{Hash, Kind};
 pub const RELAYED_MAX: usize = 32;
 /// Bytes of all kinds of them: four of the largest. All peers share the payloads.
 pub const RELAYED_BYTES_MAX: usize = 4 << 20;
+/// What waits here: of which nobody could be asked for what was lost.
+const GOSSIP: [Kind; 3] = [Kind::NewChallenge, Kind::ProofSubmission, Kind::BlockAccepted];
 /// Subnets whose use of the pace is remembered.
 const SUBNETS_MAX: usize = 64;
 
@@ -51,11 +53,10 @@ pub enum NextRelayed {
 impl RelayedGossip {
     /// Nothing waits, for a peer that takes as much as these rates say.
     pub fn new(rates: &MessageRates, exempt: bool) -> Self {
-        let paced = SendBudgets::PASSED_ON.iter().filter(|kind| **kind != Kind::Peers);
-        let lines = paced.filter_map(|kind| {
-            let rate = rates.for_sending(*kind, exempt)?;
+        let lines = GOSSIP.into_iter().filter_map(|kind| {
+            let rate = rates.for_sending(kind, exempt)?;
             let part = Rate { burst: rate.burst.div_ceil(2), ..rate };
-            Some((*kind, Line { part, used: BucketTable::new(SUBNETS_MAX), waiting: FairQueue::new(RELAYED_MAX) }))
+            Some((kind, Line { part, used: BucketTable::new(SUBNETS_MAX), waiting: FairQueue::new(RELAYED_MAX) }))
         });
         RelayedGossip { lines: lines.collect(), bytes: 0 }
     }

@@ -77,7 +77,6 @@ use crate::proto::sync::SyncManager;
 use crate::proto::sync::chain::Chain;
 use crate::proto::work::Work;
 use crate::rng::Rng;
-use crate::source::Source;
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{FrameRules, Kind, Message, Priority};
 
@@ -569,19 +568,6 @@ impl<C> Node<C> {
     fn is_banned(&self, now: Now, remote: SocketAddr, identity: Option<VerifiedId>) -> bool {
         !self.is_exempt(remote)
             && origins(remote, identity).any(|origin| self.reputation.is_blacklisted(origin, now.at))
-    }
-
-    /// Who brought something that came over this connection; `None` is ourselves.
-    fn source_of(&self, from: Option<ConnId>) -> Source {
-        let Some(conn) = from else { return Source::Own };
-        match self.sessions.get(conn) {
-            Some(session) => {
-                let remote = session.remote();
-                Source::peer(remote.ip(), session.is_outbound() || self.is_exempt(remote))
-            }
-            // It is gone, and with it what is known of it.
-            None => Source::Stranger(Ipv4Addr::UNSPECIFIED.into()),
-        }
     }
 
     /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.

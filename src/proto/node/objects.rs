@@ -4,7 +4,7 @@
 //! marked after the judgement, so an invalid copy cannot hide a valid original.
 
 use bytes::Bytes;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use crate::close::CloseReason;
@@ -182,6 +182,19 @@ impl<C: Chain> Node<C> {
             Verdict::Pending(ticket) => {
                 self.known.put_off(ticket, Pending { kind, id, from, payload });
             }
+        }
+    }
+
+    /// Who brought something that came over this connection; `None` is ourselves.
+    pub(super) fn source_of(&self, from: Option<ConnId>) -> Source {
+        let Some(conn) = from else { return Source::Own };
+        match self.sessions.get(conn) {
+            Some(session) => {
+                let remote = session.remote();
+                Source::peer(remote.ip(), session.is_outbound() || self.is_exempt(remote))
+            }
+            // It is gone, and with it what is known of it.
+            None => Source::Stranger(Ipv4Addr::UNSPECIFIED.into()),
         }
     }
 
