@@ -12,6 +12,10 @@ use crate::wire::{Hash, Kind, Message};
 /// How often an oscillator asks in a row, for one block or another thing: more than anybody may.
 const IN_A_ROW: usize = 100;
 
+/// Transactions that a pool filler sends in a second, and at once when it has come: within what anybody may.
+const FILL: usize = 15;
+const FILL_FIRST: usize = 400;
+
 impl Adversary {
     pub(super) fn send_handshake(&mut self, key: u32, kind: Kind) {
         let node_id = match self.role {
@@ -75,6 +79,7 @@ impl Adversary {
             Role::ZeroWindow => self.ask_without_reading(key),
             Role::Oscillator if self.bad => self.turn_on(key),
             Role::Oscillator => self.be_useful(key),
+            Role::PoolFiller => self.fill(key),
             Role::Silent | Role::Staller | Role::Liar | Role::Thief | Role::Flooder | Role::Squatter => {}
         }
     }
@@ -126,6 +131,19 @@ impl Adversary {
     fn be_useful(&mut self, key: u32) {
         if self.rng.chance(1, 40) {
             self.pay(key, 8);
+        }
+    }
+
+    /// All that it may send within a second, of what is passed on; at first what the answer to a question for its pool may bring.
+    fn fill(&mut self, key: u32) {
+        let first = self.conns.get_mut(&key).is_some_and(|conn| !core::mem::replace(&mut conn.filled, true));
+        (0..if first { FILL_FIRST } else { FILL }).for_each(|_| self.pay(key, 8));
+        if first {
+            self.attacks.push("filled pool");
+        }
+        if first || self.rng.chance(1, 4) {
+            let word = self.rng.next_u64().to_le_bytes();
+            self.say(key, &Message::NewChallenge(&word));
         }
     }
 

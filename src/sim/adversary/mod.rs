@@ -30,6 +30,8 @@ struct Conn {
     out: Vec<u8>,
     connected: bool,
     greeted: bool,
+    /// It has sent its first transactions.
+    filled: bool,
 }
 
 /// A host that misbehaves.
@@ -144,7 +146,7 @@ impl Adversary {
 
     fn keep(&mut self, socket: SocketId, connected: bool) {
         let _ = self.kernel().register(socket, socket as usize);
-        let conn = Conn { inbox: Inbox::default(), out: Vec::new(), connected, greeted: false };
+        let conn = Conn { inbox: Inbox::default(), out: Vec::new(), connected, greeted: false, filled: false };
         self.conns.insert(socket, conn);
     }
 
@@ -261,6 +263,8 @@ impl Adversary {
                 self.greet(key);
             }
             Message::Ping(ping) => self.say(key, &Message::Pong(ping)),
+            // As long as it owes the answer, it may send more than others.
+            Message::TxPoolRequest(_) if self.role == Role::PoolFiller => {}
             Message::TxPoolRequest(_) => self.say(key, &Message::TxPool(Vec::new())),
             Message::GetPeers(_) if self.role == Role::Poisoner => self.poison(key),
             Message::GetPeers(_) => self.say(key, &Message::Peers(Vec::new())),

@@ -29,12 +29,14 @@ pub(in crate::sim) enum Role {
     Trickle,
     /// Asks for all that there is and never reads after the handshake.
     ZeroWindow,
+    /// Sends transactions and challenges by the hundred, as far as its budgets allow, so that those of others wait behind them.
+    PoolFiller,
     /// Behaves well until it has a good reputation, then badly for a while, again and again.
     Oscillator,
 }
 
 impl Role {
-    pub(in crate::sim) const ALL: [Role; 13] = [
+    pub(in crate::sim) const ALL: [Role; 14] = [
         Role::Silent,
         Role::Staller,
         Role::Liar,
@@ -48,6 +50,7 @@ impl Role {
         Role::Trickle,
         Role::ZeroWindow,
         Role::Oscillator,
+        Role::PoolFiller,
     ];
 
     pub(in crate::sim) const fn name(self) -> &'static str {
@@ -65,6 +68,7 @@ impl Role {
             Role::Trickle => "adversary: trickle",
             Role::ZeroWindow => "adversary: zero-window",
             Role::Oscillator => "adversary: oscillator",
+            Role::PoolFiller => "adversary: pool filler",
         }
     }
 
