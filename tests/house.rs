@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/id.rs", &[]),
     ("src/invariant.rs", &[]),
     ("src/rng.rs", &[]),
-    ("src/shares.rs", &["source"]),
+    ("src/shares.rs", &["address", "source"]),
     ("src/source.rs", &["address"]),
     ("src/time.rs", &[]),
 ];

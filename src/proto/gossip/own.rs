@@ -61,6 +61,11 @@ impl OwnGossip {
         self.insert(kind, |queue| queue.push_front((id, payload.clone())), payload.len());
     }
 
+    /// Did the connection take no more?
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// The connection has room again.
     pub fn unblock(&mut self) {
         self.blocked = false;

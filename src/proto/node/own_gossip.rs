@@ -83,7 +83,8 @@ impl<C: Chain> Node<C> {
 
     /// Passes on what waits for that, as far as the peer's pace allows.
     pub(super) fn pass_on_waiting(&mut self, now: Now, conn: ConnId) {
-        let Some(peer) = self.sessions.peer(conn) else { return };
+        // While the connection has no room, even our own words wait.
+        let Some(peer) = self.sessions.peer(conn).filter(|peer| !peer.own_gossip.is_blocked()) else { return };
         for kind in peer.relayed.kinds() {
             while let Some(peer) = self.sessions.peer_mut(conn) {
                 let id = match peer.relayed.next(now.at, kind) {
@@ -121,6 +122,7 @@ impl<C: Chain> Node<C> {
         if let Some(peer) = self.sessions.peer_mut(conn) {
             peer.own_gossip.unblock();
             self.say_waiting(now, conn);
+            self.pass_on_waiting(now, conn);
         }
     }
 }

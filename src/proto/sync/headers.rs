@@ -19,8 +19,8 @@ use crate::source::{Place, Source};
 use crate::time::{Instant, Now};
 use crate::wire::{Hash, Kind, Message};
 
-/// Peers that tell headers at a time, of those that we chose or that have delivered, and as many of the others: the second is there
-/// in case the first one is slow or lies.
+/// Peers that tell headers at a time: the second is there in case the first one is slow or lies. Those that we chose or that have
+/// delivered do not count the others.
 const TURNS: usize = 2;
 /// How long a peer keeps its turn without bringing us further.
 const TURN: Duration = Duration::from_secs(2);
@@ -336,12 +336,16 @@ impl SyncManager {
         let mut vain: BTreeMap<Place, u32> = BTreeMap::new();
         let mut waiting: Vec<(ConnId, Place, (u32, u64))> = Vec::new();
         let mut ration: Option<Instant> = None;
-        for (conn, peer) in self.peers.iter().filter(|(_, peer)| peer.goes_first() == first) {
-            let had = vain.entry(peer.subnet()).or_default();
-            *had = had.saturating_add(peer.vain_turns);
-            if peer.is_syncing_headers() && peer.turn_until > now {
+        for (conn, peer) in &self.peers {
+            let goes_first = peer.goes_first();
+            if peer.is_syncing_headers() && peer.turn_until > now && (goes_first || !first) {
                 ends.push(peer.turn_until);
             }
+            if goes_first != first {
+                continue;
+            }
+            let had = vain.entry(peer.subnet()).or_default();
+            *had = had.saturating_add(peer.vain_turns);
             let (None, Some(NextHeaders::Locate(place))) = (peer.header_request(), peer.next_headers) else { continue };
             let ready_at = peer.header_request_pace.ready_at().max(peer.announcement_pace.ready_at());
             if ready_at > now {

@@ -16,6 +16,8 @@ use crate::wire::Hash;
 pub(super) const TIPS_MAX: usize = 4;
 /// Blocks that a peer may have been asked for without an answer. One with more is not asked until it answers.
 const UNANSWERED_MAX: usize = 64;
+/// Turns to tell headers that a peer had in vain, after which it waits among all others.
+const VAIN_MAX: u32 = 3;
 /// Blocks not to ask a peer for; above it the peer's tips are worth nothing and are dropped.
 pub(super) const AVOID_MAX: usize = 1_024;
 
@@ -145,9 +147,11 @@ impl Peer {
         self.has_delivered = true;
     }
 
-    /// Is it one of those that go first: whom we chose, or who has shown that its word is worth something?
+    /// Is it one of those that go first: whom we chose, or who has shown that its word is worth something, unless it had turns
+    /// enough since?
     pub(super) fn goes_first(&self) -> bool {
-        self.has_delivered || matches!(self.source, Source::Own | Source::Chosen(_))
+        let is_trusted = self.has_delivered || matches!(self.source, Source::Own | Source::Chosen(_));
+        is_trusted && self.vain_turns < VAIN_MAX
     }
 
     /// Its subnet, among the strangers or among those whom we chose.
