@@ -6,7 +6,7 @@
 use core::fmt;
 use std::io;
 
-use crate::wire::{DecodeError, FrameError, Kind};
+use crate::wire::{DecodeError, Foreign, FrameError, Kind};
 
 /// Every reason for which a connection, or an attempt at one, ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -285,7 +285,8 @@ impl CloseReason {
     pub const fn blame(self) -> Blame {
         use CloseReason::*;
         match self {
-            // It is at the wrong door. Only the beginning of a stream is taken for another protocol.
+            // It is at the wrong door. Only the beginning of a stream is taken for another protocol: whoever has said one frame of
+            // ours is held to our rules.
             Frame(FrameError::Foreign(_)) => Blame::Incompatible,
             Frame(_) | Payload(..) | Unexpected(_) | IdentityChanged | UnrequestedBlock | BadAnswer(_) | Invalid(_)
             | Flooding(_) | IdentityMismatch => Blame::Misbehaved,
@@ -307,6 +308,7 @@ impl CloseReason {
             Blame::Lost => !matches!(self, RemoteClosed | Tls(TlsFault::TurnedAway)),
         };
         let last_error = match self {
+            Frame(FrameError::Foreign(Foreign::Unknown)) => Some("not a frame of this protocol"),
             Frame(FrameError::Length(_)) => Some("bad frame length"),
             Frame(FrameError::UnknownType(_)) => Some("unknown message type"),
             Frame(FrameError::Oversize { .. }) => Some("frame too large for its type"),
@@ -321,6 +323,7 @@ impl CloseReason {
             VersionTooLow(_) => Some("protocol version not supported"),
             WrongNetwork => Some("wrong network"),
             DuplicateConnection => Some("already connected"),
+            Tls(TlsFault::NotTls) => Some("this node wants TLS"),
             LimitReached => Some("too many connections"),
             HandshakeTimeout => Some("handshake timed out"),
             IdleTimeout => Some("nothing received for too long"),
@@ -399,7 +402,6 @@ impl fmt::Display for CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Foreign;
 
     /// Every reason, with one of each of what it carries. A new one does not compile until it stands here.
     fn every_reason() -> Vec<CloseReason> {
@@ -409,8 +411,13 @@ mod tests {
                 None => Frame(FrameError::Length(0)),
                 Some(Frame(FrameError::Length(_))) => Frame(FrameError::UnknownType(9)),
                 Some(Frame(FrameError::UnknownType(_))) => Frame(FrameError::Oversize { kind: 1, len: 9 }),
-                Some(Frame(FrameError::Oversize { .. })) => Frame(FrameError::Foreign(Foreign::HttpRequest)),
-                Some(Frame(FrameError::Foreign(_))) => Payload(Kind::Ping, DecodeError::Trailing),
+                Some(Frame(FrameError::Oversize { .. })) => Frame(FrameError::Foreign(Foreign::ALL[0])),
+                Some(Frame(FrameError::Foreign(foreign))) => {
+                    match Foreign::ALL.iter().skip_while(|other| **other != foreign).nth(1) {
+                        Some(next) => Frame(FrameError::Foreign(*next)),
+                        None => Payload(Kind::Ping, DecodeError::Trailing),
+                    }
+                }
                 Some(Payload(..)) => Unexpected(Kind::Ping),
                 Some(Unexpected(_)) => TruncatedFrame,
                 Some(TruncatedFrame) => IdentityChanged,

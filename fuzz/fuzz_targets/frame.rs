@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use spacetime_network::wire::frame::{self, HEADER_LEN, MAX_LENGTH, MAX_PAYLOAD};
-use spacetime_network::wire::{Foreign, FrameError, FrameRules, Parse};
+use spacetime_network::wire::{Foreign, FrameError, FrameRules, Kind, Parse};
 
 fuzz_target!(|input: &[u8]| {
     let any = FrameRules::any(MAX_PAYLOAD);
@@ -51,7 +51,10 @@ fn check(input: &[u8], rules: &FrameRules, answer: Parse<'_>) {
                     HEADER_LEN - 1
                 }
                 FrameError::Foreign(foreign) => {
-                    assert_eq!(Foreign::of(length.to_le_bytes()), Some(foreign));
+                    let known = Foreign::of(length.to_le_bytes());
+                    assert_eq!(known.unwrap_or(Foreign::Unknown), foreign);
+                    let is_ours = input.get(4).is_some_and(|kind| Kind::from_byte(*kind).is_some());
+                    assert!(known.is_some() || !(1..=MAX_LENGTH).contains(&length) || !is_ours);
                     // Some beginnings are lengths that only another type could have.
                     if (1..=MAX_LENGTH).contains(&length) { HEADER_LEN } else { HEADER_LEN - 1 }
                 }

@@ -149,6 +149,9 @@ pub(crate) fn remedy(reason: CloseReason, said: Option<&str>, secured: bool) -> 
         (Some(PeerError::Other), _) if said.is_some_and(|said| is(said, CloseReason::IdentityMismatch)) => {
             "our greeting and our certificate disagree; restart with one --data-dir"
         }
+        (Some(PeerError::Other), _) if said.is_some_and(|said| is(said, CloseReason::Tls(TlsFault::NotTls))) => {
+            "give --tls here, as it has"
+        }
         (Some(PeerError::Other), _) => "look into its log",
         (None, _) => of_reason(reason, secured),
     }
@@ -259,6 +262,7 @@ mod tests {
             (Some("shutting down"), "when it runs"),
             (Some("already connected"), "by another address"),
             (Some("protocol version not supported"), "update the older"),
+            (Some("this node wants TLS"), "give --tls here"),
             (Some("go away"), "its log"),
             (None, "try --tls"),
         ] {

@@ -156,7 +156,7 @@ fn a_named_node_that_cannot_be_reached_is_a_warning_with_a_remedy_once() {
     let (plain, secure) = (plain(), secure());
     for (scene, arguments, why) in [
         (&plain, &["--tls", "first-use"][..], "it does not speak TLS; switch TLS on there or off here"),
-        (&secure, &[][..], "want TLS: try --tls"),
+        (&secure, &[][..], "saying \\\"this node wants TLS\\\"; give --tls here, as it has"),
     ] {
         let (address, data) = (scene.address(), scene.directory.path().join("dialing"));
         let node = Logged::dialing(&data, &[&["--connect", &address, "--log-level", "debug"], arguments].concat());
@@ -165,21 +165,33 @@ fn a_named_node_that_cannot_be_reached_is_a_warning_with_a_remedy_once() {
         let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
         assert!(matches!(warnings[..], [only] if only.contains(why) && only.contains(&address)), "{log}");
     }
-    let log = secure.node.stop_with("-TERM").stderr;
-    assert!(log.contains("INFO TLS: it does not speak TLS"), "{log}");
 }
 
+/// Whoever came to a node with TLS and spoke none got no byte: neither a health check nor a node without TLS could say in its log
+/// why. And each of them was a line in the log here, which on a node without TLS it is only for who wants to see everything.
 #[test]
-fn whoever_speaks_something_else_to_a_tls_port_is_in_the_log() {
-    let scene = secure();
-    for greeting in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-client\r\n"] {
-        let mut stranger = TcpStream::connect(scene.address()).unwrap();
-        stranger.write_all(greeting).unwrap();
-        // Closed, with or without a reset.
-        let _ = stranger.read_to_end(&mut Vec::new());
+fn whoever_speaks_something_else_to_a_tls_port_is_told_so_and_is_no_line_in_the_log() {
+    for (level, told) in [("info", 0), ("debug", 1)] {
+        let scene = Scene::with(&["--tls", "any", "--log-level", level]);
+        for (greeting, answer) in [
+            (&b"GET /healthz HTTP/1.1\r\n\r\n"[..], &b"HTTP/1.1 400 Bad Request"[..]),
+            (b"SSH-2.0-client\r\n", b"This is a peer-to-peer node, no SSH server."),
+            (&[50, 0, 0, 0, 1, 2, 0, 0, 0], b"\x14\0\0\0\xffthis node wants TLS"),
+        ] {
+            let mut stranger = TcpStream::connect(scene.address()).unwrap();
+            stranger.write_all(greeting).unwrap();
+            let mut all = Vec::new();
+            stranger.read_to_end(&mut all).unwrap();
+            assert!(all.starts_with(answer), "{greeting:?}: {}", all.escape_ascii());
+        }
+        let asked = scene.ask("ping", &["--tls", "off"]);
+        assert!(line(&asked).contains("this node wants TLS") && line(&asked).contains("give --tls here"), "{asked:?}");
+        let log = scene.node.stop_with("-TERM").stderr;
+        let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+        assert_eq!((lines("it speaks HTTP"), lines("it speaks SSH")), (told, told), "{log}");
+        assert_eq!(lines("it does not speak TLS"), told * 2, "{log}");
+        assert!(!log.contains("INFO TLS"), "{log}");
     }
-    let log = scene.node.stop_with("-TERM").stderr;
-    assert_eq!(log.matches("INFO TLS: it does not speak TLS").count(), 2, "{log}");
 }
 
 /// Once neither said a word, and a question heard that the node might be full.

@@ -16,6 +16,7 @@ use crate::close::{CloseReason, TlsFault};
 use crate::id::{ConnId, Direction};
 use crate::limits::LINGER;
 use crate::link::{Inbox, Link, Transport};
+use crate::wire::{FrameError, Kind, Parse, frame};
 
 /// Bytes that are read at once from one whose records are small: each has its price, and all that one read brings are opened.
 const DENSE_READ: usize = 16 * 1024;
@@ -137,6 +138,9 @@ impl<P: Protocol> Driver<P> {
             net.receive.charge(conn.link.held());
             net.receive.release(held);
             if let Some(Err(fault)) = conn.link.transport.end() {
+                if fault == TlsFault::NotTls && stranger.is_some() {
+                    return Some(Err(answer_without_tls(conn, buffer.filled(position, count))));
+                }
                 return Some(Err(CloseReason::Tls(fault)));
             }
             if !conn.link.transport.is_securing() {
@@ -232,6 +236,30 @@ impl<P: Protocol> Driver<P> {
     }
 }
 
+/// Whoever came to a port with TLS and speaks none is told so in what it speaks, as on a port without: else its log could not
+/// say why. `bytes` are the first that came. Answers what it was.
+fn answer_without_tls(conn: &mut Conn, bytes: &[u8]) -> CloseReason {
+    let rules = conn.rules;
+    let reason = match frame::parse(bytes, rules) {
+        Parse::Never(error @ FrameError::Foreign(_)) => CloseReason::Frame(error),
+        _ => CloseReason::Tls(TlsFault::NotTls),
+    };
+    // In a protocol of an embedder's own we do not know how to say no.
+    if !rules.recognises_foreign() {
+        return reason;
+    }
+    if let CloseReason::Frame(FrameError::Foreign(foreign)) = reason
+        && !foreign.answer().is_empty()
+    {
+        conn.link.transport.answer_plainly(foreign.answer());
+    } else if let Some(text) = reason.consequence().last_error
+        && let Ok(header) = frame::header(Kind::Error as u8, text.len())
+    {
+        conn.link.transport.answer_plainly(&[&header[..], text.as_bytes()].concat());
+    }
+    reason
+}
+
 impl Net {
     /// The handshake begins when there is a budget for it; until then nothing of it is read.
     fn throttle(&mut self, id: ConnId, stranger: PendingConn) {
@@ -250,13 +278,16 @@ impl Net {
         }
     }
 
-    /// The peer has broken TLS's rules, or its stream has failed. The alert that says why is still written and has a moment to
-    /// arrive.
+    /// The peer has broken TLS's rules or speaks none, or its stream has failed. The alert or the answer that says why is still
+    /// written and has a moment to arrive.
     pub(super) fn end_sealed(&mut self, id: ConnId, reason: CloseReason) {
         let now = self.now.at;
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let has_alert = matches!(reason, CloseReason::Tls(fault) if fault != TlsFault::Cut);
-        if !has_alert || conn.link.transport.unsent() == 0 {
+        let has_word = match reason {
+            CloseReason::Tls(fault) => fault != TlsFault::Cut,
+            other => matches!(other, CloseReason::Frame(_)),
+        };
+        if !has_word || conn.link.transport.unsent() == 0 {
             return self.remove(id, reason);
         }
         conn.link.outbox.clear(&mut self.pool);

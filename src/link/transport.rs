@@ -137,6 +137,18 @@ impl Transport {
         either!(self, 0, stream => stream.unsent())
     }
 
+    /// Says something to whoever came without TLS, as it is: what would stand there in TLS could not be read. Only after it has
+    /// [ended](Transport::end) by [`TlsFault::NotTls`], and for one whom we did not dial: nothing was written to it before.
+    pub fn answer_plainly(&mut self, bytes: &[u8]) {
+        either!(
+            self,
+            {
+                let _ = bytes;
+            },
+            stream => stream.answer_plainly(bytes)
+        );
+    }
+
     /// True when the peer is still owed our close_notify.
     pub fn owes_close_notify(&self) -> bool {
         either!(self, false, stream => stream.can_seal())

@@ -80,11 +80,17 @@ impl FrameRules {
         self
     }
 
-    /// These rules for the beginning of a stream: bytes with which a [`Foreign`] protocol begins, and which are no frame here,
-    /// are told as [`FrameError::Foreign`].
+    /// These rules for the beginning of a stream, where bytes that are no frame at all are another protocol's and told as
+    /// [`FrameError::Foreign`]. A header that could be a frame's of this crate's protocol, in any of its versions, is told by
+    /// what is wrong with it here.
     pub const fn with_foreign(mut self) -> Self {
         self.foreign = true;
         self
+    }
+
+    /// Whether they are for [the beginning of a stream](FrameRules::with_foreign).
+    pub const fn recognises_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// What the protocol accepts before the handshake is done.
@@ -145,7 +151,7 @@ pub enum FrameError {
         /// The payload's length in bytes, as announced.
         len: u32,
     },
-    /// The stream begins as another protocol does; known after four or five bytes, where the rules
+    /// The stream begins as another protocol does, or as none that is ours; known after four or five bytes, where the rules
     /// [ask for it](FrameRules::with_foreign).
     Foreign(Foreign),
 }
@@ -228,6 +234,8 @@ const fn length_is_valid(length: u32) -> bool {
 fn refusal(length: u32, kind: u8, bound: u32, foreign: bool) -> FrameError {
     if foreign && let Some(foreign) = Foreign::of(length.to_le_bytes()) {
         FrameError::Foreign(foreign)
+    } else if foreign && (!length_is_valid(length) || Kind::from_byte(kind).is_none()) {
+        FrameError::Foreign(Foreign::Unknown)
     } else if !length_is_valid(length) {
         FrameError::Length(length)
     } else if bound == 0 {

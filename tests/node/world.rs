@@ -17,7 +17,7 @@ use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Config, Event, Node, Received};
 use spacetime_network::time::{Instant, Now, UnixTime};
-use spacetime_network::wire::{Frame, FrameError, FrameRules, Hash, Kind, Message, Payload};
+use spacetime_network::wire::{Frame, FrameRules, Hash, Kind, Message, Parse, Payload, frame};
 
 use crate::carrier::{Carrier, Told, is_object};
 pub use crate::introduction::introduction;
@@ -570,15 +570,13 @@ impl World {
         let len = payload.len() as u32;
         let received = self.received.entry(end).or_default();
         received.bytes += 5 + u64::from(len);
-        let error = match rules.max_payload(kind) {
-            None => FrameError::UnknownType(kind),
-            Some(max) if len > max => FrameError::Oversize { kind, len },
-            Some(_) => {
-                received.frames += 1;
-                let frame = Frame { kind, payload: Payload::Given(payload) };
-                return self.feed(party, NodeEvent::Frame { conn, frame });
-            }
-        };
-        self.feed(party, NodeEvent::BadFrame { conn, error });
+        // As the driver judges it, by the header alone.
+        let header = frame::header(kind, payload.len()).unwrap();
+        if let Parse::Never(error) = frame::parse(&header, rules) {
+            return self.feed(party, NodeEvent::BadFrame { conn, error });
+        }
+        received.frames += 1;
+        let frame = Frame { kind, payload: Payload::Given(payload) };
+        self.feed(party, NodeEvent::Frame { conn, frame });
     }
 }

@@ -9,8 +9,9 @@ use spacetime_network::close::{Blame, CloseReason, TlsFault};
 use spacetime_network::driver::{Config, Driver};
 use spacetime_network::id::DialId;
 use spacetime_network::link::tls::trust::Trust;
+use spacetime_network::wire::{Foreign, FrameError, FrameRules};
 
-use crate::party::{Party, Seen, config, frame, listen, party, turn_both, turn_until};
+use crate::party::{Party, Seen, config, frame, listen, party, read_turning, turn_both, turn_until};
 use crate::setting::{assert_nothing_left, node, secured, tls};
 
 /// Trusts one identity that is nobody's.
@@ -72,6 +73,42 @@ fn what_is_not_tls_is_turned_away_from_a_tls_port_at_once() {
     }
     assert!(two.protocol().seen.is_empty());
     assert_eq!(two.net().totals().tls_failures.values().sum::<u64>(), 3);
+    assert_nothing_left(&two);
+}
+
+/// A node with TLS answered everybody who came without it by nothing at all, so that nobody's log could say why. Where the rules
+/// are those of this crate's protocol it says so, in what the other side speaks.
+#[test]
+fn what_is_not_tls_is_told_so_in_its_own_language_where_the_protocol_is_ours() {
+    let mut with_tls = secured(Trust::Any);
+    with_tls.rules = FrameRules::greeting();
+    let mut two = party(with_tls);
+    let address = listen(&mut two);
+    let foreign = |foreign| CloseReason::Frame(FrameError::Foreign(foreign));
+    let wants_tls = frame(0xff, b"this node wants TLS");
+    let another = frame(0xff, b"not a frame of this protocol");
+    // The hello's length reads as the beginning of an SSL 3 record.
+    let (hello, like_ssl) = (frame(1, &[0; 50]), frame(1, &[0; 0x0315]));
+    for (count, (bytes, reason, answer)) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], foreign(Foreign::HttpRequest), Foreign::HttpRequest.answer()),
+        (b"SSH-2.0-OpenSSH_9.0\r\n", foreign(Foreign::Ssh), Foreign::Ssh.answer()),
+        (b"EHLO example.org\r\n", foreign(Foreign::Unknown), &another),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 11 22\r\n", foreign(Foreign::ProxyHeader), b""),
+        (&hello, CloseReason::Tls(TlsFault::NotTls), &wants_tls),
+        (&like_ssl, CloseReason::Tls(TlsFault::NotTls), &wants_tls),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(bytes).unwrap();
+        let all = read_turning(&mut stranger, &mut two, |_| false).unwrap_or_default();
+        assert_eq!(all, answer, "{:?}", bytes.escape_ascii().to_string());
+        drop(stranger);
+        turn_until(&mut two, |two| two.protocol().released.len() > count);
+        assert_eq!(two.protocol().released.last(), Some(&reason));
+        assert_eq!(reason.blame(), Blame::Incompatible);
+    }
     assert_nothing_left(&two);
 }
 

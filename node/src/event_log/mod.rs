@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use spacetime_network::close::{Blame, CloseReason};
+use spacetime_network::close::{Blame, CloseReason, TlsFault};
 use spacetime_network::id::ConnId;
 use spacetime_network::proto::Event;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
@@ -409,7 +409,7 @@ impl EventLog {
             if let Some(withheld) = self.failures.admit(at) {
                 warn!(%remote, reason = why, withheld, "{what}");
             }
-        } else if let Some(why) = self.tls_failure(remote, reason) {
+        } else if let Some(why) = self.tls_failure(remote, outbound, reason) {
             if let Some(withheld) = self.failures.admit(at) {
                 info!(%remote, withheld, "TLS: {why}");
             }
@@ -428,9 +428,11 @@ impl EventLog {
 
     /// What TLS refuses has lines of its own, which name the identities; but for a refusal that we hear of only when the
     /// handshake is done on our side.
-    fn tls_failure(&self, remote: SocketAddr, reason: CloseReason) -> Option<String> {
+    fn tls_failure(&self, remote: SocketAddr, outbound: bool, reason: CloseReason) -> Option<String> {
         let (CloseReason::Tls(fault), Some(security)) = (reason, &self.security) else { return None };
-        let is_new = fault.blame() != Blame::Lost && !security.has_refused(remote, fault);
+        // Whoever comes without TLS is one of many strangers, as whoever comes with it is where there is none.
+        let is_stranger = fault == TlsFault::NotTls && !outbound;
+        let is_new = fault.blame() != Blame::Lost && !is_stranger && !security.has_refused(remote, fault);
         is_new.then(|| security.explain(remote, fault))
     }
 }

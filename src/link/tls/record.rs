@@ -103,7 +103,8 @@ pub(super) fn may_be_tls(position: usize, bytes: &[u8]) -> bool {
         // A handshake, or an alert of somebody who can not begin one.
         (0, byte) => matches!(byte, 21 | 22),
         (1, byte) => byte == 3,
-        (2, byte) => byte <= 4,
+        // TLS 1.0 to 1.3. Before that was SSL, whose 0 here is a frame's length as well.
+        (2, byte) => matches!(byte, 1..=4),
         (3, byte) => byte <= (CONTENT_MAX >> 8) as u8,
         _ => true,
     })

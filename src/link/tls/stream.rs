@@ -141,6 +141,14 @@ impl TlsStream {
         self.unsent.len()
     }
 
+    /// See [`Transport::answer_plainly`](super::Transport::answer_plainly).
+    pub(in crate::link) fn answer_plainly(&mut self, bytes: &[u8]) {
+        debug_assert_eq!(self.end, Some(Err(TlsFault::NotTls)), "who speaks TLS is answered in TLS");
+        if self.end == Some(Err(TlsFault::NotTls)) && self.unsent.is_empty() {
+            self.unsent.append(bytes);
+        }
+    }
+
     /// Until when the unfinished record must be finished.
     pub(in crate::link) fn deadline(&self, stall: Duration) -> Option<Instant> {
         self.tail.deadline(stall)
@@ -158,7 +166,9 @@ impl TlsStream {
         }
         if let Some(handshake) = &mut self.handshake {
             if !may_be_tls(handshake.received, input) {
-                return self.refuse(TlsFault::NotTls);
+                // Whoever comes to this port without TLS is no refusal that an operator has to judge: anybody may.
+                let is_stranger = !handshake.direction.is_outbound();
+                return if is_stranger { self.fail(TlsFault::NotTls) } else { self.refuse(TlsFault::NotTls) };
             }
             handshake.received = handshake.received.saturating_add(input.len());
         }
