@@ -65,6 +65,7 @@ invariants! {
     L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
     L10 = "after an outage of minutes to hours L1 holds again within 75 s, and no honest node has a worse name for it";
     L11 = "what a node says itself has gone to every peer that it had then and has still";
+    L12 = "all honest nodes have the same transactions waiting";
 }
 
 impl Invariant {

@@ -3,7 +3,8 @@
 //! The relay tells each peer what comes while the connection stands. What was there before, what a full queue lost and what a
 //! reorganisation brought back is found by comparing: a peer is asked for the names that it has, without data, and is offered
 //! what it lacks, behind everything that is new. Both sides do so. Where pools agree that is one question in five minutes, and
-//! none while there is nothing to offer.
+//! none while there is nothing to offer. Nobody asks for transactions but of those who do not offer by themselves: pools that
+//! agree would be sent whole to each new peer, and a node has a new one every half a minute.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -13,14 +14,27 @@ use crate::wire::Hash;
 
 /// Transactions that may be on offer to one peer, in 400 KiB; the rest waits for the next question.
 pub(super) const OFFERS_MAX: usize = 10_000;
-/// The first question comes when the answers to those of the handshake are through.
-const FIRST: Duration = Duration::from_secs(5);
+/// The first question for names comes when it is known whether there is a chain to catch up with.
+const FIRST: Duration = Duration::from_secs(1);
+/// To a peer that was asked for transactions, it comes when they are through.
+const AFTER_DATA: Duration = Duration::from_secs(5);
 /// Time between two questions while a peer lacked something the last time, at first.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Time between two questions while pools agree.
 const AGREED: Duration = Duration::from_secs(300);
 /// What the time grows to while a peer takes nothing of what it is offered.
 const REFUSED: Duration = Duration::from_secs(3600);
+
+/// How a peer's pool and ours come together, as its handshake says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// By what is new alone: version 1 has no word for the rest.
+    News,
+    /// It may offer nothing by itself, so it is asked for transactions.
+    AskForData,
+    /// Both sides offer what the other lacks.
+    Offer,
+}
 
 /// A TxPoolRequest that is not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +55,9 @@ pub(super) struct PoolExchange {
     /// How many the peer lacked the last time.
     lacked: usize,
     offers: BTreeSet<Hash>,
+    /// What it counts as having and was never sent, because it left our pool while it waited or found no room: a block that is
+    /// abandoned may give it back.
+    unsent: BTreeSet<Hash>,
     /// When something of a pool went there, for a question or as an offer, or came from there last.
     passed_at: Option<Instant>,
     /// The next offer is the first from here on. Peers that all know the same begin at different places.
@@ -48,14 +65,19 @@ pub(super) struct PoolExchange {
 }
 
 impl PoolExchange {
-    /// A peer that has just introduced itself at `now`. Offers begin at `from`. Who speaks version 1 has no word for such questions.
-    pub(super) fn new(now: Instant, version: u8, from: u64) -> Self {
-        let due = if version >= 2 { now + FIRST } else { Instant::NEVER };
+    /// A peer that has just introduced itself at `now`. Offers begin at `from`.
+    pub(super) fn new(now: Instant, manner: Manner, from: u64) -> Self {
+        let due = match manner {
+            Manner::News => Instant::NEVER,
+            Manner::AskForData => now + AFTER_DATA,
+            Manner::Offer => now + FIRST,
+        };
         let mut next = Hash::ZERO;
         if let Some(front) = next.0.first_chunk_mut() {
             *front = from.to_be_bytes();
         }
-        PoolExchange { question: None, due, wait: AGAIN, lacked: 0, offers: BTreeSet::new(), passed_at: None, next }
+        let (offers, unsent) = (BTreeSet::new(), BTreeSet::new());
+        PoolExchange { question: None, due, wait: AGAIN, lacked: 0, offers, unsent, passed_at: None, next }
     }
 
     /// When to ask for names: never while there are offers, for what they are about changes.
@@ -112,12 +134,25 @@ impl PoolExchange {
     /// The peer has it.
     pub(super) fn has_it(&mut self, id: &Hash) {
         self.offers.remove(id);
+        self.unsent.remove(id);
+    }
+
+    /// The peer counts as having it, and was not sent it. Above the most, time tells: it is offered once it is no longer news.
+    pub(super) fn missed(&mut self, id: Hash) {
+        if self.unsent.len() < OFFERS_MAX {
+            self.unsent.insert(id);
+        }
+    }
+
+    /// Was it not sent, though the peer counts as having it?
+    pub(super) fn has_missed(&self, id: &Hash) -> bool {
+        self.unsent.contains(id)
     }
 
     /// What to offer next.
     pub(super) fn next_offer(&mut self) -> Option<Hash> {
         let id = self.offers.range(self.next..).next().or_else(|| self.offers.first()).copied()?;
-        self.offers.remove(&id);
+        self.has_it(&id);
         self.next = id;
         Some(id)
     }
@@ -136,6 +171,11 @@ impl PoolExchange {
     pub(super) fn offers(&self) -> usize {
         self.offers.len()
     }
+
+    /// How many are remembered as not sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +193,7 @@ mod tests {
     #[test]
     fn each_offer_is_made_once_wherever_it_begins() {
         for from in [0, 1 << 63, u64::MAX] {
-            let mut pool = PoolExchange::new(at(0), 2, from);
+            let mut pool = PoolExchange::new(at(0), Manner::Offer, from);
             pool.offer(at(5), names(100));
             pool.has_it(&Hash([37; 32]));
             assert_eq!(pool.due(), Instant::NEVER, "not while there are offers");
@@ -165,7 +205,7 @@ mod tests {
 
     #[test]
     fn whoever_takes_nothing_is_asked_less_and_less_often() {
-        let mut pool = PoolExchange::new(at(0), 2, 0);
+        let mut pool = PoolExchange::new(at(0), Manner::Offer, 0);
         let (mut now, mut asked) = (at(5), 0);
         while now < at(24 * 3600) {
             pool.offer(now, names(10));
@@ -180,7 +220,7 @@ mod tests {
 
     #[test]
     fn no_more_are_on_offer_than_the_most() {
-        let mut pool = PoolExchange::new(at(0), 2, 0);
+        let mut pool = PoolExchange::new(at(0), Manner::Offer, 0);
         let many = (0..50_000u32).map(|n| {
             let mut hash = Hash::ZERO;
             hash.0[..4].copy_from_slice(&n.to_be_bytes());

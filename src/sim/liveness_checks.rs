@@ -12,6 +12,7 @@ use crate::invariant::Invariant;
 use crate::proto::peer::address_book::AddressEntry;
 use crate::proto::sync::chain::Chain;
 use crate::time::Instant;
+use crate::wire::Hash;
 
 impl World<'_> {
     /// L1: who is connected to whom.
@@ -159,6 +160,22 @@ impl World<'_> {
             self.sim
                 .check
                 .that(Invariant::L8, host.index, queued < 4096, || format!("{queued} bytes are still queued"));
+        }
+    }
+
+    /// L12: what waits for a block waits everywhere, whoever was apart and whatever was abandoned.
+    pub(super) fn check_pools(&mut self) {
+        let there: Vec<(u32, BTreeSet<Hash>)> = self
+            .hosts
+            .iter()
+            .filter_map(|host| Some((host.index, host.node()?.chain().pool().ids().copied().collect())))
+            .collect();
+        let all: BTreeSet<Hash> = there.iter().flat_map(|(_, pool)| pool).copied().collect();
+        for (index, pool) in &there {
+            self.sim.check.that(Invariant::L12, *index, pool.len() == all.len(), || {
+                let lacks: Vec<String> = all.difference(pool).take(3).map(|id| id.to_string()).collect();
+                format!("{} of {} transactions wait; it lacks {}", pool.len(), all.len(), lacks.join(", "))
+            });
         }
     }
 

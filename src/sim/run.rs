@@ -311,6 +311,7 @@ impl World<'_> {
             }
             Milestone::Stop => {
                 self.check_quiet();
+                self.check_pools();
                 for host in &mut self.hosts {
                     host.stop(&mut self.sim);
                 }

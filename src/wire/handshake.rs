@@ -77,6 +77,10 @@ impl<'a> Handshake<'a> {
 }
 
 impl Extension {
+    /// The feature bit of a side that asks for the names of a pool and offers, as Transaction, what they lack: it need not be
+    /// asked for data.
+    pub const OFFERS_TRANSACTIONS: u64 = 1 << 7;
+
     fn read(tail: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(tail);
         if reader.array("magic").ok()? != MAGIC {

@@ -36,6 +36,9 @@ impl NetApi for Carrier<'_> {
         let end = (self.index, conn);
         let kind = Kind::from_byte(kind).unwrap();
         assert!(!self.world.left.contains(&end), "a {} after the close", kind.name());
+        if kind == Kind::Transaction && self.world.no_room.contains(&end) {
+            return SendOutcome::Full;
+        }
         if is_object(kind) {
             let fresh = self.world.passed.insert((end, kind as u8, payload.clone()));
             assert!(fresh, "a {} goes twice to a peer, or back to it", kind.name());

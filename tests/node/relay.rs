@@ -139,6 +139,7 @@ fn a_node_that_joins_late_gets_the_chain_and_the_pool() {
     let late = world.node("late", "10.0.1.1:8333", |c| c.connect = vec![ALICE.parse().unwrap()]);
     world.advance(Duration::from_secs(5));
     assert_eq!(world.get(late).chain().best().hash, tip);
+    world.advance(Duration::from_secs(2));
     assert_eq!(world.get(late).chain().pool().len(), 1);
 }
 

@@ -41,9 +41,11 @@ pub struct World {
     pub(crate) received: BTreeMap<End, Received>,
     /// How many more blocks the queue of an end takes; those that are not listed take all.
     pub(crate) room: BTreeMap<End, usize>,
-    /// Blocks that each end was to send, queued or not.
+    /// Ends whose queue takes no transaction.
+    pub(crate) no_room: BTreeSet<End>,
     /// Units of work that all nodes said they have done.
     pub(crate) work: u64,
+    /// Blocks that each end was to send, queued or not.
     pub(crate) blocks_offered: BTreeMap<End, usize>,
     /// What the nodes told their embedders.
     pub events: Vec<(usize, Event)>,
@@ -114,6 +116,7 @@ impl World {
             received: BTreeMap::new(),
             room: BTreeMap::new(),
             work: 0,
+            no_room: BTreeSet::new(),
             blocks_offered: BTreeMap::new(),
             events: Vec::new(),
             lookups: Vec::new(),
@@ -414,6 +417,12 @@ impl World {
     fn audit(&self, index: usize) {
         assert_eq!(self.get(index).audit(), Ok(()), "node {index}");
         assert_eq!(self.get(index).blacklisted_contacts(self.now), [], "node {index}");
+    }
+
+    /// From now on the queue of a stranger's node takes transactions for it, or none.
+    pub fn take_transactions(&mut self, stranger: Stranger, takes: bool) {
+        let end = self.links[&(stranger.party, stranger.conn)];
+        let _ = if takes { self.no_room.remove(&end) } else { self.no_room.insert(end) };
     }
 
     /// The stranger's connection takes so many more blocks, and then says no. The node hears that there is room, if there is.

@@ -33,8 +33,7 @@ impl<C: Chain> Node<C> {
             }
         }
         if tip_moved {
-            self.compare_pools_soon(now);
-            self.emit(Event::NewTip(self.chain.best()));
+            self.tip_moved(now);
             if !self.sync.is_syncing() {
                 self.announce_tip(now);
             }

@@ -18,7 +18,7 @@ use crate::proto::gossip::RelayedGossip;
 use crate::proto::node::Node;
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::peer_table::Evidence;
-use crate::proto::pool::PoolExchange;
+use crate::proto::pool::{Manner, PoolExchange};
 use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
 use crate::rate::Pace;
@@ -53,7 +53,7 @@ impl<C: Chain> Node<C> {
             network: self.chain.genesis(),
             nonce: self.nonce,
             listening_port,
-            features: 0,
+            features: Extension::OFFERS_TRANSACTIONS,
             best_height: best.height,
             best_hash: best.hash,
         });
@@ -164,6 +164,7 @@ impl<C: Chain> Node<C> {
         };
         let next_heartbeat = now.at + self.config.heartbeat;
         let in_exempt_range = self.admission.exempt().contains(remote.ip());
+        let manner = introduction.manner();
         let mut peer = Peer::new(
             (introduction.node_id.clone(), introduction.user_agent, introduction.version),
             (now.at, next_heartbeat),
@@ -173,7 +174,7 @@ impl<C: Chain> Node<C> {
                 Serving::new(self.config.serving_rate, self.is_exempt(remote)),
                 RelayedGossip::new(&self.config.rates, in_exempt_range),
             ),
-            PoolExchange::new(now.at, introduction.version, self.rng.next_u64()),
+            PoolExchange::new(now.at, manner, self.rng.next_u64()),
         );
         peer.address = address;
         peer.clock = introduction.clock.map(|clock| PeerClock::read(now.at, clock));
@@ -204,7 +205,7 @@ impl<C: Chain> Node<C> {
         if outbound {
             self.compare_clocks(now);
         }
-        self.first_questions(now, conn, version, outbound);
+        self.first_questions(now, conn, manner, outbound);
         let source = self.source_of(Some(conn));
         self.sync.peer_ready(now, conn, (version, source), introduction.best, &self.chain);
         if is_spent {
@@ -245,14 +246,12 @@ impl<C: Chain> Node<C> {
     }
 
     /// What we want to know first.
-    fn first_questions(&mut self, now: Now, conn: ConnId, version: u8, outbound: bool) {
+    fn first_questions(&mut self, now: Now, conn: ConnId, manner: Manner, outbound: bool) {
         self.tell_own_addresses(now, conn);
         if outbound {
             self.ask_for_peers(now, conn);
         }
-        if version >= 2 {
-            self.ask_for_pool(now, conn);
-        }
+        self.begin_exchange(now, conn, manner);
     }
 
     /// A second handshake: the same again is dropped, another identity ends the connection.
@@ -280,6 +279,7 @@ struct Introduction {
     /// What its clock says, when it says that.
     clock: Option<UnixTime>,
     best: Option<(u64, Hash)>,
+    features: u64,
 }
 
 impl Introduction {
@@ -293,6 +293,7 @@ impl Introduction {
             listening_port: extension.map_or(0, |e| e.listening_port),
             clock: Some(UnixTime::from_secs(handshake.unix_seconds)),
             best: extension.map(|e| (e.best_height, e.best_hash)),
+            features: extension.map_or(0, |e| e.features),
         }
     }
 
@@ -305,6 +306,16 @@ impl Introduction {
             listening_port: 0,
             clock: None,
             best: None,
+            features: 0,
+        }
+    }
+
+    /// How its pool and ours come together.
+    fn manner(&self) -> Manner {
+        match self.version {
+            ..2 => Manner::News,
+            _ if self.features & Extension::OFFERS_TRANSACTIONS != 0 => Manner::Offer,
+            _ => Manner::AskForData,
         }
     }
 }

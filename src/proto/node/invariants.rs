@@ -85,9 +85,10 @@ impl<C: Chain> Node<C> {
             peer.waiting.audit()?;
             peer.own_gossip.audit()?;
             peer.relayed.audit()?;
-            let offers = peer.pool.offers();
-            Invariant::S5
-                .check(offers <= OFFERS_MAX, || format!("{offers} transactions are on offer to {}", session.conn()))?;
+            let (offers, unsent) = (peer.pool.offers(), peer.pool.unsent());
+            Invariant::S5.check(offers <= OFFERS_MAX && unsent <= OFFERS_MAX, || {
+                format!("{offers} transactions are on offer to {}, {unsent} were missed", session.conn())
+            })?;
             Invariant::S7
                 .check(peer.node_id() != self.config.node_id, || format!("{} is ourselves", session.conn()))?;
         }

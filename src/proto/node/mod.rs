@@ -78,7 +78,7 @@ use crate::proto::sync::chain::Chain;
 use crate::proto::work::Work;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
-use crate::wire::{FrameRules, Kind, Message, Priority};
+use crate::wire::{FrameRules, Hash, Kind, Message, Priority};
 
 /// Time between two slices of what the chain does by and by: it must not keep the loop from its peers.
 const CHAIN_WORK: Duration = Duration::from_millis(1);
@@ -193,6 +193,9 @@ pub struct Node<C> {
     work: Work,
     /// When the chain goes on with what it does a slice at a time.
     chain_due: Option<Instant>,
+    /// The best block when we last looked.
+    tip: Hash,
+    tip_moved_at: Option<Instant>,
     stopping: bool,
     #[cfg(feature = "sim")]
     buggify: Option<crate::buggify::Buggify>,
@@ -243,6 +246,7 @@ impl<C: Chain> Node<C> {
         }
         config.connect_names.iter().for_each(|name| outbound.keep_name(name.clone()));
         config.seed_names.iter().for_each(|name| outbound.add_seed_name(name.clone()));
+        let tip = chain.best().hash;
         let mut own_addresses = OwnAddresses::new(&config.external);
         own_addresses.set_listening(&any_address(config.listening_port));
         Ok(Node {
@@ -276,6 +280,8 @@ impl<C: Chain> Node<C> {
             clocks: ClockWatch::default(),
             work: Work::default(),
             chain_due: None,
+            tip,
+            tip_moved_at: None,
             stopping: false,
             #[cfg(feature = "sim")]
             buggify: None,

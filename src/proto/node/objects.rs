@@ -142,6 +142,9 @@ impl<C: Chain> Node<C> {
                 if let Some(conn) = from {
                     self.record_success(now, conn);
                     self.note_contribution(now, conn, kind);
+                    if let Some(peer) = self.sessions.peer_mut(conn) {
+                        peer.pool.has_it(&id);
+                    }
                 }
                 // Who follows the heavier chain has no use for another one's blocks.
                 if best_changed || kind != Kind::NewBlock {
@@ -152,7 +155,7 @@ impl<C: Chain> Node<C> {
                     Kind::NewBlock => {
                         self.emit(Event::BlockAccepted { hash: id, from });
                         if best_changed {
-                            self.emit(Event::NewTip(self.chain.best()));
+                            self.tip_moved(now);
                         }
                         self.sync.block_arrived(now, id, &self.chain);
                     }
@@ -276,6 +279,7 @@ impl<C: Chain> Node<C> {
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if peer.waiting.is_empty() {
             if !later && peer.transaction_pace.take(now.at) {
+                peer.pool.has_it(&id);
                 return true;
             }
             let ready_at = peer.transaction_pace.ready_at();
@@ -285,12 +289,14 @@ impl<C: Chain> Node<C> {
         if let Some((dropped, ())) = peer.waiting.push(source, id, ()) {
             self.counters.relay_dropped += 1;
             // It was not sent, so that comparing the pools may find that the peer lacks it.
+            peer.pool.missed(dropped);
             self.known.forget(conn, &dropped);
         }
         false
     }
 
-    /// Sends waiting transactions as far as the peer's pace allows. What left the pool meanwhile is not sent.
+    /// Sends waiting transactions as far as the peer's pace allows. What left the pool meanwhile is not sent, and is missed if a
+    /// reorganisation brings it back.
     pub(super) fn send_waiting(&mut self, now: Now, conn: ConnId) {
         loop {
             let Some(peer) = self.sessions.peer_mut(conn) else { return };
@@ -304,6 +310,7 @@ impl<C: Chain> Node<C> {
             }
             let Some(transaction) = self.chain.pool_transaction(&id) else {
                 peer.waiting.remove(&id);
+                peer.pool.missed(id);
                 continue;
             };
             if !peer.transaction_pace.take(now.at) {
@@ -312,6 +319,7 @@ impl<C: Chain> Node<C> {
             }
             peer.waiting.serve(&id);
             peer.waited_in_a_row = peer.waited_in_a_row.saturating_add(1);
+            peer.pool.has_it(&id);
             self.send_payload(conn, Kind::Transaction, transaction);
         }
     }

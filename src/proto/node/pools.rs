@@ -1,26 +1,33 @@
 //! Pools that differ: asking for the names of what a peer has, and offering what it lacks at the relay's pace.
 
+use core::time::Duration;
+
 use crate::id::ConnId;
+use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::node::serve::POOL_IDS_MAX;
-use crate::proto::pool::PoolQuestion;
+use crate::proto::pool::{Manner, OFFERS_MAX, PoolQuestion};
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::message::TxPoolRequest;
 use crate::wire::{Hash, Kind, Message};
 
-/// Transactions we ask a new version 2 peer for: what its pool holds and we may have missed.
+/// Transactions we ask a new peer for that offers nothing: what its pool holds and we may have missed.
 const POOL_REQUEST_MAX: u32 = 1000;
+/// A synchronisation that has not moved our chain for so long is not worth waiting for: less than the time between two looks.
+const CATCHING_UP: Duration = Duration::from_secs(20);
 
 impl<C: Chain> Node<C> {
-    /// Asks a new peer for the first of what its pool holds. Both sides do: what either pool got while they were apart reaches
-    /// the other.
-    pub(super) fn ask_for_pool(&mut self, now: Now, conn: ConnId) {
-        let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
-        self.send(conn, &Message::TxPoolRequest(request));
-        let Some(peer) = self.sessions.peer_mut(conn) else { return };
-        peer.asked_transactions = POOL_REQUEST_MAX;
-        peer.pool.asked(now.at, PoolQuestion::Data);
+    /// Sees to it that what either pool got while a new peer and we were apart reaches the other. One that offers nothing by
+    /// itself is asked for the first of what its pool holds.
+    pub(super) fn begin_exchange(&mut self, now: Now, conn: ConnId, manner: Manner) {
+        if manner == Manner::AskForData {
+            let request = TxPoolRequest { max: POOL_REQUEST_MAX, include_data: true };
+            self.send(conn, &Message::TxPoolRequest(request));
+            let Some(peer) = self.sessions.peer_mut(conn) else { return };
+            peer.asked_transactions = POOL_REQUEST_MAX;
+            peer.pool.asked(now.at, PoolQuestion::Data);
+        }
         self.pace_comparison(conn);
     }
 
@@ -36,10 +43,12 @@ impl<C: Chain> Node<C> {
     pub(super) fn compare_pools(&mut self, now: Now, conn: ConnId) {
         let Some(peer) = self.sessions.peer_mut(conn) else { return };
         if peer.pool.due() <= now.at {
-            // Who catches up does not know yet what still waits, and who has nothing need not compare.
-            let syncing = self.sync.is_syncing();
-            if syncing || self.chain.pool_ids(1).is_empty() {
-                peer.pool.postpone(now.at, syncing);
+            // Who catches up does not know yet what still waits, and who has nothing need not compare. One that waits for blocks
+            // which never come does not catch up: whoever tells of them and keeps them back must not keep pools apart.
+            let moved_lately = self.tip_moved_at.is_some_and(|at| now.at.since(at) < CATCHING_UP);
+            let catches_up = self.sync.is_syncing() && moved_lately;
+            if catches_up || self.chain.pool_ids(1).is_empty() {
+                peer.pool.postpone(now.at, catches_up);
             } else {
                 peer.pool.asked(now.at, PoolQuestion::Names);
                 let request = TxPoolRequest { max: POOL_IDS_MAX, include_data: false };
@@ -61,26 +70,40 @@ impl<C: Chain> Node<C> {
         // A list as long as it may be does not say what its sender lacks, nor that it has room.
         let is_whole = theirs.len() < POOL_IDS_MAX as usize;
         theirs.sort_unstable();
-        let (since, under_way) = (peer.since, peer.pool.is_under_way(now.at));
         let ours = if is_whole { self.chain.pool_ids(POOL_IDS_MAX as usize) } else { Vec::new() };
         // Sorted, then looked for one by one in each other and in what is known.
         self.work.spend(theirs.len().saturating_add(ours.len().saturating_mul(3)));
-        let known = &self.known;
+        let Some(peer) = self.sessions.peer(conn) else { return };
+        let (known, pool) = (&self.known, &peer.pool);
+        let (since, under_way) = (peer.since, pool.is_under_way(now.at));
         let lacking = ours.into_iter().filter(|id| {
             let has = known.has(conn, id);
             // What came since the connection stands was passed on, or waits for that.
             let passed_on = known.accepted_at(id).is_some_and(|at| at > since || has);
-            theirs.binary_search(id).is_err() && !passed_on && !(has && under_way)
+            let may_have_it = passed_on || has && under_way;
+            theirs.binary_search(id).is_err() && (!may_have_it || pool.has_missed(id))
         });
+        let lacking: Vec<Hash> = lacking.take(OFFERS_MAX).collect();
         if let Some(peer) = self.sessions.peer_mut(conn) {
-            peer.pool.offer(now.at, lacking);
+            peer.pool.offer(now.at, lacking.into_iter());
         }
         self.send_offers(now, conn);
         self.compare_pools(now, conn);
     }
 
-    /// The chain came from elsewhere: blocks that it abandoned may have given back what only we have.
-    pub(super) fn compare_pools_soon(&mut self, now: Now) {
+    /// The best chain ends elsewhere, whoever brought the block. Where it does not go on from the last tip, blocks that were
+    /// abandoned may have given back what only we have: who never saw them cannot have it.
+    pub(super) fn tip_moved(&mut self, now: Now) {
+        let (before, best) = (self.tip, self.chain.best());
+        self.tip = best.hash;
+        self.tip_moved_at = Some(now.at);
+        if self.chain.locator().get(1) != Some(&before) {
+            self.compare_pools_soon(now);
+        }
+        self.emit(Event::NewTip(best));
+    }
+
+    fn compare_pools_soon(&mut self, now: Now) {
         let conns: Vec<ConnId> = self.sessions.ready().map(|(session, _)| session.conn()).collect();
         for conn in conns {
             if let Some(peer) = self.sessions.peer_mut(conn) {

@@ -109,6 +109,12 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_refused(&mut self, conn: ConnId, kind: Kind, payload: &Bytes) {
         *self.counters.refused.entry(kind).or_default() += 1;
         self.say_again(conn, kind, payload);
+        if kind == Kind::Transaction
+            && let Some(id) = self.chain.transaction_id(payload)
+            && let Some(peer) = self.sessions.peer_mut(conn)
+        {
+            peer.pool.missed(id);
+        }
         if kind != Kind::Block {
             return;
         }

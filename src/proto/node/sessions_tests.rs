@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::proto::budget::{MessageRates, SendBudgets, Serving};
 use crate::proto::gossip::RelayedGossip;
-use crate::proto::pool::PoolExchange;
+use crate::proto::pool::{Manner, PoolExchange};
 use crate::rate::{Pace, Rate};
 
 fn conn(n: u8) -> ConnId {
@@ -32,7 +32,7 @@ fn peer(id: u8, now: Instant) -> Peer {
         (now, now),
         pace,
         (SendBudgets::new(&rates, false), Serving::new(1, false), RelayedGossip::new(&rates, false)),
-        PoolExchange::new(now, 2, 0),
+        PoolExchange::new(now, Manner::Offer, 0),
     )
 }
 
