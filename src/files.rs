@@ -164,15 +164,20 @@ pub fn check_free(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// A [`DanglingLink`], or links that go round in a circle.
+/// A [`DanglingLink`], links that go round in a circle, or a [`NotAFile`]: what is replaced is a file, and never the device that
+/// a link leads to.
 pub(crate) fn behind_links(path: &Path) -> io::Result<PathBuf> {
-    match fs::symlink_metadata(path) {
+    let real = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => match fs::canonicalize(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => check_free(path).map(|()| path.to_owned()),
             other => other,
         },
         _ => Ok(path.to_owned()),
+    }?;
+    if let Ok(metadata) = fs::metadata(&real) {
+        NotAFile::check(&real, metadata.file_type())?;
     }
+    Ok(real)
 }
 
 /// What became of new names in a directory.
@@ -252,6 +257,10 @@ mod tests {
                 assert_eq!(NotAFile::behind(&error), Some(&NotAFile { path: at(name), what }));
                 assert!(error.to_string().ends_with(&format!("{name} is {what}, not a file")), "{error}");
             }
+        }
+        // A save by root put a file in the place of the device that a link led to.
+        for name in ["fifo", "socket", "directory", "device"] {
+            assert!(NotAFile::behind(&behind_links(&at(name)).unwrap_err()).is_some(), "{name}");
         }
         // What the look before it would have missed: the open itself does not wait, and what it opened is looked at again.
         let mut options = OpenOptions::new();
