@@ -327,21 +327,19 @@ pub(crate) struct DemoArgs {
 pub(crate) struct SimulateArgs {
     /// Decides everything that happens [default: one that the clock gives]
     // In the environment and in a file, addresses under this name are those that `run` asks for peers.
-    #[arg(long, value_name = "N", value_parser = simulation_seed, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = simulation_seed)]
     pub(crate) seed: Option<u64>,
     /// Runs this many seeds, from --seed upwards, and keeps those that fail in a file
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = how_many_seeds, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = how_many_seeds)]
     pub(crate) seeds: u64,
     /// File that seeds which fail are added to
     #[arg(long, default_value = "failed-seeds.txt", value_parser = value::path(), value_name = "FILE")]
     pub(crate) failures: PathBuf,
     /// Honest nodes
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000),
-          allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000))]
     pub(crate) nodes: u32,
     /// Simulated minutes with faults; three more follow without
-    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000),
-          allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) minutes: u32,
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = FaultLevel::Light, value_name = "LEVEL")]
@@ -472,7 +470,7 @@ pub(crate) struct SendTxArgs {
     #[arg(long, value_name = "NAME", value_parser = value::account)]
     pub(crate) to: String,
     /// How much
-    #[arg(long, value_name = "N", value_parser = value::amount, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::amount)]
     pub(crate) amount: u64,
 }
 

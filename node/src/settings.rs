@@ -9,7 +9,8 @@ mod file;
 mod renamed;
 mod spelling;
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -37,7 +38,7 @@ pub(crate) enum Asked {
 
 /// Reads the command line, the environment and the file that they name.
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = with_joined_values(&definition(), arguments);
     for warning in spelling::unknown_variables(&definition(), std::env::vars_os()) {
         output::note(warning);
     }
@@ -58,6 +59,43 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Aske
         // Without the file there was nothing wrong, so it is the file that is.
         Err(error) => refused(&error, |flag| Some(file.place(flag.map(|flag| file.key_of(chosen, flag))))),
     }
+}
+
+/// A flag and the value behind it in one argument where the value begins with a dash, as a number below zero does: `--count=-1`
+/// for `--count -1`. Alone it is taken for a flag that nobody knows, with the advice to write `-- -1`, which helps nobody. That
+/// what a flag expects is its value needs no guess: the only flags of one dash ask for help and version.
+fn with_joined_values(definition: &clap::Command, arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let commands = std::iter::once(definition).chain(definition.get_subcommands());
+    let valued: BTreeSet<String> = commands
+        .flat_map(clap::Command::get_arguments)
+        .filter(|arg| arg.get_action().takes_values())
+        .flat_map(|arg| arg.get_long().into_iter().chain(arg.get_all_aliases().into_iter().flatten()))
+        .map(|name| format!("--{name}"))
+        .collect();
+    let is_value = |argument: &OsStr| {
+        matches!(argument.as_encoded_bytes(), [b'-', second, ..] if *second != b'-')
+            && argument != "-h"
+            && argument != "-V"
+    };
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut are_flags_over = false;
+    for argument in arguments {
+        match joined.last_mut() {
+            Some(flag)
+                if !are_flags_over
+                    && is_value(&argument)
+                    && flag.to_str().is_some_and(|flag| valued.contains(flag)) =>
+            {
+                flag.push("=");
+                flag.push(argument);
+            }
+            _ => {
+                are_flags_over |= argument == "--";
+                joined.push(argument);
+            }
+        }
+    }
+    joined
 }
 
 /// The variable that a flag's value came from, when it was not the command line that gave it.

@@ -41,6 +41,65 @@ fn every_flag_has_an_environment_variable_and_every_command_an_example() {
     assert!(names.contains("known-peers") && names.contains("tx-pool"));
 }
 
+/// `ping ADDR --count -1` was answered with "to pass '-1' as a value, use '-- -1'", and `run --max-connections -1` without a word of
+/// the flag: only some flags had been told that a number may be below zero.
+#[test]
+fn a_value_that_begins_with_a_dash_is_a_value_of_the_flag_before_it_whichever_that_is() {
+    let definition = definition();
+    let mut refused = BTreeSet::new();
+    for command in definition.get_subcommands() {
+        for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+            let Some(flag) = arg.get_long().map(|name| format!("--{name}")) else { continue };
+            for value in ["-1", "-1s", "-x"] {
+                let line = ["spacetime-node", command.get_name(), &flag, value].map(OsString::from);
+                let Err(error) = definition.clone().try_get_matches_from(with_joined_values(&definition, line)) else {
+                    continue;
+                };
+                match error.kind() {
+                    ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+                        let text = flatten(&error);
+                        assert!(text.starts_with(&format!("invalid value '{value}' for '{flag}")), "{text}");
+                        assert!(!text.contains("-- -"), "{text}");
+                        refused.insert((command.get_name(), flag.clone()));
+                    }
+                    // The value was taken: a name or a path may begin so.
+                    ErrorKind::MissingRequiredArgument => {}
+                    other => panic!("{} {flag} {value}: {other:?}: {}", command.get_name(), flatten(&error)),
+                }
+            }
+        }
+    }
+    for known in [
+        ("ping", "--count"),
+        ("ping", "--timeout"),
+        ("headers", "--max"),
+        ("run", "--max-connections"),
+        ("run", "--difficulty"),
+        ("run", "--block-interval"),
+        ("run", "--seed-node"),
+        ("simulate", "--seed"),
+        ("send-tx", "--amount"),
+    ] {
+        assert!(refused.contains(&(known.0, known.1.to_owned())), "{known:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn what_is_no_value_is_not_joined() {
+    let joined = |line: &[&str]| with_joined_values(&definition(), line.iter().map(OsString::from));
+    for line in [
+        &["run", "--mine", "-1"][..],
+        &["run", "--data-dir", "--mine"],
+        &["run", "--listen", "-h"],
+        &["run", "--listen", "-"],
+        &["ping", "--", "--count", "-1"],
+        &["ping", "--count=1", "-1"],
+    ] {
+        assert_eq!(joined(line), line, "{line:?}");
+    }
+    assert_eq!(joined(&["run", "--seed", "-1", "-1"]), ["run", "--seed=-1", "-1"]);
+}
+
 #[test]
 fn the_file_beats_defaults_and_flags_beat_the_file() {
     let file = "max-connections = 7\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nmine = true\nheartbeat = \"5s\"\n";
