@@ -13,7 +13,7 @@ use spacetime_network::sim::Scenario;
 use spacetime_network::wire::Hash;
 
 use crate::key::KeyReaders;
-use crate::value::{self, Endpoint, Exempt};
+use crate::value::{self, Endpoint, Exempt, ListenAddress};
 
 /// A full node, and the tools around it.
 #[derive(Debug, Parser)]
@@ -240,8 +240,8 @@ pub(crate) struct GenesisArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
     /// Accept connections here, port 0 for any free one; may be given several times [default: 0.0.0.0:7193]
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::listen_address, help_heading = "Network")]
-    pub(crate) listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) listen: Vec<ListenAddress>,
     /// Accept no connections, only dial
     #[arg(long, help_heading = "Network")]
     pub(crate) no_listen: bool,
@@ -525,9 +525,9 @@ pub(crate) struct IdArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ForgetArgs {
-    /// The address as it was dialed: ip:port
+    /// The address as it was dialed, ip:port or name:port: of a name, each of its addresses
     #[arg(value_name = "ADDR")]
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Endpoint,
     #[command(flatten)]
     pub(crate) data: DataDirArg,
     #[command(flatten)]

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use spacetime_network::chain::verify::{VerifyError, VerifyReport};
 use spacetime_network::chain::{OpenError, Params, ReferenceChain};
+use spacetime_network::id::VerifiedId;
 use spacetime_network::proto::sync::chain::Chain;
 
 use crate::cli::{ChainArgs, ForgetArgs, IdArgs, KnownPeersArgs};
@@ -15,10 +17,13 @@ use crate::data_dir::DataDir;
 use crate::failure::{Failure, one_line, read_remedy};
 use crate::key::KeyReaders;
 use crate::output;
+use crate::value::Endpoint;
 use crate::{full_node, known_identities, peers_file};
 
 /// Time between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// How long looking up a name may take.
+const LOOKUP: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Serialize)]
 struct ChainReport {
@@ -208,9 +213,20 @@ struct ForgetReport {
 /// Takes an address out of what first use remembers.
 pub(crate) fn forget(args: &ForgetArgs) -> Result<(), Failure> {
     let data = DataDir::existing(args.data.data_dir.as_deref())?;
+    let addresses = args.address.resolve(LOOKUP)?;
     // A running node would write it back.
     let _lock = data.lock()?;
-    let node_id = known_identities::forget(&data.known_identities(), args.address)?.to_string();
-    let report = ForgetReport { address: args.address.to_string(), node_id };
-    output::result(args.output.json, &report, |report| vec![format!("forgot {} at {}", report.node_id, report.address)])
+    let forgotten = known_identities::forget(&data.known_identities(), &args.address, &addresses)?;
+    let report = |(address, id): &(SocketAddr, VerifiedId)| ForgetReport {
+        address: address.to_string(),
+        node_id: id.to_string(),
+    };
+    let reports: Vec<ForgetReport> = forgotten.iter().map(report).collect();
+    // One address is one object, as it always was; a name may be several.
+    match (&args.address, reports.as_slice()) {
+        (Endpoint::Address(_), [one]) if args.output.json => output::json(one),
+        _ => output::result(args.output.json, &reports, |reports| {
+            reports.iter().map(|report| format!("forgot {} at {}", report.node_id, report.address)).collect()
+        }),
+    }
 }

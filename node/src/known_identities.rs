@@ -17,6 +17,7 @@ use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::trust::{KNOWN_MAX, KnownIdentities};
 
 use crate::failure::{Failure, disk_remedy, read_remedy};
+use crate::value::Endpoint;
 
 /// Room for all addresses that may be remembered, at about 120 bytes each.
 const FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
@@ -75,15 +76,20 @@ pub(crate) fn add(
     Ok(Ok(()))
 }
 
-/// Takes an address out; answers whose it was.
-pub(crate) fn forget(path: &Path, address: SocketAddr) -> Result<VerifiedId, Failure> {
+/// Takes out what `endpoint` leads to, which are these addresses; answers whose those were that were there, one at least.
+pub(crate) fn forget(
+    path: &Path,
+    endpoint: &Endpoint,
+    addresses: &[SocketAddr],
+) -> Result<Vec<(SocketAddr, VerifiedId)>, Failure> {
     let mut known = load(path)?;
-    let id = known.forget(address).ok_or_else(|| {
+    let forgotten: Vec<_> = addresses.iter().filter_map(|address| Some((*address, known.forget(*address)?))).collect();
+    if forgotten.is_empty() {
         let happened = format!("it is not in {}", path.display());
-        Failure::new(format!("forget {address}"), happened, "look there for what is remembered")
-    })?;
+        return Err(Failure::new(format!("forget {endpoint}"), happened, "look there for what is remembered"));
+    }
     save(path, &known)?;
-    Ok(id)
+    Ok(forgotten)
 }
 
 fn decode(bytes: &[u8]) -> Result<KnownIdentities, String> {
@@ -289,10 +295,31 @@ mod tests {
     fn an_address_is_forgotten_however_it_is_written() {
         let (_directory, path) = place();
         save(&path, &known()).unwrap();
-        assert_eq!(forget(&path, "[::ffff:192.0.2.7]:8333".parse().unwrap()), Ok(id(1)));
+        let forget = |text: &str| {
+            let endpoint: Endpoint = text.parse().unwrap();
+            forget(&path, &endpoint, &endpoint.resolve(Duration::from_secs(60)).unwrap())
+        };
+        assert_eq!(forget("[::ffff:192.0.2.7]:8333"), Ok(vec![("192.0.2.7:8333".parse().unwrap(), id(1))]));
         assert_eq!(load(&path).unwrap().iter().count(), 1);
-        let why = forget(&path, "192.0.2.7:8333".parse().unwrap()).unwrap_err().to_string();
+        let why = forget("192.0.2.7:8333").unwrap_err().to_string();
         assert!(why.contains("cannot forget 192.0.2.7:8333: it is not in"), "{why}");
+    }
+
+    /// `forget` took nothing but numbers, where every question takes a name and the name of an interface.
+    #[test]
+    fn a_name_is_forgotten_at_each_address_that_it_leads_to() {
+        let (_directory, path) = place();
+        let patience = Duration::from_secs(60);
+        let name: Endpoint = "localhost:8333".parse().unwrap();
+        let addresses = name.resolve(patience).unwrap();
+        let mut both = known();
+        addresses.iter().for_each(|address| assert!(both.insert(*address, id(9))));
+        save(&path, &both).unwrap();
+        let forgotten = forget(&path, &name, &addresses).unwrap();
+        assert_eq!(forgotten, addresses.iter().map(|address| (*address, id(9))).collect::<Vec<_>>());
+        assert_eq!(load(&path).unwrap(), known());
+        let why = forget(&path, &name, &addresses).unwrap_err().to_string();
+        assert!(why.contains("cannot forget localhost:8333: it is not in"), "{why}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `run`: a full node in the foreground, from its files to its last save.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use spacetime_network::chain::Params;
@@ -20,6 +21,8 @@ use crate::{limits, logging, signals};
 /// Where a node listens when it is not told. IANA has given the port to nobody (the ports 7182 to 7199 are unassigned), no program
 /// of note uses it, and no system takes it for the near end of a dial. 8333, which it was before, is Bitcoin's.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7193);
+/// How long looking up a name may take under which to listen. It is of this machine, so that nobody far away is asked.
+const LISTEN_LOOKUP: Duration = Duration::from_secs(10);
 /// Digits of the node id that name a miner who has no name.
 const MINER_DIGITS: usize = 16;
 
@@ -40,7 +43,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 
     let log = EventLog::new(&args.connect, &args.seed_node, security.clone());
     let renewal = security.as_ref().and_then(Security::renewal);
-    let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args), params, security };
+    let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args)?, params, security };
     let ready = full_node::prepare(plan, &data, Box::new(log))?;
     let (handle, signal) = (ready.handle(), ready.signal());
     let stop = {
@@ -103,11 +106,14 @@ fn miner_plan(args: &RunArgs, node_id: &str) -> MinerPlan {
     MinerPlan { name, interval: args.block_interval }
 }
 
-fn listeners(args: &RunArgs) -> Vec<SocketAddr> {
+fn listeners(args: &RunArgs) -> Result<Vec<SocketAddr>, Failure> {
     match (args.no_listen, args.listen.as_slice()) {
-        (true, _) => Vec::new(),
-        (false, []) => vec![LISTEN],
-        (false, listed) => listed.to_vec(),
+        (true, _) => Ok(Vec::new()),
+        (false, []) => Ok(vec![LISTEN]),
+        (false, listed) => {
+            let found: Result<Vec<_>, _> = listed.iter().map(|listed| listed.resolve(LISTEN_LOOKUP)).collect();
+            Ok(found?.concat())
+        }
     }
 }
 

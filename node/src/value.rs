@@ -124,9 +124,48 @@ fn why_unusable(address: SocketAddr) -> Option<String> {
     })
 }
 
-/// Where to listen: an address of this machine; port 0 asks the system for a free one.
-pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected ip:port, like 0.0.0.0:7193, [::]:7193 or 127.0.0.1:0".to_owned())
+/// Where to listen: an address of this machine, or a name of it, which is looked up once. Port 0 asks the system for a free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ListenAddress {
+    /// `ip:port`.
+    Address(SocketAddr),
+    /// `name:port`, also `[fe80::1%eth0]:port`. The name's own port is never 0, so the port stands beside it.
+    Name(PeerName, u16),
+}
+
+impl ListenAddress {
+    /// Its addresses, at least one.
+    pub(crate) fn resolve(&self, patience: Duration) -> Result<Vec<SocketAddr>, Failure> {
+        match self {
+            ListenAddress::Address(address) => Ok(vec![*address]),
+            ListenAddress::Name(name, port) => {
+                let mut found = Endpoint::Name(name.clone()).resolve(patience)?;
+                found.iter_mut().for_each(|address| address.set_port(*port));
+                found.sort_unstable();
+                found.dedup();
+                Ok(found)
+            }
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(ListenAddress::Address(address));
+        }
+        let (named, any_port) = match text.strip_suffix(":0") {
+            Some(host) => (format!("{host}:1"), true),
+            None => (text.to_owned(), false),
+        };
+        let name: PeerName = named.parse().map_err(|_| {
+            "expected ip:port or name:port, like 0.0.0.0:7193, [::]:7193, 127.0.0.1:0 or localhost:7193".to_owned()
+        })?;
+        let port = if any_port { 0 } else { name.port() };
+        Ok(ListenAddress::Name(name, port))
+    }
 }
 
 /// `203.0.113.7`, `203.0.113.7:7193` or `[2001:db8::7]:7193`: where others reach us. Port 0 stands for none.
@@ -266,6 +305,22 @@ mod tests {
         for bad in ["", "name:7", "203.0.113.7:0", "0.0.0.0", "[::]:7", "224.0.0.1:7", "203.0.113.7:70000"] {
             let error = external_address(bad).unwrap_err();
             assert!(error.contains("expected ip or ip:port"), "{bad}: {error}");
+        }
+    }
+
+    /// `ping` took `[fe80::1%lo]:P` and names, `--listen` did not.
+    #[test]
+    fn a_node_listens_at_an_address_or_at_a_name_of_it() {
+        let patience = Duration::from_secs(60);
+        let at = |text: &str| text.parse::<ListenAddress>().unwrap();
+        assert_eq!(at("0.0.0.0:0").resolve(patience).unwrap(), ["0.0.0.0:0".parse().unwrap()]);
+        for (text, port) in [("localhost:0", 0), ("localhost:7193", 7193)] {
+            let found = at(text).resolve(patience).unwrap();
+            assert!(!found.is_empty() && found.iter().all(|found| found.ip().is_loopback() && found.port() == port));
+        }
+        assert!(matches!(at("[fe80::1%lo]:0"), ListenAddress::Name(name, 0) if name.to_string() == "[fe80::1%lo]:1"));
+        for bad in ["", ":0", "localhost", "localhost:70000", "127.1:0", "[::1%lo]:0", "a b:1"] {
+            assert!(bad.parse::<ListenAddress>().unwrap_err().starts_with("expected ip:port or name:port"), "{bad}");
         }
     }
 

@@ -83,6 +83,25 @@ fn an_interface_stays_part_of_the_address_and_another_dress_does_not_hide_a_fail
     assert!(found.contains("fe80::1%"), "{found}");
 }
 
+/// `ping` took names and `%lo`, and `forget` and `--listen` called them wrong usage.
+#[test]
+fn a_name_is_taken_wherever_an_address_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("node");
+    let node = RunningNode::start(&data, &["--listen", "localhost:0"]);
+    let listening = node.listening();
+    assert!(!listening.is_empty(), "{:?}", node.lines);
+    assert!(listening.iter().all(|address| address.starts_with("127.0.0.1:") || address.starts_with("[::1]:")));
+    assert_eq!(program(&["ping", &listening[0], "--count", "1"]).run().code, 0);
+    node.stop_with("-TERM");
+    for name in ["localhost:9", "[fe80::1%lo]:9"] {
+        let done = program(&["forget", name, "--data-dir"]).path(&data).run();
+        assert!(done.code == 1 && done.stderr.contains(&format!("cannot forget {name}: it is not in")), "{done:?}");
+    }
+    let done = program(&["run", "--listen", "[fe80::1%nowhere0]:0", "--data-dir"]).path(&data).run();
+    assert!(done.code == 1 && done.stderr.contains("cannot look up [fe80::1%nowhere0]"), "{done:?}");
+}
+
 /// A node that was named by two of its addresses was a warning and a redial every half a minute, for ever.
 #[test]
 fn a_node_that_is_named_by_two_addresses_is_one_connection_and_no_warning() {
