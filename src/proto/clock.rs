@@ -14,6 +14,10 @@ const OFF: Duration = Duration::from_secs(2 * 60 * 60);
 /// What was off is right again within this, so that a difference at the limit is one warning and not many.
 const RIGHT: Duration = Duration::from_secs(60 * 60);
 
+/// How long it must have been so before it is told: who is among those that were dialed changes by the second while a node starts,
+/// and with them the median.
+const SETTLED: Duration = Duration::from_secs(30);
+
 /// Time between two words about headers from the future: whoever makes us say them must not fill a log.
 const EARLY_AGAIN: Duration = Duration::from_secs(600);
 
@@ -76,19 +80,28 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct ClockWatch {
     off: bool,
+    /// Since when every measurement said otherwise.
+    otherwise: Option<Instant>,
     /// When headers from the future were told of last, and our best block then.
     early: Option<(Instant, Hash)>,
 }
 
 impl ClockWatch {
     /// Takes a measurement.
-    pub(super) fn judge(&mut self, difference: Difference) -> Option<Change> {
+    pub(super) fn judge(&mut self, now: Instant, difference: Difference) -> Option<Change> {
         let change = match self.off {
             false if difference.exceeds(OFF) => Change::Off,
             true if !difference.exceeds(RIGHT) => Change::Right,
-            _ => return None,
+            _ => {
+                self.otherwise = None;
+                return None;
+            }
         };
-        self.off = change == Change::Off;
+        let since = *self.otherwise.get_or_insert(now);
+        if now.since(since) < SETTLED {
+            return None;
+        }
+        (self.off, self.otherwise) = (change == Change::Off, None);
         Some(change)
     }
 
@@ -134,7 +147,12 @@ mod tests {
     #[test]
     fn one_episode_is_one_warning_even_at_the_limit() {
         let mut watch = ClockWatch::default();
-        let mut said = |millis| watch.judge(Difference { millis, peers: 3 });
+        let mut at = Instant::ZERO;
+        let mut said = |millis| {
+            let first = watch.judge(at, Difference { millis, peers: 3 });
+            at = at + SETTLED;
+            first.or(watch.judge(at, Difference { millis, peers: 3 }))
+        };
         assert_eq!(said(2 * HOUR), None);
         assert_eq!(said(-2 * HOUR - 1), Some(Change::Off));
         for millis in [-2 * HOUR, -2 * HOUR - 1, 3 * HOUR, -HOUR - 1] {
@@ -142,6 +160,22 @@ mod tests {
         }
         assert_eq!(said(HOUR), Some(Change::Right));
         assert_eq!(said(2 * HOUR + 1), Some(Change::Off));
+    }
+
+    /// A node with a right clock that dialed as many wrong ones as right ones was told within a millisecond that its clock was
+    /// off, and right again, and so on with each that came or left.
+    #[test]
+    fn a_median_that_moves_to_and_fro_while_peers_come_is_no_warning() {
+        let mut watch = ClockWatch::default();
+        for second in 0..600u64 {
+            let millis = if second % 20 < 19 { 3 * HOUR } else { 0 };
+            let at = Instant::from_millis(second * 1000);
+            assert_eq!(watch.judge(at, Difference { millis, peers: 3 }), None, "{second}");
+        }
+        let at = |seconds: u64| Instant::from_millis((600 + seconds) * 1000);
+        let mut said = |seconds, millis| watch.judge(at(seconds), Difference { millis, peers: 3 });
+        assert_eq!((said(0, 3 * HOUR), said(29, 3 * HOUR), said(30, 3 * HOUR)), (None, None, Some(Change::Off)));
+        assert_eq!((said(31, 0), said(60, 0), said(61, 0)), (None, None, Some(Change::Right)));
     }
 
     #[test]
@@ -156,7 +190,7 @@ mod tests {
         fn whatever_is_said_nothing_overflows(theirs in any::<i64>(), at in any::<u64>(), unix in any::<i64>()) {
             let now = Now { at: Instant::from_nanos(at), unix: UnixTime::from_millis(unix) };
             let difference = Difference::of(now, [PeerClock::read(now.at, UnixTime::from_millis(theirs))].into_iter());
-            let _ = ClockWatch::default().judge(difference.unwrap());
+            let _ = ClockWatch::default().judge(now.at, difference.unwrap());
         }
     }
 }

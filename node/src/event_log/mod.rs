@@ -252,12 +252,14 @@ impl EventLog {
             }
             Event::HeadersTooEarly { conn, clock } => {
                 let Some(withheld) = self.early.admit(at) else { return };
+                let from = node.connected().find(|peer| peer.conn == *conn).map(|peer| peer.remote);
+                let remote = from.map(tracing::field::display);
                 match clock {
                     Some(millis) => {
-                        warn!(%conn, withheld, "a peer's blocks are too far ahead of our clock, which is {} those of the peers we dialed", offset(*millis));
+                        warn!(%conn, remote, withheld, "a peer's blocks are too far ahead of our clock, which is {} those of the peers we dialed", offset(*millis));
                     }
                     None => {
-                        warn!(%conn, withheld, "a peer's blocks are too far ahead of our clock; see that it is right");
+                        warn!(%conn, remote, withheld, "a peer's blocks are too far ahead of our clock; see that it is right");
                     }
                 }
             }

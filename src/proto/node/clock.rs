@@ -12,7 +12,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn compare_clocks(&mut self, now: Now) {
         let Some(difference) = self.clock_difference(now) else { return };
         let Difference { millis, peers } = difference;
-        match self.clocks.judge(difference) {
+        match self.clocks.judge(now.at, difference) {
             Some(Change::Off) => self.emit(Event::ClockOff { millis, peers }),
             Some(Change::Right) => self.emit(Event::ClockRight { millis, peers }),
             None => {}
