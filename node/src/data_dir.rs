@@ -186,6 +186,11 @@ impl DataDir {
         key::node_id(&self.key(), self.key_readers)
     }
 
+    /// The same for a look, with a warning where the key is not kept as it should be and nobody can change that here.
+    pub(crate) fn public_id(&self) -> Result<(String, Option<String>), Failure> {
+        key::public_id(&self.key(), self.key_readers)
+    }
+
     /// Who the node is; its key is made when there is none.
     pub(crate) fn identity(&self) -> Result<Identity, Failure> {
         key::identity(&self.key(), self.key_readers)

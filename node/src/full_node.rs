@@ -12,6 +12,7 @@ use std::time::Duration;
 use spacetime_network::chain::{Params, ReferenceChain};
 use spacetime_network::driver::node::resolver::Resolver;
 use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeMut, NodeProtocol, Observer};
+use spacetime_network::driver::store::check_free;
 use spacetime_network::driver::{self, Handle};
 use spacetime_network::link::tls::Tls;
 use spacetime_network::proto::peer::PeerName;
@@ -21,7 +22,7 @@ use spacetime_network::proto::{self, Command, Event, Node};
 use spacetime_network::time::{Instant, Now};
 
 use crate::data_dir::DataDir;
-use crate::failure::Failure;
+use crate::failure::{Failure, disk_remedy};
 use crate::peers_file::{self, Saver};
 use crate::security::{Security, SecurityWatch};
 use crate::tip_signal::TipSignal;
@@ -177,6 +178,10 @@ fn open_chain(params: Params, data: &DataDir) -> Result<ReferenceChain, Failure>
 
 /// Why a store of an earlier version is not opened. It is left as it is.
 pub(crate) fn earlier_chain(path: &Path) -> Failure {
+    if let Err(error) = check_free(path) {
+        // Nobody knows what is there when its disk is.
+        return Failure::new(format!("open {}", path.display()), &error, disk_remedy(&error));
+    }
     Failure::new(
         format!("open {}", path.display()),
         "an earlier version wrote it in a format that this one does not read",

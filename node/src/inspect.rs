@@ -200,7 +200,11 @@ struct IdReport {
 pub(crate) fn id(args: &IdArgs) -> Result<(), Failure> {
     let readers = KeyReaders::of_flag(args.key_mode_group);
     let data = DataDir::create(args.data.data_dir.as_deref())?.with_key_readers(readers);
-    let report = IdReport { node_id: data.node_id()? };
+    let (node_id, warning) = data.public_id()?;
+    if let Some(warning) = warning {
+        output::note(warning);
+    }
+    let report = IdReport { node_id };
     output::result(args.output.json, &report, |report| vec![report.node_id.clone()])
 }
 

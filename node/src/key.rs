@@ -25,6 +25,8 @@ pub(crate) enum KeyReaders {
     Owner,
     /// The file's group, which the operator trusts (`--key-mode-group`).
     Group,
+    /// Whoever can: for a look at the public part.
+    Anybody,
 }
 
 impl KeyReaders {
@@ -39,6 +41,7 @@ impl KeyReaders {
         match self {
             KeyReaders::Owner => 0o077,
             KeyReaders::Group => 0o007,
+            KeyReaders::Anybody => 0,
         }
     }
 }
@@ -46,6 +49,26 @@ impl KeyReaders {
 /// The id of the key in `path`; the key is made when there is no such file.
 pub(crate) fn node_id(path: &Path, readers: KeyReaders) -> Result<String, Failure> {
     identity(path, readers).map(|identity| identity.id().to_string())
+}
+
+/// The same for one who wants to know the id and does nothing with the key; with a warning where others may read the key, on a
+/// file system that cannot be written. The remedy for that cannot be had there, and the id is no secret.
+pub(crate) fn public_id(path: &Path, readers: KeyReaders) -> Result<(String, Option<String>), Failure> {
+    match node_id(path, readers) {
+        Ok(id) => Ok((id, None)),
+        Err(failure) if is_on_a_read_only_file_system(path) => {
+            let id = node_id(path, KeyReaders::Anybody)?;
+            Ok((id, Some(format!("warning: {failure}; here that cannot be done, so do it where the key is used"))))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether the file is there, and would not be written however its mode was.
+fn is_on_a_read_only_file_system(path: &Path) -> bool {
+    // Nothing is changed: it is neither made nor cut.
+    let opened = open_file(OpenOptions::new().write(true), path);
+    opened.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The key in `path`, if there is one.
@@ -149,7 +172,7 @@ fn refuse_shared(path: &Path, metadata: &fs::Metadata, readers: KeyReaders) -> R
             format!("run chmod 600 {path}, or give --key-mode-group if its group is to be trusted")
         }
         KeyReaders::Owner => format!("run chmod 600 {path}"),
-        KeyReaders::Group => format!("run chmod 640 {path}"),
+        KeyReaders::Group | KeyReaders::Anybody => format!("run chmod 640 {path}"),
     };
     Err(Failure::new(format!("use the key in {path}"), format!("others may read it (mode {mode:04o})"), remedy))
 }
@@ -231,6 +254,22 @@ mod tests {
             let why = node_id(&path, KeyReaders::Owner).unwrap_err().to_string();
             assert!(why.contains("chmod 600") && why.contains("--key-mode-group") == (mode & 7 == 0), "{why}");
         }
+    }
+
+    /// A copy on a CD or in a squashfs was refused with "run chmod 600", which nobody can do there.
+    #[cfg(unix)]
+    #[test]
+    fn the_public_id_of_a_key_that_others_may_read_is_refused_where_that_can_be_mended() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.key");
+        let id = node_id(&path, KeyReaders::Owner).unwrap();
+        assert_eq!(public_id(&path, KeyReaders::Owner), Ok((id.clone(), None)));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(!is_on_a_read_only_file_system(&path), "a mode alone is no such file system");
+        let why = public_id(&path, KeyReaders::Owner).unwrap_err().to_string();
+        assert!(why.contains("run chmod 600"), "{why}");
+        assert_eq!(node_id(&path, KeyReaders::Anybody), Ok(id), "what a look on a read-only medium reads");
     }
 
     /// What Kubernetes makes of a secret's and a volume's files where a pod has an fsGroup.

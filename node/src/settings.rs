@@ -9,8 +9,10 @@ mod file;
 mod renamed;
 mod spelling;
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -44,6 +46,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Aske
     }
     let first = match definition().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => return Err(not_text(&definition(), &arguments)),
         Err(error) => return refused(&error, |flag| source_of(flag, &arguments)),
     };
     if first.subcommand_name() == Some(renamed::COMMAND) {
@@ -111,6 +114,24 @@ fn source_of(flag: Option<&str>, arguments: &[OsString]) -> Option<String> {
     }
     let variable = variable(flag);
     if is_set(&variable) { Some(variable) } else { renamed::former_variable(renamed::COMMAND, flag) }
+}
+
+/// What is not UTF-8 and must be, by its name: clap does not say it. Paths need not be.
+fn not_text(definition: &clap::Command, arguments: &[OsString]) -> Failure {
+    let commands = std::iter::once(definition).chain(definition.get_subcommands());
+    let variable = commands
+        .flat_map(clap::Command::get_arguments)
+        .filter(|arg| arg.get_value_parser().type_id() != TypeId::of::<PathBuf>())
+        .filter_map(|arg| flag_name(arg).map(variable))
+        .find(|name| std::env::var_os(name).is_some_and(|value| value.to_str().is_none()));
+    let argument = arguments.iter().find(|argument| argument.to_str().is_none());
+    Failure::usage(match (variable, argument) {
+        (Some(name), _) => format!("the environment variable {name} is not UTF-8: set it again in that encoding"),
+        (None, Some(argument)) => {
+            format!("the argument {} is not UTF-8: give it in that encoding", argument.to_string_lossy())
+        }
+        (None, None) => "an argument is not UTF-8: give it in that encoding".to_owned(),
+    })
 }
 
 /// The environment variable of a flag.

@@ -127,8 +127,8 @@ fn signals_that_come_twice_at_the_same_time_are_one() {
 }
 
 /// A node that mines into `data` under `sh -c script`, until its log says that blocks are not stored; then it is asked to stop.
-/// Answers the rest of its log and its exit code.
-fn mining_until_the_disk_says_no(script: &str, shell: &[&str], data: &Path) -> (String, Option<i32>) {
+/// Answers that line, the rest of its log and its exit code.
+fn mining_until_the_disk_says_no(script: &str, shell: &[&str], data: &Path) -> (String, String, Option<i32>) {
     let node = program(&["run", "--no-listen", "--mine", "--block-interval", "0", "--difficulty", "0", "--data-dir"])
         .path(data)
         .into_command();
@@ -144,12 +144,12 @@ fn mining_until_the_disk_says_no(script: &str, shell: &[&str], data: &Path) -> (
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    let told = log.by_ref().lines().map(Result::unwrap).any(|line| line.contains("blocks are not stored"));
+    let told = log.by_ref().lines().map(Result::unwrap).find(|line| line.contains("blocks are not stored"));
     signal(&child, "-TERM");
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
-    assert!(told, "{rest}");
-    (rest, child.wait().unwrap().code())
+    let told = told.unwrap_or_else(|| panic!("{rest}"));
+    (told, rest, child.wait().unwrap().code())
 }
 
 /// A file that may not grow is told as a disk without room, and is no loss: the next segment takes what the last one could not.
@@ -158,8 +158,9 @@ fn a_limit_on_the_size_of_files_is_told_and_costs_no_block() {
     let directory = tempfile::tempdir().unwrap();
     // Files may grow to about a megabyte.
     let script = "ulimit -f 2100; exec \"$@\"";
-    let (rest, code) = mining_until_the_disk_says_no(script, &["env"], directory.path());
+    let (told, rest, code) = mining_until_the_disk_says_no(script, &["env"], directory.path());
     assert_eq!(code, Some(0), "{rest}");
+    assert!(!told.contains("make room") && told.contains("ulimit -f"), "{told}");
     let checked = program(&["chain", "--verify", "--data-dir"]).path(directory.path()).run();
     assert_eq!(checked.code, 0, "{checked:?}");
 }
@@ -177,7 +178,7 @@ fn a_full_disk_is_told_while_the_node_runs_and_by_the_exit_code() {
         return;
     }
     let script = format!("{mount} && exec \"$@\"");
-    let (rest, code) = mining_until_the_disk_says_no(&script, &own, directory.path());
+    let (_, rest, code) = mining_until_the_disk_says_no(&script, &own, directory.path());
     assert_eq!(code, Some(1), "{rest}");
     let last = rest.lines().last();
     assert!(last.is_some_and(|line| line.starts_with("error: cannot finish writing the chain")), "{rest}");

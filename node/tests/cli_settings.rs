@@ -60,6 +60,10 @@ fn a_misspelled_variable_is_a_warning_with_the_likely_name() {
     assert_eq!(done.stderr, warning);
 }
 
+fn not_text() -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(b"J\xfcrgen".to_vec())
+}
+
 #[test]
 fn a_wrong_value_says_where_it_came_from() {
     let directory = tempfile::tempdir().unwrap();
@@ -80,6 +84,9 @@ fn a_wrong_value_says_where_it_came_from() {
     }
     let done = program(&["run"]).env("SPACETIME_NODE_LISTEN", "nowhere").run();
     assert!(done.code == 2 && done.stderr.contains("SPACETIME_NODE_LISTEN: invalid value 'nowhere'"), "{done:?}");
+    // Nobody was told which of all variables it was.
+    let done = program(&["run"]).env("SPACETIME_NODE_MINER", not_text()).run();
+    assert!(done.code == 2 && done.stderr.contains("variable SPACETIME_NODE_MINER is not UTF-8"), "{done:?}");
     let done = program(&["run", "--listen", "nowhere"]).env("SPACETIME_NODE_LISTEN", "127.0.0.1:1").run();
     assert!(done.code == 2 && done.stderr.starts_with("error: invalid value 'nowhere'"), "{done:?}");
 }

@@ -156,7 +156,7 @@ fn a_named_node_that_cannot_be_reached_is_a_warning_with_a_remedy_once() {
     let (plain, secure) = (plain(), secure());
     for (scene, arguments, why) in [
         (&plain, &["--tls", "first-use"][..], "it does not speak TLS; switch TLS on there or off here"),
-        (&secure, &[][..], "saying \\\"this node wants TLS\\\"; give --tls here, as it has"),
+        (&secure, &[][..], "saying \"this node wants TLS\"; give --tls here, as it has"),
     ] {
         let (address, data) = (scene.address(), scene.directory.path().join("dialing"));
         let node = Logged::dialing(&data, &[&["--connect", &address, "--log-level", "debug"], arguments].concat());

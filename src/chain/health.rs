@@ -1,6 +1,7 @@
 //! What a store says of itself: its last error, what is not durable yet, and why it could not finish.
 
 use core::fmt;
+use std::io;
 
 /// How the store is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A write failed. It will be tried again while the store is open.
+    /// A write failed, with what to do about it. It will be tried again while the store is open.
     Write(String),
     /// The disk did not answer in time.
     Slow {
@@ -30,10 +31,9 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::Write(error) => write!(
-                f,
-                "cannot write blocks: {error}: make room on the disk; blocks that are not stored are downloaded again"
-            ),
+            StoreError::Write(error) => {
+                write!(f, "cannot write blocks: {error}; blocks that are not stored are downloaded again")
+            }
             StoreError::Slow { backlog_bytes } => {
                 write!(f, "the disk did not finish in time, {backlog_bytes} bytes of blocks are not stored yet")
             }
@@ -42,3 +42,21 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+/// What an operator can do about an error of the file system. One cause, one remedy, whether a store is opened or written.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded => "make room on the disk",
+        // EFBIG: there may be room enough.
+        FileTooLarge => "let files become larger (see ulimit -f)",
+        PermissionDenied => "make it readable for this user, and writable for a node",
+        ReadOnlyFilesystem => "make the file system writable, or choose another directory",
+        _ => "look at the directory and at the disk's health",
+    }
+}
+
+/// An error of writing, and what to do about it.
+pub(super) fn told(error: &io::Error) -> String {
+    format!("{error}: {}", remedy(error))
+}

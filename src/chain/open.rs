@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::chain::block::Block;
 use crate::chain::genesis::Params;
+use crate::chain::health::remedy;
 use crate::chain::log::{Active, Log, Segment};
 use crate::chain::places::{Place, Places, ReadError};
 use crate::chain::record::{FIXED_LEN, FORMAT, RECORD_LEN, What};
@@ -98,9 +99,8 @@ impl fmt::Display for OpenError {
             ),
             OpenError::Io { path, error } => {
                 let remedy = match error.kind() {
-                    io::ErrorKind::PermissionDenied => "make it readable for this user, and writable for a node",
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
-                    _ => "check that the directory exists and is writable",
+                    io::ErrorKind::NotFound => "check that the directory exists and is writable",
+                    _ => remedy(error),
                 };
                 write!(f, "cannot open {}: {error}: {remedy}", path.display())
             }
@@ -277,5 +277,31 @@ pub(super) fn unreadable(path: &Path, error: ReadError) -> OpenError {
     match error {
         ReadError::Io(error) => OpenError::Io { path: path.into(), error },
         ReadError::Spoiled => damaged(path, "a block does not match its checksum"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::health::{StoreError, told};
+
+    /// Under `ulimit -f` the advice was to make room on a disk that had enough, and where a file must not be read, to see whether
+    /// its directory is there.
+    #[test]
+    fn each_cause_has_its_own_remedy_in_every_error_of_a_store() {
+        for (kind, part) in [
+            (io::ErrorKind::StorageFull, "make room"),
+            (io::ErrorKind::QuotaExceeded, "make room"),
+            (io::ErrorKind::FileTooLarge, "ulimit -f"),
+            (io::ErrorKind::PermissionDenied, "readable for this user"),
+            (io::ErrorKind::ReadOnlyFilesystem, "file system writable"),
+            (io::ErrorKind::Other, "disk's health"),
+        ] {
+            let opened = OpenError::Io { path: "chain".into(), error: kind.into() }.to_string();
+            let written = StoreError::Write(told(&kind.into())).to_string();
+            assert!(opened.contains(part) && written.contains(part), "{opened}; {written}");
+        }
+        let gone = OpenError::Io { path: "chain".into(), error: io::ErrorKind::NotFound.into() }.to_string();
+        assert!(gone.contains("check that the directory exists"), "{gone}");
     }
 }

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::chain::health::{Health, StoreError};
+use crate::chain::health::{Health, StoreError, told};
 use crate::chain::log::{Change, Log};
 use crate::chain::open::Opened;
 use crate::chain::places::{Places, ReadError};
@@ -311,7 +311,7 @@ fn write_once(shared: &Shared, log: &mut Log) {
         Err(error) => {
             let mut state = shared.lock();
             state.queue = batch;
-            state.fail(error.to_string());
+            state.fail(told(&error));
         }
     }
 }
@@ -345,7 +345,7 @@ fn write_until_done(shared: &Shared, log: &mut Log, batch: &[Change]) -> bool {
     loop {
         let Err(error) = log.write(batch) else { return true };
         let mut state = shared.lock();
-        state.fail(error.to_string());
+        state.fail(told(&error));
         shared.done.notify_all();
         if state.stop {
             return false;

@@ -46,8 +46,13 @@ impl File {
         })?;
         let line_of = |offset: usize| text.get(..offset).unwrap_or(text).matches('\n').count() + 1;
         let wrong = |error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| line_of(span.start));
-            at(line, &format!("not TOML: {}", error.message()))
+            let span = error.span().unwrap_or_default();
+            let line = line_of(span.start);
+            // The number is right, and its reader says of it what it says of anything that it cannot read.
+            match text.get(span).filter(|value| is_whole_number(value)) {
+                Some(number) => at(line, &format!("{number} is out of range: a number here is at most {}", i64::MAX)),
+                None => at(line, &format!("not TOML: {}", error.message())),
+            }
         };
         // Twice: only the one parse knows lines, and only the other one reads numbers.
         let lines = DeTable::parse(text).map_err(wrong)?;
@@ -124,6 +129,12 @@ impl File {
         });
         problem.map_or(Ok(definition), |text| Err(Failure::usage(text)))
     }
+}
+
+/// A decimal number as TOML writes it.
+fn is_whole_number(text: &str) -> bool {
+    let digits = text.trim().trim_start_matches(['+', '-']);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|c| c.is_ascii_digit() || c == b'_')
 }
 
 fn texts(value: &Value) -> Option<Vec<String>> {

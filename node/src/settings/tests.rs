@@ -138,6 +138,8 @@ fn a_wrong_value_names_the_file_the_line_and_the_key_on_one_line() {
         ("run.mine = true", "node.toml line 1: run is a section or a table"),
         ("listen = [[\"127.0.0.1:1\"]]", "node.toml line 1: listen must be a text"),
         ("outbound = 1\nmine = ", "node.toml line 2: not TOML: "),
+        // Once it expected "any valid TOML value".
+        ("mine = true\nreward = 99999999999999999999", "node.toml line 2: 99999999999999999999 is out of range"),
         ("mine = true\nmine = true", "node.toml line 2: not TOML: duplicate key"),
         ("data-dir = \"\"", "node.toml line 1: a value is required for '--data-dir <DIR>'"),
         ("data-dir = \"~bob/a\"", "node.toml line 1: invalid value '~bob/a' for '--data-dir <DIR>'"),
