@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spacetime_network::close::CloseReason;
-use spacetime_network::driver::SendOutcome;
+use spacetime_network::driver::{Driver, SendOutcome};
 use spacetime_network::id::DialId;
 use spacetime_network::wire::{FrameRules, Priority};
 
