@@ -216,7 +216,7 @@ mod tests {
 
     fn source(n: u8) -> Source {
         let ip = format!("10.0.{}.{}", n % 4, n / 4).parse().unwrap();
-        Source::peer(ip, n % 3 == 0)
+        Source::peer(ip, n.is_multiple_of(3))
     }
 
     fn subnet(source: Source) -> (bool, Option<Subnet>) {

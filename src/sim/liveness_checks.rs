@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::adversary::Role;
 use super::auditor::Entry;
 use super::host::Host;
 use super::pipe::opposite;
@@ -13,6 +14,9 @@ use crate::proto::peer::address_book::AddressEntry;
 use crate::proto::sync::chain::Chain;
 use crate::time::Instant;
 use crate::wire::Hash;
+
+/// Wake-ups for each connection and second by which what one stranger sends goes round: the rate at which he may send.
+const RELAYED_PER_SECOND: u64 = 20;
 
 impl World<'_> {
     /// L1: who is connected to whom.
@@ -130,7 +134,11 @@ impl World<'_> {
         let connections: usize = self.hosts.iter().filter_map(Host::driver).map(|driver| driver.sockets()).sum();
         // A heartbeat, a ping and housekeeping for each connection and node come to less than this, and so do the places that
         // attackers try to get.
-        let most = seconds * (connections as u64 + 4 * self.hosts.len() as u64 + 4 * self.adversaries.len() as u64);
+        let mut most = seconds * (connections as u64 + 4 * self.hosts.len() as u64 + 4 * self.adversaries.len() as u64);
+        // Who fills pools goes on, and what he sends goes round at the relay's pace.
+        if self.adversaries.iter().any(|one| one.role() == Role::PoolFiller) {
+            most += seconds * connections as u64 * RELAYED_PER_SECOND;
+        }
         self.sim.check.that(Invariant::L8, 0, wakes <= most, || format!("{wakes} wake-ups where {most} are enough"));
         if self.adversaries.is_empty() {
             let most = 4 * most;

@@ -14,6 +14,8 @@ use crate::wire::{Hash, Kind, Message};
 
 /// Bytes of transactions in one answer to a TxPoolRequest: five bytes asked for it.
 const POOL_ANSWER_BYTES_MAX: usize = 2 << 20;
+/// Transactions in one answer with data: as many as our own questions ask for. Of the smallest, the bytes are tens of thousands.
+const POOL_ANSWER_MAX: usize = 1_000;
 /// Ids in one TxPool: what the protocol allows.
 pub(super) const POOL_IDS_MAX: u32 = 50_000;
 
@@ -69,7 +71,10 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn on_pool_request(&mut self, now: Now, conn: ConnId, request: TxPoolRequest) {
-        let max = request.max.min(POOL_IDS_MAX) as usize;
+        let mut max = request.max.min(POOL_IDS_MAX) as usize;
+        if request.include_data {
+            max = max.min(POOL_ANSWER_MAX);
+        }
         let mut ids = self.chain.pool_ids(max);
         self.work.spend_light(ids.len());
         if request.include_data {

@@ -96,6 +96,10 @@ impl Adversary {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
     /// Its turn: whatever its sockets have for it, and in its own time what its role has it do.
     pub(super) fn turn(&mut self, sim: &mut SimState<'_>) {
         // Its kernel learns the time.

@@ -17,7 +17,7 @@ const fn jump_height(height: u64) -> u64 {
     }
     match height {
         0 | 1 => 0,
-        _ if height % 2 == 0 => lower(height),
+        _ if height & 1 == 0 => lower(height),
         _ => lower(lower(height - 1)) + 1,
     }
 }
