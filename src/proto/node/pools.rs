@@ -6,7 +6,7 @@ use crate::id::ConnId;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::node::serve::POOL_IDS_MAX;
-use crate::proto::pool::{Manner, OFFERS_MAX, PoolQuestion};
+use crate::proto::pool::{Manner, PoolQuestion};
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::message::TxPoolRequest;
@@ -16,6 +16,10 @@ use crate::wire::{Hash, Kind, Message};
 const POOL_REQUEST_MAX: u32 = 1000;
 /// A synchronisation that has not moved our chain for so long is not worth waiting for: less than the time between two looks.
 const CATCHING_UP: Duration = Duration::from_secs(20);
+
+/// Names that are looked up in one comparison, of those that the other side does not have: whoever says that it has none chooses
+/// how many these are.
+const COMPARED_MAX: usize = 2_000;
 
 impl<C: Chain> Node<C> {
     /// Sees to it that what either pool got while a new peer and we were apart reaches the other. One that offers nothing by
@@ -71,21 +75,31 @@ impl<C: Chain> Node<C> {
         let is_whole = theirs.len() < POOL_IDS_MAX as usize;
         theirs.sort_unstable();
         let ours = if is_whole { self.chain.pool_ids(POOL_IDS_MAX as usize) } else { Vec::new() };
-        // Sorted, then looked for one by one in each other and in what is known.
-        self.work.spend(theirs.len().saturating_add(ours.len().saturating_mul(3)));
+        let start = self.rng.index(ours.len()).unwrap_or(0);
         let Some(peer) = self.sessions.peer(conn) else { return };
         let (known, pool) = (&self.known, &peer.pool);
         let (since, under_way) = (peer.since, pool.is_under_way(now.at));
-        let lacking = ours.into_iter().filter(|id| {
+        let (mut lacking, mut looked) = (Vec::new(), 0);
+        let absent = |id: &&Hash| theirs.binary_search(id).is_err();
+        // From anywhere, so that each has its turn where they are too many for one comparison.
+        for id in ours.iter().skip(start).chain(ours.iter().take(start)).filter(absent).take(COMPARED_MAX) {
+            looked += 1;
             let has = known.has(conn, id);
             // What came since the connection stands was passed on, or waits for that.
             let passed_on = known.accepted_at(id).is_some_and(|at| at > since || has);
             let may_have_it = passed_on || has && under_way;
-            theirs.binary_search(id).is_err() && (!may_have_it || pool.has_missed(id))
-        });
-        let lacking: Vec<Hash> = lacking.take(OFFERS_MAX).collect();
+            if !may_have_it || pool.has_missed(id) {
+                lacking.push(*id);
+            }
+        }
+        self.work.spend(theirs.len().saturating_add(3 * looked));
+        self.work.spend_light(ours.len());
         if let Some(peer) = self.sessions.peer_mut(conn) {
             peer.pool.offer(now.at, lacking.into_iter());
+            if looked == COMPARED_MAX {
+                // There may be more.
+                peer.pool.hurry(now.at);
+            }
         }
         self.send_offers(now, conn);
         self.compare_pools(now, conn);
