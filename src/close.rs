@@ -278,6 +278,9 @@ pub struct Consequence {
     pub last_error: Option<&'static str>,
     /// Whether to dial the address again.
     pub redial: Redial,
+    /// Whether the place of one who dialed us and ends so before it has introduced itself was wasted on it: it broke the rules or
+    /// speaks another protocol, and counts for nothing in the rate at which strangers are let in.
+    pub wastes_its_place: bool,
 }
 
 impl CloseReason {
@@ -335,7 +338,9 @@ impl CloseReason {
             SelfConnection | WrongNetwork => Redial::Never,
             _ => Redial::Later,
         };
-        Consequence { counts_as_failure, last_error, redial }
+        let is_at_the_wrong_door = matches!(self, Frame(FrameError::Foreign(_)) | Tls(TlsFault::NotTls));
+        let wastes_its_place = is_at_the_wrong_door || matches!(self.blame(), Blame::Misbehaved);
+        Consequence { counts_as_failure, last_error, redial, wastes_its_place }
     }
 
     /// A word for counters and logs; one for each variant.
@@ -516,6 +521,8 @@ mod tests {
             let polite = matches!(reason, RemoteClosed | Tls(TlsFault::TurnedAway));
             let fails = blame == Blame::Misbehaved || (blame == Blame::Lost && !polite);
             assert_eq!(consequence.counts_as_failure, fails, "{reason:?}");
+            let wrong_door = matches!(reason, Frame(FrameError::Foreign(_)) | Tls(TlsFault::NotTls));
+            assert_eq!(consequence.wastes_its_place, wrong_door || blame == Blame::Misbehaved, "{reason:?}");
             let never = matches!(reason, SelfConnection | WrongNetwork);
             assert_eq!(consequence.redial == Redial::Never, never, "{reason:?}");
             assert!(consequence.last_error.is_none_or(|text| text.len() <= 1024 && !text.is_empty()), "{reason:?}");

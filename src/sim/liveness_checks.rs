@@ -173,8 +173,10 @@ impl World<'_> {
 
     /// L12: what waits for a block waits everywhere, whoever was apart and whatever was abandoned.
     pub(super) fn check_pools(&mut self) {
-        // Who fills pools fills them faster than the relay's pace until the end.
-        if self.adversaries.iter().any(|one| one.role() == Role::PoolFiller) {
+        // Who fills pools fills them faster than the relay's pace until the end, and version 1 has no word to compare pools by.
+        let fills = self.adversaries.iter().any(|one| one.role() == Role::PoolFiller);
+        let is_old = |host: &Host| host.node().is_some_and(|node| node.config().version < 2);
+        if fills || self.hosts.iter().any(is_old) {
             return;
         }
         let there: Vec<(u32, BTreeSet<Hash>)> = self

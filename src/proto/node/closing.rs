@@ -25,7 +25,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn close(&mut self, now: Now, conn: ConnId, reason: CloseReason) {
         let is_greeting = self.sessions.get(conn).is_some_and(|s| s.greeting_deadline().is_some() && !s.is_outbound());
         let Some((remote, identity, peer)) = self.sessions.close(conn, reason) else { return };
-        if is_greeting && is_waste(reason) {
+        if is_greeting && reason.consequence().wastes_its_place {
             self.admission.wasted(now.at, remote);
         }
         self.on_left(now, conn, (remote, identity), peer.as_deref(), reason);
@@ -174,7 +174,7 @@ impl<C: Chain> Node<C> {
     /// An admitted address that became no connection: mostly, its TLS handshake failed.
     pub(super) fn on_admission_released(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
         self.admission.released(remote);
-        if is_waste(reason) {
+        if reason.consequence().wastes_its_place {
             self.admission.wasted(now.at, remote);
         }
         *self.counters.closed.entry(reason.label()).or_default() += 1;
@@ -210,9 +210,4 @@ impl<C: Chain> Node<C> {
             self.close(now, conn, CloseReason::Shutdown);
         }
     }
-}
-
-/// Was it in vain to let this stranger in? Whoever speaks another protocol takes as much of the rate of all as an attacker does.
-fn is_waste(reason: CloseReason) -> bool {
-    matches!(reason.blame(), Blame::Misbehaved | Blame::Incompatible)
 }

@@ -101,7 +101,7 @@ impl Admission {
         self.rates(now, remote.ip()).is_ok()
     }
 
-    /// An admitted stranger broke the rules before he had introduced himself: his part of the rate of all is for others, and his
+    /// An admitted stranger broke the rules, or spoke another protocol, before he had introduced himself: his part of the rate of all is for others, and his
     /// subnet comes last while that is short. What his address and subnet have used up of their own rates stays used.
     pub fn wasted(&mut self, now: Instant, remote: SocketAddr) {
         if let Some(rate) = self.config.rate.filter(|_| !self.config.exempt.contains(remote.ip())) {
