@@ -12,8 +12,9 @@ use crate::wire::{Hash, Kind, Message};
 /// How often an oscillator asks in a row, for one block or another thing: more than anybody may.
 const IN_A_ROW: usize = 100;
 
-/// Transactions that a pool filler sends in a second, and at once when it has come: within what anybody may.
-const FILL: usize = 15;
+/// Transactions that a pool filler sends in a second, and at once when it has come: far less than anybody may, for each goes to
+/// everybody, and what a run takes is mostly that.
+const FILL: usize = 3;
 const FILL_FIRST: usize = 400;
 
 impl Adversary {
