@@ -23,8 +23,9 @@ pub(super) const CLOCK_OFF: i64 = 3_600_000;
 /// Transactions that a peer may be sent at once, by its burst.
 const TRANSACTIONS_AT_ONCE: usize = 200;
 
-/// Units of work that a frame may cost whatever its length: the longest answer, or a change of branch.
-const FRAME_WORK: u64 = 20_000;
+/// Units of work that a frame may cost whatever its length: the longest answer, a change of branch, or a block that waited for this
+/// one.
+const FRAME_WORK: u64 = 30_000;
 /// Bytes of a frame for which it may cost one more.
 const BYTES_PER_WORK: u64 = 2;
 

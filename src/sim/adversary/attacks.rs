@@ -12,10 +12,11 @@ use crate::wire::{Hash, Kind, Message};
 /// How often an oscillator asks in a row, for one block or another thing: more than anybody may.
 const IN_A_ROW: usize = 100;
 
-/// Transactions that a pool filler sends in a second, and at once when it has come: far less than anybody may, for each goes to
-/// everybody, and what a run takes is mostly that.
-const FILL: usize = 3;
-const FILL_FIRST: usize = 400;
+/// Transactions that a pool filler sends in a second, at once when it has come, and in all: each goes to everybody and stays in
+/// their books, and a run takes longer by that.
+const FILL: usize = 4;
+const FILL_FIRST: usize = 200;
+const FILL_MAX: usize = 600;
 
 impl Adversary {
     pub(super) fn send_handshake(&mut self, key: u32, kind: Kind) {
@@ -138,7 +139,9 @@ impl Adversary {
     /// All that it may send within a second, of what is passed on; at first what the answer to a question for its pool may bring.
     fn fill(&mut self, key: u32) {
         let first = self.conns.get_mut(&key).is_some_and(|conn| !core::mem::replace(&mut conn.filled, true));
-        (0..if first { FILL_FIRST } else { FILL }).for_each(|_| self.pay(key, 8));
+        let count = if first { FILL_FIRST } else { FILL }.min(FILL_MAX.saturating_sub(self.filled));
+        self.filled += count;
+        (0..count).for_each(|_| self.pay(key, 8));
         if first {
             self.attacks.push("filled pool");
         }

@@ -47,6 +47,8 @@ pub(super) struct Adversary {
     /// When it misbehaves next.
     due: Instant,
     rng: Rng,
+    /// Transactions with which it has filled pools.
+    filled: usize,
     pool: BufferPool,
     /// Where honest nodes listen.
     targets: Vec<SocketAddr>,
@@ -81,6 +83,7 @@ impl Adversary {
             conns: BTreeMap::new(),
             due: Instant::ZERO,
             rng: Rng::from_seed(seed),
+            filled: 0,
             pool: BufferPool::new(),
             targets,
             last_heard: None,
