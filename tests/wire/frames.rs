@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use spacetime_network::wire::frame::{self, HEADER_LEN, MAX_GREETING_PAYLOAD, MAX_LENGTH, MAX_PAYLOAD};
-use spacetime_network::wire::{FrameError, FrameRules, Kind, Parse};
+use spacetime_network::wire::{Foreign, FrameError, FrameRules, Kind, Parse};
 
 use crate::feeder::Feeder;
 use crate::vectors::{encoded, samples, vectors};
@@ -43,9 +43,14 @@ fn a_wrong_length_is_known_at_the_fourth_byte() {
     for length in [0, MAX_LENGTH + 1, 0x0200_0000, i32::MAX as u32, u32::MAX] {
         for rules in [FrameRules::greeting(), FrameRules::version(1), FrameRules::version(2)] {
             let bytes = head(length, Kind::Block as u8);
+            // At the beginning of a stream it shows that it is another protocol's.
+            let wrong = match rules.recognises_foreign() {
+                true => FrameError::Foreign(Foreign::Unknown),
+                false => FrameError::Length(length),
+            };
             assert_eq!(frame::parse(&bytes[..3], rules), Parse::NeedMore { total: None });
-            assert_eq!(frame::parse(&bytes[..4], rules), Parse::Never(FrameError::Length(length)));
-            assert_eq!(frame::parse(&bytes, rules), Parse::Never(FrameError::Length(length)));
+            assert_eq!(frame::parse(&bytes[..4], rules), Parse::Never(wrong));
+            assert_eq!(frame::parse(&bytes, rules), Parse::Never(wrong));
         }
     }
 }
@@ -93,7 +98,11 @@ fn before_the_handshake_a_stranger_can_make_us_hold_a_kilobyte() {
             let oversize = FrameError::Oversize { kind: byte, len: 1025 };
             assert_eq!(frame::parse(&over, rules), Parse::Never(oversize));
         } else {
-            assert_eq!(frame::parse(&at, rules), Parse::Never(FrameError::UnknownType(byte)));
+            let wrong = match Kind::from_byte(byte) {
+                Some(_) => FrameError::UnknownType(byte),
+                None => FrameError::Foreign(Foreign::Unknown),
+            };
+            assert_eq!(frame::parse(&at, rules), Parse::Never(wrong));
         }
     }
 }
