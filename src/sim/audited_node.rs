@@ -23,9 +23,10 @@ pub(super) const CLOCK_OFF: i64 = 3_600_000;
 /// Transactions that a peer may be sent at once, by its burst.
 const TRANSACTIONS_AT_ONCE: usize = 200;
 
-/// Units of work that a frame may cost whatever its length: the longest answer, a change of branch, or a block that waited for this
-/// one.
-const FRAME_WORK: u64 = 30_000;
+/// Units of work that a frame may cost whatever its length: the longest answer, or a change of branch.
+const FRAME_WORK: u64 = 20_000;
+/// The same of a Block: others that waited for it are judged with it.
+const BLOCK_WORK: u64 = 30_000;
 /// Bytes of a frame for which it may cost one more.
 const BYTES_PER_WORK: u64 = 2;
 
@@ -113,7 +114,8 @@ impl AuditedNode {
             entry.last_frame = now.at;
             entry.useful |= brings;
         }
-        let bound = FRAME_WORK.saturating_add(frame.payload.len() as u64 / BYTES_PER_WORK);
+        let base = if frame.kind == Kind::Block as u8 { BLOCK_WORK } else { FRAME_WORK };
+        let bound = base.saturating_add(frame.payload.len() as u64 / BYTES_PER_WORK);
         let frame_kind = frame.kind;
         self.auditor.work = 0;
         self.pass(now, Event::Frame { conn, frame }, net);
