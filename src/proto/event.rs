@@ -226,7 +226,7 @@ pub enum Output {
         /// The payload of an Error frame that says why. It goes first if nothing else waits to be sent; who does not read must
         /// not be sent more.
         last_error: Option<Bytes>,
-        /// How long the queue may take to leave.
+        /// How long the queue may take to leave; nothing at all for a peer that has said its last word itself.
         drain: Duration,
     },
     /// Something the embedder may want to know.
