@@ -160,6 +160,8 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
         .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;
     let handle = driver.handle();
+    let waker = handle.clone();
+    driver.protocol_mut().node_mut().chain_mut().work_off_loop(move || waker.wake());
     driver.protocol_mut().observer_mut().resolver = Some(Resolver::system(handle));
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
     driver.protocol_mut().node_mut().set_listening(&listening);

@@ -7,6 +7,7 @@
 //! about a block 10^6 below takes some 40 steps, nothing here recurses, and a reorganisation costs its depth.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use slab::Slab;
 
@@ -54,8 +55,9 @@ pub(super) struct Node {
     pub(super) tip: Tip,
     /// Where the store has it; `None` for genesis, which is made, not stored. Grows with arrival.
     pub(super) seq: Option<u64>,
-    pub(super) ids: Box<[Hash]>,
-    len: u64,
+    /// Shared with whoever reads the block and compares.
+    pub(super) ids: Arc<[Hash]>,
+    pub(super) len: u64,
     pub(super) parent: NodeId,
     jump: NodeId,
     children: u32,
@@ -155,7 +157,7 @@ impl Index {
         let node = Node { header, tip, seq: block.seq, ids, len, parent, jump, children: 0 };
         let id = NodeId(self.nodes.0.insert(node));
         self.by_hash.insert(block.hash, id);
-        for transaction in &self.nodes[id].ids {
+        for transaction in self.nodes[id].ids.iter() {
             self.places.entry(*transaction).and_modify(|places| places.push(id)).or_insert(Places::One(id));
         }
         self.nodes[parent].children += 1;
@@ -326,7 +328,7 @@ impl Index {
         self.leaves_side(id);
         let node = self.nodes.0.remove(id.0);
         self.by_hash.remove(&node.tip.hash);
-        for transaction in &node.ids {
+        for transaction in node.ids.iter() {
             let mut left = self.places.get(transaction).map_or(Vec::new(), |places| places.as_slice().to_vec());
             self.work.spend(2);
             self.work.spend_light(left.len());

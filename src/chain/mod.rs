@@ -23,10 +23,17 @@
 //! | `scan`        | reading a segment: where its records end, and whether that is damage       |
 //! | `record`      | the bytes of segments and records, with their checksums                    |
 //! | `storage`     | where segments lie                                                         |
+//! | `off_loop`    | judging and reading large blocks on other threads than the loop's             |
+//! | `elsewhere`   | handing over to them, and what is left for the loop when they are done       |
+//! | `workers`     | those threads, and the queue before them                                   |
+//! | `settle`      | what a move of the best chain means for the pool                           |
+//! | `returning`   | abandoned blocks whose transactions are on their way back                  |
+//! | `served`      | large blocks that were read lately                                         |
 //! | `reference`   | [`ReferenceChain`]: all of these behind the engine's trait                 |
 //! | `verify`      | looking at a chain: iteration, balances, full verification                 |
 
 pub mod block;
+mod elsewhere;
 pub mod genesis;
 mod gossip;
 pub(crate) mod health;
@@ -34,12 +41,14 @@ mod index;
 mod log;
 pub mod mempool;
 pub mod merkle;
+mod off_loop;
 mod open;
 mod places;
 pub mod pow;
 mod read;
 mod record;
 pub mod reference;
+mod returning;
 mod rules;
 mod scan;
 mod served;
@@ -48,6 +57,7 @@ mod storage;
 pub mod store;
 pub mod transaction;
 pub mod verify;
+mod workers;
 mod writer;
 
 pub use block::{Block, Header};

@@ -14,15 +14,19 @@ use bytes::Bytes;
 use crate::chain::block::{Block, HEADER_LEN, Header, MAX_BLOCK_LEN};
 use crate::chain::genesis::Params;
 use crate::chain::gossip::{self, Gossip};
-use crate::chain::index::{Index, NewBlock, Node};
+use crate::chain::index::{Index, NewBlock, Node, NodeId};
 use crate::chain::mempool::Mempool;
+use crate::chain::off_loop::{Body, OffLoop};
 use crate::chain::open::OpenError;
+use crate::chain::returning::Returning;
 use crate::chain::served::Served;
 use crate::chain::store::{Health, Store, StoreError};
 use crate::chain::transaction::{self, NETWORK, Transaction, TransactionError};
 use crate::chain::writer::SPOILED;
 use crate::chain::{merkle, pow, rules};
-use crate::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Rejection, Tip, Verdict};
+use crate::proto::sync::chain::{
+    Chain, CheckedBlock, CheckedHeader, Finished, HeaderError, HeaderInfo, Lookup, Rejection, Tip, Verdict,
+};
 use crate::proto::work::Work;
 use crate::source::Source;
 use crate::time::UnixTime;
@@ -46,11 +50,15 @@ pub struct ReferenceChain {
     pub(super) pool: Mempool,
     /// What the clock said last: when what comes back to the pool comes.
     pub(super) now: UnixTime,
-    /// Blocks that left the best chain and whose transactions are not back in the pool yet, lowest first.
-    pub(super) abandoned: VecDeque<Hash>,
+    /// Blocks that left the best chain and whose transactions are not back in the pool yet.
+    pub(super) returning: Returning,
     /// Did the store give back something else than it was given? Behind a shared reference, as reads are.
-    spoiled: AtomicBool,
-    served: Served,
+    pub(super) spoiled: AtomicBool,
+    pub(super) served: Served,
+    /// Who judges and reads large blocks, if not the loop.
+    pub(super) off_loop: Option<OffLoop>,
+    /// Blocks that were read there, for each who waits for one.
+    pub(super) read: VecDeque<(u64, Option<Bytes>)>,
     pub(super) work: Work,
 }
 
@@ -145,9 +153,11 @@ impl ReferenceChain {
             store,
             pool: Mempool::default(),
             now: UnixTime::default(),
-            abandoned: VecDeque::new(),
+            returning: Returning::default(),
             spoiled: AtomicBool::new(false),
             served: Served::default(),
+            off_loop: None,
+            read: VecDeque::new(),
             work: Work::default(),
         }
     }
@@ -245,29 +255,62 @@ impl ReferenceChain {
         None
     }
 
-    fn accept(&mut self, block: CheckedBlock) -> Result<Verdict, Rejection> {
-        if block.bytes().len() > MAX_BLOCK_LEN {
+    fn accept(&mut self, source: Source, block: CheckedBlock) -> Result<Verdict, Rejection> {
+        let (header, len) = (block.header(), block.bytes().len());
+        if len > MAX_BLOCK_LEN {
             return Err(Rejection::mutated("block above the wire's largest payload"));
         }
-        let (info, bytes) = (block.header(), block.into_bytes());
-        if self.index.find(&info.hash()).is_some() {
-            return Ok(Verdict::Known);
-        }
-        let Some(parent) = self.index.find(&info.previous()) else {
-            return Ok(Verdict::Orphan { parent: info.previous() });
+        let parent = match self.place_for(&header)? {
+            Ok(parent) => Some(parent),
+            // What builds on a block whose verdict is to come is judged after it.
+            Err(Verdict::Orphan { parent }) if self.off_loop.as_ref().is_some_and(|off| off.is_judging(&parent)) => {
+                None
+            }
+            Err(verdict) => return Ok(verdict),
         };
-        if self.index.node(parent).tip.height.checked_add(1) != Some(info.height()) {
-            return Err(Rejection::invalid("height is not one above the parent's"));
-        }
         if self.store.is_behind() {
             self.store.hand_over();
             return Ok(Verdict::Ignored("store is behind"));
         }
-        let body = rules::body(&self.params, &bytes);
-        self.work.spend_hashing(bytes.len());
+        match (parent, &mut self.off_loop) {
+            (None, Some(off_loop)) => Ok(off_loop.judge(self.params, source, block)),
+            (Some(_), Some(off_loop)) if off_loop.is_large(len) => Ok(off_loop.judge(self.params, source, block)),
+            (parent, _) => {
+                let Some(parent) = parent else { return Ok(Verdict::Orphan { parent: header.previous() }) };
+                self.work.spend_hashing(len);
+                let bytes = block.into_bytes();
+                let body = rules::body(&self.params, &bytes);
+                self.work.spend(body.as_ref().map_or(0, |(_, ids)| ids.len()).saturating_mul(4));
+                self.keep(parent, header, bytes, body)
+            }
+        }
+    }
+
+    /// The parent that a block is to stand on, or what its header says already.
+    pub(super) fn place_for(&self, header: &CheckedHeader) -> Result<Result<NodeId, Verdict>, Rejection> {
+        if self.index.find(&header.hash()).is_some() {
+            return Ok(Err(Verdict::Known));
+        }
+        let Some(parent) = self.index.find(&header.previous()) else {
+            return Ok(Err(Verdict::Orphan { parent: header.previous() }));
+        };
+        if self.index.node(parent).tip.height.checked_add(1) != Some(header.height()) {
+            return Err(Rejection::invalid("height is not one above the parent's"));
+        }
+        Ok(Ok(parent))
+    }
+
+    /// What is left once a block was found right by itself: whether it is right where it stands, and keeping it.
+    pub(super) fn keep(
+        &mut self,
+        parent: NodeId,
+        info: CheckedHeader,
+        bytes: Bytes,
+        body: Body,
+    ) -> Result<Verdict, Rejection> {
         let (header, ids) = body?;
-        // Decoded, hashed twice on the way to the root, told apart, and put into the index.
-        self.work.spend(ids.len().saturating_mul(8));
+        // Told apart, and put into the index.
+        self.work.spend(ids.len().saturating_mul(4));
         rules::in_order(self.index.median_time(parent), header.time)?;
         debug_assert_eq!(header.hash(), info.hash(), "the header was checked by a chain with other rules");
         if self.index.repeats(parent, &ids) {
@@ -360,8 +403,36 @@ impl Chain for ReferenceChain {
     }
 
     fn accept_block(&mut self, now: UnixTime, block: CheckedBlock) -> Verdict {
+        self.accept_block_from(now, Source::Own, block)
+    }
+
+    fn accept_block_from(&mut self, now: UnixTime, source: Source, block: CheckedBlock) -> Verdict {
         self.now = now;
-        self.accept(block).unwrap_or_else(Verdict::Invalid)
+        self.accept(source, block).unwrap_or_else(Verdict::Invalid)
+    }
+
+    fn look_up(&mut self, source: Source, hash: &Hash) -> Lookup {
+        if let Some(bytes) = self.served.find(hash) {
+            return Lookup::Here(bytes);
+        }
+        match self.read_elsewhere(source, hash) {
+            Some(lookup) => lookup,
+            None => self.block(hash).map_or(Lookup::Missing, Lookup::Here),
+        }
+    }
+
+    fn cancel(&mut self, ticket: u64) {
+        if let Some(off_loop) = &mut self.off_loop {
+            off_loop.cancel(ticket);
+        }
+    }
+
+    fn poll(&mut self, now: UnixTime) -> Option<Finished> {
+        self.now = now;
+        if self.store.has_room_again(true) {
+            return Some(Finished::Room);
+        }
+        self.finish_next().or_else(|| self.returning.take_news().then_some(Finished::Returned))
     }
 
     fn submit_transaction(&mut self, now: UnixTime, transaction: Bytes) -> Verdict {
@@ -422,6 +493,8 @@ impl Chain for ReferenceChain {
     fn turn_ended(&mut self) {
         self.return_some();
         self.store.hand_over();
+        #[cfg(feature = "sim")]
+        self.off_loop.iter_mut().for_each(OffLoop::work);
     }
 
     fn take_work(&mut self) -> u32 {
@@ -429,7 +502,8 @@ impl Chain for ReferenceChain {
     }
 
     fn has_work(&self) -> bool {
-        self.is_settling()
+        let is_ready = self.off_loop.as_ref().is_some_and(OffLoop::is_ready);
+        is_ready || !self.read.is_empty() || self.is_settling() || self.store.has_room_again(false)
     }
 }
 

@@ -4,16 +4,22 @@
 //! once, at a cost that the pool bounds: nothing waits that is in the chain. What comes back is read from the disk, a few blocks
 //! with the move itself and the rest a slice at a time, at the ends of the turns that follow.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::chain::block::Block;
-use crate::chain::index::{NodeId, Reorg};
+use crate::chain::index::Reorg;
 use crate::chain::mempool::NoRoom;
 use crate::chain::reference::ReferenceChain;
+use crate::chain::returning::{Part, Returning};
+use crate::proto::sync::chain::Lookup;
+use crate::source::Source;
 use crate::wire::Hash;
 
 /// Blocks whose transactions are looked at in one slice.
 const BLOCKS_AT_ONCE: usize = 256;
+/// Transactions that are looked at in one slice, from whichever blocks: about a millisecond.
+const TRANSACTIONS_AT_ONCE: usize = 2_048;
 /// Bytes of blocks after which a slice ends.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
@@ -23,7 +29,7 @@ impl ReferenceChain {
         let joined: usize = reorg.joined.iter().map(|id| self.index.node(*id).ids.len()).sum();
         self.work.spend(joined.min(self.pool.len().saturating_mul(2)));
         if joined <= self.pool.len() {
-            for transaction in reorg.joined.iter().flat_map(|id| &self.index.node(*id).ids) {
+            for transaction in reorg.joined.iter().flat_map(|id| self.index.node(*id).ids.iter()) {
                 self.pool.remove(transaction);
             }
         } else {
@@ -35,51 +41,85 @@ impl ReferenceChain {
         }
         // Rewards never return, so a block of one transaction need not be looked at.
         let left = reorg.left.iter().map(|id| self.index.node(*id)).filter(|node| node.ids.len() > 1);
-        self.abandoned.extend(left.map(|node| node.tip.hash));
+        self.returning.abandoned.extend(left.map(|node| node.tip.hash));
         self.return_some();
     }
 
-    /// Is there another slice to come?
+    /// Is there another slice to come, or to be told that there was?
     pub(super) fn is_settling(&self) -> bool {
-        !self.abandoned.is_empty()
+        self.returning.has_work() || self.returning.has_news()
     }
 
     /// Puts back what the next abandoned blocks held and the best chain does not, as far as the pool has room.
     pub(super) fn return_some(&mut self) {
-        let mut bytes = 0usize;
-        for _ in 0..BLOCKS_AT_ONCE {
-            if bytes >= BYTES_AT_ONCE {
-                return;
-            }
-            let Some(hash) = self.abandoned.pop_front() else { return };
-            if let Some(id) = self.index.find(&hash).filter(|id| !self.index.is_best(*id)) {
-                match self.return_block(id) {
-                    Some(read) => bytes = bytes.saturating_add(read),
-                    None => return self.abandoned.clear(),
-                }
+        let (mut blocks, mut transactions, mut bytes) = (0, 0, 0usize);
+        while blocks < BLOCKS_AT_ONCE
+            && transactions < TRANSACTIONS_AT_ONCE
+            && bytes < BYTES_AT_ONCE
+            && self.returning.has_work()
+        {
+            if let Some(part) = self.returning.part.take() {
+                let Some(looked) = self.return_part(part, TRANSACTIONS_AT_ONCE - transactions) else {
+                    // The pool takes no more.
+                    self.returning = Returning { returned: self.returning.returned, ..Returning::default() };
+                    return;
+                };
+                transactions += looked;
+            } else if let Some(hash) = self.returning.abandoned.pop_front() {
+                blocks += 1;
+                let (looked, read) = self.fetch_abandoned(&hash);
+                transactions = transactions.saturating_add(looked);
+                bytes = bytes.saturating_add(read);
             }
         }
     }
 
-    /// How many bytes were read for it; `None` when the pool takes no more.
-    fn return_block(&mut self, id: NodeId) -> Option<usize> {
-        let node = self.index.node(id);
+    /// Gets a block that holds something worth returning, or has it read. How many transactions were looked up a second time and
+    /// how many bytes were read for it here.
+    fn fetch_abandoned(&mut self, hash: &Hash) -> (usize, usize) {
+        let Some(id) = self.index.find(hash).filter(|id| !self.index.is_best(*id)) else { return (0, 0) };
+        let ids = Arc::clone(&self.index.node(id).ids);
         let missing = |id: &Hash| self.index.best_place(id).is_none() && !self.pool.contains(id);
-        if !node.ids.iter().skip(1).any(missing) {
-            return Some(0);
-        }
-        // What cannot be read cannot return: its senders still have it.
-        let Some(bytes) = self.stored(node) else { return Some(0) };
-        let Some(block) = Block::decode(&bytes) else { return Some(0) };
-        for (bytes, id) in block.transactions.iter().zip(&node.ids).skip(1) {
+        let Some(first) = ids.iter().skip(1).position(missing) else { return (ids.len(), 0) };
+        let (bytes, read) = match self.read_elsewhere(Source::Own, hash) {
+            Some(Lookup::Pending(ticket)) => {
+                self.returning.reading = Some((ticket, ids));
+                return (first, 0);
+            }
+            Some(_) => (None, 0),
+            None => {
+                let bytes = self.stored(self.index.node(id));
+                let read = bytes.as_ref().map_or(0, Bytes::len);
+                (bytes, read)
+            }
+        };
+        // For the moment between the two.
+        self.returning.reading = Some((0, ids));
+        self.returning.arrived(bytes);
+        (first, read)
+    }
+
+    /// How many of at most so many were looked at; `None` when the pool takes no more.
+    fn return_part(&mut self, mut part: Part, most: usize) -> Option<usize> {
+        let slice = part.transactions.iter().zip(&part.ids[..]).skip(part.at).take(most);
+        let mut looked = 0;
+        for (bytes, id) in slice {
+            looked += 1;
             if self.index.best_place(id).is_none() {
                 // A copy of its own: a slice would keep the whole block in memory.
-                if self.pool.give_back(*id, Bytes::copy_from_slice(bytes), self.now) == Err(NoRoom::Full) {
-                    return None;
+                match self.pool.give_back(*id, Bytes::copy_from_slice(bytes), self.now) {
+                    Ok(()) => self.returning.returned = self.returning.returned.saturating_add(1),
+                    Err(NoRoom::Full) => return None,
+                    Err(_) => {}
                 }
             }
         }
-        Some(bytes.len())
+        self.work.spend(looked);
+        part.at = part.at.saturating_add(looked);
+        if part.at < part.transactions.len() {
+            self.returning.part = Some(part);
+        }
+        Some(looked)
     }
 }
 

@@ -14,11 +14,9 @@ pub use crate::chain::health::{Health, StoreError};
 use crate::chain::open::{self, OpenError};
 use crate::chain::places::ReadError;
 use crate::chain::storage::{Access, Directory, Storage};
-use crate::chain::writer::Writer;
-
-/// The most bytes that may wait for the disk: a few of the largest blocks, or minutes of small ones. Above it the chain
-/// takes no more blocks until the disk has caught up.
-pub const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
+use crate::chain::workers::Waker;
+pub use crate::chain::writer::MAX_BACKLOG_BYTES;
+use crate::chain::writer::{DiskReader, Writer};
 
 /// Blocks by order of arrival.
 pub struct Store {
@@ -29,6 +27,22 @@ pub struct Store {
 enum Backend {
     Memory(BTreeMap<u64, Bytes>),
     Disk { writer: Writer, path: PathBuf },
+}
+
+/// A block that is to be read, by whichever thread.
+pub(super) enum Reader {
+    Memory(Option<Bytes>),
+    Disk(DiskReader, u64),
+}
+
+impl Reader {
+    /// Its bytes; `None` when there is none or the disk does not give it.
+    pub(super) fn read(self) -> Option<Bytes> {
+        match self {
+            Reader::Memory(bytes) => bytes,
+            Reader::Disk(reader, seq) => reader.read(seq),
+        }
+    }
 }
 
 impl fmt::Debug for Store {
@@ -157,11 +171,35 @@ impl Store {
         }
     }
 
+    /// A way to the block at `seq` that another thread may go.
+    pub(super) fn reader(&self, seq: u64) -> Reader {
+        match &self.backend {
+            Backend::Memory(blocks) => Reader::Memory(blocks.get(&seq).cloned()),
+            Backend::Disk { writer, .. } => Reader::Disk(writer.reader(), seq),
+        }
+    }
+
     /// True when [`MAX_BACKLOG_BYTES`] or more wait for the disk.
     pub fn is_behind(&self) -> bool {
         match &self.backend {
             Backend::Memory(_) => false,
-            Backend::Disk { writer, .. } => writer.backlog() >= MAX_BACKLOG_BYTES,
+            Backend::Disk { writer, .. } => writer.is_behind(),
+        }
+    }
+
+    /// Was it [behind](Self::is_behind) when that was asked, and has half of the room again? `take` says so once.
+    pub(super) fn has_room_again(&self, take: bool) -> bool {
+        match &self.backend {
+            Backend::Memory(_) => false,
+            Backend::Disk { writer, .. } if take => writer.take_room(),
+            Backend::Disk { writer, .. } => writer.has_room(),
+        }
+    }
+
+    /// Who is rung when there is room again.
+    pub(super) fn set_waker(&self, waker: Waker) {
+        if let Backend::Disk { writer, .. } = &self.backend {
+            writer.set_waker(waker);
         }
     }
 
@@ -394,14 +432,22 @@ mod tests {
         for n in 0..63 {
             store.append(large(n));
         }
+        let (sender, bell) = std::sync::mpsc::channel();
+        let sender = Mutex::new(sender);
+        store.set_waker(Arc::new(move || {
+            let _ = sender.lock().unwrap().send(());
+        }));
         assert!(!store.is_behind());
         store.append(large(63));
         assert!(store.is_behind());
         assert!(store.flush(PATIENCE).is_err());
-        assert!(store.is_behind());
+        assert!(store.is_behind() && !store.has_room_again(false));
+        assert_eq!(bell.try_recv().ok(), None);
         disk.broken.store(false, Ordering::SeqCst);
         store.flush(PATIENCE).unwrap();
         assert!(!store.is_behind());
+        bell.recv_timeout(PATIENCE).expect("the loop is woken when there is room");
+        assert!(store.has_room_again(false) && store.has_room_again(true) && !store.has_room_again(false));
     }
 
     #[test]

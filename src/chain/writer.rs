@@ -12,7 +12,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -22,6 +22,11 @@ use crate::chain::health::{Health, StoreError, told};
 use crate::chain::log::{Change, Log};
 use crate::chain::open::Opened;
 use crate::chain::places::{Places, ReadError};
+use crate::chain::workers::Waker;
+
+/// The most bytes that may wait for the disk: a few of the largest blocks, or minutes of small ones. Above it the chain
+/// takes no more blocks until the disk has caught up.
+pub const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 
 /// The pause after a first failure; it doubles with each further one.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -65,6 +70,8 @@ enum Hand {
 
 struct Shared {
     state: Mutex<State>,
+    /// Rung for the loop: there is room again.
+    waker: OnceLock<Waker>,
     /// Rung for the thread: there is work, or the pause is over.
     work: Condvar,
     /// Rung for `flush`: something was written, or failed.
@@ -90,6 +97,8 @@ struct State {
     durable: u64,
     error: Option<String>,
     failures: u64,
+    /// Somebody was told that there is no room, and waits for some.
+    is_awaited: bool,
     hurry: bool,
     stop: bool,
 }
@@ -107,6 +116,11 @@ impl State {
         self.pending_bytes.saturating_add(self.unsure_bytes)
     }
 
+    /// Does somebody wait for room that is there now? Not for the first byte of it, or one would wait again at once.
+    fn has_room(&self, limit: usize) -> bool {
+        self.is_awaited && self.backlog() <= limit / 2
+    }
+
     fn fail(&mut self, error: String) {
         self.error = Some(error);
         self.failures += 1;
@@ -119,7 +133,7 @@ impl Shared {
         let unsure_bytes = usize::try_from(log.unsure_bytes()).unwrap_or(usize::MAX);
         let state = State { unsure_bytes, settling: log.is_unsettled(), ..State::default() };
         let (work, done) = (Condvar::new(), Condvar::new());
-        Shared { state: Mutex::new(state), work, done, places: Arc::clone(&log.places) }
+        Shared { state: Mutex::new(state), waker: OnceLock::new(), work, done, places: Arc::clone(&log.places) }
     }
 }
 
@@ -143,7 +157,8 @@ impl Writer {
     pub(super) fn none(opened: Opened) -> Writer {
         let state = Mutex::new(State { error: None, ..State::default() });
         let (work, done, places) = (Condvar::new(), Condvar::new(), opened.log.places);
-        Writer { shared: Arc::new(Shared { state, work, done, places }), hand: Hand::Nobody, _lock: opened.lock }
+        let shared = Arc::new(Shared { state, waker: OnceLock::new(), work, done, places });
+        Writer { shared, hand: Hand::Nobody, _lock: opened.lock }
     }
 
     /// Stages a block; it can be read from now on.
@@ -185,10 +200,12 @@ impl Writer {
 
     /// A block's bytes, durable or not.
     pub(super) fn read(&self, seq: u64) -> Option<Bytes> {
-        if let Some(bytes) = self.shared.lock().pending.get(&seq) {
-            return Some(bytes.clone());
-        }
-        self.shared.places.read(seq).ok()?
+        self.shared.read(seq)
+    }
+
+    /// The same from another thread.
+    pub(super) fn reader(&self) -> DiskReader {
+        DiskReader(Arc::clone(&self.shared))
     }
 
     /// Calls `each` with every durable block in order of arrival, until it fails.
@@ -196,9 +213,31 @@ impl Writer {
         self.shared.places.scan(each)
     }
 
-    /// Bytes that are not durable yet.
-    pub(super) fn backlog(&self) -> usize {
-        self.shared.lock().backlog()
+    /// Do so many bytes or more wait for the disk? Who is told so can wait for [`has_room`](Self::has_room).
+    pub(super) fn is_behind(&self) -> bool {
+        let mut state = self.shared.lock();
+        let is_behind = state.backlog() >= MAX_BACKLOG_BYTES;
+        state.is_awaited |= is_behind;
+        is_behind
+    }
+
+    /// Was it behind, and is there room again?
+    pub(super) fn has_room(&self) -> bool {
+        self.shared.lock().has_room(MAX_BACKLOG_BYTES)
+    }
+
+    /// The same, and nobody waits for it any more.
+    pub(super) fn take_room(&self) -> bool {
+        let mut state = self.shared.lock();
+        let has_room = state.has_room(MAX_BACKLOG_BYTES);
+        state.is_awaited &= !has_room;
+        has_room
+    }
+
+    /// Who is rung when there is room again for whoever waits.
+    pub(super) fn set_waker(&self, waker: Waker) {
+        // There is one loop, which does not change.
+        let _ = self.shared.waker.set(waker);
     }
 
     pub(super) fn health(&self) -> Health {
@@ -251,7 +290,24 @@ impl Drop for Writer {
     }
 }
 
+/// What reads of a store, on any thread. It does not keep the store open.
+pub(super) struct DiskReader(Arc<Shared>);
+
+impl DiskReader {
+    /// A block's bytes, durable or not.
+    pub(super) fn read(&self, seq: u64) -> Option<Bytes> {
+        self.0.read(seq)
+    }
+}
+
 impl Shared {
+    fn read(&self, seq: u64) -> Option<Bytes> {
+        if let Some(bytes) = self.lock().pending.get(&seq) {
+            return Some(bytes.clone());
+        }
+        self.places.read(seq).ok()?
+    }
+
     /// Nothing panics while it holds the lock, and if something did, the state would still be whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -336,7 +392,12 @@ fn release(shared: &Shared, batch: &[Change]) {
     if state.queue.is_empty() {
         state.hurry = false;
     }
+    let has_room = state.has_room(MAX_BACKLOG_BYTES);
+    drop(state);
     shared.done.notify_all();
+    if has_room && let Some(waker) = shared.waker.get() {
+        waker();
+    }
 }
 
 /// Tries until it is written; false when it is time to stop and the last try failed.

@@ -107,6 +107,12 @@ impl<C> Handle<C> {
         }
     }
 
+    /// Wakes the loop for a turn, without a command: for what another thread has finished and the protocol asks for itself. Never
+    /// blocks, cannot be refused; of many in a row one turn comes at least.
+    pub fn wake(&self) {
+        self.shared.wake();
+    }
+
     /// Asks the loop to stop gracefully; never blocks, cannot be refused.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::SeqCst);

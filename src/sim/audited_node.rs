@@ -25,6 +25,8 @@ const TRANSACTIONS_AT_ONCE: usize = 200;
 
 /// Units of work that a frame may cost whatever its length: the longest answer, or a change of branch.
 const FRAME_WORK: u64 = 20_000;
+/// The same of the end of a turn, for what was judged and read elsewhere: some of it, or one.
+const FINISHING_WORK: u64 = BLOCK_WORK;
 /// The same of a Block: others that waited for it are judged with it.
 const BLOCK_WORK: u64 = 30_000;
 /// Bytes of a frame for which it may cost one more.
@@ -264,10 +266,14 @@ impl Protocol for AuditedNode {
                 }
             }
             Event::Timer => self.on_tick(now, net),
-            // It leads to nothing, and there is one in every turn.
             Event::TurnEnded => {
                 self.check_promises(net);
-                return self.pass(now, event, net);
+                self.auditor.work = 0;
+                self.pass(now, event, net);
+                let (work, bound) = (self.auditor.work, FINISHING_WORK);
+                self.auditor.tally.that(Invariant::S22, work <= bound, || {
+                    format!("the end of a turn costs {work} units where {bound} are allowed")
+                });
             }
             Event::Writable { conn } => {
                 if let Some(entry) = self.auditor.entries.get_mut(&conn) {

@@ -267,6 +267,7 @@ impl<'w> World<'w> {
             last_payment: None,
             ended: false,
             turns_before: TurnCount::default(),
+            waiting_before: BTreeSet::new(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! are set right, and within fixed times the network must be whole again.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use super::adversary::Adversary;
@@ -171,6 +171,8 @@ pub(super) struct World<'w> {
     pub(super) ended: bool,
     /// Turns of the loops when the network was last looked at.
     pub(super) turns_before: TurnCount,
+    /// Transactions that waited anywhere then.
+    pub(super) waiting_before: BTreeSet<Hash>,
 }
 
 impl World<'_> {
@@ -308,6 +310,7 @@ impl World<'_> {
             Milestone::CheckHeard => {
                 self.check_heard();
                 self.turns_before = self.sim.counters.turns();
+                self.waiting_before = self.waiting_transactions().into_values().flatten().collect();
             }
             Milestone::Stop => {
                 self.check_quiet();

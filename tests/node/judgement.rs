@@ -1,12 +1,17 @@
 //! A chain that judges later: what waits for it is bounded, and its word counts as if it had come at once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use spacetime_network::chain::{Miner, Params, ReferenceChain};
+use spacetime_network::close::CloseReason;
 use spacetime_network::id::{ConnId, Direction};
-use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Tip, Verdict};
+use spacetime_network::proto::sync::chain::{
+    Chain, CheckedBlock, Finished, HeaderError, HeaderInfo, Lookup, Tip, Verdict,
+};
 use spacetime_network::proto::{Command, Config, Input, Node, Output};
+use spacetime_network::source::Source;
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Frame, Hash, Kind, Message, Payload};
 
@@ -16,6 +21,11 @@ use crate::world::introduction;
 struct Desk {
     chain: ReferenceChain,
     tickets: u64,
+    /// It reads blocks elsewhere, too.
+    reads_later: bool,
+    asked: Vec<Hash>,
+    cancelled: Vec<u64>,
+    finished: VecDeque<Finished>,
 }
 
 impl Desk {
@@ -56,6 +66,20 @@ impl Chain for Desk {
     fn accept_block(&mut self, _: UnixTime, _: CheckedBlock) -> Verdict {
         self.ticket()
     }
+    fn look_up(&mut self, _: Source, hash: &Hash) -> Lookup {
+        if !self.reads_later {
+            return self.chain.block(hash).map_or(Lookup::Missing, Lookup::Here);
+        }
+        self.asked.push(*hash);
+        self.tickets += 1;
+        Lookup::Pending(self.tickets)
+    }
+    fn cancel(&mut self, ticket: u64) {
+        self.cancelled.push(ticket);
+    }
+    fn poll(&mut self, _: UnixTime) -> Option<Finished> {
+        self.finished.pop_front()
+    }
     fn submit_transaction(&mut self, _: UnixTime, _: Bytes) -> Verdict {
         self.ticket()
     }
@@ -85,9 +109,20 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        let desk = Desk { chain: ReferenceChain::memory(Params::new(1, 50).unwrap()), tickets: 0 };
+        let desk = Desk {
+            chain: ReferenceChain::memory(Params::new(1, 50).unwrap()),
+            tickets: 0,
+            reads_later: false,
+            asked: Vec::new(),
+            cancelled: Vec::new(),
+            finished: VecDeque::new(),
+        };
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
         Table { node: Node::new(Config::default(), desk, 1, 1).unwrap(), now, outputs: Vec::new() }
+    }
+
+    fn desk(&mut self) -> &mut Desk {
+        self.node.chain_mut()
     }
 
     fn feed(&mut self, input: Input<'_>) {
@@ -178,4 +213,57 @@ fn known_peers_are_saved_as_often_as_the_settings_say() {
         table.now.at = table.node.deadline().unwrap();
     }
     assert_eq!(saves, 100, "at the start, then every thirty seconds");
+}
+
+/// A block goes to those who lack it once the chain has judged it, and somebody else had sent a copy of it meanwhile.
+#[test]
+fn a_block_that_two_peers_sent_while_it_was_judged_goes_back_to_neither() {
+    let mut table = Table::new();
+    let theirs = ReferenceChain::memory(Params::new(1, 50).unwrap());
+    let mut block = theirs.template(table.now.unix, "eve", 1 << 20).unwrap();
+    block.header = Miner::new(block.header).run(u64::MAX).unwrap();
+    let bytes = block.encode();
+    let (one, two, three) = (table.guest(1), table.guest(2), table.guest(3));
+    table.say(one, &Message::NewBlock(&bytes));
+    table.say(two, &Message::NewBlock(&bytes));
+    assert_eq!(table.heard(), []);
+    table.verdict(1, Verdict::Accepted { best_changed: true });
+    assert_eq!(table.heard(), [(three, Kind::NewBlock)]);
+    table.verdict(2, Verdict::Known);
+    assert_eq!((table.heard(), table.node.audit()), (vec![], Ok(())));
+}
+
+/// A block that is read elsewhere: its asker gets it when it is there, one at a time, also one that has said its last word; of one
+/// that is gone the chain hears.
+#[test]
+fn a_block_that_is_read_elsewhere_goes_to_who_still_waits_for_it() {
+    let mut table = Table::new();
+    table.desk().reads_later = true;
+    let (one, two, gone) = (table.guest(1), table.guest(2), table.guest(3));
+    let hash = |n: u8| Hash([n; 32]);
+    for conn in [one, two, gone] {
+        table.say(conn, &Message::GetBlock(hash(1)));
+        table.say(conn, &Message::GetBlock(hash(2)));
+    }
+    assert_eq!((table.heard(), table.desk().asked.len()), (vec![], 3), "one at a time for each of them");
+    table.feed(Input::HalfClosed { conn: two });
+    assert!(matches!(table.outputs()[..], [Output::Hold { .. }]));
+    table.feed(Input::Closed { conn: gone, reason: CloseReason::RemoteClosed });
+    assert_eq!(table.desk().cancelled, [3]);
+    table.outputs();
+    table.desk().finished.extend([
+        Finished::Read(1, Some(Bytes::from_static(b"one"))),
+        Finished::Read(2, None),
+        Finished::Read(3, Some(Bytes::from_static(b"nobody"))),
+    ]);
+    table.feed(Input::TurnEnded);
+    assert_eq!(table.heard(), [(one, Kind::Block), (two, Kind::NotFound)]);
+    assert_eq!(table.desk().asked.len(), 4, "the second one's next; the first one's waits for room");
+    table.feed(Input::SendAccepted { conn: one });
+    assert_eq!(table.desk().asked, [hash(1), hash(1), hash(1), hash(2), hash(2)]);
+    table.desk().finished.extend([Finished::Read(4, None), Finished::Read(5, None)]);
+    table.feed(Input::TurnEnded);
+    let last = table.outputs();
+    assert!(last.iter().any(|output| matches!(output, Output::Release { conn } if *conn == two)), "{last:?}");
+    assert_eq!(table.node.audit(), Ok(()));
 }

@@ -236,19 +236,62 @@ fn verdicts_that_come_later_and_blocks_that_are_ignored_only_delay() {
     world.run(60);
     assert_eq!(world.chain.best(), theirs.best());
 
-    let mut world = World::new(Toy::new());
-    world.chain.defer = true;
-    world.connect(1, Remote::honest(&theirs));
-    world.run(5);
-    while let Some((ticket, block)) = world.chain.deferred.pop() {
-        assert!(world.chain.deferred.is_empty(), "one at a time: each needs the one before");
-        let verdict = world.chain.judge(block);
-        world.sync.handle_verdict(world.now, ticket, verdict, &mut world.chain);
-        world.drain();
-        world.run(1);
+    // In the order of submission, and the other way round, which a chain cannot do with where each needs the one before.
+    for first in [true, false] {
+        let mut world = World::new(Toy::new());
+        world.chain.defer = true;
+        world.connect(1, Remote::honest(&theirs));
+        world.run(5);
+        let mut most = 0;
+        while !world.chain.deferred.is_empty() {
+            most = most.max(world.chain.deferred.len());
+            let at = if first { 0 } else { world.chain.deferred.len() - 1 };
+            let (ticket, block) = world.chain.deferred.remove(at);
+            let verdict = world.chain.judge(block);
+            world.sync.handle_verdict(world.now, ticket, verdict, &mut world.chain);
+            world.drain();
+            world.run(1);
+        }
+        assert_eq!(world.chain.best(), theirs.best());
+        assert!((2..=8).contains(&most), "{most} are under judgement at once");
+        assert!(world.asked.values().all(|times| *times == 1));
+        let most = if first { 40 } else { 8 * 40 };
+        assert!(world.chain.submitted <= most, "{} submissions for 40 blocks", world.chain.submitted);
     }
+}
+
+/// A download that had once outrun the disk waited ten seconds before each sixteen blocks from then on.
+#[test]
+fn a_chain_that_has_room_again_is_given_blocks_at_once() {
+    let theirs = Toy::grown(40, "main");
+    let mut world = World::new(Toy::new());
+    world.chain.ignore = 1;
+    world.connect(1, Remote::honest(&theirs));
+    world.run(1);
+    assert_eq!(world.chain.best().height, 0);
+    world.sync.chain_has_room(world.now, &mut world.chain);
+    world.drain();
+    world.run(1);
     assert_eq!(world.chain.best(), theirs.best());
-    assert!(world.asked.values().all(|times| *times == 1));
+}
+
+/// A block that is being judged because somebody pushed it was downloaded once more meanwhile.
+#[test]
+fn a_block_that_came_another_way_is_not_asked_for_while_it_is_judged() {
+    let theirs = Toy::grown(3, "main");
+    let mut world = World::new(Toy::new());
+    let first = theirs.locator()[2];
+    world.sync.block_pending(first);
+    world.sync.block_pending(first);
+    world.connect(1, Remote::honest(&theirs));
+    world.run(2);
+    assert!(!world.asked.contains_key(&first) && world.asked.len() == 2);
+    world.sync.block_judged(&first);
+    world.run(2);
+    assert!(!world.asked.contains_key(&first), "there are two copies of it");
+    world.sync.block_judged(&first);
+    world.run(2);
+    assert_eq!((world.asked[&first], world.chain.best()), (1, theirs.best()), "neither was any good");
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl<C: Chain> Node<C> {
         peer: Option<&Peer>,
         reason: CloseReason,
     ) {
+        self.stop_reading(conn);
         if let Some(peer) = peer {
             self.peers.set_connected(&peer.known_as, false, now);
             if reason != CloseReason::Shutdown && reason.blame() != Blame::Lost {

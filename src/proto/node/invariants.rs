@@ -45,6 +45,10 @@ impl<C: Chain> Node<C> {
         self.reputation.audit()?;
         self.known.audit()?;
         self.sync.audit()?;
+        let (judged, expected) = (self.known.pending_blocks(), self.sync.pending_elsewhere());
+        Invariant::S6.check(judged == *expected, || {
+            format!("{} blocks wait for a verdict, the sync knows of {}", judged.len(), expected.len())
+        })?;
         for conn in self.sync.conns() {
             Invariant::S13.check(self.sessions.peer(conn).is_some(), || {
                 format!("the sync waits for {conn}, which is not open")
@@ -103,6 +107,10 @@ impl<C: Chain> Node<C> {
         let (synced, relayed) = (self.sync.peer_count(), self.known.peer_count());
         Invariant::S3.check(synced == ready, || format!("the sync engine knows {synced} of {ready} peers"))?;
         Invariant::S3.check(relayed == ready, || format!("the relay knows {relayed} of {ready} peers"))?;
+        let (waiting, numbers) = (self.reading.conns().len(), self.reading.len());
+        Invariant::S6.check(waiting == numbers, || format!("{waiting} peers wait for {numbers} blocks"))?;
+        let stray = self.reading.conns().find(|conn| self.sessions.peer(*conn).is_none());
+        Invariant::S3.check(stray.is_none(), || format!("a block is read for {stray:?}, who is gone"))?;
         let (connections, open) = (self.admission.connections(), self.sessions.len());
         Invariant::S4.check(connections == open, || format!("{connections} connections are counted, {open} are open"))
     }

@@ -93,16 +93,17 @@ impl KnownObjects {
         self.relay.relay(id, from, ready, kind)
     }
 
-    /// The object waits for the verdict under this number.
-    pub(super) fn put_off(&mut self, ticket: u64, object: Pending) {
-        self.take(ticket);
+    /// The object waits for the verdict under this number. The names of those that are forgotten for it.
+    pub(super) fn put_off(&mut self, ticket: u64, object: Pending) -> Vec<Hash> {
+        let mut forgotten: Vec<Hash> = self.take(ticket).map(|object| object.id).into_iter().collect();
         self.pending_bytes = self.pending_bytes.saturating_add(object.payload.len());
         self.pending.insert(ticket, object);
         while (self.pending.len() > PENDING_MAX || self.pending_bytes > PENDING_BYTES_MAX)
             && let Some(oldest) = self.pending.first_key_value().map(|(ticket, _)| *ticket)
         {
-            self.take(oldest);
+            forgotten.extend(self.take(oldest).map(|object| object.id));
         }
+        forgotten
     }
 
     /// The object whose verdict has come; `None` for a number that is forgotten, or somebody else's.
@@ -111,6 +112,15 @@ impl KnownObjects {
         debug_assert!(self.pending_bytes >= object.payload.len(), "more bytes leave than wait for a verdict");
         self.pending_bytes = self.pending_bytes.saturating_sub(object.payload.len());
         Some(object)
+    }
+
+    /// Blocks that wait for the chain's verdict.
+    pub(super) fn pending_blocks(&self) -> BTreeMap<Hash, usize> {
+        let mut blocks = BTreeMap::new();
+        for object in self.pending.values().filter(|object| object.kind == Kind::NewBlock) {
+            *blocks.entry(object.id).or_default() += 1;
+        }
+        blocks
     }
 
     /// Peers whose objects are remembered.

@@ -12,6 +12,8 @@
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `own_gossip` | what we say ourselves: paced, or refused with a word |
 //! | `serve` | answers to requests |
+//! | `reading` | blocks that the chain reads elsewhere, and for whom |
+//! | `finishing` | what the chain has judged and read elsewhere |
 //! | `pools` | what two pools do not both have |
 //! | `addresses` | addresses that are asked for, told and passed on |
 //! | `liveness` | who is silent, and who is only slow |
@@ -35,6 +37,7 @@ mod closing;
 mod commands;
 mod dials;
 mod dispatch;
+mod finishing;
 mod greeting;
 mod invariants;
 mod known;
@@ -43,6 +46,7 @@ mod objects;
 mod own_gossip;
 mod places;
 mod pools;
+mod reading;
 mod rounds;
 mod serve;
 mod sessions;
@@ -54,7 +58,6 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::address::Origin;
-use crate::admit::Admit;
 use crate::close::CloseReason;
 use crate::config::ConfigErrors;
 use crate::id::{ConnId, Direction, VerifiedId};
@@ -64,10 +67,11 @@ use crate::proto::config::Config;
 use crate::proto::event::{Event, Input, Output};
 use crate::proto::gossip::side_blocks::SideBlocks;
 use crate::proto::node::known::KnownObjects;
+use crate::proto::node::reading::Reading;
 use crate::proto::node::rounds::Rounds;
 use crate::proto::node::sessions::Sessions;
 use crate::proto::peer::address_book::{AddressBook, AddressBookConfig};
-use crate::proto::peer::admission::{Admission, AdmissionRefusal};
+use crate::proto::peer::admission::Admission;
 use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
 use crate::proto::peer::own_addresses::OwnAddresses;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
@@ -185,6 +189,8 @@ pub struct Node<C> {
     outbound: OutboundManager,
     sync: SyncManager,
     known: KnownObjects,
+    /// Blocks that the chain reads for peers.
+    reading: Reading,
     side_blocks: SideBlocks,
     own_addresses: OwnAddresses,
     outputs: VecDeque<Output>,
@@ -273,6 +279,7 @@ impl<C: Chain> Node<C> {
             outbound,
             sync: SyncManager::new(config.sync.clone()).salted(Rng::from_seed(seed.rotate_left(32)).next_u64()),
             known: KnownObjects::default(),
+            reading: Reading::default(),
             side_blocks: SideBlocks::default(),
             own_addresses,
             outputs: VecDeque::new(),
@@ -287,41 +294,6 @@ impl<C: Chain> Node<C> {
             buggify: None,
             config,
         })
-    }
-
-    /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason. Making a place
-    /// for it may lead to outputs.
-    ///
-    /// After [`Admit::Accept`] its place is taken until [`Input::Opened`] or [`Input::AdmissionReleased`] comes. After
-    /// [`Admit::Evict`], and the input that the other's admission is released, the address is worth another question.
-    pub fn admit(&mut self, now: Now, remote: SocketAddr) -> Admit {
-        debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next question");
-        if self.stopping {
-            return self.turn_away_stopping(remote);
-        }
-        if self.is_banned(now, remote, None) {
-            return self.turn_away_banned(remote);
-        }
-        self.admission.keep_for_dials(self.outbound.dialing());
-        let mut answer = self.admission.admit(now.at, remote);
-        let made_room = match answer {
-            Err(AdmissionRefusal::Pending) => self.evict_pending(now, remote),
-            Err(AdmissionRefusal::Inbound) => self.make_way(now, remote),
-            _ => false,
-        };
-        if made_room {
-            answer = self.admission.admit(now.at, remote);
-        }
-        match answer {
-            Ok(()) => {
-                self.admission.arriving(now.at, remote);
-                Admit::Accept
-            }
-            Err(refusal) => match self.admission.eviction_candidate(now.at, remote) {
-                Some(other) => Admit::Evict(other),
-                None => self.turn_away(remote, refusal),
-            },
-        }
     }
 
     /// Takes one input. What follows from it waits in [`Node::poll_output`].
@@ -357,11 +329,14 @@ impl<C: Chain> Node<C> {
                     return;
                 }
             }
-            // Comes after others, which left nothing else to do.
             Input::TurnEnded => {
+                let is_finished = self.finish_some(now);
                 self.chain.turn_ended();
                 self.chain_due = self.chain.has_work().then(|| now.at + CHAIN_WORK);
-                return;
+                if !is_finished {
+                    // It comes after others, which left nothing else to do.
+                    return;
+                }
             }
             Input::Command(command) => self.on_command(now, command),
         }

@@ -79,7 +79,10 @@ impl<C: Chain> Node<C> {
             self.known.learn(from, id);
             return;
         }
-        let verdict = self.chain.accept_block(now.unix, block);
+        let verdict = self.chain.accept_block_from(now.unix, self.source_of(from), block);
+        if matches!(verdict, Verdict::Pending(_)) {
+            self.sync.block_pending(id);
+        }
         self.judge(now, verdict, Pending { kind: Kind::NewBlock, id, from, payload });
     }
 
@@ -101,14 +104,6 @@ impl<C: Chain> Node<C> {
         }
         let verdict = self.chain.check_gossip(now.unix, kind, &payload);
         self.judge(now, verdict, Pending { kind, id, from, payload });
-    }
-
-    pub(super) fn on_verdict(&mut self, now: Now, ticket: u64, verdict: Verdict) {
-        if let Some(object) = self.known.take(ticket) {
-            self.judge(now, verdict, object);
-        } else {
-            self.sync.handle_verdict(now, ticket, verdict, &mut self.chain);
-        }
     }
 
     /// True for an object that was judged valid lately; its sender is then known to have it.
@@ -133,7 +128,7 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    fn judge(&mut self, now: Now, verdict: Verdict, object: Pending) {
+    pub(super) fn judge(&mut self, now: Now, verdict: Verdict, object: Pending) {
         let Pending { kind, id, from, payload } = object;
         match verdict {
             Verdict::Accepted { .. } if from.is_none() && is_gossip(kind) => self.say(now, kind, id, payload),
@@ -183,7 +178,11 @@ impl<C: Chain> Node<C> {
             }
             Verdict::Invalid(rejection) => self.refuse(now, from, kind, rejection.why),
             Verdict::Pending(ticket) => {
-                self.known.put_off(ticket, Pending { kind, id, from, payload });
+                // It must not go back to who sends another copy of it meanwhile.
+                self.known.learn(from, id);
+                for forgotten in self.known.put_off(ticket, Pending { kind, id, from, payload }) {
+                    self.sync.block_judged(&forgotten);
+                }
             }
         }
     }

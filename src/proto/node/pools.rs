@@ -117,7 +117,8 @@ impl<C: Chain> Node<C> {
         self.emit(Event::NewTip(best));
     }
 
-    fn compare_pools_soon(&mut self, now: Now) {
+    /// Looks with every peer whether it has what we have, as soon as that may be asked again.
+    pub(super) fn compare_pools_soon(&mut self, now: Now) {
         let conns: Vec<ConnId> = self.sessions.ready().map(|(session, _)| session.conn()).collect();
         for conn in conns {
             if let Some(peer) = self.sessions.peer_mut(conn) {

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use crate::id::ConnId;
 use crate::proto::event::Output;
 use crate::proto::node::Node;
+use crate::proto::node::reading::Asked;
 use crate::proto::session::DEFERRED_BLOCKS_MAX;
 use crate::proto::sync::answer_get_headers;
-use crate::proto::sync::chain::Chain;
+use crate::proto::sync::chain::{Chain, Lookup};
 use crate::time::Now;
 use crate::wire::message::{GetHeaders, TxPoolRequest};
 use crate::wire::{Hash, Kind, Message};
@@ -31,8 +32,9 @@ impl<C: Chain> Node<C> {
     }
 
     pub(super) fn on_get_block(&mut self, now: Now, conn: ConnId, hash: Hash) {
+        let is_reading = self.reading.is_for(conn);
         let Some(peer) = self.sessions.peer_mut(conn) else { return };
-        if !peer.deferred.is_empty() {
+        if is_reading || !peer.deferred.is_empty() {
             if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
                 peer.deferred.push_back(hash);
             }
@@ -51,23 +53,38 @@ impl<C: Chain> Node<C> {
             self.sessions.pace(conn, ready_at);
             return true;
         }
-        match self.chain.block(&hash) {
-            Some(block) => {
-                self.work.spend_copying(block.len());
-                self.known.learn(Some(conn), hash);
-                if let Some(peer) = self.sessions.peer_mut(conn) {
-                    peer.serving.give(now.at, hash, block.len());
-                }
-                self.send_payload(conn, Kind::Block, block);
-            }
-            // Version 1 has no word for it: the asker's deadline decides.
-            None if version >= 2 => {
-                self.send(conn, &Message::NotFound(hash));
+        match self.chain.look_up(self.source_of(Some(conn)), &hash) {
+            Lookup::Here(block) => self.give_block(now, conn, hash, block),
+            Lookup::Pending(ticket) => self.reading.begin(ticket, Asked { conn, hash }),
+            Lookup::Missing => {
+                self.lack_block(conn, version, hash);
                 return false;
             }
-            None => return false,
         }
         true
+    }
+
+    pub(super) fn give_block(&mut self, now: Now, conn: ConnId, hash: Hash, block: Bytes) {
+        self.work.spend_copying(block.len());
+        self.known.learn(Some(conn), hash);
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.serving.give(now.at, hash, block.len());
+        }
+        self.send_payload(conn, Kind::Block, block);
+    }
+
+    /// Version 1 has no word for a block that is not there: the asker's deadline decides.
+    pub(super) fn lack_block(&mut self, conn: ConnId, version: u8, hash: Hash) {
+        if version >= 2 {
+            self.send(conn, &Message::NotFound(hash));
+        }
+    }
+
+    /// Nobody reads for a peer that is gone.
+    pub(super) fn stop_reading(&mut self, conn: ConnId) {
+        if let Some(ticket) = self.reading.forget(conn) {
+            self.chain.cancel(ticket);
+        }
     }
 
     pub(super) fn on_pool_request(&mut self, now: Now, conn: ConnId, request: TxPoolRequest) {
@@ -159,6 +176,9 @@ impl<C: Chain> Node<C> {
     /// over, and hold them all meanwhile. The driver says again that there is room after each block that found some.
     pub(super) fn on_writable(&mut self, now: Now, conn: ConnId) {
         self.send_offers(now, conn);
+        if self.reading.is_for(conn) {
+            return;
+        }
         // What is refused again comes back through `on_refused`, to the same place.
         while let Some(peer) = self.sessions.peer_mut(conn)
             && let Some(hash) = peer.deferred.pop_front()
@@ -176,7 +196,8 @@ impl<C: Chain> Node<C> {
 
     /// The peer will ask nothing more. What it asked before is answered, also where the answer has to wait.
     pub(super) fn on_half_closed(&mut self, conn: ConnId) {
-        if let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| !peer.deferred.is_empty()) {
+        let is_reading = self.reading.is_for(conn);
+        if let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| is_reading || !peer.deferred.is_empty()) {
             peer.held = true;
             self.outputs.push_back(Output::Hold { conn });
         }

@@ -8,6 +8,7 @@ use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::peer::admission::AdmissionRefusal;
 use crate::proto::sync::chain::Chain;
+use crate::time::Now;
 use crate::wire::Kind;
 
 /// What is said where there is no place.
@@ -18,6 +19,41 @@ static FULL_FRAME: [u8; 5 + FULL.len()] = error_frame(FULL);
 static STOPPING_FRAME: [u8; 5 + STOPPING.len()] = error_frame(STOPPING);
 
 impl<C: Chain> Node<C> {
+    /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason. Making a place
+    /// for it may lead to outputs.
+    ///
+    /// After [`Admit::Accept`] its place is taken until [`Input::Opened`] or [`Input::AdmissionReleased`] comes. After
+    /// [`Admit::Evict`], and the input that the other's admission is released, the address is worth another question.
+    pub fn admit(&mut self, now: Now, remote: SocketAddr) -> Admit {
+        debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next question");
+        if self.stopping {
+            return self.turn_away_stopping(remote);
+        }
+        if self.is_banned(now, remote, None) {
+            return self.turn_away_banned(remote);
+        }
+        self.admission.keep_for_dials(self.outbound.dialing());
+        let mut answer = self.admission.admit(now.at, remote);
+        let made_room = match answer {
+            Err(AdmissionRefusal::Pending) => self.evict_pending(now, remote),
+            Err(AdmissionRefusal::Inbound) => self.make_way(now, remote),
+            _ => false,
+        };
+        if made_room {
+            answer = self.admission.admit(now.at, remote);
+        }
+        match answer {
+            Ok(()) => {
+                self.admission.arriving(now.at, remote);
+                Admit::Accept
+            }
+            Err(refusal) => match self.admission.eviction_candidate(now.at, remote) {
+                Some(other) => Admit::Evict(other),
+                None => self.turn_away(remote, refusal),
+            },
+        }
+    }
+
     /// Nobody is let in any more.
     pub(super) fn turn_away_stopping(&mut self, remote: SocketAddr) -> Admit {
         self.count_refusal(remote, "stopping");

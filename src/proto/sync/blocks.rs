@@ -20,6 +20,10 @@ const SUBMIT_WORK: u32 = 5_000;
 const SUBMITS_MAX: usize = 16;
 /// Judgements under way; more blocks than this beside the path are dropped.
 const PENDING_MAX: usize = 64;
+/// Blocks of the path that may be under judgement at once. Judged one after the other, each would wait for a turn of the loop.
+const PATH_PENDING_MAX: usize = 8;
+/// Bytes of them, above which the next waits.
+const PATH_PENDING_BYTES_MAX: usize = 24 << 20;
 
 impl SyncManager {
     /// A Block frame came.
@@ -112,11 +116,11 @@ impl SyncManager {
                 return;
             }
             self.skip_stored(chain);
-            if !self.can_submit() || self.retry_at.is_some_and(|at| at > now.at) {
+            if self.retry_at.is_some_and(|at| at > now.at) {
                 return;
             }
+            let Some(hash) = self.next_to_submit() else { return };
             self.retry_at = None;
-            let Some(hash) = self.path.front() else { return };
             let Some((block, from)) = self.buffer.remove(&hash) else { return };
             let verdict = chain.accept_block(now.unix, block.clone());
             let spent = chain.take_work();
@@ -128,11 +132,34 @@ impl SyncManager {
 
     /// True when the next block of the path is here and nothing but a retry's time holds it up.
     pub(super) fn can_submit(&self) -> bool {
-        self.path.front().is_some_and(|front| self.buffer.contains(&front) && !self.is_pending(&front))
+        self.next_to_submit().is_some()
+    }
+
+    /// The first block of the path that is not under judgement, if it is here and not too many are.
+    fn next_to_submit(&self) -> Option<Hash> {
+        if self.waits_for.is_some_and(|ancestor| self.is_pending(&ancestor)) {
+            return None;
+        }
+        let (mut bytes, mut last) = (0usize, None);
+        for hash in self.path.next(PATH_PENDING_MAX) {
+            if self.buffer.contains(&hash) && self.pending_elsewhere.get(&hash).is_none() {
+                last = Some(hash);
+                break;
+            }
+            bytes = bytes.saturating_add(self.pending_len(&hash)?);
+        }
+        last.filter(|_| bytes < PATH_PENDING_BYTES_MAX)
     }
 
     pub(super) fn is_pending(&self, hash: &Hash) -> bool {
-        self.pending.values().any(|pending| pending.block.hash() == *hash)
+        self.pending_len(hash).is_some()
+    }
+
+    /// Bytes of a block that is under judgement, as far as they are held here.
+    fn pending_len(&self, hash: &Hash) -> Option<usize> {
+        let ours = self.pending.values().find(|pending| pending.block.hash() == *hash);
+        let ours = ours.map(|pending| pending.block.bytes().len());
+        ours.or_else(|| self.pending_elsewhere.contains_key(hash).then_some(0))
     }
 
     fn judge(&mut self, now: Now, block: Pending, verdict: Verdict) {
@@ -152,9 +179,17 @@ impl SyncManager {
                 self.pending.insert(ticket, block);
             }
             Verdict::Ignored(_) => {
-                if self.path.front() == Some(hash) {
+                if self.is_soon(&block.block) {
                     self.buffer_block(block.block, from);
                     self.retry_at = Some(now.at + self.config.retry);
+                }
+            }
+            // It was submitted while its parent was judged: not every chain can do with that, and the parent may have to be
+            // submitted again.
+            Verdict::Orphan { parent } if self.buffer.contains(&parent) || self.is_pending(&parent) => {
+                self.waits_for = Some(parent);
+                if self.is_soon(&block.block) {
+                    self.buffer_block(block.block, from);
                 }
             }
             // The chain let go of the parent. What hangs from it has to be announced anew.
@@ -176,6 +211,11 @@ impl SyncManager {
                 holders.into_iter().for_each(|conn| self.close(conn, CloseReason::Invalid(Kind::Block)));
             }
         }
+    }
+
+    /// Is it among those of the path that may be under judgement together?
+    fn is_soon(&self, block: &CheckedBlock) -> bool {
+        self.path.is_near(&block.hash(), block.header().height(), PATH_PENDING_MAX)
     }
 
     /// Keeps a block until its turn comes. The first copy stays; what the window has no room for is asked for again.

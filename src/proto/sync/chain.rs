@@ -2,7 +2,8 @@
 //!
 //! Blocks, headers and transactions are bytes to the engine. A chain names them, judges them and keeps them; the engine
 //! moves them. Calls come from the loop's thread and must return soon (a millisecond is soon, ten are not): a judgement
-//! that takes longer answers [`Verdict::Pending`] and is delivered later.
+//! that takes longer answers [`Verdict::Pending`], a block that takes longer to read [`Lookup::Pending`], and the outcome is
+//! delivered later, by [`Chain::poll`] or a command.
 
 use bytes::Bytes;
 
@@ -144,9 +145,36 @@ pub enum Verdict {
     Invalid(Rejection),
     /// Not valid now but perhaps later, or not wanted (a full pool, a time ahead of ours): dropped, nobody's fault.
     Ignored(&'static str),
-    /// The answer comes later, under this number, through `Command::Verdict`. It must come: a download waits for the verdict
-    /// on its next block. Numbers grow and are not used twice; of too many under way the lowest are forgotten.
+    /// The answer comes later, under this number, by [`Chain::poll`] or through `Command::Verdict`. It must come: a download
+    /// waits for the verdict on its next block. Numbers grow and are not used twice; of too many under way the lowest are
+    /// forgotten.
     Pending(u64),
+}
+
+/// What a chain answers when a block is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Lookup {
+    /// Its bytes.
+    Here(Bytes),
+    /// We do not hold it, or it cannot be read.
+    Missing,
+    /// The bytes come later, under this number, by [`Chain::poll`]. Numbers are shared with [`Verdict::Pending`].
+    Pending(u64),
+}
+
+/// What was under way and is finished: see [`Chain::poll`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// A judgement: the number that [`Verdict::Pending`] gave, and the verdict. It may be `Pending` again.
+    Judged(u64, Verdict),
+    /// A block that was read: the number that [`Lookup::Pending`] gave, and the bytes, if they could be read.
+    Read(u64, Option<Bytes>),
+    /// Transactions came back to the pool that nobody submitted, some time after the reorganisation that abandoned their blocks.
+    /// Who never saw them cannot have them.
+    Returned,
+    /// There is room again for blocks that were [ignored](Verdict::Ignored) for want of it: no need to wait with them.
+    Room,
 }
 
 /// Why something is invalid.
@@ -335,6 +363,34 @@ pub trait Chain {
     /// checked before, by this chain and perhaps some time ago.
     fn accept_block(&mut self, now: UnixTime, block: CheckedBlock) -> Verdict;
 
+    /// The same for a block that a peer pushed to us unasked: `source` is who. A chain that judges blocks elsewhere than in this
+    /// call shares that by source, so that who brings much waits behind himself; what comes by
+    /// [`accept_block`](Chain::accept_block) we asked for, or made.
+    fn accept_block_from(&mut self, now: UnixTime, source: Source, block: CheckedBlock) -> Verdict {
+        let _ = source;
+        self.accept_block(now, block)
+    }
+
+    /// A block that a peer asked for, `source` being who. What takes longer than a call may is answered with
+    /// [`Lookup::Pending`].
+    fn look_up(&mut self, source: Source, hash: &Hash) -> Lookup {
+        let _ = source;
+        self.block(hash).map_or(Lookup::Missing, Lookup::Here)
+    }
+
+    /// Nobody wants the block any more that [`Lookup::Pending`] promised under this number. Its bytes may come all the same.
+    fn cancel(&mut self, ticket: u64) {
+        let _ = ticket;
+    }
+
+    /// The next judgement or block that was pending and is finished. Asked at the end of every turn, until there is no more or the
+    /// turn has done enough. Whoever finishes things on another thread wakes the loop for it, with
+    /// [`Handle::wake`](crate::driver::Handle::wake).
+    fn poll(&mut self, now: UnixTime) -> Option<Finished> {
+        let _ = now;
+        None
+    }
+
     /// Both steps in one, for a block that comes from anywhere but the engine.
     fn submit_block(&mut self, now: UnixTime, block: Bytes) -> Verdict {
         match CheckedBlock::check(self, now, block) {
@@ -389,7 +445,8 @@ pub trait Chain {
         0
     }
 
-    /// Is something left that [`turn_ended`](Chain::turn_ended) does a slice at a time? Then the next turn comes soon.
+    /// Is something left that [`turn_ended`](Chain::turn_ended) does a slice at a time, or [`poll`](Chain::poll) has to tell?
+    /// Then the next turn comes soon.
     fn has_work(&self) -> bool {
         false
     }

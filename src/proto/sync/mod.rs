@@ -135,6 +135,10 @@ pub struct SyncManager {
     buffer: BlockBuffer,
     /// Blocks that the chain judges later, by its ticket.
     pending: BTreeMap<u64, Pending>,
+    /// Blocks that came in another way and are being judged, and how many copies of each.
+    pending_elsewhere: BTreeMap<Hash, usize>,
+    /// The chain could not judge a block before this one of its ancestors: nothing is submitted until that one has its verdict.
+    waits_for: Option<Hash>,
     /// The chain ignored the next block; it is submitted again then.
     retry_at: Option<Instant>,
     /// The next block holds up everything else, since then.
@@ -181,6 +185,8 @@ impl SyncManager {
             in_flight: BTreeMap::new(),
             buffer: BlockBuffer::default(),
             pending: BTreeMap::new(),
+            pending_elsewhere: BTreeMap::new(),
+            waits_for: None,
             retry_at: None,
             stalled: None,
             block_bytes: None,
@@ -204,6 +210,29 @@ impl SyncManager {
     #[cfg(feature = "sim")]
     pub(crate) fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {
         self.buggify.as_ref().map(|buggify| buggify.hits().clone()).unwrap_or_default()
+    }
+
+    /// A block came outside of the sync, and the chain judges it later: it is not asked for meanwhile.
+    pub fn block_pending(&mut self, hash: Hash) {
+        *self.pending_elsewhere.entry(hash).or_default() += 1;
+    }
+
+    /// The chain takes blocks again that it ignored for want of room.
+    pub fn chain_has_room<C: Chain>(&mut self, now: Now, chain: &mut C) {
+        self.retry_at = None;
+        self.advance(now, chain);
+        self.update(now, chain);
+    }
+
+    /// Such a block was judged, or is forgotten. To be followed by [`block_arrived`](Self::block_arrived) when it was accepted.
+    pub fn block_judged(&mut self, hash: &Hash) {
+        if let Some(copies) = self.pending_elsewhere.get_mut(hash) {
+            *copies = copies.saturating_sub(1);
+            if *copies == 0 {
+                self.pending_elsewhere.remove(hash);
+                self.wake_at(self.now);
+            }
+        }
     }
 
     /// A block was accepted outside of the sync: by gossip, or our own.
@@ -235,6 +264,11 @@ impl SyncManager {
     /// The next thing to do; call until there is none.
     pub fn poll_output(&mut self) -> Option<SyncOutput> {
         self.outputs.pop_front()
+    }
+
+    /// Blocks that came outside of the sync and are being judged, with the number of their copies.
+    pub(crate) fn pending_elsewhere(&self) -> &BTreeMap<Hash, usize> {
+        &self.pending_elsewhere
     }
 
     /// True while a branch heavier than our chain is known.
