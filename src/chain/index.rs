@@ -6,13 +6,14 @@
 //! Ancestors are found with one jump pointer per block (Myers, "An applicative random-access stack", 1983): a question
 //! about a block 10^6 below takes some 40 steps, nothing here recurses, and a reorganisation costs its depth.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slab::Slab;
 
 use crate::chain::block::{HEADER_LEN, Header};
 use crate::chain::rules::MEDIAN_OF;
+use crate::chain::sharded::Sharded;
 use crate::proto::sync::chain::Tip;
 use crate::proto::work::Work;
 use crate::time::UnixTime;
@@ -106,8 +107,8 @@ impl Places {
 #[derive(Debug)]
 pub(super) struct Index {
     nodes: Nodes,
-    by_hash: HashMap<Hash, NodeId>,
-    places: HashMap<Hash, Places>,
+    by_hash: Sharded<NodeId>,
+    places: Sharded<Places>,
     /// The best chain by height.
     best: Vec<NodeId>,
     tip: NodeId,
@@ -127,8 +128,11 @@ impl Index {
         let entry = nodes.0.vacant_entry();
         let root = NodeId(entry.key());
         let tip = Tip { hash: genesis.hash, height: 0, work: genesis.work };
-        let by_hash = HashMap::from([(genesis.hash, root)]);
-        let places = genesis.ids.iter().map(|id| (*id, Places::One(root))).collect();
+        let (mut by_hash, mut places) = (Sharded::new(), Sharded::new());
+        by_hash.insert(genesis.hash, root);
+        for id in &genesis.ids {
+            places.insert(*id, Places::One(root));
+        }
         let len = genesis.len as u64;
         let (header, ids) = (genesis.header.encode(), genesis.ids.into());
         entry.insert(Node { header, tip, seq: None, ids, len, parent: root, jump: root, children: 0 });
@@ -158,7 +162,7 @@ impl Index {
         let id = NodeId(self.nodes.0.insert(node));
         self.by_hash.insert(block.hash, id);
         for transaction in self.nodes[id].ids.iter() {
-            self.places.entry(*transaction).and_modify(|places| places.push(id)).or_insert(Places::One(id));
+            self.places.change_or_insert(*transaction, |places| places.push(id), || Places::One(id));
         }
         self.nodes[parent].children += 1;
         let parent_seq = self.nodes[parent].seq;

@@ -13,6 +13,7 @@
 //! | `genesis`     | the two numbers that make a network, and its first block                   |
 //! | `rules`       | what can be judged of a block without knowing its ancestors                |
 //! | `index`       | the tree of blocks in memory: work, ancestors, the best chain              |
+//! | `sharded`     | the tables under it, which grow a little at a time                         |
 //! | `mempool`     | transactions that wait for a block                                         |
 //! | `gossip`      | the layouts of what this chain only passes on                               |
 //! | `store`       | the blocks on disk, and what is promised of them                           |
@@ -53,6 +54,7 @@ mod rules;
 mod scan;
 mod served;
 mod settle;
+mod sharded;
 mod storage;
 pub mod store;
 pub mod transaction;

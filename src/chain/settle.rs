@@ -129,7 +129,7 @@ mod tests {
     use crate::chain::block::MAX_BLOCK_LEN;
     use crate::chain::genesis::Params;
     use crate::chain::transaction::Transaction;
-    use crate::proto::sync::chain::{Chain, Verdict};
+    use crate::proto::sync::chain::{Chain, Finished, Verdict};
     use crate::time::UnixTime;
 
     const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -165,13 +165,15 @@ mod tests {
             assert!(matches!(ours.submit_block(NOW, bytes), Verdict::Accepted { .. }));
         }
         assert_eq!(ours.best(), theirs.best());
-        let mut slices = 0;
+        let (mut slices, mut told) = (0, 0);
         while ours.has_work() {
             let before = ours.pool().len();
+            told += usize::from(ours.poll(NOW) == Some(Finished::Returned));
             ours.turn_ended();
             assert!(ours.pool().len() - before <= BLOCKS_AT_ONCE);
             slices += 1;
         }
+        assert_eq!(told, 1, "when all are back");
         assert!(slices >= 2, "{slices} slices for {depth} blocks");
         let waiting: Vec<Hash> = ours.pool_ids(usize::MAX);
         let abandoned: Vec<Hash> = paid.iter().skip(1).step_by(2).copied().collect();
