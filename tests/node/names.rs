@@ -207,3 +207,21 @@ fn an_address_at_which_nothing_can_be_dialed_is_refused_with_an_event() {
     world.command(us, Command::Connect("[fe80::1%2]:1".parse().unwrap()));
     assert_eq!(world.count(us, |event| matches!(event, Event::AddressRefused { .. })), 2 * bad.len());
 }
+
+/// Found by a fuzzer: a name that was dropped and named again while it was looked up, or was a seed's too, was looked up once more.
+#[test]
+fn a_name_is_looked_up_once_until_that_is_answered_whoever_wants_it() {
+    let mut world = World::new();
+    let us = seeker(&mut world, "friends.example:8333");
+    assert_eq!(lookups(&world), 1);
+    world.command(us, Command::AddSeedName(name("friends.example:8333")));
+    world.advance(Duration::from_secs(1));
+    world.command(us, Command::DisconnectName(name("friends.example:8333")));
+    world.command(us, Command::ConnectName(name("friends.example:8333")));
+    world.advance(Duration::from_secs(60));
+    assert_eq!(lookups(&world), 1);
+    world.node("alice", ALICE, |_| ());
+    answer(&mut world, us, "friends.example:8333", &[ALICE]);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(peers(&world, us), ["alice"], "the one answer does for all");
+}

@@ -132,6 +132,8 @@ pub struct OutboundManager {
     seeds: NamedPeers,
     /// Names that are to be looked up.
     lookups: Vec<PeerName>,
+    /// Names whose lookup is under way.
+    looked_up: BTreeSet<PeerName>,
     links: BTreeMap<DialId, Link>,
     by_address: BTreeMap<SocketAddr, DialId>,
     next_id: u64,

@@ -50,9 +50,15 @@ impl OutboundManager {
         self.nudge();
     }
 
-    /// The next name that must be looked up; the answer is awaited by [`resolved`](Self::resolved). Each is asked for once.
+    /// The next name that must be looked up; the answer is awaited by [`resolved`](Self::resolved). Each is asked for once until
+    /// it is answered, however many reasons there are for it, and whoever was named anew meanwhile.
     pub fn next_lookup(&mut self) -> Option<PeerName> {
-        self.lookups.pop()
+        while let Some(name) = self.lookups.pop() {
+            if self.looked_up.insert(name.clone()) {
+                return Some(name);
+            }
+        }
+        None
     }
 
     /// Takes the addresses that a name leads to; none when the lookup failed. Answers those that can be dialed, at most
@@ -64,6 +70,7 @@ impl OutboundManager {
         now: Now,
         rng: &mut Rng,
     ) -> Option<Vec<SocketAddr>> {
+        self.looked_up.remove(name);
         let kept = self.kept.resolved(name, addresses, now.at, self.config.kept_backoff, rng);
         let seeds = self.seeds.resolved(name, addresses, now.at, self.config.seed_backoff, rng);
         self.adopt_kept();
