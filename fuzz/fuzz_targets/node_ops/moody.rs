@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use spacetime_network::chain::{Params, ReferenceChain};
-use spacetime_network::proto::sync::chain::{Chain, CheckedBlock, HeaderError, HeaderInfo, Tip, Verdict};
+use spacetime_network::proto::sync::chain::{
+    Chain, CheckedBlock, Finished, HeaderError, HeaderInfo, Lookup, Tip, Verdict,
+};
+use spacetime_network::source::Source;
 use spacetime_network::time::UnixTime;
 use spacetime_network::wire::{Hash, Kind};
 
@@ -24,6 +27,8 @@ enum Waiting {
     Block(CheckedBlock),
     Transaction(Bytes),
     Gossip(Kind, Bytes),
+    /// Not a verdict: the block itself.
+    Read(Hash),
 }
 
 /// The chain.
@@ -42,7 +47,8 @@ impl Moody {
 
     /// Tickets whose verdict is due.
     pub fn tickets(&self) -> Vec<u64> {
-        self.waiting.keys().copied().collect()
+        let judged = self.waiting.iter().filter(|(_, (_, waiting))| !matches!(waiting, Waiting::Read(_)));
+        judged.map(|(ticket, _)| *ticket).collect()
     }
 
     /// The verdict for a ticket, once.
@@ -52,6 +58,7 @@ impl Moody {
             Waiting::Block(block) => self.inner.accept_block(now, block),
             Waiting::Transaction(transaction) => self.inner.submit_transaction(now, transaction),
             Waiting::Gossip(kind, payload) => self.inner.check_gossip(now, kind, &payload),
+            Waiting::Read(_) => return None,
         })
     }
 
@@ -118,6 +125,36 @@ impl Chain for Moody {
     }
     fn gossip_id(&self, kind: Kind, payload: &[u8]) -> Hash {
         self.inner.gossip_id(kind, payload)
+    }
+    fn look_up(&mut self, _: Source, hash: &Hash) -> Lookup {
+        if self.mood != Mood::Slow {
+            return self.inner.block(hash).map_or(Lookup::Missing, Lookup::Here);
+        }
+        self.tickets += 1;
+        self.waiting.insert(self.tickets, (UnixTime::default(), Waiting::Read(*hash)));
+        Lookup::Pending(self.tickets)
+    }
+    fn cancel(&mut self, ticket: u64) {
+        // Or it comes all the same.
+        if ticket.is_multiple_of(2) {
+            self.waiting.remove(&ticket);
+        }
+    }
+    fn poll(&mut self, now: UnixTime) -> Option<Finished> {
+        if let Some(told) = self.inner.poll(now) {
+            return Some(told);
+        }
+        // The last one first: nothing says in which order they come.
+        let (&ticket, (_, waiting)) = self.waiting.last_key_value().filter(|_| self.mood != Mood::Slow)?;
+        if let Waiting::Read(hash) = waiting {
+            let bytes = self.inner.block(hash);
+            self.waiting.remove(&ticket);
+            return Some(Finished::Read(ticket, bytes));
+        }
+        self.verdict(ticket).map(|verdict| Finished::Judged(ticket, verdict))
+    }
+    fn take_work(&mut self) -> u32 {
+        self.inner.take_work()
     }
     fn turn_ended(&mut self) {
         self.inner.turn_ended();
