@@ -154,3 +154,43 @@ fn own_gossip_that_found_a_full_queue_goes_when_the_queue_has_room() {
     assert!(feed(Input::SendRefused { conn, kind: Kind::NewChallenge, payload: others }).is_empty());
     assert_eq!(feed(Input::Writable { conn }), [&1u32.to_be_bytes()[..], &2u32.to_be_bytes()[..]]);
 }
+
+/// A node said 60 challenges to its only peer, which left after twelve and came back: 48 were lost, and nobody was told.
+#[test]
+fn what_waited_for_a_peer_that_leaves_is_told_to_the_next_or_refused_with_a_word() {
+    let mut world = World::new();
+    let alice = world.node("alice", "10.0.0.1:8333", |_| {});
+    let bob = world.peer(alice, "10.0.1.1:1", "bob", 2);
+    (0..60).for_each(|n| world.command(alice, challenge(n)));
+    // It answers pings, and notes challenges.
+    let heard = |world: &mut World, peer| {
+        let mut challenges = Vec::new();
+        while let Some((kind, payload)) = world.hear(peer) {
+            match Message::decode(kind, &payload) {
+                Ok(Message::Ping(ping)) => world.say(peer, &Message::Pong(ping)),
+                Ok(Message::NewChallenge(bytes)) => challenges.push(u32::from_be_bytes(bytes.try_into().unwrap())),
+                _ => {}
+            }
+        }
+        challenges
+    };
+    let first = heard(&mut world, bob);
+    assert!(!first.is_empty() && first.len() < 60);
+    world.hang_up(bob);
+    world.advance(Duration::from_secs(2));
+    let again = world.peer(alice, "10.0.1.1:2", "bob", 2);
+    let mut rest = heard(&mut world, again);
+    for _ in 0..100 {
+        world.advance(Duration::from_secs(6));
+        rest.extend(heard(&mut world, again));
+    }
+    assert_eq!([first, rest].concat(), (0..60).collect::<Vec<u32>>(), "each once, in their order");
+    assert_eq!((said(&world, alice), refused(&world, alice)), (60, 0));
+
+    (100..160).for_each(|n| world.command(alice, challenge(n)));
+    let left = 60 - heard(&mut world, again).len();
+    world.hang_up(again);
+    world.advance(11 * MINUTE);
+    assert_eq!(refused(&world, alice), left, "nobody came for ten minutes");
+    assert_eq!(world.get(alice).audit(), Ok(()));
+}

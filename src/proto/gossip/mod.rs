@@ -9,9 +9,11 @@ pub mod relay;
 pub mod relayed;
 pub mod seen;
 pub(crate) mod side_blocks;
+pub mod unheard;
 
 pub use fair::FairQueue;
 pub use own::OwnGossip;
 pub use relay::Relay;
 pub use relayed::RelayedGossip;
 pub use seen::Seen;
+pub use unheard::UnheardGossip;

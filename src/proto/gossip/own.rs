@@ -83,6 +83,11 @@ impl OwnGossip {
         Some(payload)
     }
 
+    /// All that waits.
+    pub fn waiting(&self) -> impl Iterator<Item = (Kind, Hash, &Bytes)> {
+        self.waiting.iter().flat_map(|(kind, queue)| queue.iter().map(move |(id, payload)| (*kind, *id, payload)))
+    }
+
     /// The peer has this one.
     pub fn forget(&mut self, kind: Kind, id: &Hash) {
         self.remove(kind, |known| known == id);

@@ -108,6 +108,7 @@ impl<C: Chain> Node<C> {
             }
             self.known.peer_gone(conn);
             self.sync.peer_gone(now, conn, &self.chain);
+            self.keep_unheard(now, peer.own_gossip.waiting());
         }
         self.hold_against(now, from, peer, reason);
     }

@@ -252,6 +252,7 @@ impl<C: Chain> Node<C> {
             self.ask_for_peers(now, conn);
         }
         self.begin_exchange(now, conn, manner);
+        self.tell_unheard(now, conn);
     }
 
     /// A second handshake: the same again is dropped, another identity ends the connection.

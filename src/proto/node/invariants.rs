@@ -44,6 +44,7 @@ impl<C: Chain> Node<C> {
         self.peers.audit()?;
         self.reputation.audit()?;
         self.known.audit()?;
+        self.unheard.audit()?;
         self.sync.audit()?;
         let (judged, expected) = (self.known.pending_blocks(), self.sync.pending_elsewhere());
         Invariant::S6.check(judged == *expected, || {

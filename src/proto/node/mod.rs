@@ -65,6 +65,7 @@ use crate::proto::budget::PeerBudgets;
 use crate::proto::clock::ClockWatch;
 use crate::proto::config::Config;
 use crate::proto::event::{Event, Input, Output};
+use crate::proto::gossip::UnheardGossip;
 use crate::proto::gossip::side_blocks::SideBlocks;
 use crate::proto::node::known::KnownObjects;
 use crate::proto::node::reading::Reading;
@@ -189,6 +190,8 @@ pub struct Node<C> {
     outbound: OutboundManager,
     sync: SyncManager,
     known: KnownObjects,
+    /// What we said ourselves and nobody was told.
+    unheard: UnheardGossip,
     /// Blocks that the chain reads for peers.
     reading: Reading,
     side_blocks: SideBlocks,
@@ -279,6 +282,7 @@ impl<C: Chain> Node<C> {
             outbound,
             sync: SyncManager::new(config.sync.clone()).salted(Rng::from_seed(seed.rotate_left(32)).next_u64()),
             known: KnownObjects::default(),
+            unheard: UnheardGossip::default(),
             reading: Reading::default(),
             side_blocks: SideBlocks::default(),
             own_addresses,

@@ -13,6 +13,11 @@ use crate::source::Source;
 use crate::time::Now;
 use crate::wire::{Hash, Kind};
 
+/// Why something that was to be said was not.
+const LEFT_ALONE: &str = "the peers that it waited for have left, and none has come that could be told";
+/// So many of the other peers are told what nobody was but one that has left.
+const OTHERS_TOLD: usize = 4;
+
 impl<C: Chain> Node<C> {
     /// Says something to all peers. All of them get it or none: where one has no room for it, a second try would find those that
     /// have it already, and who is told that it was refused may try again.
@@ -43,6 +48,58 @@ impl<C: Chain> Node<C> {
             }
         }
         self.emit(Event::Gossip { kind, payload, from: None });
+    }
+
+    /// A peer has left, and with it the line of what it was to be told. What nobody else was told goes to all others, as after
+    /// the end of a second connection to the same node; if there is nobody, it waits for the next.
+    pub(super) fn keep_unheard<'a>(&mut self, now: Now, waiting: impl Iterator<Item = (Kind, Hash, &'a Bytes)>) {
+        if self.stopping {
+            return;
+        }
+        let others = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
+        // Whoever was there when something was said has it in his line: a few are as good as all.
+        let others: Vec<(ConnId, u8)> = others.take(OTHERS_TOLD).collect();
+        for (kind, id, payload) in waiting {
+            if others.iter().any(|(conn, _)| self.known.has(*conn, &id)) {
+                continue;
+            }
+            let mut is_told = false;
+            for (conn, _) in others.iter().filter(|(_, version)| *version >= kind.since()) {
+                is_told |= self.put_in_line(*conn, kind, id, payload);
+            }
+            if !is_told && !self.unheard.put(now.at, kind, id, payload.clone()) {
+                self.refuse_own(kind, LEFT_ALONE);
+            }
+        }
+        others.into_iter().for_each(|(conn, _)| self.say_waiting(now, conn));
+    }
+
+    /// True when there is room for one more in a peer's line.
+    fn put_in_line(&mut self, conn: ConnId, kind: Kind, id: Hash, payload: &Bytes) -> bool {
+        let line = self.sessions.peer_mut(conn).map(|peer| &mut peer.own_gossip);
+        let Some(line) = line.filter(|line| line.has_room(payload.len())) else { return false };
+        line.push(kind, id, payload.clone());
+        self.known.learn(Some(conn), id);
+        true
+    }
+
+    /// A new peer is told what nobody else was.
+    pub(super) fn tell_unheard(&mut self, now: Now, conn: ConnId) {
+        let Some(peer) = self.sessions.peer(conn) else { return };
+        let version = peer.version;
+        for one in self.unheard.take(|kind| version >= kind.since()) {
+            if !self.put_in_line(conn, one.kind, one.id, &one.payload) {
+                self.refuse_own(one.kind, LEFT_ALONE);
+            }
+        }
+        self.say_waiting(now, conn);
+    }
+
+    /// Nobody came to be told: whoever said it hears that.
+    pub(super) fn give_up_unheard(&mut self, now: Now) {
+        for one in self.unheard.expire(now.at) {
+            self.refuse_own(one.kind, LEFT_ALONE);
+        }
     }
 
     /// Sends what waits as far as the peer's pace and its connection allow.

@@ -66,6 +66,7 @@ impl<C: Chain> Node<C> {
         self.peers.drop_stale(now);
         self.chain.keep_house(now.unix);
         self.known.expire(now.at);
+        self.give_up_unheard(now);
         if self.rounds.remembered.begins(now.at, REMEMBER) {
             for address in self.peers.remembered_addresses() {
                 if self.book.get(address).is_none() {

@@ -1,0 +1,88 @@
+//! What we said ourselves and nobody was told, because the peers that it waited for have left: the next peer is told.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::invariant::{Broken, Invariant};
+use crate::proto::gossip::own::{OWN_GOSSIP_BYTES_MAX, OWN_GOSSIP_MAX};
+use crate::time::Instant;
+use crate::wire::{Hash, Kind};
+
+/// How long it waits for a peer. Gossip is of the moment: later it would be news of yesterday.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A message of ours that nobody has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unheard {
+    /// A challenge, a proof or an acceptance.
+    pub kind: Kind,
+    /// Its name.
+    pub id: Hash,
+    /// Its bytes.
+    pub payload: Bytes,
+    since: Instant,
+}
+
+/// Those that wait, oldest first: as many as may wait for one peer.
+#[derive(Clone, Debug, Default)]
+pub struct UnheardGossip {
+    waiting: VecDeque<Unheard>,
+    bytes: usize,
+}
+
+impl UnheardGossip {
+    /// One waits from now on. False when there is no room for it, and it is lost.
+    #[must_use]
+    pub fn put(&mut self, now: Instant, kind: Kind, id: Hash, payload: Bytes) -> bool {
+        let bytes = self.bytes.saturating_add(payload.len());
+        if self.waiting.len() >= OWN_GOSSIP_MAX || bytes > OWN_GOSSIP_BYTES_MAX {
+            return false;
+        }
+        self.bytes = bytes;
+        self.waiting.push_back(Unheard { kind, id, payload, since: now });
+        true
+    }
+
+    /// Takes out those of the kinds that a peer understands, oldest first.
+    pub fn take(&mut self, understands: impl Fn(Kind) -> bool) -> Vec<Unheard> {
+        let all = core::mem::take(&mut self.waiting).into_iter();
+        let (told, left): (Vec<Unheard>, Vec<Unheard>) = all.partition(|one| understands(one.kind));
+        self.waiting = left.into();
+        self.count();
+        told
+    }
+
+    /// Takes out those that have waited for too long.
+    pub fn expire(&mut self, now: Instant) -> Vec<Unheard> {
+        let mut over = Vec::new();
+        while let Some(first) = self.waiting.pop_front_if(|first| now.since(first.since) >= PATIENCE) {
+            over.push(first);
+        }
+        self.count();
+        over
+    }
+
+    /// Is it within its limits, and counted right?
+    ///
+    /// # Errors
+    ///
+    /// The rule that is broken, and what was found.
+    pub fn audit(&self) -> Result<(), Broken> {
+        let (len, bytes) = (self.waiting.len(), self.sum());
+        Invariant::S6
+            .check(bytes == self.bytes, || format!("{bytes} bytes are unheard, {} by the counter", self.bytes))?;
+        Invariant::S5.check(len <= OWN_GOSSIP_MAX && bytes <= OWN_GOSSIP_BYTES_MAX, || {
+            format!("{len} messages of our own and {bytes} bytes are unheard")
+        })
+    }
+
+    fn sum(&self) -> usize {
+        self.waiting.iter().map(|one| one.payload.len()).sum()
+    }
+
+    fn count(&mut self) {
+        self.bytes = self.sum();
+    }
+}
