@@ -306,8 +306,9 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                 Output::Release { conn } => net.release(conn),
                 Output::Rules { conn, rules } => net.set_rules(conn, rules),
                 Output::Close { conn, reason, last_error, drain } => {
+                    // Behind frames that wait it would come too late. What TLS has to say of its own does not keep it.
                     if let Some(payload) = last_error
-                        && net.conn_stats(conn).is_some_and(|stats| stats.queued_bytes == 0)
+                        && net.conn_stats(conn).is_some_and(|stats| stats.queued_frames == 0)
                     {
                         // A refusal changes nothing: the connection ends either way.
                         let _ = net.send_shared(conn, Kind::Error.priority(), Kind::Error as u8, &payload);
