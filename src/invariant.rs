@@ -54,6 +54,7 @@ invariants! {
     S21 = "addresses of a family that the machine does not have are dialed a few times a minute at most";
     S22 = "what a frame costs in work is bounded by its length";
     S23 = "whom the loop refused a frame, for want of room, it owes a word that there is room, or that the connection is closed";
+    S24 = "nobody is told of an address at which no dial of the teller found somebody, unless it is the teller's own";
     L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";
     L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
     L3 = "a transaction reaches every honest node within 10 s";

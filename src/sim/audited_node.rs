@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 
-use super::auditor::{AuditedNet, Auditor, Note};
+use super::auditor::{AuditedNet, Auditor, Note, TOLD};
 use super::delivery_checker::digest;
 use super::kernel::SharedMachine;
 use super::trace::What;
@@ -112,6 +112,7 @@ impl AuditedNode {
         }
         let brings = |kind: Kind| kind.is_relayed() || matches!(kind, Kind::Block | Kind::Headers);
         let brings = Kind::from_byte(frame.kind).is_some_and(brings);
+        self.auditor.heard(conn);
         if let Some(entry) = self.auditor.entries.get_mut(&conn) {
             entry.last_frame = now.at;
             entry.useful |= brings;
@@ -199,7 +200,11 @@ impl AuditedNode {
         let moves = self.inner.whole_node_mut().take_reputation_moves();
         self.auditor.judge(moves);
         for (what, remote) in core::mem::take(&mut self.auditor.named) {
-            let banned = self.node().is_blacklisted(now, remote);
+            if what == TOLD {
+                self.auditor.check_told(remote);
+            }
+            // What the operator says of us is told whoever else lives there.
+            let banned = self.node().is_blacklisted(now, remote) && !(what == TOLD && self.auditor.is_own(remote));
             self.auditor.tally.that(Invariant::S10, !banned, || format!("{remote} is {what}, and is blacklisted"));
         }
         let outputs = core::mem::take(&mut self.auditor.outputs);
@@ -241,7 +246,8 @@ impl Protocol for AuditedNode {
                     Direction::Outbound(dial) => self.auditor.dial_ended(dial, None),
                     Direction::Inbound => self.auditor.released(remote),
                 };
-                self.auditor.opened(conn, (remote, identity), pipe, since);
+                let dialed = direction.is_outbound();
+                self.auditor.opened(conn, (remote, identity), dialed, pipe, since);
                 self.pass(now, event, net);
             }
             Event::AdmissionReleased { remote, reason } => {

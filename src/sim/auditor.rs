@@ -12,7 +12,7 @@ use super::pipe::{PipeId, Side};
 use super::send_rate_checker::{Allowed, SendRateChecker};
 use super::trace::What;
 use crate::address::Origin;
-use crate::close::{Blame, CloseReason};
+use crate::close::{Blame, CloseReason, TlsFault};
 use crate::driver::node::NetApi;
 use crate::driver::{ConnStats, Net, SendOutcome};
 use crate::id::{ConnId, DialId, VerifiedId};
@@ -31,6 +31,9 @@ const RELAY_ONCE: Duration = Duration::from_secs(300);
 /// Dials to find out that there is no way, and those that look whether there is one now, of a node that is alone.
 const AWAY_MAX: usize = 14;
 const AWAY_WINDOW: Duration = Duration::from_secs(60);
+
+/// How an address comes into [`Auditor::named`] that others were told of.
+pub(super) const TOLD: &str = "told of";
 
 /// What the run must hear after the turn.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(super) struct Entry {
     pub(super) pipe: Option<(PipeId, Side)>,
     remote: SocketAddr,
     identity: Option<VerifiedId>,
+    /// The node has dialed it.
+    dialed: bool,
     /// It has brought something that may have been useful.
     pub(super) useful: bool,
     send_rate: SendRateChecker,
@@ -101,6 +106,9 @@ pub(super) struct Auditor {
     away: VecDeque<Instant>,
     /// Where its dials found a peer.
     pub(super) reached: BTreeSet<SocketAddr>,
+    /// Where its dials found somebody of whom others may be told, and what it may say of itself.
+    pub(super) found: BTreeSet<SocketAddr>,
+    own: Vec<SocketAddr>,
     /// Outputs since the last event.
     pub(super) outputs: usize,
     /// Units of work since the last look.
@@ -115,7 +123,12 @@ pub(super) struct Auditor {
 }
 
 impl Auditor {
-    pub(super) fn new(config: &Config) -> Self {
+    /// For a node that listens at `address`.
+    pub(super) fn new(config: &Config, address: SocketAddr) -> Self {
+        let external = config.external.iter().map(|external| match external.port() {
+            0 => SocketAddr::new(external.ip(), address.port()),
+            _ => *external,
+        });
         Auditor {
             now: Instant::ZERO,
             entries: BTreeMap::new(),
@@ -128,6 +141,8 @@ impl Auditor {
             tally: Tally::default(),
             away: VecDeque::new(),
             reached: BTreeSet::new(),
+            found: BTreeSet::new(),
+            own: external.chain([address]).collect(),
             outputs: 0,
             work: 0,
             answering: None,
@@ -156,6 +171,7 @@ impl Auditor {
         &mut self,
         conn: ConnId,
         (remote, identity): (SocketAddr, Option<VerifiedId>),
+        dialed: bool,
         pipe: Option<(PipeId, Side)>,
         since: Instant,
     ) {
@@ -163,6 +179,7 @@ impl Auditor {
             pipe,
             remote,
             identity,
+            dialed,
             useful: false,
             send_rate: SendRateChecker::default(),
             since,
@@ -191,6 +208,9 @@ impl Auditor {
         self.tally.that(Invariant::S3, known.is_some(), || format!("dial {dial:?} ends, but is not under way"));
         if let (Some((_, remote)), Some(reason)) = (known, failed) {
             self.found_no_way(remote, reason);
+            if reason == CloseReason::Tls(TlsFault::TurnedAway) {
+                self.found.insert(remote);
+            }
             self.blame(remote, None, reason);
         }
         if failed == Some(CloseReason::DialTimeout) {
@@ -206,6 +226,24 @@ impl Auditor {
             let origins = [Some(Origin::of(remote.ip())), identity.map(Origin::Identity)];
             self.blamed.extend(origins.into_iter().flatten().map(|origin| (origin, remote.ip(), reason)));
         }
+    }
+
+    /// A frame came: who is there speaks our protocol.
+    pub(super) fn heard(&mut self, conn: ConnId) {
+        if let Some(entry) = self.entries.get(&conn).filter(|entry| entry.dialed) {
+            self.found.insert(entry.remote);
+        }
+    }
+
+    /// Whoever was told in this event of an address, it was one at which somebody was found, or the node's own.
+    pub(super) fn check_told(&mut self, told: SocketAddr) {
+        let holds = self.found.contains(&told) || self.is_own(told);
+        self.tally.that(Invariant::S24, holds, || format!("others are told of {told}"));
+    }
+
+    /// Is this an address that the node may say of itself?
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        self.own.contains(&address)
     }
 
     /// The reputations that moved in this event: down by the rule's points for each of those to blame and for nobody else, up
@@ -314,7 +352,7 @@ impl Auditor {
         if kind == Kind::Peers as u8
             && let Ok(Message::Peers(told)) = Message::decode(Kind::Peers, payload)
         {
-            self.named.extend(told.into_iter().map(|address| ("told of", address)));
+            self.named.extend(told.into_iter().map(|address| (TOLD, address)));
         }
         let Some((pipe, side)) = pipe else { return };
         if dropped > 0 {

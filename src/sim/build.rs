@@ -19,7 +19,7 @@ use super::schedule::Event;
 use super::simulation::SimState;
 use super::timing;
 use super::tls::Security;
-use super::trace::Trace;
+use super::trace::{Trace, fnv};
 use super::workload::Workload;
 use crate::chain::{Params, ReferenceChain};
 use crate::driver;
@@ -35,6 +35,9 @@ fn address(index: u32) -> SocketAddr {
     let [_, _, high, low] = index.to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, low, high, 7)), 8333)
 }
+
+/// No host has this number, nor one that is somewhat smaller.
+const NOBODY: u32 = 0xffff;
 
 /// The machine of a host, on the network.
 fn machine(sim: &mut SimState<'_>, index: u32, calls: Calls, seed: u64) -> SharedMachine {
@@ -165,7 +168,18 @@ impl Blueprint {
             scenario.configure(index, self.nodes, self.adversaries, &mut config, &mut seeds, address);
         }
         config.seeds = seeds.into_iter().collect();
+        config.external.extend(self.false_external(index));
         config
+    }
+
+    /// What the operator of this node says falsely of its address: one where nobody lives, or another's. Drawn apart, so that it
+    /// changes nothing else.
+    fn false_external(&self, index: u32) -> Option<SocketAddr> {
+        let mut rng = Rng::from_seed(fnv(self.seed ^ 0x6661_6c73_6500, &[index.into()]));
+        let lies = rng.chance(self.plan.false_external, 100);
+        let others = u64::from(self.nodes + self.adversaries);
+        let whose = if rng.chance(1, 2) { rng.below(others) as u32 } else { NOBODY - index };
+        (lies && whose != index).then(|| address(whose))
     }
 
     /// When a node is switched on.

@@ -271,6 +271,8 @@ plan! {
             "a process may have so few files and sockets, 0 for plenty";
         adversaries = "adversaries" "per 100 nodes" most 1_000 light 0 full 50:
             "how many attackers there are besides the nodes";
+        false_external = "false-external" "per 100 nodes" most 100 light 0 full 30:
+            "an operator names an external address that is nobody's, or another node's";
         small_limits = "small-limits" "of 1" most 1 light 1 full 1:
             "nodes keep three connections and short queues";
         // The last: a build without TLS leaves it out.

@@ -209,7 +209,7 @@ impl Host {
             machine.off = false;
             machine.now = now;
         }
-        let auditor = Auditor::new(&self.config);
+        let auditor = Auditor::new(&self.config, self.address);
         let audited = AuditedNode::new(node, auditor, self.machine.clone(), self.config.node_id.clone());
         let kernel: SharedKernel = self.machine.clone();
         let driver = Driver::on_kernel(self.limits.clone(), audited, &kernel)

@@ -57,7 +57,8 @@ fn an_announced_address_that_answers_is_told_and_the_connection_that_stood_stays
         world.advance(Duration::from_secs(25));
         assert!(told_by(&mut world, hub, "78.1.1.1:1").contains(&at("47.1.1.1:8333")), "{id}");
         assert!(world.get(bob).book().get(at("47.1.1.1:8333")).is_some(), "{id} is news for bob");
-        assert_eq!(world.count(newcomer, |e| matches!(e, Event::PeerDisconnected { .. })), 0, "{id}");
+        let from_hub = |e: &Event| matches!(e, Event::PeerDisconnected { remote, .. } if *remote == at(HUB));
+        assert_eq!(world.count(newcomer, from_hub), 0, "{id}");
         assert_eq!(world.get(newcomer).connected().filter(|peer| peer.outbound).count(), 1);
     }
 }
@@ -99,25 +100,105 @@ fn each_peer_is_told_the_port_that_is_true_for_its_connection() {
     assert!(world.get(hub).connected().all(|peer| peer.address.is_none()), "nobody else can reach 127.0.0.1");
 }
 
-#[test]
-fn what_the_operator_says_of_our_external_address_reaches_the_peers_of_our_peers() {
-    let mut world = World::new();
+/// A hub, one that it knows, and one inside a network of its own who says to be reached at two other addresses.
+fn one_behind_a_router(world: &mut World) -> [usize; 3] {
     let hub = world.node("hub", HUB, |c| c.outbound = 0);
     let bob = world.node("bob", "46.1.1.1:8333", |c| (c.outbound, c.connect) = (0, vec![at(HUB)]));
     world.advance(Duration::from_secs(5));
     let external = ["50.9.9.9:9000", "[2a00:9::9]:0"];
-    world.node("inside", "47.1.1.1:8333", |c| {
+    let inside = world.node("inside", "47.1.1.1:8333", |c| {
         (c.outbound, c.connect, c.external) = (0, vec![at(HUB)], external.map(at).to_vec());
     });
-    world.advance(Duration::from_secs(5));
-    for node in [hub, bob] {
-        for address in ["50.9.9.9:9000", "[2a00:9::9]:8333"] {
-            assert!(world.get(node).book().get(at(address)).is_some(), "{address}");
-        }
+    [hub, bob, inside]
+}
+
+#[test]
+fn what_the_operator_says_of_our_external_address_reaches_the_peers_of_our_peers_when_it_was_reached() {
+    let mut world = World::new();
+    let [hub, bob, inside] = one_behind_a_router(&mut world);
+    let external = ["50.9.9.9:9000", "[2a00:9::9]:8333"];
+    external.iter().for_each(|address| world.alias(address, inside));
+    world.advance(Duration::from_secs(30));
+    for address in external.map(at) {
+        assert!(world.get(hub).book().get(address).is_some_and(|entry| entry.is_found()), "{address} for the hub");
+        assert!(world.get(bob).book().get(address).is_some(), "{address} for bob");
+        assert!(world.get(inside).book().get(address).is_none(), "{address} is not told to who lives there");
     }
+    assert!(told_by(&mut world, hub, "78.1.1.1:1").contains(&at(external[0])));
+    let stands = |e: &Event| matches!(e, Event::PeerDisconnected { remote, .. } if *remote == at(HUB));
+    assert_eq!(world.count(inside, stands), 0, "a look does not end what stands");
     let ports =
         world.get(hub).connected().filter(|peer| peer.node_id == "inside").map(|peer| peer.address.unwrap().port());
     assert_eq!(ports.collect::<Vec<_>>(), [9000], "the forwarded port is the one to dial");
+}
+
+/// A mistyped `--external` went through the whole network, and everybody dialed it.
+#[test]
+fn a_false_external_address_is_heard_by_the_peers_it_is_told_to_and_goes_no_further() {
+    let mut world = World::new();
+    let [hub, bob, _] = one_behind_a_router(&mut world);
+    world.advance(10 * MINUTE);
+    for address in ["50.9.9.9:9000", "[2a00:9::9]:8333"].map(at) {
+        assert!(world.get(hub).book().get(address).is_some_and(|entry| !entry.is_found()), "{address} for the hub");
+        assert!(world.get(bob).book().get(address).is_none(), "{address} for bob");
+        let dials = |event: &Event| matches!(event, Event::DialFailed { remote, .. } if *remote == address);
+        assert_eq!(world.count(hub, dials), 1, "the hub has looked");
+    }
+    let told = told_by(&mut world, hub, "78.1.1.1:1");
+    assert!(told.contains(&at("46.1.1.1:8333")) && told.iter().all(|address| address.port() == 8333), "{told:?}");
+    assert!(told.iter().all(SocketAddr::is_ipv4), "{told:?}");
+}
+
+/// Somebody waits there and says nothing, or closes: a server of another kind, which nobody shall be sent to.
+#[test]
+fn an_address_of_a_server_that_is_no_node_goes_no_further() {
+    let mut world = World::new();
+    world.traps = Some(|address| address.ip().to_string().starts_with("50."));
+    let hub = world.node("hub", HUB, |c| c.outbound = 0);
+    let bob = world.node("bob", "46.1.1.1:8333", |c| (c.outbound, c.connect) = (0, vec![at(HUB)]));
+    world.advance(Duration::from_secs(30));
+    let liar = world.peer(hub, "77.1.1.1:5000", "a-liar", 2);
+    let victims = ["50.1.1.1:443", "50.2.1.1:443"].map(at);
+    world.say(liar, &Message::Peers(victims.to_vec()));
+    world.advance(Duration::from_secs(5));
+    let first = world.trapped.pop().expect("the hub looks");
+    world.hang_up(first);
+    world.advance(MINUTE);
+    assert_eq!(world.trapped.len(), 1, "the other one is silent");
+    for victim in victims {
+        assert!(world.get(hub).book().get(victim).is_some_and(|entry| !entry.is_found()), "{victim}");
+        assert!(world.get(bob).book().get(victim).is_none(), "{victim}");
+        assert!(!told_by(&mut world, hub, "78.1.1.1:1").contains(&victim), "{victim}");
+    }
+}
+
+#[test]
+fn what_was_found_is_told_to_others_and_not_back_to_who_told_it() {
+    let mut world = World::new();
+    let hub = world.node("hub", HUB, |c| c.outbound = 0);
+    let new = world.node("new", "50.1.1.1:8333", |c| c.outbound = 0);
+    let teller = world.peer(hub, "77.1.1.1:5000", "teller", 2);
+    let other = world.peer(hub, "79.1.1.1:5000", "other", 2);
+    world.say(teller, &Message::Peers(vec![at("50.1.1.1:8333")]));
+    assert_eq!(world.hear_all(other), [], "nobody was there yet");
+    world.advance(Duration::from_secs(20));
+    assert!(world.hear_all(other).contains(&Kind::Peers));
+    assert!(!world.hear_all(teller).contains(&Kind::Peers));
+    assert_eq!(world.get(new).connected().count(), 0, "a look is no connection that stands");
+}
+
+/// With one word, told by as many as he likes, somebody had every node dial all ports of a victim.
+#[test]
+fn the_word_of_strangers_has_a_neighbourhood_dialed_once_in_ten_minutes() {
+    let mut world = World::new();
+    let hub = world.node("hub", HUB, |c| c.outbound = 0);
+    for n in 0..20u16 {
+        let liar = world.peer(hub, &format!("77.{n}.1.1:5000"), &format!("liar-{n}"), 2);
+        let ports = (0..10).map(|port| SocketAddr::from(([50, 1, 1, n as u8], 1 + 10 * n + port)));
+        world.say(liar, &Message::Peers(ports.collect()));
+        world.advance(Duration::from_secs(20));
+    }
+    assert_eq!(world.count(hub, |event| matches!(event, Event::DialFailed { .. })), 1);
 }
 
 /// A hub that keeps no outbound connections of its own choice dialed nobody back, and so told nobody of anybody.

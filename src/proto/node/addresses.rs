@@ -8,10 +8,10 @@ use crate::address::{Origin, may_pass};
 use crate::id::ConnId;
 use crate::proto::node::Node;
 use crate::proto::peer::address_book::Heard;
+use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::share;
-use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::message::GetPeers;
 use crate::wire::{Kind, Message};
 
@@ -26,34 +26,43 @@ const ASK_EXEMPT_INTERVAL: Duration = Duration::from_secs(10);
 const PROBE_MARGIN: Duration = Duration::from_secs(3);
 /// Peers that are told of a new address, as in Bitcoin Core: with two, news reaches everyone and dies out.
 const SPREAD_PEERS: usize = 2;
-/// Unasked-for answers with more news than this are a dump, not news, and are not passed on.
-const SPREAD_ADDRESSES_MAX: usize = 10;
+/// Time between news and our look: whoever is new there has made its own first dials by then, also to us.
+const NEWS_WAIT: Duration = Duration::from_secs(3);
+/// What was told unasked and holds more than this is a dump, not news, and is not looked at soon.
+const NEWS_MAX: usize = 10;
 
 impl<C: Chain> Node<C> {
     /// A peer that dialed us says where it listens. Others are told when we have seen that somebody does.
     pub(super) fn on_announced(&mut self, now: Now, conn: ConnId, address: SocketAddr) {
         self.book.announced(address, now);
         self.outbound.nudge();
-        let is_there = self.book.get(address).is_some_and(|entry| entry.proven.is_some() || entry.answered);
-        if is_there {
-            return self.spread(now, Some(conn), &[address]);
+        if let Some(entry) = self.book.get(address).filter(|entry| entry.is_found()) {
+            let knowing: Vec<ConnId> = entry.told_by.into_iter().chain([conn]).collect();
+            return self.spread(now, address, &knowing);
         }
-        let Some(peer) = self.sessions.peer(conn) else { return };
-        // Of two connections that begin together, the one that the smaller id dialed stays. Ours is not to take its place.
-        let wait = if self.config.node_id.as_bytes() < peer.node_id().as_bytes() {
-            self.config.handshake_timeout + PROBE_MARGIN
-        } else {
-            Duration::ZERO
-        };
-        self.outbound.probe(address, now.at + wait);
+        let at = self.look_not_before(now, conn);
+        self.outbound.probe(address, at);
     }
 
-    /// Announced addresses at which we found somebody are news.
-    pub(super) fn spread_reached(&mut self, now: Now) {
-        for address in self.outbound.take_reached() {
-            let is_it = |peer: &Peer| peer.address == Some(address);
-            let from = self.sessions.ready().find(|(_, peer)| is_it(peer)).map(|(session, _)| session.conn());
-            self.spread(now, from, &[address]);
+    /// Of two connections that begin together, the one that the smaller id dialed stays. When a look of ours leads to this peer, it
+    /// is not to take the place of the connection that stands.
+    fn look_not_before(&self, now: Now, conn: ConnId) -> Instant {
+        let Some(peer) = self.sessions.peer(conn) else { return now.at };
+        if self.config.node_id.as_bytes() < peer.node_id().as_bytes() {
+            now.at.max(peer.since + self.config.handshake_timeout + PROBE_MARGIN)
+        } else {
+            now.at
+        }
+    }
+
+    /// Where a dial of ours has just found somebody for the first time, `node` or whoever it met there as one that is connected
+    /// already, others do not know it, as we did not: they are told. Not the one who is there, nor the one who told us.
+    pub(super) fn tell_found(&mut self, now: Now, node: Option<&PeerKey>) {
+        for (address, duplicate_of) in self.outbound.take_found() {
+            let there = duplicate_of.as_ref().or(node).and_then(|key| self.sessions.with_key(key));
+            let told_by = self.book.get(address).and_then(|entry| entry.told_by);
+            let knowing: Vec<ConnId> = there.into_iter().chain(told_by).collect();
+            self.spread(now, address, &knowing);
         }
     }
 
@@ -65,7 +74,7 @@ impl<C: Chain> Node<C> {
             GetPeers::Limited { max, exclude } => (*max, exclude.iter().filter_map(|text| text.parse().ok()).collect()),
         };
         let listening_port = own.map(|address| address.port());
-        let asker = share::Asker { remote, listening_port, max: max as usize, excluded: &excluded };
+        let asker = share::Asker { remote, conn: Some(conn), listening_port, max: max as usize, excluded: &excluded };
         let banned = |ip| self.reputation.is_blacklisted(Origin::of(ip), now.at);
         self.work.spend_light(self.book.len().saturating_mul(4));
         let answer = share::answer(&self.book, asker, now.at, banned, &mut self.rng);
@@ -88,12 +97,16 @@ impl<C: Chain> Node<C> {
             if self.book.hear(address, Some(source), now) == Heard::New {
                 news.push(address);
             }
+            self.book.told_by(address, conn);
         }
         if !news.is_empty() {
             self.outbound.nudge();
         }
-        if !asked && news.len() <= SPREAD_ADDRESSES_MAX {
-            self.spread(now, Some(conn), &news);
+        if !asked && news.len() <= NEWS_MAX {
+            let at = self.look_not_before(now, conn).max(now.at + NEWS_WAIT);
+            for address in news {
+                self.outbound.hear_of(address, source, self.config.allow_private, (now.at, at));
+            }
         }
     }
 
@@ -120,21 +133,22 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// Tells a few peers of addresses that just became known, so that news travels without being asked for.
-    pub(super) fn spread(&mut self, now: Now, from: Option<ConnId>, addresses: &[SocketAddr]) {
-        let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), session.remote(), peer.address));
-        let mut listeners: Vec<(ConnId, SocketAddr, Option<SocketAddr>)> =
-            ready.filter(|(conn, ..)| Some(*conn) != from).collect();
+    /// Tells a few peers, none of the `knowing`, of an address at which we found somebody, so that news travels without being
+    /// asked for.
+    fn spread(&mut self, now: Now, address: SocketAddr, knowing: &[ConnId]) {
+        if self.is_banned(now, address, None) {
+            return;
+        }
+        let ready = self.sessions.ready().filter(|(session, peer)| {
+            let is_there = peer.address == Some(address) || session.remote() == address;
+            !is_there && !knowing.contains(&session.conn())
+        });
+        let mut listeners: Vec<(ConnId, SocketAddr)> =
+            ready.map(|(session, _)| (session.conn(), session.remote())).collect();
         self.rng.shuffle(&mut listeners);
-        for (conn, remote, own) in listeners.into_iter().take(SPREAD_PEERS) {
-            let told = |address: &&SocketAddr| {
-                Some(**address) != own
-                    && may_pass(**address, remote.ip(), self.config.allow_private)
-                    && !self.is_banned(now, **address, None)
-            };
-            let news: Vec<SocketAddr> = addresses.iter().filter(told).copied().collect();
-            if !news.is_empty() && self.may_pass_on(now, conn, Kind::Peers) {
-                self.send(conn, &Message::Peers(news));
+        for (conn, remote) in listeners.into_iter().take(SPREAD_PEERS) {
+            if may_pass(address, remote.ip(), self.config.allow_private) && self.may_pass_on(now, conn, Kind::Peers) {
+                self.send(conn, &Message::Peers(vec![address]));
             }
         }
     }

@@ -67,6 +67,7 @@ impl<C: Chain> Node<C> {
                 self.peers.forget_address(address, None);
             }
             self.outbound.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
+            self.tell_found(now, None);
         }
         self.emit(match node_id {
             Some(node_id) => Event::PeerDisconnected { conn, node_id, remote, reason, remote_error },

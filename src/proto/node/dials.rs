@@ -33,7 +33,6 @@ impl<C: Chain> Node<C> {
             let timeout = self.config.dial_timeout.min(self.config.handshake_timeout);
             self.outputs.push_back(Output::Dial { dial, address, timeout });
         }
-        self.spread_reached(now);
         for RouteChange { family, closed } in self.outbound.take_route_changes() {
             self.emit(Event::RouteChanged { family, closed });
         }

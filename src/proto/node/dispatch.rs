@@ -119,6 +119,7 @@ impl<C: Chain> Node<C> {
     pub(super) fn on_error_text(&mut self, now: Now, conn: ConnId, text: &str) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let is_duplicate = Some(text) == CloseReason::DuplicateConnection.consequence().last_error;
+        let is_full = Some(text) == CloseReason::LimitReached.consequence().last_error;
         let mut shown = 0;
         let fits = |c: &char| {
             shown += c.escape_debug().count();
@@ -131,10 +132,11 @@ impl<C: Chain> Node<C> {
         // Whoever says so of a connection that we do not have means one of an earlier run of ours, or lies.
         let is_duplicate = is_duplicate && self.may_be_connected(conn, identity);
         self.emit(Event::RemoteError { conn, remote, text });
-        if let Direction::Outbound(dial) = direction
-            && is_duplicate
-            && greets
-        {
+        let Direction::Outbound(dial) = direction else { return };
+        if greets && is_full {
+            self.outbound.is_full(dial);
+        }
+        if greets && is_duplicate {
             if let Some(identity) = identity {
                 self.outbound.duplicate_of(dial, PeerKey::new(&identity.to_string(), remote, Some(identity)));
             }

@@ -47,8 +47,11 @@ impl<C: Chain> Node<C> {
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
     pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
         let best = self.chain.best();
-        let ends = self.sessions.get(conn).map(|session| (session.local, session.remote()));
-        let listening_port = ends.map_or(0, |(local, remote)| self.own_addresses.port_for(local, remote));
+        let session = self.sessions.get(conn);
+        // Where we only look whether somebody is there, nobody need look back.
+        let is_look = |dial| self.outbound.is_look(dial);
+        let met = session.filter(|session| !matches!(session.direction(), Direction::Outbound(dial) if is_look(dial)));
+        let listening_port = met.map_or(0, |met| self.own_addresses.port_for(met.local, met.remote()));
         let extension = (version >= 2).then(|| Extension {
             network: self.chain.genesis(),
             nonce: self.nonce,
@@ -136,7 +139,7 @@ impl<C: Chain> Node<C> {
                 self.close_duplicate(now, conn, key);
                 return;
             }
-            self.close_duplicate(now, other, key);
+            self.close_duplicate(now, other, key.clone());
         }
         let Some(session) = self.sessions.get(conn) else { return };
         let evidence = match (session.identity(), session.is_outbound()) {
@@ -192,6 +195,7 @@ impl<C: Chain> Node<C> {
                 self.peers.set_anchor(&known_as);
             }
             let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng).map(Direction::Outbound);
+            self.tell_found(now, Some(&key));
             let spent = self.sessions.iter().find(|s| Some(s.direction()) == spent).map(|s| s.conn());
             is_spent = spent == Some(conn);
             if let Some(spent) = spent.filter(|_| !is_spent) {

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::retry::Backoff;
 use crate::address::{Group, Scope, Subnet, canonical, may_pass};
+use crate::id::ConnId;
 use crate::proto::counter::lower;
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -109,8 +110,10 @@ pub struct AddressEntry {
     pub proven: Option<Now>,
     /// A peer at this IP address announced that it listens on this port.
     pub announced: bool,
-    /// Somebody answered there when we dialed it back after the announcement, if only to say no.
+    /// Somebody answered there when we dialed to see whether somebody is, if only to say no.
     pub answered: bool,
+    /// The connection on which it was told last, if it was told.
+    pub told_by: Option<ConnId>,
     /// When there was last a connection with who listens there.
     pub alive: Option<Instant>,
     /// Failed dials since it was last reached, counted while somebody was connected.
@@ -132,6 +135,11 @@ impl AddressEntry {
     /// Has it said no so often that it is believed?
     pub fn is_refusing(&self) -> bool {
         self.declined >= DECLINED_MAX
+    }
+
+    /// Did a dial of ours find somebody there? Others are told of no other addresses.
+    pub fn is_found(&self) -> bool {
+        self.proven.is_some() || self.answered
     }
 
     /// Was it reached, and is likely to be reached again?
@@ -199,6 +207,7 @@ impl AddressBook {
                 proven: None,
                 announced: false,
                 answered: false,
+                told_by: None,
                 alive: None,
                 failures: 0,
                 declined: 0,
@@ -207,6 +216,13 @@ impl AddressBook {
             },
         );
         Heard::New
+    }
+
+    /// The peer of that connection told of the address.
+    pub fn told_by(&mut self, address: SocketAddr, conn: ConnId) {
+        if let Some(entry) = self.entries.get_mut(&canonical(address)) {
+            entry.told_by = Some(conn);
+        }
     }
 
     /// A connected peer announced that it listens at `address`, which is the IP address it has.
@@ -370,13 +386,11 @@ impl AddressBook {
         self.entries.iter().map(|(address, entry)| (*address, entry))
     }
 
-    /// The addresses that may be told to others: those that we reached and those announced by the peer that has them, where one
-    /// of us was connected within the last hours and dials do not fail. Who has left for good is not told for ever.
+    /// The addresses that may be told to others: those at which a dial of ours found somebody, where one of us was connected
+    /// within the last hours and dials do not fail. Who has left for good is not told for ever.
     pub fn may_be_told(&self, now: Instant) -> impl Iterator<Item = SocketAddr> {
         let fresh = move |entry: &AddressEntry| entry.alive.is_some_and(|at| now.since(at) < TOLD_FOR);
-        let told = move |entry: &AddressEntry| {
-            (entry.proven.is_some() || entry.answered) && fresh(entry) && entry.failures < DOUBTFUL_FAILURES
-        };
+        let told = move |entry: &AddressEntry| entry.is_found() && fresh(entry) && entry.failures < DOUBTFUL_FAILURES;
         self.entries.iter().filter(move |(_, entry)| told(entry)).map(|(address, _)| *address)
     }
 

@@ -24,6 +24,7 @@
 mod choose;
 mod link;
 mod named;
+mod news;
 mod own_limits;
 mod probes;
 mod probing;
@@ -36,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::address_book::{AddressBook, AddressEntry, DisconnectKind};
 use super::name::PeerName;
+use super::peer_key::PeerKey;
 use super::peer_table::PeerTable;
 use super::retry::Backoff;
 use crate::address::{Group, canonical};
@@ -47,6 +49,7 @@ use crate::rng::Rng;
 use crate::time::{Instant, Now};
 use link::{Choice, DialState, Link, Purpose};
 use named::{Ended, NamedPeers};
+use news::News;
 use own_limits::OwnLimits;
 use probes::Probes;
 use routes::Routes;
@@ -144,6 +147,9 @@ pub struct OutboundManager {
     own_limits: OwnLimits,
     probes: Probes,
     probe_pace: Bucket,
+    news: News,
+    /// Where somebody was found for the first time, and who, where that is known; nobody was told of it yet.
+    found: Vec<(SocketAddr, Option<PeerKey>)>,
     /// An anchor, a seed or a named peer was reached in this run.
     is_grounded: bool,
     /// Since when there are fewer automatic connections than wanted.
@@ -258,6 +264,11 @@ impl OutboundManager {
             Ok(address) => return Ok(Choice::new(address, Purpose::Probe)),
             Err(at) => wake.into_iter().chain(at).min(),
         };
+        let wake = match self.choose_news(now, context) {
+            Ok(address) => return Ok(Choice::new(address, Purpose::News)),
+            Err(at) => wake.into_iter().chain(at).min(),
+        };
+        let book = &*context.book;
         let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
         let few = book.len() < self.config.addresses_wanted
             || !context.online
@@ -299,11 +310,16 @@ impl OutboundManager {
         self.failed_in_row = 0;
         self.kept.reached(link.address, false);
         self.seeds.reached(link.address, true);
-        book.reached(link.address, now);
-        let is_probe = link.purpose == Purpose::Probe;
-        self.probes.reached(link.address);
+        let is_look = link.purpose.is_look();
+        let address = link.address;
+        let is_first = book.get(address).is_none_or(|entry| !entry.is_found());
+        book.reached(address, now);
+        self.looked_at(address);
+        if is_first {
+            self.found.push((address, None));
+        }
         self.nudge();
-        if is_probe {
+        if is_look {
             return Some(dial);
         }
         let every = self.config.feeler_every.filter(|_| feels)?;
@@ -346,7 +362,7 @@ impl OutboundManager {
             seed_backoff.max = seed_backoff.max.min(self.config.seed_offline_max);
         }
         let ended = match link.state {
-            _ if reason == CloseReason::DuplicateConnection => Ended::Duplicate { of: link.duplicate_of },
+            _ if reason == CloseReason::DuplicateConnection => Ended::Duplicate { of: link.duplicate_of.clone() },
             DialState::Ready(_) => Ended::Peer { settled },
             _ => Ended::Failed,
         };
@@ -354,24 +370,11 @@ impl OutboundManager {
         self.seeds.closed(link.address, &ended, now.at, seed_backoff, rng);
         if reason.consequence().redial == Redial::Never {
             book.mark_never(link.address);
-            self.probes.forget(link.address);
+            self.looked_at(link.address);
             return;
         }
-        if link.purpose == Purpose::Probe {
-            // Whoever is connected to us already says so, or only closes.
-            let is_there = match reason {
-                CloseReason::DuplicateConnection | CloseReason::Tls(TlsFault::TurnedAway) => true,
-                CloseReason::RemoteClosed => link.state == DialState::Greeting,
-                _ => false,
-            };
-            if is_there {
-                book.answered(link.address, now);
-                self.probes.reached(link.address);
-            } else {
-                self.probes.failed(link.address, now.at, rng);
-            }
-            // A failure says no more than that others are not to be told; a dial of our own is another matter.
-            return;
+        if link.purpose.is_look() {
+            return self.look_ended(link, reason, now, online, book, rng);
         }
         let kind = kind(settled, reason);
         match (link.state, reason) {
@@ -403,7 +406,7 @@ impl OutboundManager {
         rng: &mut Rng,
     ) {
         self.nudge();
-        self.probes.forget(canonical(address));
+        self.looked_at(canonical(address));
         if !self.by_address.contains_key(&canonical(address)) {
             let kind = match kind(now.at.since(since) >= SETTLED_AFTER, reason) {
                 // It ended its own dial, as it does with feelers. That says nothing against one of ours.
@@ -494,6 +497,7 @@ impl OutboundManager {
     /// The rule that is broken, and what was found.
     pub fn audit(&self) -> Result<(), Broken> {
         self.probes.audit()?;
+        self.news.audit()?;
         let (dialing, most) = (self.dialing(), self.config.dials_max);
         Invariant::S5.check(dialing <= most, || format!("{dialing} dials of {most} are under way"))?;
         let mut groups = BTreeSet::new();
@@ -515,7 +519,7 @@ impl OutboundManager {
         self.next_id = self.next_id.wrapping_add(1);
         let doubles = self.is_in_used_group(address.ip());
         let state = DialState::Dialing;
-        let link = Link { address, purpose, duplicate_of: None, is_grounded, doubles, state, since };
+        let link = Link { address, purpose, duplicate_of: None, is_full: false, is_grounded, doubles, state, since };
         let twin = self.links.insert(dial, link);
         let other = self.by_address.insert(address, dial);
         debug_assert!(twin.is_none() && other.is_none(), "{address} is dialed already, or a name is used twice");

@@ -1,7 +1,7 @@
 //! Telling and hearing addresses: what a GetPeers is answered with, and how much of a Peers is believed.
 //!
 //! Told are only addresses at which we found somebody, not long ago ([`AddressBook::may_be_told`]), so that a stranger cannot make us
-//! spread a victim's address; never blacklisted ones, never the asker's own, and local ones only to those they mean the same
+//! spread a victim's address; never blacklisted ones, never the asker's own or what it told itself, and local ones only to those they mean the same
 //! machine to. Heard are so many per minute, whoever talks: a flood of addresses costs its sender the flood.
 
 use core::net::{IpAddr, SocketAddr};
@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::address_book::AddressBook;
 use crate::address::{canonical, may_pass};
+use crate::id::ConnId;
 use crate::rate::{Pace, Rate};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -22,6 +23,8 @@ pub const ANSWER_MAX: usize = 1000;
 pub struct Asker<'a> {
     /// The connection's remote address.
     pub remote: SocketAddr,
+    /// The connection: what it told us itself on it is not told back.
+    pub conn: Option<ConnId>,
     /// The port it announced to listen on; `None` when it does not or did not say.
     pub listening_port: Option<u16>,
     /// How many it wants.
@@ -44,9 +47,12 @@ pub fn answer(
     let itself = |address: &SocketAddr| {
         *address == remote || (address.ip() == remote.ip() && Some(address.port()) == asker.listening_port)
     };
+    let told_it = |address: &SocketAddr| {
+        asker.conn.is_some() && book.get(*address).is_some_and(|entry| entry.told_by == asker.conn)
+    };
     let mut told: Vec<SocketAddr> = book
         .may_be_told(now)
-        .filter(|address| may_pass(*address, remote.ip(), book.allow_private()))
+        .filter(|address| !told_it(address) && may_pass(*address, remote.ip(), book.allow_private()))
         .filter(|address| !itself(address) && !asker.excluded.contains(address) && !banned(address.ip()))
         .collect();
     rng.shuffle(&mut told);
@@ -102,7 +108,7 @@ mod tests {
     }
 
     fn asker<'a>(remote: &str, excluded: &'a BTreeSet<SocketAddr>) -> Asker<'a> {
-        Asker { remote: socket(remote), listening_port: Some(8333), max: 1000, excluded }
+        Asker { remote: socket(remote), conn: None, listening_port: Some(8333), max: 1000, excluded }
     }
 
     fn sorted(mut told: Vec<SocketAddr>) -> Vec<String> {

@@ -86,7 +86,15 @@ impl Adversary {
         }
     }
 
+    /// Addresses where nobody is, and among them some of others: honest nodes, and a host that may be an attacker or not be there.
     pub(super) fn poison(&mut self, key: u32) {
+        let [_, low, high, last] = match self.address.ip() {
+            IpAddr::V4(ip) => ip.octets(),
+            IpAddr::V6(_) => [0; 4],
+        };
+        let beside = SocketAddr::new(Ipv4Addr::new(45, low.wrapping_add(1), high, last).into(), self.address.port());
+        let true_one = self.rng.index(self.targets.len()).and_then(|at| self.targets.get(at).copied());
+        let some = true_one.into_iter().chain([beside]).filter(|_| self.rng.chance(1, 4)).collect::<Vec<_>>();
         let addresses = (0..200)
             .map(|_| {
                 let bits = self.rng.next_u64();
@@ -98,6 +106,7 @@ impl Adversary {
                 };
                 SocketAddr::new(ip, 1 + self.rng.below(60_000) as u16)
             })
+            .chain(some)
             .collect();
         self.say(key, &Message::Peers(addresses));
     }

@@ -11,6 +11,8 @@ pub(super) struct Link {
     pub(super) purpose: Purpose,
     /// The node behind it, when that is found to be connected already.
     pub(super) duplicate_of: Option<PeerKey>,
+    /// Somebody who speaks our protocol said there that he has no place for us.
+    pub(super) is_full: bool,
     /// We know it by more than the word of strangers: it is an anchor, a seed, or named.
     pub(super) is_grounded: bool,
     /// Its group had an automatic connection already, for want of others.
@@ -29,12 +31,19 @@ pub(super) enum Purpose {
     Feeler,
     /// To see whether somebody listens where a peer announced to listen; it ends when that is known.
     Probe,
+    /// The same where others said, unasked, that somebody is.
+    News,
 }
 
 impl Purpose {
     /// Does it count as one of the connections that are wanted?
     pub(super) fn is_automatic(self) -> bool {
         matches!(self, Purpose::Automatic | Purpose::Seed)
+    }
+
+    /// Has it served its purpose as soon as somebody is there?
+    pub(super) fn is_look(self) -> bool {
+        matches!(self, Purpose::Probe | Purpose::News)
     }
 }
 

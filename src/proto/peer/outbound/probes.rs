@@ -25,8 +25,6 @@ const RETRY: Backoff = Backoff { first: Duration::from_secs(20), max: Duration::
 pub(super) struct Probes {
     waiting: BTreeMap<SocketAddr, Probe>,
     by_time: BTreeSet<(Instant, SocketAddr)>,
-    /// Those that were reached and of which nobody was told yet.
-    reached: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +49,6 @@ impl Probes {
         }
     }
 
-    /// Somebody is there.
-    pub(super) fn reached(&mut self, address: SocketAddr) {
-        if self.remove(address).is_some() {
-            self.reached.push(address);
-        }
-    }
-
     /// Nobody is there, or nobody who answers.
     pub(super) fn failed(&mut self, address: SocketAddr, now: Instant, rng: &mut Rng) {
         let Some(Probe { failures, .. }) = self.remove(address) else { return };
@@ -66,14 +57,9 @@ impl Probes {
         }
     }
 
-    /// Whoever announced it is gone, or it is no address of a peer.
+    /// Somebody is there, or whoever announced it is gone, or it is no address of a peer.
     pub(super) fn forget(&mut self, address: SocketAddr) {
         self.remove(address);
-    }
-
-    /// What others may be told of now, each once.
-    pub(super) fn take_reached(&mut self) -> Vec<SocketAddr> {
-        core::mem::take(&mut self.reached)
     }
 
     pub(super) fn audit(&self) -> Result<(), Broken> {
@@ -100,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announced_address_is_dialed_back_three_times_at_most_and_told_once() {
+    fn an_announced_address_is_dialed_back_three_times_at_most() {
         let (mut probes, mut rng) = (Probes::default(), Rng::from_seed(1));
         let address = |n: u8| SocketAddr::from(([45, n, 0, 1], 7));
         probes.add(address(1), Instant::ZERO);
@@ -113,9 +99,7 @@ mod tests {
             now = now + Duration::from_secs(200);
         }
         assert_eq!(probes.next(now, &|_| false), Ok(address(2)));
-        probes.reached(address(2));
-        probes.reached(address(1));
-        assert_eq!((probes.take_reached(), probes.take_reached()), (vec![address(2)], vec![]));
+        probes.forget(address(2));
         assert_eq!((probes.next(now, &|_| false), probes.audit()), (Err(None), Ok(())));
     }
 
