@@ -52,7 +52,7 @@ invariants! {
     S19 = "what counts as seen is bounded for each source, and nothing of it is invalid";
     S20 = "whom a node reached it saves, be the peer there or away";
     S21 = "addresses of a family that the machine does not have are dialed a few times a minute at most";
-    S22 = "what a frame costs in work is bounded by its length";
+    S22 = "what a frame costs in work is bounded by its length, and that of the block it asks for";
     S23 = "whom the loop refused a frame, for want of room, it owes a word that there is room, or that the connection is closed";
     S24 = "nobody is told of an address at which no dial of the teller found somebody, unless it is the teller's own";
     L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";

@@ -233,6 +233,12 @@ impl ReferenceChain {
         self.index.best_place(id).map(|node| node.tip)
     }
 
+    /// Bytes of a block that is known.
+    #[cfg(feature = "sim")]
+    pub(crate) fn block_len(&self, hash: &Hash) -> Option<u64> {
+        Some(self.index.node(self.index.find(hash)?).len)
+    }
+
     /// A block as the store gives it.
     pub(super) fn read(&self, node: &Node) -> Option<Bytes> {
         match node.seq {

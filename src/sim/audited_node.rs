@@ -15,7 +15,7 @@ use crate::invariant::Invariant;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
 use crate::proto::{self, Node};
 use crate::time::{Instant, Now};
-use crate::wire::{Frame, Kind};
+use crate::wire::{Frame, Kind, Message};
 
 /// How far behind a clock may be before its node cannot tell which block it is that comes from the future.
 pub(super) const CLOCK_OFF: i64 = 3_600_000;
@@ -31,6 +31,8 @@ const FINISHING_WORK: u64 = BLOCK_WORK;
 const BLOCK_WORK: u64 = 30_000;
 /// Bytes of a frame for which it may cost one more.
 const BYTES_PER_WORK: u64 = 2;
+/// The same of a block that is asked for: it is read and hashed, and its transactions are told apart.
+const BYTES_PER_BLOCK_WORK: u64 = 16;
 
 /// What the node told its embedder since the last look.
 #[derive(Default)]
@@ -96,6 +98,15 @@ impl AuditedNode {
         inner.handle_over(now, event, &mut AuditedNet { net, auditor });
     }
 
+    /// Bytes of the block that the frame asks for.
+    fn asked_block(&self, frame: &Frame<'_>) -> u64 {
+        let asks = frame.kind == Kind::GetBlock as u8;
+        match asks.then(|| Message::decode(Kind::GetBlock, &frame.payload)) {
+            Some(Ok(Message::GetBlock(hash))) => self.node().chain().block_len(&hash).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>, net: &mut Net) {
         let hash = digest(frame.kind, &frame.payload);
         self.auditor.line(What::Frame, u64::from(frame.kind), frame.payload.len() as u64);
@@ -118,7 +129,8 @@ impl AuditedNode {
             entry.useful |= brings;
         }
         let base = if frame.kind == Kind::Block as u8 { BLOCK_WORK } else { FRAME_WORK };
-        let bound = base.saturating_add(frame.payload.len() as u64 / BYTES_PER_WORK);
+        let asked = self.asked_block(&frame) / BYTES_PER_BLOCK_WORK;
+        let bound = base.saturating_add(frame.payload.len() as u64 / BYTES_PER_WORK).saturating_add(asked);
         let frame_kind = frame.kind;
         self.auditor.work = 0;
         self.pass(now, Event::Frame { conn, frame }, net);
