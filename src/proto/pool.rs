@@ -58,6 +58,8 @@ pub(super) struct PoolExchange {
     /// What it counts as having and was never sent, because it left our pool while it waited or found no room: a block that is
     /// abandoned may give it back.
     unsent: BTreeSet<Hash>,
+    /// What the last answer with data held that the peer had been sent before: an answer that is lost takes nothing from it.
+    repeated: BTreeSet<Hash>,
     /// When something of a pool went there, for a question or as an offer, or came from there last.
     passed_at: Option<Instant>,
     /// The next offer is the first from here on. Peers that all know the same begin at different places.
@@ -77,7 +79,17 @@ impl PoolExchange {
             *front = from.to_be_bytes();
         }
         let (offers, unsent) = (BTreeSet::new(), BTreeSet::new());
-        PoolExchange { question: None, due, wait: AGAIN, lacked: 0, offers, unsent, passed_at: None, next }
+        PoolExchange {
+            question: None,
+            due,
+            wait: AGAIN,
+            lacked: 0,
+            offers,
+            unsent,
+            repeated: BTreeSet::new(),
+            passed_at: None,
+            next,
+        }
     }
 
     /// When to ask for names: never while there are offers, for what they are about changes.
@@ -139,9 +151,14 @@ impl PoolExchange {
 
     /// The peer counts as having it, and was not sent it. Above the most, time tells: it is offered once it is no longer news.
     pub(super) fn missed(&mut self, id: Hash) {
-        if self.unsent.len() < OFFERS_MAX {
+        if self.unsent.len() < OFFERS_MAX && !self.repeated.contains(&id) {
             self.unsent.insert(id);
         }
+    }
+
+    /// An answer with data holds these, which the peer was sent before: as many as one answer may hold.
+    pub(super) fn repeats(&mut self, ids: BTreeSet<Hash>) {
+        self.repeated = ids;
     }
 
     /// Was it not sent, though the peer counts as having it?

@@ -280,6 +280,30 @@ fn what_found_no_room_in_a_queue_is_offered_at_the_next_comparison() {
     assert_eq!(heard.iter().filter(|kind| **kind == Kind::Transaction).count(), 25, "{heard:?}");
 }
 
+/// A peer asked for the pool, whose transactions it had, and its queue took none of the answer. They counted as never sent, and
+/// went to it again when the pools were compared.
+#[test]
+fn an_answer_that_found_no_room_makes_nobody_lack_what_he_was_sent_before() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    submit(&mut world, alice, 0..20);
+    let stranger = world.stranger(alice, "10.9.0.1:1").unwrap();
+    world.say(stranger, &introduction("stranger", 2, 0));
+    let everything = Message::TxPoolRequest(TxPoolRequest { max: 20, include_data: true });
+    let count = |heard: Vec<Kind>| heard.iter().filter(|kind| **kind == Kind::Transaction).count();
+    world.say(stranger, &everything);
+    assert_eq!(count(world.hear_all(stranger)), 20);
+    world.advance(Duration::from_secs(6));
+    assert!(world.hear_all(stranger).contains(&Kind::TxPoolRequest));
+    world.take_transactions(stranger, false);
+    submit(&mut world, alice, 20..25);
+    world.say(stranger, &everything);
+    world.take_transactions(stranger, true);
+    world.say(stranger, &Message::TxPool(vec![]));
+    world.advance(Duration::from_secs(20));
+    assert_eq!(count(world.hear_all(stranger)), 5, "what it never had");
+}
+
 /// Names that nobody asked for offer nothing, and a list as long as it may be says nothing of what its sender lacks.
 #[test]
 fn only_names_that_were_asked_for_lead_to_offers() {

@@ -97,6 +97,12 @@ impl<C: Chain> Node<C> {
         if request.include_data {
             let mut room = POOL_ANSWER_BYTES_MAX;
             let mut sent = 0;
+            let peer = self.sessions.peer(conn);
+            let was_sent = |id: &Hash| peer.is_some_and(|peer| !peer.waiting.contains(id) && !peer.pool.has_missed(id));
+            let repeated = ids.iter().filter(|id| self.known.has(conn, id) && was_sent(id)).copied().collect();
+            if let Some(peer) = self.sessions.peer_mut(conn) {
+                peer.pool.repeats(repeated);
+            }
             for id in &ids {
                 let Some(transaction) = self.chain.pool_transaction(id) else { continue };
                 let Some(left) = room.checked_sub(transaction.len()) else { break };
