@@ -19,8 +19,11 @@ use crate::wire::Hash;
 pub const MAX_COUNT: usize = 50_000;
 /// The most bytes that wait: four full blocks.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// How long a transaction waits at most, by the clock with which it came. So long is remembered as well that it left for that.
+/// How long a transaction waits at most, by the pool's clock. So long is remembered as well that it left for that.
 pub const LIFETIME: Duration = Duration::from_secs(72 * 60 * 60);
+/// So much of the wall clock's way between two calls counts as time at most. More is a clock that was set, or a machine that slept:
+/// neither is a reason to throw away what everybody else still has.
+const STEP_MAX: Duration = Duration::from_secs(600);
 
 /// What a transaction counts for in a share at least: a pool of those is full by number and by bytes alike.
 const LEAST_WEIGHT: usize = MAX_BYTES / MAX_COUNT;
@@ -34,6 +37,9 @@ pub struct Mempool {
     shares: Shares,
     arrivals: u64,
     bytes: usize,
+    /// The pool's clock, which no wall clock that is set can move far, and what the wall clock said last.
+    clock: UnixTime,
+    told: Option<UnixTime>,
     /// What left because its time was over, and when, oldest first.
     expired: BTreeMap<Hash, UnixTime>,
     expired_order: VecDeque<Hash>,
@@ -88,7 +94,7 @@ impl Mempool {
         } else if self.is_beyond_share(source, bytes.len()) {
             return Err(NoRoom::Share);
         }
-        self.put(id, Waiting { arrival: self.arrivals, source, since: now, bytes });
+        self.put(id, Waiting { arrival: self.arrivals, source, since: self.clock, bytes });
         while self.by_id.len() > MAX_COUNT || self.bytes > MAX_BYTES {
             // Among equals the one that came now gives way, or two would push out each other for ever.
             let largest = self.shares.largest().filter(|largest| self.shares.of(*largest) > 0);
@@ -116,8 +122,13 @@ impl Mempool {
         self.insert(id, bytes, Source::Own, now)
     }
 
-    /// Takes out what has waited for longer than [`LIFETIME`].
+    /// Takes out what has waited for longer than [`LIFETIME`]. Time counts where this or [`insert`](Self::insert) is called every
+    /// ten minutes at least: of a longer time between two calls no more counts.
     pub fn expire(&mut self, now: UnixTime) {
+        let passed = self.told.map_or(Duration::ZERO, |told| now.since(told));
+        self.clock = self.clock.plus(passed.min(STEP_MAX));
+        self.told = Some(now);
+        let now = self.clock;
         let is_over = |since: UnixTime| since.plus(LIFETIME) <= now;
         while let Some(id) = self.by_arrival.first_key_value().map(|(_, id)| *id)
             && self.by_id.get(&id).is_none_or(|waiting| is_over(waiting.since))

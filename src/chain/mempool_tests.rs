@@ -133,6 +133,11 @@ fn strangers_do_not_crowd_out_those_whom_we_chose_however_many_subnets_they_have
     assert!((300..350).all(|n| put(&mut pool, chosen, sized(n, len)).is_ok()), "half is for those whom we chose");
 }
 
+/// Lets these seconds pass, with a look every minute.
+fn pass(pool: &mut Mempool, seconds: core::ops::Range<u64>) {
+    seconds.clone().step_by(60).chain([seconds.end]).for_each(|at| pool.expire(NOW.plus(Duration::from_secs(at))));
+}
+
 #[test]
 fn what_waited_for_three_days_leaves_and_is_not_taken_back_from_others() {
     let mut pool = Mempool::default();
@@ -140,24 +145,42 @@ fn what_waited_for_three_days_leaves_and_is_not_taken_back_from_others() {
     let later = |seconds: u64| NOW.plus(Duration::from_secs(seconds));
     let day = 24 * 3600;
     assert_eq!(pool.insert(id, bytes.clone(), stranger(1), NOW), Ok(()));
+    pass(&mut pool, 0..day);
     assert_eq!(pool.insert(numbered(2).0, numbered(2).1, stranger(1), later(day)), Ok(()));
-    pool.expire(later(3 * day - 1));
+    assert_eq!(pool.len(), 2);
+    pass(&mut pool, day..3 * day - 1);
     assert_eq!(pool.len(), 2);
     pool.expire(later(3 * day));
     assert_eq!((pool.len(), pool.contains(&id)), (1, false));
+    pass(&mut pool, 3 * day..4 * day);
     assert_eq!(pool.insert(id, bytes.clone(), stranger(2), later(4 * day)), Err(NoRoom::Expired));
     assert_eq!(pool.insert(id, bytes.clone(), Source::Own, later(4 * day)), Ok(()), "its owner may wish it again");
     pool.remove(&id);
-    pool.expire(later(20 * day));
+    pass(&mut pool, 4 * day..20 * day);
     assert_eq!(pool.len(), 0);
     assert_eq!(
         pool.insert(numbered(2).0, numbered(2).1, stranger(1), later(20 * day)),
         Ok(()),
         "so long it is remembered"
     );
-    pool.expire(later(23 * day));
-    pool.expire(later(26 * day));
+    pass(&mut pool, 20 * day..26 * day);
     assert_eq!((pool.expired.len(), pool.expired_order.len()), (0, 0));
+}
+
+/// A wall clock that was set forward by days emptied the pool, and what had left was not taken back from anybody. Peers took it for
+/// something that we have, and never offered it.
+#[test]
+fn a_wall_clock_that_is_set_forward_by_days_does_not_empty_the_pool() {
+    let mut pool = Mempool::default();
+    let (id, bytes) = numbered(1);
+    let day = 24 * 3600;
+    assert_eq!(pool.insert(id, bytes, stranger(1), NOW), Ok(()));
+    pass(&mut pool, 6 * day..7 * day);
+    assert!(pool.contains(&id), "it is set forward by six days");
+    pass(&mut pool, 0..day);
+    assert!(pool.contains(&id), "and back");
+    pass(&mut pool, day..2 * day + 1);
+    assert!(!pool.contains(&id), "three days have passed");
 }
 
 #[test]
