@@ -71,7 +71,7 @@ impl<P: Protocol> Driver<P> {
     pub(crate) fn admitted(&self) -> usize {
         let waiting = |notice: &&Notice| matches!(notice, Notice::Released(..));
         let pending = self.net.conns.iter().filter_map(|(_, conn)| conn.pending.as_ref());
-        let inbound = pending.filter(|pending| pending.direction == Direction::Inbound).count();
+        let inbound = pending.filter(|pending| pending.direction == Direction::Inbound && !pending.told).count();
         inbound + self.net.notices.iter().filter(waiting).count()
     }
 

@@ -45,7 +45,8 @@ use crate::wire::FrameRules;
 pub struct Config {
     /// What a connection accepts until [`Net::set_rules`](super::Net::set_rules) says otherwise.
     pub rules: &'static FrameRules,
-    /// Connections at most, dials under way included. Further ones are closed when they are accepted.
+    /// Connections at most, dials under way included. Further ones are closed when they are accepted, but that one which only
+    /// [drains](super::Net::close) is ended at once for a newcomer.
     pub connections: usize,
     /// Commands from handles that may wait.
     pub commands: usize,

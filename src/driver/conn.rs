@@ -50,6 +50,8 @@ pub(super) struct PendingConn {
     pub(super) direction: Direction,
     pub(super) remote: SocketAddr,
     pub(super) until: Instant,
+    /// The protocol was told that it will come to nothing, though its last word is still on its way.
+    pub(super) told: bool,
 }
 
 #[derive(Debug)]
@@ -139,6 +141,14 @@ impl Conn {
         let discards =
             matches!(self.state, ConnState::Draining { one_attempt: false, .. } | ConnState::Lingering { .. });
         discards && !self.flags.finished
+    }
+
+    /// Until when it may drain, when it does nothing else any more.
+    pub(super) fn drains_until(&self) -> Option<Instant> {
+        match self.state {
+            ConnState::Draining { until, .. } | ConnState::Lingering { until, .. } => Some(until),
+            _ => None,
+        }
     }
 
     #[inline]
@@ -298,7 +308,7 @@ mod tests {
         let nowhere = mio::net::TcpStream::connect("127.0.0.1:9".parse().unwrap()).unwrap();
         let mut conn = Conn::new(Stream::Tcp(nowhere), ConnState::Connecting, FrameRules::greeting());
         let (direction, remote) = (Direction::Outbound(DialId(1)), "127.0.0.1:9".parse().unwrap());
-        conn.pending = Some(Box::new(PendingConn { direction, remote, until: Instant::from_millis(5) }));
+        conn.pending = Some(Box::new(PendingConn { direction, remote, until: Instant::from_millis(5), told: false }));
         conn
     }
 

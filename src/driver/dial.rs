@@ -22,13 +22,16 @@ impl Net {
         if self.phase == Phase::Stopping {
             return self.fail_dial(dial, remote, CloseReason::Shutdown);
         }
+        if let Some(id) = self.oldest_drain() {
+            self.cut_drain(id);
+        }
         if self.is_full() {
             return self.fail_dial(dial, remote, CloseReason::LimitReached);
         }
         let until = self.now.at + timeout;
         let started = self.system.connect(remote).and_then(|stream| {
             let mut conn = Conn::new(stream, ConnState::Connecting, self.config.rules);
-            conn.introduce(PendingConn { direction: Direction::Outbound(dial), remote, until });
+            conn.introduce(PendingConn { direction: Direction::Outbound(dial), remote, until, told: false });
             self.insert(conn)
         });
         match started {

@@ -19,6 +19,22 @@ impl Net {
         self.conns.len() + self.backlog.len() >= self.config.connections
     }
 
+    /// Whoever gives way when one more connection must fit and none does: of those that only drain, one that has said all before
+    /// one that has not, and of these the first whose time would be up. Whoever comes needs the descriptor more.
+    pub(super) fn oldest_drain(&self) -> Option<ConnId> {
+        if !self.is_full() {
+            return None;
+        }
+        let draining = self.conns.iter().filter_map(|(id, conn)| Some((conn.is_draining(), conn.drains_until()?, id)));
+        draining.min().map(|(.., id)| id)
+    }
+
+    /// Ends the drain of a connection at once.
+    pub(super) fn cut_drain(&mut self, id: ConnId) {
+        self.totals.drains_cut += 1;
+        self.remove(id, CloseReason::LimitReached);
+    }
+
     /// Gives the connection a slot and its readiness a token.
     pub(super) fn insert(&mut self, conn: Conn) -> io::Result<ConnId> {
         debug_assert!(conn.is_connecting() && conn.pending.is_some(), "a life begins with connecting");
@@ -50,8 +66,11 @@ impl Net {
                 self.totals.dial_failures += 1;
                 Notice::DialFailed { dial, remote, reason }
             }
-            Some(PendingConn { direction: Direction::Inbound, remote, .. }) => {
+            Some(PendingConn { direction: Direction::Inbound, remote, told, .. }) => {
                 *self.totals.tls_failures.entry(reason.label()).or_insert(0) += 1;
+                if told {
+                    return None;
+                }
                 Notice::Released(remote, reason)
             }
         })

@@ -114,6 +114,13 @@ impl<P: Protocol> Driver<P> {
             answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         }
         let net = &mut self.net;
+        if answer == Admit::Accept
+            && let Some(id) = net.oldest_drain()
+        {
+            // What was queued in this turn gets its one attempt.
+            net.flush(id);
+            net.cut_drain(id);
+        }
         let full = net.is_full();
         if answer != Admit::Accept || full {
             net.totals.refused += 1;
@@ -130,7 +137,7 @@ impl<P: Protocol> Driver<P> {
         let until = net.now.at + net.config.tls_timeout;
         let inserted = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
             let mut conn = Conn::new(stream, ConnState::Connecting, net.config.rules);
-            conn.introduce(PendingConn { direction: Direction::Inbound, remote, until });
+            conn.introduce(PendingConn { direction: Direction::Inbound, remote, until, told: false });
             Ok((net.insert(conn)?, local))
         });
         match inserted {

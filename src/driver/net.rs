@@ -279,7 +279,8 @@ impl Net {
     /// With a `drain` of zero the queue gets one attempt at the end of the turn. Otherwise the socket is kept until the peer has
     /// ended its direction too, which it does when it has read ours, and no longer than `drain` in all. What it sends meanwhile is
     /// read and thrown away: unread, it would become a reset that destroys what the peer has not read yet, and a peer that cannot
-    /// write may not read. The first reason given is the one that counts.
+    /// write may not read. When the loop is full, whoever drains longest gives way at once to a connection that comes or is dialed.
+    /// The first reason given is the one that counts.
     pub fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
         let now = self.now.at;
         self.touched = true;

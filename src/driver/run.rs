@@ -187,10 +187,11 @@ impl<P: Protocol> Driver<P> {
             self.begin_stop();
         }
         self.net.shares.begin_turn(started);
-        self.accept_all();
         self.serve_ready(started);
         self.run_timers();
         self.deliver_notices();
+        // Behind all that may free a place.
+        self.accept_all();
         self.protocol.handle(self.net.now, Event::TurnEnded, &mut self.net);
         self.net.flush_dirty();
         if self.net.phase == Phase::Stopping && self.net.conns.is_empty() && self.net.notices.is_empty() {

@@ -48,6 +48,8 @@ pub struct Totals {
     pub refused_limit: u64,
     /// Of these, because the protocol did not admit the address.
     pub refused_admit: u64,
+    /// Connections that only drained, and were ended at once for others who needed their descriptor.
+    pub drains_cut: u64,
     /// TLS handshakes that were done, of either side's dials.
     pub tls_handshakes: u64,
     /// TLS handshakes of others that had to wait because too many began lately.

@@ -294,6 +294,12 @@ impl Net {
         self.leave_securing(id);
         if let Some(mut entry) = self.conns.entry(id) {
             entry.conn.start_draining(reason, now, LINGER);
+            if let Some(pending) = entry.conn.pending.as_deref_mut().filter(|pending| !pending.direction.is_outbound())
+            {
+                // The place that it was admitted to is free; its last word needs none.
+                pending.told = true;
+                self.notices.push_back(Notice::Released(pending.remote, reason));
+            }
             entry.mark_dirty();
             entry.mark_ready();
         }

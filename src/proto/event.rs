@@ -218,6 +218,9 @@ pub enum Output {
         conn: ConnId,
     },
     /// Flush what is queued, then close. Nothing more is read. [`Input::Closed`] follows, with the same reason.
+    ///
+    /// The connection holds no place from now on: while its last bytes leave, another may be admitted or dialed. A driver that
+    /// has no descriptor left for that one closes at once whoever drains longest.
     Close {
         /// The connection.
         conn: ConnId,

@@ -179,6 +179,41 @@ fn the_place_of_an_admitted_address_is_free_again_once_it_is_released() {
     assert_eq!(hand.node.admit(hand.now, second), Admit::Accept);
 }
 
+/// Two hundred strange lengths held the places of two hundred strangers for half a second each, the time that their last words
+/// may take: none of ten honest newcomers got in meanwhile.
+#[test]
+fn who_is_being_closed_holds_no_place_and_still_counts_for_where_it_came_from() {
+    let mut hand = Hand::new(|config| config.outbound = 0);
+    let mut come = |hand: &mut Hand, n: u32, from: &str| {
+        let (conn, remote) = (ConnId::new(n, 0), from.parse().unwrap());
+        let answer = hand.node.admit(hand.now, remote);
+        hand.drain();
+        if answer == Admit::Accept {
+            hand.feed(Input::Opened { conn, remote, local: None, direction: Direction::Inbound, identity: None });
+        }
+        (answer, conn)
+    };
+    let error = FrameError::UnknownType(0x77);
+    for n in 0..200 {
+        let (answer, conn) = come(&mut hand, n, &format!("60.{n}.0.1:1"));
+        assert_eq!(answer, Admit::Accept, "the stranger {n}, while all before him are being closed");
+        assert_eq!(closed(&hand.feed(Input::BadFrame { conn, error })), Some(CloseReason::Frame(error)));
+        assert_eq!((hand.node.session_count(), hand.node.audit()), (n as usize + 1, Ok(())));
+    }
+    assert_eq!(come(&mut hand, 200, "50.0.0.1:1").0, Admit::Accept, "an honest one");
+    // Four connections from one address, and it has no more however many of them are being closed.
+    for n in 201..205 {
+        let (answer, conn) = come(&mut hand, n, &format!("51.0.0.1:{n}"));
+        assert_eq!(answer, Admit::Accept);
+        hand.feed(Input::BadFrame { conn, error });
+    }
+    hand.now.at = hand.now.at + Duration::from_secs(3);
+    assert_eq!(come(&mut hand, 205, "51.0.0.1:205").0, Admit::Refuse);
+    hand.feed(Input::Closed { conn: ConnId::new(204, 0), reason: CloseReason::Frame(error) });
+    assert_eq!(come(&mut hand, 206, "51.0.0.1:206").0, Admit::Accept);
+    assert_eq!(hand.node.audit(), Ok(()));
+}
+
 #[cfg(debug_assertions)]
 #[test]
 #[should_panic(expected = "all outputs are carried out before the next input")]

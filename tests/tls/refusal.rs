@@ -201,6 +201,26 @@ fn a_close_notify_before_the_hello_ends_the_connection_at_once() {
     assert_nothing_left(&two);
 }
 
+/// Whoever spoke no TLS kept the place of a newcomer for as long as the answer to it may take to arrive.
+#[test]
+fn a_failed_handshake_gives_its_place_back_while_its_last_word_is_on_its_way() {
+    let mut config = secured(Trust::Any);
+    config.rules = FrameRules::greeting();
+    let mut two = party(config);
+    two.protocol_mut().places = Some(1);
+    let address = listen(&mut two);
+    let mut stranger = TcpStream::connect(address).unwrap();
+    stranger.write_all(b"not a record of TLS").unwrap();
+    turn_until(&mut two, |two| two.net().totals().bytes_in > 0);
+    assert_eq!(two.protocol().released.len(), 1, "in the turn that read it");
+    assert_eq!(two.net().totals().tls_failures.values().sum::<u64>(), 0, "and its socket is there yet");
+    let _newcomer = TcpStream::connect(address).unwrap();
+    turn_until(&mut two, |two| two.protocol().admitted.len() == 2);
+    drop(stranger);
+    turn_until(&mut two, |two| two.net().totals().tls_failures.values().sum::<u64>() == 1);
+    assert_eq!(two.protocol().released.len(), 1, "it is told once");
+}
+
 #[test]
 fn a_stranger_who_leaves_in_the_middle_of_the_handshake_leaves_nothing() {
     let (mut two, _) = node();

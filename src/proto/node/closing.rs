@@ -28,6 +28,7 @@ impl<C: Chain> Node<C> {
         if is_greeting && reason.consequence().wastes_its_place {
             self.admission.wasted(now.at, remote);
         }
+        self.admission.leave(conn);
         self.on_left(now, conn, (remote, identity), peer.as_deref(), reason);
         let last_error = reason.consequence().last_error.and_then(|text| Message::Error(text).to_payload().ok());
         let drain = match reason.blame() {

@@ -45,7 +45,6 @@ impl<C: Chain> Node<C> {
         let stalled = || self.oldest_stalled(now, |session| is_near(session.remote().ip()));
         let Some(oldest) = largest.map(|(_, Reverse((_, oldest)))| oldest).or_else(stalled) else { return false };
         self.close(now, oldest, CloseReason::LimitReached);
-        self.admission.ready(oldest);
         true
     }
 
@@ -57,9 +56,8 @@ impl<C: Chain> Node<C> {
         stalled.min().map(|(_, oldest)| oldest)
     }
 
-    /// Makes a place for an address from which there is no connection, when all that are kept for such are taken. Whoever is
-    /// being closed needs his no more. Else the unfinished handshake of the address goes that costs us most, when that is more
-    /// than the newcomer will. Those who have a place, and come again and again for a second one, would take each that gets
+    /// Makes a place for an address from which there is no connection, when all that are kept for such are taken: the unfinished
+    /// handshake of the address goes that costs us most, when that is more than the newcomer will. Those who have a place, and come again and again for a second one, would take each that gets
     /// free, and whoever comes for his first would find none.
     pub(super) fn make_way(&mut self, now: Now, newcomer: SocketAddr) -> bool {
         let Some(own) = self.admission.load(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
@@ -67,17 +65,11 @@ impl<C: Chain> Node<C> {
             return false;
         }
         let own = self.admission.with_one_more(own);
-        let inbound = || self.sessions.iter().filter(|s| !s.is_outbound());
-        let closing: Vec<ConnId> = inbound().filter(|s| s.is_closing()).map(|s| s.conn()).collect();
-        let pending = inbound().filter_map(|session| {
+        let pending = self.sessions.iter().filter(|s| !s.is_outbound()).filter_map(|session| {
             let deadline = session.greeting_deadline()?;
             Some((self.admission.load(now.at, session.remote())?, Reverse(deadline), session.conn()))
         });
-        let pushy = pending.max().filter(|(load, ..)| *load > own).map(|(.., conn)| conn);
-        if closing.into_iter().any(|conn| self.admission.leave(conn)) {
-            return true;
-        }
-        let Some(conn) = pushy.filter(|conn| self.admission.leave(*conn)) else { return false };
+        let Some((.., conn)) = pending.max().filter(|(load, ..)| *load > own) else { return false };
         self.close(now, conn, CloseReason::LimitReached);
         true
     }

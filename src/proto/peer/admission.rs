@@ -49,7 +49,7 @@ pub struct Admission {
     pending: usize,
     /// Dials under way.
     dialing: usize,
-    /// Connections that gave their places to others and are not gone yet.
+    /// Connections that are being closed and not gone yet. They hold no place.
     leaving: usize,
     by_ip: BTreeMap<Origin, Count>,
     by_subnet: BTreeMap<Subnet, Count>,
@@ -63,7 +63,7 @@ pub struct Admission {
 struct Visit {
     inbound: bool,
     pending: bool,
-    /// It gave its place to another.
+    /// It is being closed: others may have its place, and its address and subnet still answer for it.
     leaving: bool,
     /// Who it counts for; nobody when dialed by us or exempt.
     shares: Option<(Origin, Subnet)>,
@@ -192,21 +192,18 @@ impl Admission {
         }
     }
 
-    /// The inbound connection is being closed, and its place is free at once. False when it was before, and when too many are on
-    /// their way out: until they are gone they take from what is left for our own dials, so never more than half of that.
-    pub fn leave(&mut self, conn: ConnId) -> bool {
-        let spare = self.config.connections_max.saturating_sub(self.config.inbound_max) / 2;
-        if self.leaving >= spare.min(self.config.kept_for_newcomers()) {
-            return false;
-        }
+    /// The connection is being closed, and its place is free at once: a stranger's last word is no reason to keep another out.
+    /// Its address and subnet answer for it until it is gone, so that nobody has more connections than his share by having them
+    /// closed. The driver sees to it that all descriptors together stay within their limit, see
+    /// [`Output::Close`](crate::proto::event::Output::Close).
+    pub fn leave(&mut self, conn: ConnId) {
         self.ready(conn);
-        let Some(visit) = self.open.get_mut(&conn).filter(|visit| visit.inbound && !visit.leaving) else {
-            return false;
-        };
+        let Some(visit) = self.open.get_mut(&conn).filter(|visit| !visit.leaving) else { return };
         visit.leaving = true;
         self.leaving += 1;
-        lower(&mut self.inbound, 1);
-        true
+        if visit.inbound {
+            lower(&mut self.inbound, 1);
+        }
     }
 
     /// What an address costs us at present; `None` for those who are exempt.
@@ -283,14 +280,14 @@ impl Admission {
         &self.config.exempt
     }
 
-    /// Open connections.
+    /// Open connections, those included that are being closed.
     pub fn connections(&self) -> usize {
         self.open.len()
     }
 
-    /// Open connections and those that arrive.
+    /// Open connections and those that arrive, without those that are being closed.
     fn occupied(&self) -> usize {
-        self.open.len() + self.arriving.values().map(|(count, _)| count).sum::<usize>()
+        self.open.len().saturating_sub(self.leaving) + self.arriving.values().map(|(count, _)| count).sum::<usize>()
     }
 
     /// Connections, open or arriving, that the remote side dialed.
@@ -320,10 +317,10 @@ impl Admission {
         let leaving = self.open.values().filter(|visit| visit.leaving).count();
         let pending = arriving + self.open.values().filter(|visit| visit.pending).count();
         for (what, count, kept, most) in [
-            ("connections", self.open.len() + arriving, self.occupied(), config.connections_max),
+            ("connections", (self.open.len() - leaving) + arriving, self.occupied(), config.connections_max),
             ("inbound connections", inbound, self.inbound, config.inbound_max),
             ("unfinished handshakes", pending, self.pending, config.pending_max),
-            ("connections on their way out", leaving, self.leaving, config.kept_for_newcomers()),
+            ("connections on their way out", leaving, self.leaving, self.open.len()),
         ] {
             Invariant::S5.check(count == kept && count <= most, || {
                 format!("{count} {what}, {kept} by the counter, {most} at most")

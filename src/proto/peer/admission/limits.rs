@@ -7,7 +7,7 @@ use crate::rate::Rate;
 /// The numbers of an [`Admission`](super::Admission). `None` lifts a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// Connections in all, dialed ones too. Default 128.
+    /// Connections in all, dialed ones too, without those that are being closed. Default 128.
     pub connections_max: usize,
     /// Connections that others opened. Default 112, which leaves 16 for our own dials.
     pub inbound_max: usize,
