@@ -101,6 +101,9 @@ pub const TURN_ACCEPTS: usize = 64;
 pub const TURN_WORK: u32 = 25_000;
 /// Units that all connections together may cause before a turn flushes and looks at the timers: 20 ms, as [`TURN_TIME`].
 pub const LOOP_WORK: u32 = 100_000;
+/// Where many connections wait for service, each has an equal part of [`LOOP_WORK`] in a turn, but no less than this: a fifth of a
+/// millisecond.
+pub const SLICE_WORK_MIN: u32 = 1_000;
 /// Units in one slice from which on they are noted: whoever causes less waits behind nobody.
 pub const WORK_NOTICED: u64 = 500;
 /// What a source has used is forgotten at this many units in a microsecond, shared by all of which something is noted: half of
@@ -159,6 +162,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 const _: () = {
+    assert!(SLICE_WORK_MIN as u64 >= WORK_NOTICED && SLICE_WORK_MIN <= TURN_WORK);
     assert!(TURN_WORK <= LOOP_WORK && WORK_NOTICED < TURN_WORK as u64 && WORK_REMEMBERED > LOOP_WORK as u64);
     assert!(OUTBOX_LOW < OUTBOX_HIGH && OUTBOX_HIGH < OUTBOX_HARD);
     assert!(OUTBOX_HARD > MAX_PAYLOAD as usize + HEADER_LEN, "every frame fits an empty queue");

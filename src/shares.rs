@@ -90,13 +90,14 @@ impl Shares {
         }
     }
 
-    /// Would a source that holds a little more be the [largest](Self::largest)?
-    pub fn would_be_largest(&self, source: Source) -> bool {
+    /// Would a source that holds so much more be the [largest](Self::largest), or as large?
+    pub fn would_be_largest(&self, source: Source, more: u64) -> bool {
         let Some(largest) = self.largest() else { return false };
         let ([class, subnet, _], [most, ..]) = (source.path(), largest.path());
         let beside = self.order.range((subnet, Reverse(u64::MAX), Place::All)..).next();
         let fullest = beside.filter(|(parent, ..)| *parent == subnet).map_or(0, |(_, Reverse(held), _)| *held);
-        class == most && self.of_subnet(source) >= self.of_subnet(largest) && self.of(source) >= fullest
+        let grown = |held: u64| held.saturating_add(more);
+        class == most && grown(self.of_subnet(source)) >= self.of_subnet(largest) && grown(self.of(source)) >= fullest
     }
 
     fn get(&self, place: Place) -> u64 {

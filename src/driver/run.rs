@@ -10,6 +10,7 @@ use super::config::Config;
 use super::handle::{Commands, Handle};
 use super::listener::{Listener, WAKER, listener_index};
 use super::net::{Net, Notice, Phase};
+use super::shares::Shares;
 use super::system::{Clock, Poller};
 use super::timer::Due;
 use super::{Event, Protocol};
@@ -291,12 +292,13 @@ impl<P: Protocol> Driver<P> {
 
     /// Serves each connection that was ready when the turn began once, as long as the turn's time and work last.
     fn serve_ready(&mut self, started: Instant) {
+        let slice = Shares::slice(self.net.conns.ready_len(), self.net.config.turn_work);
         if self.net.shares.is_uneven() {
-            return self.serve_in_order(started);
+            return self.serve_in_order(started, slice);
         }
         for _ in 0..self.net.conns.ready_len() {
             let Some(id) = self.net.conns.pop_ready() else { return };
-            self.serve(id);
+            self.serve(id, slice);
             if self.is_turn_over(started) {
                 return;
             }
@@ -304,7 +306,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// The same, those first that have caused least work of late. Who is not reached is ready still.
-    fn serve_in_order(&mut self, started: Instant) {
+    fn serve_in_order(&mut self, started: Instant, slice: u32) {
         let net = &mut self.net;
         let mut order = Vec::with_capacity(net.conns.ready_len());
         while let Some(id) = net.conns.pop_ready() {
@@ -314,7 +316,7 @@ impl<P: Protocol> Driver<P> {
         order.sort_by_key(|(rank, _)| *rank);
         let mut order = order.into_iter().map(|(_, id)| id);
         for id in order.by_ref() {
-            self.serve(id);
+            self.serve(id, slice);
             if self.is_turn_over(started) {
                 break;
             }
@@ -327,11 +329,11 @@ impl<P: Protocol> Driver<P> {
         self.net.now.at.since(started) > TURN_TIME || self.net.shares.is_turn_spent()
     }
 
-    /// One connection's slice of the turn.
-    fn serve(&mut self, id: ConnId) {
+    /// One connection's slice of the turn, of so many units of work.
+    fn serve(&mut self, id: ConnId, slice: u32) {
         let Some(conn) = self.net.conns.get(id) else { return };
         let (is_pending, source) = (conn.pending.is_some(), conn.source);
-        self.net.shares.begin_slice(self.net.config.turn_work);
+        self.net.shares.begin_slice(slice);
         if is_pending {
             self.advance_pending(id);
         }

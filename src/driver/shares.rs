@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use crate::address::Subnet;
 use crate::id::Direction;
-use crate::limits::{LOOP_WORK, WORK_DRAINED_PER_MICRO, WORK_NOTICED, WORK_REMEMBERED};
+use crate::limits::{LOOP_WORK, SLICE_WORK_MIN, WORK_DRAINED_PER_MICRO, WORK_NOTICED, WORK_REMEMBERED};
 use crate::time::Instant;
 
 /// Who answers for the work that a connection causes. Those that we dialed each for itself, those that dialed us by subnet, since
@@ -58,6 +58,13 @@ impl Shares {
             *used = used.saturating_sub(each);
             *used > 0
         });
+    }
+
+    /// How much each of so many connections that wait for service may cause in this turn: equal parts of it, so that whoever has
+    /// little to say is served in it wherever it stands, and no more than `most`.
+    pub(super) fn slice(waiting: usize, most: u32) -> u32 {
+        let part = LOOP_WORK / u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
+        part.max(SLICE_WORK_MIN).min(most)
     }
 
     /// The slice of the next connection: so many units at most, and no more than the turn has left.
@@ -154,6 +161,13 @@ mod tests {
         shares.begin_turn(Instant::from_millis(2));
         shares.begin_slice(30_000);
         assert!(!shares.is_spent());
+    }
+
+    #[test]
+    fn those_who_wait_share_the_turn_in_equal_parts_and_none_is_too_small_to_be_noted() {
+        assert_eq!([0, 1, 4, 10].map(|waiting| Shares::slice(waiting, 25_000)), [25_000, 25_000, 25_000, 10_000]);
+        assert_eq!([100, 1_000_000].map(|waiting| Shares::slice(waiting, 25_000)), [SLICE_WORK_MIN; 2]);
+        assert_eq!(Shares::slice(1000, 7), 7, "what is configured is never exceeded");
     }
 
     #[test]

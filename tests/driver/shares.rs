@@ -63,6 +63,21 @@ fn one_ping_comes_before_the_rest_of_what_a_crowd_has_to_say_and_no_turn_does_mo
     turn_until(&mut driver, |driver| frames(driver, 2) == 30 * 100);
 }
 
+/// Whoever had a ping to say waited for a whole slice of each of ninety who came with as little known of them.
+#[test]
+fn one_ping_does_not_wait_for_a_whole_slice_of_each_of_a_crowd_that_nobody_knows_yet() {
+    let mut driver = dear();
+    let mut crowd: Vec<TcpStream> = (0..30).map(|n| connect(&mut driver, [127, 0, 20 + n, 1])).collect();
+    let mut honest = connect(&mut driver, [127, 0, 10, 1]);
+    let junk = frame(2, b"dear").repeat(20);
+    crowd.iter_mut().for_each(|stream| stream.write_all(&junk).unwrap());
+    honest.write_all(&frame(1, b"ping")).unwrap();
+    turn_until(&mut driver, |driver| frames(driver, 1) == 1);
+    // One frame of each of them may have come before it, and not the six of a whole slice.
+    assert!(frames(&driver, 2) <= 2 * 30, "{} came before the ping", frames(&driver, 2));
+    turn_until(&mut driver, |driver| frames(driver, 2) == 30 * 20);
+}
+
 #[test]
 fn one_connection_gets_no_more_than_its_slice_of_a_turn_and_loses_nothing() {
     let mut driver = dear();

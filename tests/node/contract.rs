@@ -184,7 +184,7 @@ fn the_place_of_an_admitted_address_is_free_again_once_it_is_released() {
 #[test]
 fn who_is_being_closed_holds_no_place_and_still_counts_for_where_it_came_from() {
     let mut hand = Hand::new(|config| config.outbound = 0);
-    let mut come = |hand: &mut Hand, n: u32, from: &str| {
+    let come = |hand: &mut Hand, n: u32, from: &str| {
         let (conn, remote) = (ConnId::new(n, 0), from.parse().unwrap());
         let answer = hand.node.admit(hand.now, remote);
         hand.drain();

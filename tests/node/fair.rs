@@ -80,6 +80,37 @@ fn a_stranger_who_floods_with_transactions_delays_nobody_elses() {
     assert!(floods > 800, "what honest peers leave is for the flood: {floods}");
 }
 
+/// Ninety networks flood at once, and each had a turn for each transaction of one who pays once in a second: of thirty 22 had not come
+/// after a minute.
+#[test]
+fn a_crowd_that_floods_from_many_networks_does_not_delay_one_who_pays_once_in_a_second() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let receiver = world.peer(alice, "10.6.0.1:1", "receiver", 2);
+    let honest = world.peer(alice, "10.5.0.1:1", "honest", 2);
+    for n in 0..60u64 {
+        let bad = owing_peer(&mut world, alice, &format!("11.{n}.0.1:1"), &format!("bad{n}"));
+        (0..100).for_each(|k| world.say(bad, &Message::Transaction(&transaction(&format!("eve{n}"), k))));
+        world.advance(SECOND / 20);
+    }
+    let (mut heard, mut sent) = (BTreeMap::new(), BTreeMap::new());
+    for second in 0..30 {
+        let paid = transaction("ann", second);
+        world.say(honest, &Message::Transaction(&paid));
+        sent.insert(paid, world.now.at);
+        for _ in 0..20 {
+            world.advance(SECOND / 20);
+            attend(&mut world, honest, &mut BTreeMap::new());
+            attend(&mut world, receiver, &mut heard);
+        }
+    }
+    for (paid, at) in &sent {
+        let came = heard.get(paid).copied().expect("it came");
+        assert!(came.since(*at) <= SECOND, "it took {:?}", came.since(*at));
+    }
+    assert!(heard.len() > 400, "what he leaves is for the crowd: {}", heard.len());
+}
+
 /// What gives way is not lost: the peer lacks it when the pools are compared, and gets it even while there is always something new.
 #[test]
 fn transactions_that_gave_way_are_counted_and_come_when_the_pools_are_compared() {

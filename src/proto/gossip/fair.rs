@@ -1,10 +1,12 @@
 //! What waits for one peer, shared by those who brought it: a source that has little waiting is served soon, however much
 //! others have.
 //!
-//! Our own goes first, but leaves one of four places to the others. The others are served in [`Turns`]. When the queue is full,
-//! the newest of the largest source gives way: what is oldest is next, and who floods loses what he added last.
+//! Our own goes first, but leaves one of four places to the others. The others are served in [`Turns`], and every second time those
+//! among them who have only a few waiting: ninety who flood at once leave to one who pays now and then a ninetieth by turns, and
+//! by this what he needs. When the queue is full, the newest of the largest source gives way: what is oldest is next, and who
+//! floods loses what he added last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::invariant::{Broken, Invariant};
 use crate::shares::{Shares, Turns};
@@ -13,6 +15,8 @@ use crate::wire::Hash;
 
 /// Of so many in a row that leave while others wait, one is not our own.
 const ROUND: u8 = 4;
+/// Whoever's subnet has no more than this waiting has little.
+const FEW: u64 = 3;
 
 /// A queue of named things. Every call is O(log n), but for [`next_of`](Self::next_of).
 #[derive(Clone, Debug)]
@@ -22,9 +26,15 @@ pub struct FairQueue<T> {
     lines: BTreeMap<Source, BTreeMap<u64, (Hash, T)>>,
     shares: Shares,
     turns: Turns,
+    /// The turns of those who have little waiting.
+    few: Turns,
+    /// The next turn but for our own is one of these.
+    serves_few: bool,
     serial: u64,
     /// How many of our own left since one of somebody else's did.
     own_in_a_row: u8,
+    /// From whom nothing is taken, as long as nothing changes.
+    refused: BTreeSet<Source>,
 }
 
 impl<T> FairQueue<T> {
@@ -36,9 +46,21 @@ impl<T> FairQueue<T> {
             lines: BTreeMap::new(),
             shares: Shares::default(),
             turns: Turns::default(),
+            few: Turns::default(),
+            serves_few: true,
             serial: 0,
             own_in_a_row: 0,
+            refused: BTreeSet::new(),
         }
+    }
+
+    /// Would nothing that this source brings be taken now? The way of a flood: it must cost little for each peer. Nobody gives way
+    /// to one who would have as much then: two floods would drive out each other's newest without end.
+    pub fn refuses(&mut self, source: Source) -> bool {
+        if self.names.len() < self.most {
+            return false;
+        }
+        self.refused.contains(&source) || (self.shares.would_be_largest(source, 1) && self.refused.insert(source))
     }
 
     /// Puts one at the end of its source's line; one that waits already stays where it is. The one that had to give way, if the
@@ -47,15 +69,16 @@ impl<T> FairQueue<T> {
         if self.names.contains_key(&name) {
             return None;
         }
-        if self.names.len() >= self.most && self.shares.would_be_largest(source) {
-            // The way of a flood: it must cost little for each peer.
+        if self.refuses(source) {
             return Some((name, value));
         }
+        self.refused.clear();
         self.names.insert(name, (source, self.serial));
         self.lines.entry(source).or_default().insert(self.serial, (name, value));
         self.serial = self.serial.wrapping_add(1);
         self.shares.add(source, 1);
         self.turns.enter(source);
+        self.note_few(source);
         if self.names.len() <= self.most {
             return None;
         }
@@ -72,6 +95,7 @@ impl<T> FairQueue<T> {
     /// Takes one out, wherever it is.
     pub fn remove(&mut self, name: &Hash) -> Option<T> {
         let (source, serial) = self.names.remove(name)?;
+        self.refused.clear();
         let line = self.lines.get_mut(&source)?;
         let (_, value) = line.remove(&serial)?;
         self.shares.take(source, 1);
@@ -79,13 +103,25 @@ impl<T> FairQueue<T> {
             self.lines.remove(&source);
             self.turns.leave(source);
         }
+        self.note_few(source);
         Some(value)
+    }
+
+    /// What a source has waiting has changed: it has little now, or no longer. Others of its subnet are looked at with what they
+    /// do next.
+    fn note_few(&mut self, source: Source) {
+        if self.lines.contains_key(&source) && self.shares.of_subnet(source) <= FEW {
+            self.few.enter(source);
+        } else {
+            self.few.leave(source);
+        }
     }
 
     /// What is next: of which source, and its name.
     pub fn next(&self) -> Option<(Source, Hash)> {
         let own = self.lines.contains_key(&Source::Own).then_some(Source::Own);
-        let other = self.turns.first();
+        let few = if self.serves_few { self.few.first() } else { None };
+        let other = few.or_else(|| self.turns.first());
         let source = if self.own_in_a_row + 1 < ROUND { own.or(other) } else { other.or(own) }?;
         Some((source, self.oldest(source)?))
     }
@@ -103,6 +139,12 @@ impl<T> FairQueue<T> {
         let in_a_row = self.own_in_a_row.saturating_add(1).min(ROUND);
         self.own_in_a_row = if source == Source::Own { in_a_row } else { 0 };
         self.turns.served(source);
+        if source != Source::Own {
+            if self.serves_few {
+                self.few.served(source);
+            }
+            self.serves_few = !self.serves_few;
+        }
         self.remove(name)
     }
 
@@ -151,7 +193,10 @@ impl<T> FairQueue<T> {
             Invariant::S6
                 .check(has == counted && has > 0, || format!("{source:?} has {has} waiting, {counted} counted"))?;
         }
-        Ok(())
+        let served: Vec<Source> = [&self.turns, &self.few].into_iter().filter_map(Turns::first).collect();
+        Invariant::S6.check(served.iter().all(|source| self.lines.contains_key(source)), || {
+            format!("it is the turn of {served:?}, of which one has nothing waiting")
+        })
     }
 
     fn oldest(&self, source: Source) -> Option<Hash> {
@@ -255,6 +300,60 @@ mod tests {
             let waited = before.take_while(|source| *source != honest).count();
             prop_assert!(waited <= others, "{} before it, of {}", waited, others);
         }
+    }
+
+    /// Ninety floods of a thousand each: one who brought something once in a second waited for ninety others each time, and most
+    /// of what he brought did not arrive within the minute.
+    #[test]
+    fn who_brings_a_little_now_and_then_does_not_wait_for_a_turn_of_each_flood() {
+        let mut queue = FairQueue::new(5_000);
+        let honest = stranger(200);
+        for n in 0..90_000u32 {
+            queue.push(stranger((n % 90) as u8), name(n), ());
+        }
+        let mut served = 0;
+        for second in 0..60 {
+            queue.push(honest, name(100_000 + second), ());
+            for place in 0..15 {
+                let (source, id) = queue.next().unwrap();
+                queue.serve(&id);
+                served += u32::from(source == honest);
+                assert!(source != honest || place < 2, "within two of fifteen places");
+            }
+        }
+        assert_eq!((served, queue.audit()), (60, Ok(())));
+        // Those who flood share the rest evenly, as before.
+        let left = (0..90).map(|n| queue.shares.of(stranger(n)));
+        assert!(left.clone().max().unwrap() - left.min().unwrap() <= 2);
+    }
+
+    #[test]
+    fn a_subnet_has_little_waiting_only_if_all_its_addresses_together_have() {
+        let mut queue = FairQueue::new(1000);
+        let near = |n: u32| Source::peer(format!("10.9.0.{n}").parse().unwrap(), false);
+        (0..100).for_each(|n| assert_eq!(queue.push(near(1 + n % 50), name(n), ()), None));
+        (0..2).for_each(|n| assert_eq!(queue.push(stranger(1), name(1000 + n), ()), None));
+        let order: Vec<bool> = core::iter::from_fn(|| {
+            let (source, id) = queue.next()?;
+            queue.serve(&id);
+            Some(source == stranger(1))
+        })
+        .collect();
+        assert!(order[..4].iter().filter(|alone| **alone).count() == 2 && order.len() == 102);
+    }
+
+    /// A full queue of floods that have nearly as much each gave way to itself with each that came.
+    #[test]
+    fn floods_that_have_as_much_as_each_other_do_not_drive_each_other_out() {
+        let mut queue = FairQueue::new(100);
+        let fill = |queue: &mut FairQueue<u32>, from: u32| {
+            let pushed =
+                (from..from + 700).map(|n| queue.push(stranger((n % 7) as u8), name(n), n).map(|(name, _)| name));
+            pushed.zip(from..).filter(|(dropped, n)| dropped.is_some_and(|dropped| dropped != name(*n))).count()
+        };
+        assert_eq!(fill(&mut queue, 0), 0, "nothing that waits gives way");
+        assert_eq!(fill(&mut queue, 1000), 0);
+        assert_eq!(queue.audit(), Ok(()));
     }
 
     #[test]

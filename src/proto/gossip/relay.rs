@@ -1,6 +1,7 @@
 //! Who knows what: an object goes to each peer at most once, and never back to where it came from.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
@@ -18,32 +19,34 @@ pub struct Relay {
 #[derive(Clone, Debug, Default)]
 struct Known {
     names: BTreeMap<Hash, u64>,
-    /// The same, oldest first.
-    order: BTreeMap<u64, Hash>,
+    /// The same, oldest first, with some that were removed since: their number is not that of the name.
+    order: VecDeque<(u64, Hash)>,
     next: u64,
 }
 
 impl Known {
     /// True when it was not known. The oldest name makes room.
     fn insert(&mut self, name: Hash) -> bool {
-        if self.names.contains_key(&name) {
-            return false;
-        }
-        self.names.insert(name, self.next);
-        self.order.insert(self.next, name);
+        let Entry::Vacant(place) = self.names.entry(name) else { return false };
+        place.insert(self.next);
+        self.order.push_back((self.next, name));
         self.next = self.next.wrapping_add(1);
-        if self.order.len() > KNOWN_PER_PEER
-            && let Some((_, oldest)) = self.order.pop_first()
+        while self.names.len() > KNOWN_PER_PEER
+            && let Some((serial, oldest)) = self.order.pop_front()
         {
-            self.names.remove(&oldest);
+            if self.names.get(&oldest) == Some(&serial) {
+                self.names.remove(&oldest);
+            }
+        }
+        if self.order.len() > 2 * KNOWN_PER_PEER {
+            let names = &self.names;
+            self.order.retain(|(serial, name)| names.get(name) == Some(serial));
         }
         true
     }
 
     fn remove(&mut self, name: &Hash) {
-        if let Some(serial) = self.names.remove(name) {
-            self.order.remove(&serial);
-        }
+        self.names.remove(name);
     }
 }
 
@@ -63,6 +66,11 @@ impl Relay {
         if let Some(known) = conn.and_then(|conn| self.known.get_mut(&conn)) {
             known.insert(name);
         }
+    }
+
+    /// A peer is about to be sent an object, unless it has it: true when that was not known.
+    pub fn tell(&mut self, conn: ConnId, name: Hash) -> bool {
+        self.known.get_mut(&conn).is_some_and(|known| known.insert(name))
     }
 
     /// Is a peer remembered to have an object?
@@ -91,8 +99,10 @@ impl Relay {
     pub(crate) fn audit(&self) -> Result<(), Broken> {
         for (conn, known) in &self.known {
             let (names, places) = (known.names.len(), known.order.len());
-            Invariant::S5.check(names == places && places <= KNOWN_PER_PEER, || {
-                format!("{names} objects are known of {conn}, in {places} places")
+            let ordered = known.order.iter().filter(|(serial, name)| known.names.get(name) == Some(serial)).count();
+            let bounded = names <= KNOWN_PER_PEER && places <= 2 * KNOWN_PER_PEER;
+            Invariant::S5.check(names == ordered && bounded, || {
+                format!("{names} objects are known of {conn}, {ordered} in {places} places")
             })?;
         }
         Ok(())
@@ -112,7 +122,7 @@ impl Relay {
         peers
             .filter(|(_, version)| *version >= kind.since())
             .map(|(conn, _)| conn)
-            .filter(|conn| self.known.get_mut(conn).is_some_and(|known| known.insert(name)))
+            .filter(|conn| self.tell(*conn, name))
             .collect()
     }
 }
@@ -183,6 +193,15 @@ mod tests {
         }
         let known = &relay.known[&conn(1)];
         assert_eq!((known.names.len(), known.order.len()), (KNOWN_PER_PEER, KNOWN_PER_PEER));
+        // One that is forgotten and told again is as new as the time says, and no list grows by it.
+        for _ in 0..3 * KNOWN_PER_PEER {
+            relay.forget(conn(1), &name(4000));
+            relay.learned(Some(conn(1)), name(4000));
+            assert!(relay.known[&conn(1)].order.len() <= 2 * KNOWN_PER_PEER);
+        }
+        assert!(relay.knows(conn(1), &name(4001)) && relay.knows(conn(1), &name(4000)));
+        relay.learned(Some(conn(1)), name(6000));
+        assert!(!relay.knows(conn(1), &name(4001)) && relay.knows(conn(1), &name(4000)), "the oldest goes");
         assert!(relay.relay(name(5999), None, [(conn(1), 2)].into_iter(), Kind::Transaction).is_empty());
         relay.forget(conn(1), &name(5999));
         assert_eq!(relay.relay(name(5999), None, [(conn(1), 2)].into_iter(), Kind::Transaction), [conn(1)]);

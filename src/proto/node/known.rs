@@ -77,6 +77,11 @@ impl KnownObjects {
         self.relay.learned(conn, id);
     }
 
+    /// The peer is about to be sent the object, unless it has it: true when that was not known.
+    pub(super) fn tell(&mut self, conn: ConnId, id: Hash) -> bool {
+        self.relay.tell(conn, id)
+    }
+
     /// The peer does not get it after all.
     pub(super) fn forget(&mut self, conn: ConnId, id: &Hash) {
         self.relay.forget(conn, id);

@@ -22,6 +22,11 @@ use crate::wire::{Hash, Kind, Message};
 const KNOWN: &str = "it is known already";
 /// After so many that are new comes one that the peer was found to lack, however many more are new.
 const OFFER_AFTER: u8 = 3;
+/// What it costs to note for one peer that it is sent a transaction, and to send it or to put it among those that wait: three
+/// tables, and three steps of the shares.
+const RELAYED_WORK: usize = 16;
+/// The same for a transaction that finds no room there.
+const REFUSED_WORK: usize = 4;
 /// What waits for a peer's pace waits for the clock to move.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
@@ -203,6 +208,9 @@ impl<C: Chain> Node<C> {
     /// Sends an object to every peer that does not have it.
     fn pass_on(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>, payload: &Bytes) {
         let source = self.source_of(from);
+        if kind == Kind::Transaction {
+            return self.pass_on_transaction(now, id, from, source, payload);
+        }
         let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
         let recipients = self.known.recipients(id, from, ready, kind);
         self.work.spend(self.sessions.len().saturating_add(recipients.len().saturating_mul(2)));
@@ -211,14 +219,34 @@ impl<C: Chain> Node<C> {
                 self.pass_on_gossip(now, conn, source, (kind, id, payload));
                 continue;
             }
-            let allowed = match kind {
-                Kind::Transaction => self.may_send_now(now, conn, source, id),
-                _ => self.may_pass_on(now, conn, kind),
-            };
-            if allowed {
+            if self.may_pass_on(now, conn, kind) {
                 self.send_payload(conn, kind, payload.clone());
             } else if kind == Kind::NewBlock {
                 self.owe_tip(now, conn);
+            }
+        }
+    }
+
+    /// Sends a transaction to every peer that lacks it and whose pace allows, and has it wait for the others. In a flood that is
+    /// done ninety times for each of thousands, most of which find no room.
+    fn pass_on_transaction(&mut self, now: Now, id: Hash, from: Option<ConnId>, source: Source, payload: &Bytes) {
+        self.known.learn(from, id);
+        let others = self.sessions.ready().map(|(session, _)| session.conn()).filter(|conn| Some(*conn) != from);
+        let others: Vec<ConnId> = others.collect();
+        self.work.spend_light(self.sessions.len());
+        for conn in others {
+            let Some(peer) = self.sessions.peer_mut(conn) else { continue };
+            if peer.waiting.refuses(source) {
+                self.work.spend(REFUSED_WORK);
+                if !self.known.has(conn, &id) {
+                    self.counters.relay_dropped += 1;
+                    peer.pool.missed(id);
+                }
+                continue;
+            }
+            self.work.spend(RELAYED_WORK);
+            if self.known.tell(conn, id) && self.may_send_now(now, conn, source, id) {
+                self.send_payload(conn, Kind::Transaction, payload.clone());
             }
         }
     }
