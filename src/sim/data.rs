@@ -20,8 +20,6 @@ use crate::wire::Hash;
 
 /// Calls that a save takes: it may be ended before, between and after them.
 const SAVE_CALLS: u64 = 6;
-/// What is large for a node of the simulator, in bytes: many of its blocks are, and most are not.
-const LARGE: usize = 1000;
 
 /// How a process ends before it is asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,14 +151,8 @@ impl Data {
             opened = self.try_open();
             self.note();
         }
-        let mut chain = opened.ok()?;
+        let chain = opened.ok()?;
         self.check_chain(sim, host, &chain);
-        // A third of the nodes judges and reads every block later, a third the larger ones, and a third at once.
-        match host % 3 {
-            0 => chain.work_in_turns(0),
-            1 => chain.work_in_turns(LARGE),
-            _ => {}
-        }
         Some(chain)
     }
 

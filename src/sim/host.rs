@@ -29,6 +29,8 @@ use crate::time::Instant;
 /// How long an end may take once it is decided: the queue has two seconds to leave, the socket a quarter of one more,
 /// turns are late, and silence is looked at each second.
 const CLOSING: Duration = Duration::from_secs(5);
+/// What is large for a node that judges large blocks later, in bytes: many are, and most are not.
+const LARGE: usize = 1000;
 
 /// How a node leaves for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +204,12 @@ impl Host {
         let mut buggify = sim.draw_buggify();
         if let Some(buggify) = &mut buggify {
             node.set_buggify(buggify.fork());
+            // A third of the nodes judges and reads every block later, a third the larger ones, and a third at once.
+            match self.index % 3 {
+                0 => node.chain_mut().work_in_turns(0),
+                1 => node.chain_mut().work_in_turns(LARGE),
+                _ => {}
+            }
         }
         node.restore_peers(now, self.data.load_peers(sim, self.index, now));
         {
