@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub(super) version: u8,
     /// Where others can reach it, when it listens.
     pub(super) address: Option<SocketAddr>,
+    /// Its frames are judged by rules that have a Block in them.
+    pub(super) may_send_block: bool,
     /// Blocks of its chain, as it last said.
     pub(super) chain_length: u64,
     pub(super) since: Instant,
@@ -99,6 +101,7 @@ impl Peer {
             user_agent,
             version,
             address: None,
+            may_send_block: false,
             chain_length: 0,
             since: now,
             next_heartbeat,

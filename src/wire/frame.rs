@@ -103,9 +103,20 @@ impl FrameRules {
         if version <= 1 { &VERSION_1 } else { &VERSION_2 }
     }
 
+    /// The same for a peer of which no block was asked, so that one which comes all the same is refused by its header.
+    pub const fn version_without_blocks(version: u8) -> &'static Self {
+        if version <= 1 { &VERSION_1_WITHOUT_BLOCKS } else { &VERSION_2_WITHOUT_BLOCKS }
+    }
+
     /// The largest payload of type `byte`; `None` when the type is not accepted.
     pub fn max_payload(&self, byte: u8) -> Option<u32> {
         self.bounds.get(usize::from(byte)).and_then(|bound| bound.checked_sub(1))
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places; `get_mut` is not const")]
+    const fn without(mut self, byte: u8) -> Self {
+        self.bounds[byte as usize] = 0;
+        self
     }
 
     const fn for_version(version: u8) -> Self {
@@ -136,6 +147,8 @@ static GREETING: FrameRules = FrameRules::none()
     .with_foreign();
 static VERSION_1: FrameRules = FrameRules::for_version(1);
 static VERSION_2: FrameRules = FrameRules::for_version(2);
+static VERSION_1_WITHOUT_BLOCKS: FrameRules = FrameRules::for_version(1).without(Kind::Block as u8);
+static VERSION_2_WITHOUT_BLOCKS: FrameRules = FrameRules::for_version(2).without(Kind::Block as u8);
 
 /// Why bytes can never become a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

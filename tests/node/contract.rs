@@ -111,6 +111,52 @@ fn a_close_carries_the_last_error_and_how_long_to_drain() {
     assert_eq!(close(asked), Some((CloseReason::Requested, None, Duration::from_secs(2))), "no fault, no last word");
 }
 
+/// Whether a Block may come is known before it does: from the first question for one on until each question has its answer,
+/// however late that is.
+#[test]
+fn a_block_passes_the_rules_from_the_question_for_it_until_its_answer_and_no_longer() {
+    let mut theirs = ReferenceChain::memory(Params::new(1, 50).unwrap());
+    let mut hand = Hand::with_peer(2);
+    let mut blocks = Vec::new();
+    for _ in 0..2 {
+        let mut block = theirs.template(hand.now.unix, "miner", 1 << 20).unwrap();
+        block.header = Miner::new(block.header).run(u64::MAX).unwrap();
+        blocks.push(block.encode());
+        assert_eq!(theirs.submit_block(hand.now.unix, block.encode()), Verdict::Accepted { best_changed: true });
+    }
+    let headers = theirs.headers_after(&mut core::iter::empty(), None, 10);
+    let headers: Vec<&[u8]> = headers.iter().map(|header| &header[..]).collect();
+    let may = |outputs: &[Output]| {
+        let rules = outputs.iter().filter_map(|output| match output {
+            Output::Rules { rules, .. } => Some(rules.max_payload(Kind::Block as u8).is_some()),
+            _ => None,
+        });
+        rules.last()
+    };
+    let asked = |outputs: &[Output]| {
+        outputs.iter().filter(|output| matches!(output, Output::Send { kind: Kind::GetBlock, .. })).count()
+    };
+    let outputs = hand.say(&Message::Headers(headers));
+    assert_eq!((asked(&outputs), may(&outputs)), (2, Some(true)));
+    // Both are late, and closing is far: the answer to an old question is no violation.
+    hand.now.at = hand.now.at + Duration::from_secs(31);
+    assert_ne!(may(&hand.feed(Input::Tick)), Some(false));
+    if hand.node.connected().count() == 1 {
+        let first = hand.say(&Message::Block(&blocks[0]));
+        assert_ne!(may(&first), Some(false), "one answer is still to come");
+        let second = hand.say(&Message::Block(&blocks[1]));
+        assert_eq!((closed(&second), hand.node.chain().best().height), (None, 2));
+    }
+    let error = FrameError::UnknownType(Kind::Block as u8);
+    let outputs = Hand::with_peer(2).feed(Input::BadFrame { conn: PEER, error });
+    assert_eq!(closed(&outputs), Some(CloseReason::UnrequestedBlock));
+    let mut hand = Hand::with_peer(2);
+    let headers = theirs.headers_after(&mut core::iter::empty(), None, 10);
+    hand.say(&Message::Headers(headers.iter().map(|header| &header[..]).collect()));
+    assert_eq!(may(&hand.say(&Message::Block(&blocks[0]))), None);
+    assert_eq!(may(&hand.say(&Message::Block(&blocks[1]))), Some(false), "nothing is asked any more");
+}
+
 /// Between the question and its answer the deadline was to be in the past, and a loop would have spun.
 #[test]
 fn a_question_moves_the_deadline_whether_it_is_answered_or_not() {

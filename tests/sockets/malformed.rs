@@ -106,6 +106,18 @@ fn before_the_handshake_a_stranger_gets_a_kilobyte_and_no_more() {
     node.greet("still here", 2);
 }
 
+/// Ten connections with unfinished blocks of 16 MiB that nobody had asked for held the memory in which an asked one was to arrive.
+#[test]
+fn a_block_that_nobody_asked_for_is_refused_by_its_header() {
+    let node = Running::start(|_| {});
+    for version in [1, 2] {
+        let mut stranger = node.greet(&format!("pushy-{version}"), version);
+        stranger.say_bytes(&announce(16_777_216, Kind::Block as u8));
+        assert_eq!(stranger.hear_end().as_deref(), Some("block was not asked for"), "and not a byte of it was sent");
+    }
+    node.greet("still here", 2);
+}
+
 #[test]
 fn a_stream_cut_anywhere_in_a_frame_leaves_the_node_well() {
     let node = Running::start(|_| {});

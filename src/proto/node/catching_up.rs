@@ -1,11 +1,13 @@
-//! Carrying out what the sync engine decided.
+//! Carrying out what the sync engine decided, and letting nobody send blocks but those whom it asked.
 
-use crate::proto::event::Event;
+use crate::close::CloseReason;
+use crate::id::ConnId;
+use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
 use crate::proto::sync::SyncOutput;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
-use crate::wire::Kind;
+use crate::wire::{FrameError, FrameRules, Kind};
 
 impl<C: Chain> Node<C> {
     /// Carries out what the sync engine decided.
@@ -15,7 +17,10 @@ impl<C: Chain> Node<C> {
             match output {
                 // A ban on the way here may have closed the connection.
                 SyncOutput::Send { conn, .. } if self.sessions.peer(conn).is_none() => {}
-                SyncOutput::Send { conn, kind, payload } => self.send_payload(conn, kind, payload),
+                SyncOutput::Send { conn, kind, payload } => {
+                    self.send_payload(conn, kind, payload);
+                    self.expect_blocks(conn);
+                }
                 SyncOutput::Close { conn, reason } => self.close(now, conn, reason),
                 SyncOutput::Accepted { hash, from, best_changed } => {
                     self.note_contribution(now, from, Kind::Block);
@@ -38,5 +43,23 @@ impl<C: Chain> Node<C> {
                 self.announce_tip(now);
             }
         }
+    }
+
+    /// Has a peer's frames judged by rules with a Block in them as long as it was asked for one: any other is refused by its header,
+    /// before memory is held for it.
+    pub(super) fn expect_blocks(&mut self, conn: ConnId) {
+        let may = self.sync.may_send_block(conn);
+        let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| peer.may_send_block != may) else { return };
+        peer.may_send_block = may;
+        let version = peer.version;
+        let rules = if may { FrameRules::version(version) } else { FrameRules::version_without_blocks(version) };
+        self.outputs.push_back(Output::Rules { conn, rules });
+    }
+
+    /// Bytes that can be no frame. That of a block is one, but nobody asked for it.
+    pub(super) fn on_bad_frame(&mut self, now: Now, conn: ConnId, error: FrameError) {
+        let is_block = error == FrameError::UnknownType(Kind::Block as u8) && self.sessions.peer(conn).is_some();
+        let reason = if is_block { CloseReason::UnrequestedBlock } else { CloseReason::Frame(error) };
+        self.close(now, conn, reason);
     }
 }

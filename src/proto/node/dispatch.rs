@@ -81,8 +81,12 @@ impl<C: Chain> Node<C> {
             Message::GetBlock(hash) => self.on_get_block(now, conn, hash),
             Message::Block(block) => {
                 self.sync.handle_block(now, conn, frame.payload.keep(block), &mut self.chain);
+                self.expect_blocks(conn);
             }
-            Message::NotFound(hash) => self.sync.handle_not_found(now, conn, hash, &self.chain),
+            Message::NotFound(hash) => {
+                self.sync.handle_not_found(now, conn, hash, &self.chain);
+                self.expect_blocks(conn);
+            }
             Message::Transaction(bytes) => self.on_transaction(now, conn, frame.payload.keep(bytes)),
             Message::NewBlock(bytes) => self.on_new_block(now, conn, frame.payload.keep(bytes)),
             Message::TxPoolRequest(request) => self.on_pool_request(now, conn, request),

@@ -204,7 +204,7 @@ impl<C: Chain> Node<C> {
         } else if let Some(address) = address {
             self.on_announced(now, conn, address);
         }
-        self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version(version) });
+        self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version_without_blocks(version) });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
         if outbound {
             self.compare_clocks(now);

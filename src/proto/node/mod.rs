@@ -314,7 +314,7 @@ impl<C: Chain> Node<C> {
             Input::AdmissionReleased { remote, reason } => self.on_admission_released(now, remote, reason),
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
-            Input::BadFrame { conn, error } => self.close(now, conn, CloseReason::Frame(error)),
+            Input::BadFrame { conn, error } => self.on_bad_frame(now, conn, error),
             Input::HalfClosed { conn } => self.on_half_closed(conn),
             Input::Received { conn, received } => self.on_received(now, conn, received),
             Input::SendRefused { conn, kind, payload } => self.on_refused(conn, kind, &payload),

@@ -256,6 +256,11 @@ impl SyncManager {
         [submit, stall, peers, self.wake].into_iter().flatten().min()
     }
 
+    /// Was a block asked of the peer that it may still send? One from any other peer is a violation.
+    pub fn may_send_block(&self, conn: ConnId) -> bool {
+        self.peers.get(&conn).is_some_and(Peer::may_send_block)
+    }
+
     /// The units of work that calls have cost since the last time this was asked.
     pub fn take_work(&mut self) -> u32 {
         self.work.take().saturating_add(self.tree.work.take())

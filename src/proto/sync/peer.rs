@@ -210,6 +210,11 @@ impl Peer {
         }
     }
 
+    /// May a block come from it? Whoever was asked for one may send it, however late.
+    pub(super) fn may_send_block(&self) -> bool {
+        !self.block_requests.is_empty()
+    }
+
     /// An answer for this block came: the header by which it was asked for, if it was.
     pub(super) fn take_answer(&mut self, hash: &Hash) -> Option<CheckedHeader> {
         self.cancel_wait(hash);
