@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use spacetime_network::chain::{Block, Params};
+use spacetime_network::proto::sync::BranchProgress;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Event};
 use spacetime_network::time::Now;
@@ -56,6 +57,8 @@ struct NodeView {
     claims: Vec<(SocketAddr, u64)>,
     is_syncing: bool,
     peers: usize,
+    /// Another branch whose headers come, and of which nothing is proven yet.
+    branches: BranchProgress,
 }
 
 /// Downloads the chain.
@@ -186,6 +189,9 @@ enum Step {
 /// long chain and gives a block now and then is not waited for.
 const PART: u64 = 1000;
 
+/// What moves while a download goes on: the work held, the height proven, the peers, the headers of other branches.
+type Moved = (u128, u64, usize, u64);
+
 /// When a download is over. What headers prove is waited for, and what each node claimed first: a claim costs nothing, and who
 /// claims more every second was followed for ever.
 #[derive(Debug)]
@@ -194,16 +200,16 @@ struct Download {
     /// What was claimed first, by address, so that a new connection is no new claim.
     claims: BTreeMap<SocketAddr, u64>,
     rounds: Rounds,
-    /// When something was proven last, and what.
-    moved: (Duration, (u128, u64, usize)),
+    /// When something was proven or counted last, and what.
+    moved: (Duration, Moved),
     settled: Option<Duration>,
-    /// When the time began in which a part must come, and the height then.
+    /// When the time began in which a part must come, and how much had come then.
     part: (Duration, u64),
 }
 
 impl Download {
     fn new(patience: Duration) -> Self {
-        let (moved, part) = ((Duration::ZERO, (0, 0, 0)), (Duration::ZERO, 0));
+        let (moved, part) = ((Duration::ZERO, (0, 0, 0, 0)), (Duration::ZERO, 0));
         Download { patience, claims: BTreeMap::new(), rounds: Rounds::default(), moved, settled: None, part }
     }
 
@@ -218,9 +224,12 @@ impl Download {
             self.claims.entry(*remote).or_insert(*claimed);
         }
         let (height, goal) = (view.best.height, self.goal(view.proven));
-        let proven = (view.best.work, view.proven, view.peers);
-        if proven != self.moved.1 {
-            self.moved = (at, proven);
+        let is_enough = view.peers > 0 && self.claims.values().any(|claimed| *claimed <= height);
+        // Who tells a branch, breaks off and tells it again is waited for only while there is nothing else.
+        let headers = if is_enough { view.branches.furthest } else { view.branches.told };
+        let moved = (view.best.work, view.proven, view.peers, headers);
+        if moved != self.moved.1 {
+            self.moved = (at, moved);
         }
         let claimed = view.claims.iter().map(|(_, claimed)| *claimed).max().unwrap_or(0);
         if self.rounds.are_over(height, claimed) {
@@ -233,11 +242,11 @@ impl Download {
         } else {
             self.settled = None;
         }
-        let is_enough = view.peers > 0 && self.claims.values().any(|claimed| *claimed <= height);
         let done = if height >= goal { Step::Done } else { Step::DoneBelow(goal) };
         if at.saturating_sub(self.part.0) >= self.patience {
-            let came = height.saturating_sub(self.part.1);
-            self.part = (at, height);
+            let here = height.saturating_add(view.branches.furthest);
+            let came = here.saturating_sub(self.part.1);
+            self.part = (at, here);
             if is_enough && came.saturating_mul(PART) < goal.saturating_sub(height) {
                 return done;
             }
@@ -258,10 +267,10 @@ fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Re
     let mut download = Download::new(timeout);
     loop {
         thread::sleep(LOOK_EVERY);
-        if interrupted.load(Ordering::Relaxed) {
-            return Err(Failure::new(operation, "interrupted", "run the command again to go on from here"));
-        }
         let now = look(handle)?;
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::new(operation, "interrupted", again(&now)));
+        }
         let goal = download.goal(now.proven);
         progress.show(&now, goal);
         match download.step(begun.elapsed(), &now) {
@@ -278,17 +287,25 @@ fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Re
                 return Ok(first);
             }
             Step::Stalled => {
-                let happened = match now.peers {
-                    0 => "no node is connected".to_owned(),
-                    _ => format!("nothing came for {timeout:?} at height {} of {goal}", now.best.height),
+                let (height, branch) = (now.best.height, now.branches.counting);
+                let happened = match (now.peers, branch) {
+                    (0, _) => "no node is connected".to_owned(),
+                    (_, None) => format!("nothing came for {timeout:?} at height {height} of {goal}"),
+                    (_, Some(headers)) => format!(
+                        "nothing came for {timeout:?} after {headers} headers of another branch, at height {height} of {goal}"
+                    ),
                 };
-                return Err(Failure::new(
-                    operation,
-                    happened,
-                    "run the command again to go on from here, or name other nodes",
-                ));
+                return Err(Failure::new(operation, happened, format!("{}, or name other nodes", again(&now))));
             }
         }
+    }
+}
+
+/// What is worth another try. Blocks are on the disk; what was counted of another branch is not.
+fn again(view: &NodeView) -> &'static str {
+    match view.branches.counting {
+        None => "run the command again to go on from here",
+        Some(_) => "run the command again: the other branch is then counted from its beginning",
     }
 }
 
@@ -298,7 +315,7 @@ fn look(handle: &NodeHandle) -> Result<NodeView, Failure> {
         // Peers say how many blocks they have, genesis included.
         let claims = node.connected().map(|peer| (peer.remote, peer.chain_length.saturating_sub(1))).collect();
         let (best, peers) = (node.chain().best(), node.connected().count());
-        NodeView { best, proven, claims, is_syncing, peers }
+        NodeView { best, proven, claims, is_syncing, peers, branches: node.branch_progress() }
     })
     .ok_or_else(|| Failure::new("download the chain", "the node has stopped", "look at the lines above"))
 }
@@ -324,15 +341,17 @@ impl Progress {
     }
 
     fn show(&mut self, look: &NodeView, goal: u64) {
+        let branch = look.branches.counting.map(|headers| format!(", counting another branch: {headers} headers"));
+        let branch = branch.unwrap_or_default();
         match &self.bar {
             Some(bar) => {
                 bar.set_length(goal);
                 bar.set_position(look.best.height);
-                bar.set_message(format!("{} peers", look.peers));
+                bar.set_message(format!("{} peers{branch}", look.peers));
             }
             None if self.line.elapsed() >= LINE_EVERY => {
                 self.line = Instant::now();
-                output::note(format_args!("height {} of {goal}, {} peers", look.best.height, look.peers));
+                output::note(format_args!("height {} of {goal}, {} peers{branch}", look.best.height, look.peers));
             }
             None => {}
         }
@@ -354,7 +373,15 @@ mod tests {
         let best = Tip { hash: Hash::ZERO, height, work: u128::from(height) };
         let remote = |at: usize| SocketAddr::from(([192, 0, 2, 1], u16::try_from(at).unwrap()));
         let claims: Vec<_> = claims.iter().enumerate().map(|(at, claimed)| (remote(at), *claimed)).collect();
-        NodeView { best, proven, peers: claims.len(), claims, is_syncing: height < proven }
+        let (peers, is_syncing) = (claims.len(), height < proven);
+        NodeView { best, proven, peers, claims, is_syncing, branches: BranchProgress::default() }
+    }
+
+    /// The same with headers of another branch: so many came, so many of them for the first time.
+    fn counted(view: NodeView, told: u64, furthest: u64) -> NodeView {
+        let mut branches = BranchProgress::default();
+        (branches.told, branches.furthest, branches.counting) = (told, furthest, Some(furthest));
+        NodeView { branches, ..view }
     }
 
     /// Looks a second apart, until it is over: when, and how.
@@ -390,6 +417,31 @@ mod tests {
         assert_eq!(ends(|at| view(at.min(20) * 100, 2000, &[2000])), (21, Step::Done));
         // What headers prove is waited for, though nobody claims it.
         assert_eq!(ends(|at| view(at.min(900), 900, &[3])), (901, Step::Done));
+    }
+
+    /// `sync` into a directory with a chain of its own, which the network's left 130,000 blocks below: counting that branch takes
+    /// 35 s in which no height moves, and it ended after ten with "nothing came", each time anew.
+    #[test]
+    fn headers_of_another_branch_are_counted_for_as_long_as_they_come_and_are_not_waited_for_twice() {
+        // Counted for 100 s, then fetched.
+        let deep = |at: u64| match at {
+            ..=100 => counted(view(134, 134, &[1250]), at * 4000, at * 4000),
+            _ => counted(view((134 + (at - 100) * 50).min(1250), 1250, &[1250]), 400_000, 400_000),
+        };
+        assert_eq!(ends(deep), (124, Step::Done));
+        // A node that has only our own old chain changes nothing.
+        assert_eq!(ends(|at| NodeView { peers: 2, ..deep(at) }).1, Step::Done);
+        let beside = |at: u64| {
+            let mut view = deep(at);
+            view.claims.push((SocketAddr::from(([192, 0, 2, 9], 9)), 134));
+            view
+        };
+        assert_eq!(ends(beside), (124, Step::Done));
+        // They stop coming.
+        assert_eq!(ends(|at| counted(view(134, 134, &[1250]), at.min(50), at.min(50))), (80, Step::Stalled));
+        // One who breaks off and tells the same again and again is not waited for beside a chain that is there.
+        let again = |at: u64| counted(view(500, 500, &[500, 900]), at * 4000, at.min(20) * 4000);
+        assert_eq!(ends(again), (50, Step::DoneBelow(900)));
     }
 
     /// A node that mined a thousand blocks a second was followed for ever.

@@ -37,6 +37,12 @@ fn a_fork_longer_than_what_is_stored_on_trust_ends_on_the_heavier_chain() {
             (conn(1), 0, 350, DeepBranch::Proven),
             "proven with the answer that outweighs ours"
         );
+        let branches = world.sync.branch_progress();
+        assert_eq!(
+            (branches.told, branches.furthest, branches.counting),
+            (700, 700, None),
+            "what was counted was told twice"
+        );
         assert_eq!(world.asked.values().filter(|times| **times > 1).count(), 0, "each block is asked for once");
         assert!(world.progress.iter().all(|(height, target)| height <= target), "{:?}", world.progress);
         assert_eq!((world.sync.held(), world.closed.len()), ((0, 0), 0));

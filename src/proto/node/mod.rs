@@ -78,8 +78,8 @@ use crate::proto::peer::own_addresses::OwnAddresses;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::session::PeerInfo;
-use crate::proto::sync::SyncManager;
 use crate::proto::sync::chain::Chain;
+use crate::proto::sync::{BranchProgress, SyncManager};
 use crate::proto::work::Work;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
@@ -527,6 +527,12 @@ impl<C> Node<C> {
     /// The height of the best header that is known to be valid, and whether blocks towards it are being fetched.
     pub fn sync_target(&self) -> (u64, bool) {
         (self.sync.target_height(), self.sync.is_syncing())
+    }
+
+    /// How far branches were told that leave our chain far below its tip, and are counted before they are stored: while that takes
+    /// its time, [`sync_target`](Self::sync_target) stands still.
+    pub fn branch_progress(&self) -> BranchProgress {
+        self.sync.branch_progress()
     }
 
     /// The peers that have introduced themselves, in the order of their connections.

@@ -20,6 +20,8 @@ use crate::wire::Kind;
 const BELIEVED_AT_ONCE: usize = 2_000;
 /// A branch is counted anew over at most so many headers that others told, and then a multiple of what one may tell.
 const RECOUNTED_FACTOR: usize = 4;
+/// While a branch is counted it is told how far, each time so many headers have come.
+const TOLD_EVERY: u64 = 100_000;
 
 impl SyncManager {
     /// Is this branch, which ends in `last` and goes on, to be counted before more of it is stored?
@@ -55,6 +57,7 @@ impl SyncManager {
         peer.headers_end = None;
         peer.next_headers = Some(NextHeaders::After(presync.end().hash));
         let (fork, height) = (presync.start().height, presync.end().height);
+        self.branch_told = self.branch_told.saturating_add(presync.told());
         peer.presync = Some(presync);
         self.tell_of_branch(conn, fork, height, DeepBranch::Counted);
     }
@@ -70,9 +73,15 @@ impl SyncManager {
     ) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let Some(presync) = &mut peer.presync else { return };
+        let before = presync.told();
         if !headers.iter().all(|header| presync.add(*header)) {
             return self.give_up_branch(conn, DeepBranch::Changed);
         }
+        let told = presync.told();
+        self.branch_told = self.branch_told.saturating_add(told.saturating_sub(before));
+        let [counted, fetched] = &mut self.branch_furthest;
+        let most = if presync.proven().is_some() { fetched } else { counted };
+        *most = told.max(*most);
         if presync.proven().is_some() {
             peer.next_headers = Some(NextHeaders::After(presync.end().hash));
             return self.believe(now, conn, chain);
@@ -87,6 +96,10 @@ impl SyncManager {
         } else {
             // Whatever the answer's size, the branch ends with an empty one.
             peer.next_headers = Some(NextHeaders::After(presync.end().hash));
+            if before / TOLD_EVERY < told / TOLD_EVERY {
+                let (fork, height) = (presync.start().height, presync.end().height);
+                self.tell_of_branch(conn, fork, height, DeepBranch::Counted);
+            }
         }
     }
 

@@ -115,6 +115,20 @@ pub enum SyncOutput {
     },
 }
 
+/// How far peers have told branches that leave our chain far below its tip. Until one of them is proven neither the height nor the
+/// target moves, however long that takes: this does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BranchProgress {
+    /// Headers of such branches that came, whether they were told before or not. Never falls.
+    pub told: u64,
+    /// The most headers of one such branch that were counted, and the most that were fetched again, together. Never falls, and
+    /// does not move for who tells the same again.
+    pub furthest: u64,
+    /// Headers counted of the longest branch that is being counted now; `None` when none is.
+    pub counting: Option<u64>,
+}
+
 /// Look-ups that a round of thinking takes for each peer: its claim, its tips, its turn and its deadlines.
 const PEER_STEPS: usize = 4;
 
@@ -153,6 +167,10 @@ pub struct SyncManager {
     now: Instant,
     best: Option<Tip>,
     reported: (u64, u64),
+    /// Headers of long branches that were told.
+    branch_told: u64,
+    /// The most of one branch, the first time and the second.
+    branch_furthest: [u64; 2],
     outputs: VecDeque<SyncOutput>,
     work: Work,
     #[cfg(feature = "sim")]
@@ -195,6 +213,8 @@ impl SyncManager {
             now: Instant::ZERO,
             best: None,
             reported: (0, 0),
+            branch_told: 0,
+            branch_furthest: [0; 2],
             outputs: VecDeque::new(),
             work: Work::default(),
             #[cfg(feature = "sim")]
@@ -292,6 +312,17 @@ impl SyncManager {
     pub fn target_height(&self) -> u64 {
         let followed = self.path.target().or(self.best).map_or(0, |tip| tip.height);
         self.proven().map_or(followed, |proven| followed.max(proven.height))
+    }
+
+    /// How far branches were told that are counted before they are stored.
+    pub fn branch_progress(&self) -> BranchProgress {
+        let counted = self.peers.values().filter(|peer| peer.is_syncing_headers());
+        let counted = counted.filter_map(|peer| peer.presync.as_ref().filter(|branch| branch.proven().is_none()));
+        BranchProgress {
+            told: self.branch_told,
+            furthest: self.branch_furthest.iter().fold(0, |sum, most| sum.saturating_add(*most)),
+            counting: counted.map(Presync::told).max(),
+        }
     }
 
     /// Headers and bytes of blocks held now.

@@ -24,7 +24,7 @@ const BITS_MAX: usize = 1 << 17;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DeepBranch {
-    /// Its work is being counted; none of it is kept.
+    /// Its work is being counted; none of it is kept. Said at the beginning, and again every 100,000 headers.
     Counted,
     /// It has more work than our chain: it is fetched again, and followed.
     Proven,
@@ -144,6 +144,11 @@ impl Presync {
     /// Its last header as far as it was told: the next one hangs from it.
     pub(super) fn end(&self) -> Tip {
         self.end
+    }
+
+    /// How many of its headers were told, this time.
+    pub(super) fn told(&self) -> u64 {
+        self.told
     }
 
     /// Takes the next header. False when another one stood there the first time.
