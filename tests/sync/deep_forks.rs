@@ -1,5 +1,7 @@
 //! Branches that leave our chain far below its tip: followed when they are heavier, whatever their depth; never stored on trust.
 
+use std::time::Duration;
+
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::sync::{DeepBranch, SyncConfig};
 use spacetime_network::wire::Hash;
@@ -117,6 +119,21 @@ fn a_branch_that_is_not_told_again_as_it_was_counted_is_given_up_before_any_of_i
     // It was no lie but another heavy branch: the one who has it is asked anew.
     world.run(600);
     assert_eq!(world.chain.best().work, best.work);
+}
+
+/// `run` said "caught up" every 0.6 s while a million blocks were missing: with each answer all that was known by then was here.
+#[test]
+fn a_deep_branch_that_goes_on_far_above_what_was_proven_is_caught_up_with_once() {
+    let (ours, theirs) = (Toy::grown(1_300, "ours"), Toy::grown(9_000, "theirs"));
+    let limits = SyncConfig { headers_unproven: 400, headers_per_request: 100, ..SyncConfig::default() };
+    let mut world = World::configured(ours, limits);
+    // Slow to tell: the blocks are here before the next answer is.
+    world.connect(1, Remote { latency: Duration::from_millis(300), ..Remote::honest(&theirs) });
+    world.run(600);
+    assert_eq!(world.chain.best(), theirs.best(), "{:?}", world.branches);
+    let caught_up: Vec<_> = world.progress.iter().filter(|(height, target)| height >= target).collect();
+    assert_eq!(caught_up.last(), Some(&&(9_000, 9_000)));
+    assert!(caught_up.iter().all(|(height, _)| [1_300, 9_000].contains(height)), "{caught_up:?}");
 }
 
 #[test]

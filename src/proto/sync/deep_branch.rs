@@ -161,7 +161,10 @@ impl SyncManager {
             && peer.presync.as_ref().is_some_and(Presync::is_done)
         {
             // It is a branch like others now, heavier than ours, and goes on where it was told to.
-            peer.presync = None;
+            let end = peer.presync.take().map(|branch| branch.end().height);
+            if matches!(peer.next_headers, Some(NextHeaders::After(_))) {
+                peer.headers_end = end;
+            }
         }
     }
 

@@ -106,7 +106,7 @@ pub enum SyncOutput {
         /// What became of it.
         news: DeepBranch,
     },
-    /// Our height or the height we are heading for changed.
+    /// Our height or the height we are heading for changed. That they are the same is said when no peer is about to tell more.
     Progress {
         /// Height of the best block we hold.
         height: u64,
@@ -301,6 +301,12 @@ impl SyncManager {
         self.path.target().is_some() || self.proven().is_some()
     }
 
+    /// Does a peer go on telling headers after a full answer that ends at our height or above?
+    fn is_told_more(&self, height: u64) -> bool {
+        let goes_on = |peer: &Peer| peer.headers_end.is_some_and(|end| end >= height) && peer.is_syncing_headers();
+        self.peers.values().any(goes_on)
+    }
+
     /// The heaviest branch that is fetched a piece at a time: more is known of it than the piece.
     fn proven(&self) -> Option<Tip> {
         let branches = self.peers.values().filter_map(|peer| peer.presync.as_ref()?.proven());
@@ -349,7 +355,9 @@ impl SyncManager {
         self.ask_headers(now.at, chain);
         self.ask_blocks(now.at);
         let progress = (best.height, self.target_height());
-        if progress != self.reported {
+        // While more headers come on top of what we hold, that everything is here would be said with each answer.
+        let is_there = progress.0 >= progress.1;
+        if progress != self.reported && !(is_there && self.is_told_more(best.height)) {
             self.reported = progress;
             self.outputs.push_back(SyncOutput::Progress { height: progress.0, target: progress.1 });
         }
