@@ -249,14 +249,32 @@ fn a_running_node_answers_questions() {
     let pool = ask(&["tx-pool", &address, "--json"]).json();
     assert_eq!(pool["transactions"][0]["id"], sent["id"]);
     assert_eq!(pool["transactions"][0]["transfer"]["amount"], 5);
-    let refused = ask(&["send-tx", &address, "--from", "network", "--to", "bob", "--amount", "5"]);
-    assert_eq!(refused.code, 1, "{refused:?}");
 
     let nothing = "ab".repeat(32);
     let missing = ask(&["block", &address, &nothing]);
     assert_eq!(missing.code, 1);
     assert!(missing.stderr.contains("does not have it"), "{missing:?}");
     assert_eq!(node.stop_with("-TERM").code, 0);
+}
+
+/// `--from network` was sent: the node counted it as misbehaviour, and after five times the operator's address was banned for a
+/// day.
+#[test]
+fn a_transaction_that_every_node_refuses_is_never_sent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let long = "n".repeat(70_000);
+    for (from, to, part) in [
+        ("network", "bob", "this name is kept for the rewards of blocks"),
+        (&long, "bob", "65535 bytes"),
+        ("ann", &long, "65535 bytes"),
+    ] {
+        let refused = program(&["send-tx", &address, "--from", from, "--to", to, "--amount", "5"]).run();
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{:?}", refused.code);
+        assert!(refused.stderr.contains(part), "{}", refused.stderr.chars().rev().take(300).collect::<String>());
+        assert!(listener.accept().is_err(), "nobody was even connected to");
+    }
 }
 
 #[cfg(unix)]

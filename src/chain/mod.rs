@@ -68,6 +68,7 @@ pub use mempool::Mempool;
 pub use open::OpenError;
 pub use pow::Miner;
 pub use reference::ReferenceChain;
+pub use rules::check_transaction;
 #[cfg(feature = "sim")]
 pub(crate) use storage::{Access, Lock, SegmentFile, Storage};
 pub use store::{Health, Store, StoreError};

@@ -446,7 +446,7 @@ impl Chain for ReferenceChain {
     }
 
     fn submit_transaction_from(&mut self, now: UnixTime, source: Source, transaction: Bytes) -> Verdict {
-        if let Err(rejection) = rules::pooled(&transaction) {
+        if let Err(rejection) = rules::check_transaction(&transaction) {
             return Verdict::Invalid(rejection);
         }
         let id = transaction::id(&transaction);

@@ -104,8 +104,13 @@ pub(super) fn body(params: &Params, bytes: &Bytes) -> Result<(Header, Vec<Hash>)
     Ok((block.header, ids))
 }
 
-/// Checks a transaction that is to wait in the pool.
-pub(super) fn pooled(bytes: &[u8]) -> Result<(), Rejection> {
+/// Checks a transaction that is to wait in the pool, as every node does with what it is sent: who sends one that is refused
+/// breaks the rules.
+///
+/// # Errors
+///
+/// What is wrong with it: it is no transaction, or a reward, whose sender [`NETWORK`](transaction::NETWORK) is no account.
+pub fn check_transaction(bytes: &[u8]) -> Result<(), Rejection> {
     if transaction(bytes)?.is_reward() {
         return Err(Rejection::invalid("reward outside a block"));
     }

@@ -325,6 +325,10 @@ pub enum Event {
     Blacklisted {
         /// Its address.
         remote: SocketAddr,
+        /// What it did last.
+        reason: CloseReason,
+        /// For how long.
+        duration: Duration,
     },
     /// A peer sent an Error frame.
     RemoteError {

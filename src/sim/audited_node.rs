@@ -187,7 +187,7 @@ impl AuditedNode {
                     auditor.tally.that(Invariant::S3, known, || format!("connection {conn} leaves, but was not ready"));
                 }
                 proto::Event::Gossip { kind, payload, from: None } => auditor.said(kind, &payload),
-                proto::Event::Blacklisted { remote } => auditor.notes.push(Note::Banned(remote)),
+                proto::Event::Blacklisted { remote, .. } => auditor.notes.push(Note::Banned(remote)),
                 proto::Event::NewTip(tip) => auditor.notes.push(Note::Tip(tip.work, tip.height, tip.hash)),
                 proto::Event::TransactionAccepted { id, from: Some(_) } => auditor.notes.push(Note::Payment(id)),
                 proto::Event::BlockAccepted { hash, from: Some(_) } => auditor.notes.push(Note::Block(hash)),

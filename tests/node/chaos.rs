@@ -353,7 +353,7 @@ impl Chaos {
             let twice = state.chain().pool().ids().find(|id| state.chain().transaction_block(id).is_some());
             assert_eq!(twice, None, "node {node} holds a transaction in its pool and in its chain");
             assert!(state.connected().count() >= 2, "node {node} is lonely");
-            let banned = |event: &Event| matches!(event, Event::Blacklisted { remote } if remote.ip().to_string().starts_with("10."));
+            let banned = |event: &Event| matches!(event, Event::Blacklisted { remote, .. } if remote.ip().to_string().starts_with("10."));
             assert_eq!(self.world.count(node, banned), 0);
         }
     }

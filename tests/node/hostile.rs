@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use spacetime_network::close::CloseReason;
+use spacetime_network::close::{Blame, CloseReason};
 use spacetime_network::proto::Event;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::wire::message::{GetHeaders, Ping};
@@ -41,7 +41,9 @@ fn five_violations_blacklist_the_address() {
         assert!(world.is_closed(bad));
         world.advance(Duration::from_secs(2));
     }
-    assert_eq!(world.count(alice, |e| matches!(e, Event::Blacklisted { .. })), 1);
+    let day = Duration::from_secs(86_400);
+    let said = |e: &Event| matches!(e, Event::Blacklisted { reason, duration, .. } if reason.blame() == Blame::Misbehaved && *duration == day);
+    assert_eq!(world.count(alice, said), 1, "with the reason, and for how long");
     assert!(world.stranger(alice, "10.8.0.1:2000").is_none());
     assert!(world.stranger(alice, "10.8.0.2:2000").is_some(), "its neighbour is innocent");
     world.advance(Duration::from_secs(86_401));

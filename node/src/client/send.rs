@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde::Serialize;
-use spacetime_network::chain::{Block, Header, Transaction, transaction};
+use spacetime_network::chain::{Block, Header, Transaction, check_transaction, transaction};
 use spacetime_network::time::UnixTime;
 use spacetime_network::wire::message::{GetHeaders, TxPoolRequest};
 use spacetime_network::wire::{Hash, Message};
@@ -38,7 +39,7 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
         time: UnixTime::from_millis(unix_millis()),
         nonce: u64::from_le_bytes(random),
     };
-    let bytes = transfer.encode().map_err(|error| Failure::new(&operation, error, "choose other names"))?;
+    let bytes = valid(&transfer)?;
     let id = transaction::id(&bytes);
 
     let mut client = Client::open(&args.ask)?;
@@ -72,6 +73,22 @@ pub(crate) fn send_tx(args: &SendTxArgs) -> Result<(), Failure> {
     ));
     let report = Report { id: id.to_string(), accepted };
     output::result(args.ask.output.json, &report, |report| vec![report.id.clone()])
+}
+
+/// The bytes of a transfer that every node takes. What is invalid must not be sent: each node that hears it counts it as
+/// misbehaviour of ours, and bans the address in the end.
+fn valid(transfer: &Transaction<'_>) -> Result<Bytes, Failure> {
+    if transfer.is_reward() {
+        return Err(Failure::usage(format_args!(
+            "--from {}: this name is kept for the rewards of blocks, and every node refuses it as a sender; give another name",
+            transfer.sender
+        )));
+    }
+    let bytes = transfer.encode().map_err(|error| Failure::usage(format_args!("{error}; choose other names")))?;
+    check_transaction(&bytes).map_err(|refused| {
+        Failure::usage(format_args!("every node refuses this transaction: {}; choose other values", refused.why))
+    })?;
+    Ok(bytes)
 }
 
 fn is_in_pool(client: &mut Client, id: Hash) -> Result<bool, Failure> {

@@ -202,9 +202,10 @@ impl EventLog {
             ),
             Event::DialsPaused { reason: None } => info!("others can be dialed again"),
             Event::AddressRefused { address } => warn!(%address, "nothing can be dialed there"),
-            Event::Blacklisted { remote } => {
+            Event::Blacklisted { remote, reason, duration } => {
                 if let Some(withheld) = self.failures.admit(at) {
-                    warn!(%remote, withheld, "address banned");
+                    let (reason, seconds) = (ended(*reason, None), duration.as_secs());
+                    warn!(%remote, reason, seconds, withheld, "address banned");
                 }
             }
             // Why it leaves stands in the line about its end, and why it does not take us in that about the handshake.

@@ -139,14 +139,14 @@ impl<C: Chain> Node<C> {
                 banned |= self.reputation.record_violation(origin, now.at);
             }
             if banned {
-                self.ban(now, remote);
+                self.ban(now, remote, reason);
             }
         }
     }
 
-    /// Closes every connection of a blacklisted address or identity.
-    fn ban(&mut self, now: Now, remote: SocketAddr) {
-        self.emit(Event::Blacklisted { remote });
+    /// Closes every connection of an address or identity that is blacklisted for this reason.
+    fn ban(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
+        self.emit(Event::Blacklisted { remote, reason, duration: self.config.blacklist.duration });
         let same: Vec<ConnId> = self
             .sessions
             .iter()
