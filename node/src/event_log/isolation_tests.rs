@@ -15,7 +15,7 @@ use spacetime_network::id::{ConnId, DialId, Direction};
 use spacetime_network::proto::{Config, Event, Node};
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::message::{Extension, Handshake};
-use spacetime_network::wire::{Frame, FrameRules, Hash, Message, Payload, Priority};
+use spacetime_network::wire::{Foreign, Frame, FrameError, FrameRules, Hash, Message, Payload, Priority};
 
 use crate::event_log::EventLog;
 use crate::full_node::{LiveNode, Sink};
@@ -89,6 +89,8 @@ struct World {
     lines: Lines,
     /// What was said of being alone, and in which millisecond.
     said: Vec<(u64, String)>,
+    /// Lines at info about one who was not let in.
+    refusals: usize,
 }
 
 impl World {
@@ -98,7 +100,7 @@ impl World {
         let node = Node::new(config, ReferenceChain::memory(Params::new(1, 50).unwrap()), 7, 7).unwrap();
         let log = EventLog::new(&[Endpoint::Address(SEED.parse().unwrap())], &[], None);
         let protocol = NodeProtocol::new(node, Logs(log));
-        World { protocol, net: Nowhere::default(), millis: 0, lines, said: Vec::new() }
+        World { protocol, net: Nowhere::default(), millis: 0, lines, said: Vec::new(), refusals: 0 }
     }
 
     fn now(&self) -> Now {
@@ -115,6 +117,7 @@ impl World {
         }
         self.protocol.handle_over(now, driver::Event::TurnEnded, &mut self.net);
         let text = String::from_utf8(std::mem::take(&mut *self.lines.0.lock().unwrap())).unwrap();
+        self.refusals += text.lines().filter(|line| line.contains(" INFO ") && line.contains("not let in")).count();
         let of_interest = text.lines().filter(|line| line.contains("no peer") || line.contains("no longer alone"));
         self.said.extend(of_interest.map(|line| (self.millis, line.to_owned())));
     }
@@ -187,5 +190,31 @@ fn a_node_alone_says_so_after_thirty_seconds_again_ever_more_rarely_and_when_it_
         world.sleep_until(800_000);
         let times: Vec<u64> = world.said.iter().map(|(millis, _)| *millis).collect();
         assert_eq!(times, [740_000], "a new time alone begins anew");
+    });
+}
+
+/// A node that dialed with TLS was turned away for 45 s, and the one that did it said that nobody had connected.
+#[test]
+fn a_node_that_turns_others_away_says_whom_and_not_that_nobody_came() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(log, || {
+        let mut world = World::new(lines);
+        for n in 1..=3 {
+            world.sleep_until(u64::from(n) * 5_000);
+            let remote: SocketAddr = "198.51.100.7:1234".parse().unwrap();
+            let now = world.now();
+            assert!(matches!(world.protocol.admit_over(now, remote, &mut world.net), Admit::Accept));
+            let (local, conn) = ("198.51.100.1:7".parse().unwrap(), ConnId::new(n, 0));
+            world.feed(driver::Event::Opened { conn, remote, local, direction: Direction::Inbound, identity: None });
+            let reason = CloseReason::Frame(FrameError::Foreign(Foreign::TlsHello));
+            world.feed(driver::Event::Closed { conn, reason });
+        }
+        world.sleep_until(31_000);
+        let [(30_000, line)] = &world.said[..] else { panic!("{:#?}", world.said) };
+        assert!(line.contains("3 tried to connect and were not let in: 3 for TLS, where we want plain text"), "{line}");
+        assert!(line.contains("192.0.2.5:7: connection refused") && !line.contains("nobody"), "{line}");
+        assert_eq!(world.refusals, 1, "and one line at once, for the first of them");
     });
 }

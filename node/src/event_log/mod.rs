@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `named` | whom the operator named, and why they are not reached |
 //! | `isolation` | since when there is no peer, and why |
-//! | `turned_away` | who was not let in |
+//! | `not_let_in` | why those who dialed us are no peers |
+//! | `turned_away` | whom a limit kept out |
 //! | `clocks` | nothing: of a clock that is off the node itself tells once |
 //! | `deep_branch` | how many lines about long branches there were |
 
@@ -14,6 +15,7 @@ mod isolation;
 #[cfg(test)]
 mod isolation_tests;
 mod named;
+mod not_let_in;
 mod turned_away;
 
 use std::collections::BTreeSet;
@@ -31,6 +33,7 @@ use crate::client::is_client;
 use crate::event_log::clocks::offset;
 use crate::event_log::isolation::{Isolation, IsolationChange};
 use crate::event_log::named::{Named, News, nowhere};
+use crate::event_log::not_let_in::NotLetIn;
 use crate::event_log::turned_away::TurnedAway;
 use crate::explain::{PeerError, ended, remedy};
 use crate::full_node::{LiveNode, Sink};
@@ -73,6 +76,7 @@ pub(crate) struct EventLog {
     connect: Named,
     seeds: Named,
     isolation: Isolation,
+    not_let_in: NotLetIn,
     turned_away: TurnedAway,
     /// Connections of those who ask a question and leave.
     clients: BTreeSet<ConnId>,
@@ -127,6 +131,7 @@ impl EventLog {
             connect: Named::new(connect),
             seeds: Named::new(seeds),
             isolation: Isolation::default(),
+            not_let_in: NotLetIn::default(),
             turned_away: TurnedAway::default(),
             clients: BTreeSet::new(),
             tip: None,
@@ -176,7 +181,10 @@ impl EventLog {
             ),
             Event::DialFailed { remote, reason } => self
                 .failed(at, Failed { what: DIAL_FAILED, remote: *remote, outbound: true, reason: *reason, said: None }),
-            Event::TurnedAway { remote, why } => self.turned_away.add(*remote, why),
+            Event::TurnedAway { remote, why } => {
+                self.not_let_in.turned_away(why);
+                self.turned_away.add(*remote, why);
+            }
             Event::NameResolved { name, addresses } => {
                 debug!(%name, ?addresses, "looked up");
                 match addresses {
@@ -278,7 +286,11 @@ impl EventLog {
             self.store(node.chain().health().error);
         }
         self.tell_left_out(now.at);
-        match self.isolation.look(now.at, peers_of(node)) {
+        let peers = peers_of(node);
+        if peers > 0 {
+            self.not_let_in.clear();
+        }
+        match self.isolation.look(now.at, peers) {
             None => {}
             Some(IsolationChange::Isolated(time)) => {
                 let seconds = time.as_secs();
@@ -287,15 +299,15 @@ impl EventLog {
                     Endpoint::Address(remote) => self.connect.contains(*remote) || self.seeds.contains(*remote),
                     Endpoint::Name(_) => true,
                 };
-                match self.isolation.reasons(is_named) {
-                    Some(reasons) => warn!(seconds, height, "no peer, and blocks of others are missed: {reasons}"),
-                    None => warn!(
-                        seconds,
-                        height,
-                        "no peer, and blocks of others are missed: nobody has connected, and no address was found to dial; \
-                         give --connect or --seed-node if there are other nodes"
-                    ),
-                }
+                let reasons = match (self.not_let_in.summary(), self.isolation.reasons(is_named)) {
+                    (Some(refused), Some(reasons)) => format!("{refused}; {reasons}"),
+                    (Some(refused), None) => format!("{refused}; and no address was found to dial"),
+                    (None, Some(reasons)) => reasons,
+                    (None, None) => "nobody has connected, and no address was found to dial; give --connect or \
+                                     --seed-node if there are other nodes"
+                        .to_owned(),
+                };
+                warn!(seconds, height, "no peer, and blocks of others are missed: {reasons}");
             }
             Some(IsolationChange::Ended(time)) => info!(seconds = time.as_secs(), "no longer alone"),
         }
@@ -380,6 +392,9 @@ impl EventLog {
             self.seeds.reached(remote);
         }
         let is_failure = !matches!(reason, Done | DuplicateConnection | Requested | Shutdown);
+        if !outbound {
+            self.not_let_in.failed(reason);
+        }
         let is_tls = self.security.is_some();
         if what == DIAL_FAILED && is_ours(reason) {
             // Told once, for all of them.
@@ -424,6 +439,8 @@ impl EventLog {
             if let Some(withheld) = self.failures.admit(at) {
                 info!(%remote, reason = why, withheld, "{what}");
             }
+        } else if let Some((why, withheld)) = self.not_let_in.first_line(at, outbound, reason) {
+            info!(%remote, withheld, "not let in {why}");
         } else if let Some(withheld) = self.usual_failures.admit(at) {
             debug!(%remote, reason = why, withheld, "{what}");
         }
