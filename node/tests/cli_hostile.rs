@@ -118,6 +118,39 @@ fn a_pool_that_never_ends_is_no_more_than_a_pool() {
     assert!(most < MEMORY_MAX, "{most} MiB");
 }
 
+/// Of a pool of 4,000 it said `"count": 1000`, and nothing of the rest: a node gives no more at a time.
+#[test]
+fn a_pool_larger_than_an_answer_is_shown_in_part_and_counted_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--listen", "127.0.0.1:0", "--difficulty", "0"];
+    let node = cli_support::RunningNode::start(directory.path(), &arguments);
+    let address = node.listening()[0].clone();
+    let show = |more: &[&str]| program(&[&["tx-pool", &address], more].concat()).run();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    stream.write_all(&frame(&Message::Handshake(greeting(0)))).unwrap();
+    hear(&mut stream).unwrap();
+    let send = |stream: &mut TcpStream, range: std::ops::Range<u64>| {
+        for nonce in range {
+            let transfer = Transaction { sender: "s", recipient: "r", amount: 1, time: UnixTime::from_secs(1), nonce };
+            stream.write_all(&frame(&Message::Transaction(&transfer.encode().unwrap()))).unwrap();
+        }
+    };
+    send(&mut stream, 0..20);
+    cli_support::wait_for("a small pool", || show(&["--json"]).json()["count"] == 20);
+    let small = show(&["--json"]);
+    assert_eq!((small.json()["shown"].as_u64(), small.stderr.as_str()), (Some(20), ""), "{small:?}");
+
+    send(&mut stream, 20..1500);
+    cli_support::wait_for("a large pool", || show(&["--json"]).json()["count"] == 1500);
+    let large = show(&["--json"]);
+    let listed = large.json()["transactions"].as_array().unwrap().len();
+    assert_eq!((large.json()["shown"].as_u64(), listed), (Some(1000), 1000));
+    assert!(large.stderr.contains("1000 of 1500 shown"), "{}", large.stderr);
+    let lines = show(&[]);
+    assert_eq!(lines.stdout.lines().count(), 1000);
+    assert!(lines.stderr.contains("1000 of 1500 shown"), "{}", lines.stderr);
+}
+
 #[test]
 fn more_headers_than_were_asked_for_and_another_block_are_refused() {
     let header = Params::new(0, 50).unwrap().genesis().header.encode();

@@ -1,6 +1,6 @@
 //! `peers`, `headers` and `tx-pool`: questions whose answer is a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -80,7 +80,10 @@ fn is_known(client: &mut Client, from: Hash, first: Option<&Header>) -> Result<b
 
 #[derive(Debug, Serialize)]
 struct Pool {
+    /// How many wait in the pool.
     count: usize,
+    /// How many of them are listed here.
+    shown: usize,
     transactions: Vec<TransactionView>,
 }
 
@@ -104,11 +107,32 @@ pub(crate) fn tx_pool(args: &TxPoolArgs) -> Result<(), Failure> {
             (!seen.keep(message) || (matches!(message, Message::Transaction(_)) && is_complete(&seen))).then_some(())
         })?;
     }
+    // With their bytes a node gives only so many at a time; how many there are it says without.
+    let all = all_ids(&mut client)?;
     client.leave();
-    let transactions: Vec<TransactionView> =
-        ids.iter().map(|id| seen.transactions.remove(id).unwrap_or_else(|| TransactionView::unseen(id))).collect();
-    let pool = Pool { count: transactions.len(), transactions };
+    let transactions: Vec<TransactionView> = ids
+        .iter()
+        .filter(|id| all.contains(id))
+        .map(|id| seen.transactions.remove(id).unwrap_or_else(|| TransactionView::unseen(id)))
+        .collect();
+    let pool = Pool { count: all.len(), shown: transactions.len(), transactions };
+    if pool.shown < pool.count {
+        let at_least = if pool.count >= POOL_MAX as usize { "at least " } else { "" };
+        output::note(format_args!(
+            "note: {} of {at_least}{} shown; a node gives no more of its pool to one who asks",
+            pool.shown, pool.count
+        ));
+    }
     output::result(args.ask.output.json, &pool, |pool| pool.transactions.iter().map(TransactionView::line).collect())
+}
+
+/// What waits in the pool, by its ids alone. A transaction that was listed and is not among them has left it meanwhile.
+fn all_ids(client: &mut Client) -> Result<BTreeSet<Hash>, Failure> {
+    let request = Message::TxPoolRequest(TxPoolRequest { max: POOL_MAX, include_data: false });
+    client.ask("the size of its pool", &request, |message| match message {
+        Message::TxPool(ids) => Some(ids.iter().copied().collect()),
+        _ => None,
+    })
 }
 
 /// Transactions that a node has sent, up to what a pool holds: which of them it lists is known at the end.
