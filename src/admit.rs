@@ -2,6 +2,9 @@
 
 use core::net::SocketAddr;
 
+/// What a node says, in an Error frame, to one who comes too often or too many from his place: it is there, and not full.
+pub const CROWDED: &str = "too many connections from this address";
+
 /// What becomes of an address that wants to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use spacetime_network::admit::CROWDED;
 use spacetime_network::close::{CloseReason, TlsFault};
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::TlsRefusal;
@@ -100,6 +101,8 @@ impl Ours {
 pub(crate) enum PeerError {
     /// It has no place for us.
     Full,
+    /// It has no place for more of our address.
+    Crowded,
     /// It stops.
     Stopping,
     /// It knows us by another connection.
@@ -114,6 +117,7 @@ impl PeerError {
         let is = |reason: CloseReason| reason.consequence().last_error == Some(text);
         match text {
             _ if is(CloseReason::LimitReached) => PeerError::Full,
+            CROWDED => PeerError::Crowded,
             _ if is(CloseReason::Shutdown) => PeerError::Stopping,
             _ if is(CloseReason::DuplicateConnection) => PeerError::AlreadyConnected,
             _ => PeerError::Other,
@@ -137,6 +141,9 @@ pub(crate) fn remedy(reason: CloseReason, said: Option<&str>, secured: bool) -> 
     match (said.map(PeerError::of), reason) {
         (Some(PeerError::Full), _) | (_, CloseReason::Tls(TlsFault::TurnedAway)) => {
             "it is full: try again later, or allow more --max-connections there"
+        }
+        (Some(PeerError::Crowded), _) => {
+            "too many connections from this address: try again later and less often, or have it exempted there (--exempt)"
         }
         (Some(PeerError::Stopping), _) => "try again when it runs",
         (Some(PeerError::AlreadyConnected), _) => "it is connected already, by another address",
@@ -259,6 +266,7 @@ mod tests {
         for (said, part) in [
             (Some("wrong network"), "--difficulty and --reward"),
             (Some("too many connections"), "it is full"),
+            (Some("too many connections from this address"), "try again later and less often"),
             (Some("shutting down"), "when it runs"),
             (Some("already connected"), "by another address"),
             (Some("protocol version not supported"), "update the older"),

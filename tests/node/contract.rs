@@ -254,10 +254,40 @@ fn who_is_being_closed_holds_no_place_and_still_counts_for_where_it_came_from() 
         hand.feed(Input::BadFrame { conn, error });
     }
     hand.now.at = hand.now.at + Duration::from_secs(3);
-    assert_eq!(come(&mut hand, 205, "51.0.0.1:205").0, Admit::Refuse);
+    assert_ne!(come(&mut hand, 205, "51.0.0.1:205").0, Admit::Accept);
     hand.feed(Input::Closed { conn: ConnId::new(204, 0), reason: CloseReason::Frame(error) });
     assert_eq!(come(&mut hand, 206, "51.0.0.1:206").0, Admit::Accept);
     assert_eq!(hand.node.audit(), Ok(()));
+}
+
+/// A limit per address or a rate was answered with a reset, as by a dead machine: a health check could not tell them apart.
+#[test]
+fn who_comes_too_often_is_told_so_a_few_times_and_a_flood_hears_nothing() {
+    let mut hand = Hand::new(|config| config.outbound = 0);
+    let comes = |hand: &mut Hand, address: &str| {
+        let answer = hand.node.admit(hand.now, address.parse().unwrap());
+        hand.drain();
+        answer
+    };
+    let is_told = |answer: Admit| matches!(answer, Admit::TurnAway(frame) if frame.ends_with(b"too many connections from this address"));
+    // Four connections of one address are its part.
+    for port in 1..=4 {
+        assert_eq!(comes(&mut hand, &format!("11.6.0.1:{port}")), Admit::Accept);
+    }
+    let answers: Vec<Admit> = (5..=50).map(|port| comes(&mut hand, &format!("11.6.0.1:{port}"))).collect();
+    assert!(answers[..5].iter().all(|answer| is_told(*answer)), "{answers:?}");
+    assert!(answers[5..].iter().all(|answer| *answer == Admit::Refuse), "{answers:?}");
+    hand.now.at = hand.now.at + Duration::from_secs(1);
+    assert!(is_told(comes(&mut hand, "11.6.0.1:52")), "a second later, again");
+
+    // A flood from many addresses gets as many answers as one loop can spare, whoever they are.
+    let mut told = 0;
+    for n in 0..100 {
+        for port in 1..=6 {
+            told += usize::from(is_told(comes(&mut hand, &format!("12.{n}.0.1:{port}"))));
+        }
+    }
+    assert!((1..=20).contains(&told), "{told}");
 }
 
 #[cfg(debug_assertions)]

@@ -227,7 +227,7 @@ impl Client {
         let said = self.driver.protocol().complaint.as_deref();
         let is_tls = self.security.is_some();
         let turned_away = reason == CloseReason::Tls(TlsFault::TurnedAway);
-        if turned_away || said.is_some_and(|said| matches!(PeerError::of(said), PeerError::Full)) {
+        if turned_away || said.is_some_and(|said| matches!(PeerError::of(said), PeerError::Full | PeerError::Crowded)) {
             return Failure::full(operation, remedy(reason, said, is_tls));
         }
         match (reason, &self.security) {

@@ -1,9 +1,9 @@
 //! Who is not let in, and what is said to him: those for whom there is no place hear that, so that they can tell a full node from a
-//! dead one; those who come too often or are banned hear nothing.
+//! dead one; so do those who come too often, or too many from one place, as long as they do not flood; the banned hear nothing.
 
 use core::net::SocketAddr;
 
-use crate::admit::Admit;
+use crate::admit::{Admit, CROWDED};
 use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::peer::admission::AdmissionRefusal;
@@ -16,6 +16,7 @@ const FULL: &str = "too many connections";
 /// What is said by a node that stops.
 const STOPPING: &str = "shutting down";
 static FULL_FRAME: [u8; 5 + FULL.len()] = error_frame(FULL);
+static CROWDED_FRAME: [u8; 5 + CROWDED.len()] = error_frame(CROWDED);
 static STOPPING_FRAME: [u8; 5 + STOPPING.len()] = error_frame(STOPPING);
 
 impl<C: Chain> Node<C> {
@@ -49,7 +50,7 @@ impl<C: Chain> Node<C> {
             }
             Err(refusal) => match self.admission.eviction_candidate(now.at, remote) {
                 Some(other) => Admit::Evict(other),
-                None => self.turn_away(remote, refusal),
+                None => self.turn_away(now, remote, refusal),
             },
         }
     }
@@ -67,12 +68,13 @@ impl<C: Chain> Node<C> {
     }
 
     /// He is not let in because of a limit.
-    pub(super) fn turn_away(&mut self, remote: SocketAddr, refusal: AdmissionRefusal) -> Admit {
+    pub(super) fn turn_away(&mut self, now: Now, remote: SocketAddr, refusal: AdmissionRefusal) -> Admit {
         self.count_refusal(remote, refusal.label());
         match refusal {
             AdmissionRefusal::Connections | AdmissionRefusal::Inbound | AdmissionRefusal::Pending => {
                 Admit::TurnAway(&FULL_FRAME)
             }
+            _ if self.admission.may_be_answered(now.at, remote) => Admit::TurnAway(&CROWDED_FRAME),
             _ => Admit::Refuse,
         }
     }
@@ -114,5 +116,6 @@ mod tests {
             let length = u32::try_from(payload.len() + 1).unwrap().to_le_bytes();
             assert_eq!(frame, [&length[..], &[Kind::Error as u8], &payload].concat());
         }
+        assert!(CROWDED_FRAME.ends_with(CROWDED.as_bytes()) && CROWDED_FRAME.len() == 5 + CROWDED.len());
     }
 }

@@ -12,9 +12,11 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+mod answers;
 mod limits;
 mod shared_rate;
 
+use self::answers::Answers;
 pub use self::limits::{AdmissionConfig, AdmissionRefusal};
 use self::shared_rate::SharedRate;
 use crate::address::{ExemptRanges, Origin, Subnet, crowding};
@@ -57,6 +59,7 @@ pub struct Admission {
     ip_buckets: BucketTable<Origin>,
     subnet_buckets: BucketTable<Subnet>,
     refusals: BTreeMap<AdmissionRefusal, u64>,
+    answers: Answers,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +97,12 @@ impl Admission {
             *count = count.saturating_add(1);
         }
         answer
+    }
+
+    /// May one who was refused for a limit of his place, or a rate, be told so? Once in a while he may, so that he can tell such a
+    /// node from a dead one.
+    pub fn may_be_answered(&mut self, now: Instant, remote: SocketAddr) -> bool {
+        self.answers.take(Origin::of(remote.ip()), now)
     }
 
     /// Would the address be let in, if there were places? Whoever would not has no claim that others make one for him.
