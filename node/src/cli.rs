@@ -233,7 +233,7 @@ pub(crate) struct GenesisArgs {
           help_heading = "Chain")]
     pub(crate) difficulty: u8,
     /// What the miner of a block gets
-    #[arg(long, default_value_t = 50, value_name = "AMOUNT", help_heading = "Chain")]
+    #[arg(long, default_value_t = 50, value_name = "AMOUNT", value_parser = value::amount, help_heading = "Chain")]
     pub(crate) reward: u64,
 }
 
@@ -258,17 +258,17 @@ pub(crate) struct RunArgs {
     #[arg(long, alias = "seed", value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
     pub(crate) seed_node: Vec<Endpoint>,
     /// Most connections at a time, in both directions
-    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536),
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = value::whole(1..=65_536),
           help_heading = "Network")]
     pub(crate) max_connections: u32,
     /// Connections to dial and keep
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_024),
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = value::whole(0..=1_024),
           help_heading = "Network")]
     pub(crate) outbound: u32,
     /// Dial and share addresses of private ranges too, as in a network of one's own
     #[arg(long, help_heading = "Network")]
     pub(crate) allow_private: bool,
-    /// Ranges that bans and limits per address do not apply to, or "none"
+    /// Ranges that bans and limits per address do not apply to; "loopback" is this machine, "none" nobody
     /// [default: loopback]
     #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = "Network")]
     pub(crate) exempt: Vec<Exempt>,
@@ -336,10 +336,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long, default_value = "failed-seeds.txt", value_parser = value::path(), value_name = "FILE")]
     pub(crate) failures: PathBuf,
     /// Honest nodes
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000))]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = value::whole(2..=5_000))]
     pub(crate) nodes: u32,
     /// Simulated minutes with faults; three more follow without
-    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = value::whole(1..=10_000))]
     pub(crate) minutes: u32,
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = FaultLevel::Light, value_name = "LEVEL")]
@@ -416,7 +416,7 @@ pub(crate) struct PingArgs {
     #[command(flatten)]
     pub(crate) ask: AskArgs,
     /// Pings to send
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = value::whole(1..=1_000_000))]
     pub(crate) count: u32,
     /// Time between pings
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = value::duration)]
@@ -437,7 +437,7 @@ pub(crate) struct HeadersArgs {
     #[arg(long, value_name = "HASH")]
     pub(crate) from: Option<Hash>,
     /// Most headers to ask for
-    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = value::whole(1..=2000))]
     pub(crate) max: u32,
 }
 

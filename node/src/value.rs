@@ -1,7 +1,8 @@
 //! The values that flags take, each with an error that fits on one line.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::mpsc::sync_channel;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use ipnet::IpNet;
-use spacetime_network::address::{Scope, canonical};
+use spacetime_network::address::{ExemptRanges, Scope, canonical};
 use spacetime_network::driver::node::resolver;
 use spacetime_network::proto::peer::PeerName;
 use spacetime_network::sim::{Plan, PlanError, Scenario};
@@ -171,9 +172,11 @@ impl FromStr for ListenAddress {
 /// `203.0.113.7`, `203.0.113.7:7193` or `[2001:db8::7]:7193`: where others reach us. Port 0 stands for none.
 pub(crate) fn external_address(text: &str) -> Result<SocketAddr, String> {
     let expected = "expected ip or ip:port, like 203.0.113.7 or [2001:db8::7]:7193";
-    let address = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let in_brackets = bare.and_then(|ip| ip.parse::<Ipv6Addr>().ok()).map(IpAddr::V6);
+    let address = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>().ok().or(in_brackets)) {
         (Ok(address), _) if address.port() != 0 => address,
-        (_, Ok(ip)) => SocketAddr::new(ip, 0),
+        (_, Some(ip)) => SocketAddr::new(ip, 0),
         _ => return Err(expected.to_owned()),
     };
     if Scope::of(address.ip()) == Scope::Unusable {
@@ -226,6 +229,8 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) enum Exempt {
     /// `none`: nobody.
     Nobody,
+    /// `loopback`: this machine, as when nothing is said.
+    Loopback,
     /// A range.
     Range(IpNet),
 }
@@ -237,19 +242,26 @@ impl FromStr for Exempt {
         if text == "none" {
             return Ok(Exempt::Nobody);
         }
+        if text == "loopback" {
+            return Ok(Exempt::Loopback);
+        }
         let single = || text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| ());
         text.parse::<IpNet>()
             .map_err(|_| ())
             .or_else(|()| single())
             .map(Exempt::Range)
-            .map_err(|()| "expected ranges like 10.0.0.0/8,192.0.2.7 or the word none".to_owned())
+            .map_err(|()| "expected ranges like 10.0.0.0/8,192.0.2.7, or the word loopback or none".to_owned())
     }
 }
 
 /// The ranges that a list means: `none` stands alone.
 pub(crate) fn exempt_ranges(list: &[Exempt]) -> Result<Vec<IpNet>, Failure> {
-    let ranges: Vec<IpNet> =
-        list.iter().filter_map(|item| if let Exempt::Range(range) = item { Some(*range) } else { None }).collect();
+    let ranges_of = |item: &Exempt| match item {
+        Exempt::Nobody => Vec::new(),
+        Exempt::Loopback => ExemptRanges::default().0,
+        Exempt::Range(range) => vec![*range],
+    };
+    let ranges: Vec<IpNet> = list.iter().flat_map(ranges_of).collect();
     if list.contains(&Exempt::Nobody) && !ranges.is_empty() {
         return Err(Failure::usage("--exempt none cannot be combined with ranges: give one or the other"));
     }
@@ -267,6 +279,16 @@ pub(crate) fn account(text: &str) -> Result<String, String> {
 /// What a transaction moves.
 pub(crate) fn amount(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("an amount is a whole number from 0 to {}", u64::MAX))
+}
+
+/// A whole number within these bounds.
+pub(crate) fn whole(
+    bounds: RangeInclusive<u32>,
+) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'static {
+    move |text: &str| {
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| format!("expected a whole number from {} to {}", bounds.start(), bounds.end()))
+    }
 }
 
 /// The name of a simulated situation.
@@ -400,5 +422,30 @@ mod tests {
         assert_eq!(exempt_ranges(&parse(&["10.0.0.0/8", "::1"])).unwrap().len(), 2);
         assert!(exempt_ranges(&parse(&["none", "10.0.0.0/8"])).is_err());
         assert!("10.0.0.0/33".parse::<Exempt>().is_err());
+        // The help calls it the default, and it was not understood.
+        let usual = ExemptRanges::default().0;
+        assert_eq!(exempt_ranges(&parse(&["loopback"])), Ok(usual.clone()));
+        assert_eq!(exempt_ranges(&parse(&["loopback", "10.0.0.0/8"])).unwrap().len(), usual.len() + 1);
+        assert!(exempt_ranges(&parse(&["none", "loopback"])).is_err());
+    }
+
+    #[test]
+    fn an_address_of_ipv6_may_stand_in_brackets_where_others_reach_us() {
+        for text in ["2001:db8::1", "[2001:db8::1]"] {
+            assert_eq!(external_address(text), Ok("[2001:db8::1]:0".parse().unwrap()), "{text}");
+        }
+        for text in ["[203.0.113.7]", "[2001:db8::1", "[2001:db8::1]:0", "[]"] {
+            assert!(external_address(text).unwrap_err().contains("[2001:db8::7]:7193"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_told_what_it_must_be() {
+        let minutes = whole(1..=10_000);
+        assert_eq!(minutes("30"), Ok(30));
+        for text in ["0.1", "-1", "0", "10001", "", "ten"] {
+            assert_eq!(minutes(text).unwrap_err(), "expected a whole number from 1 to 10000", "{text}");
+        }
+        assert!(amount("-1").unwrap_err().contains("a whole number from 0 to"));
     }
 }
