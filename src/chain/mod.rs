@@ -42,7 +42,7 @@ mod index;
 mod log;
 pub mod mempool;
 pub mod merkle;
-mod off_loop;
+pub(crate) mod off_loop;
 mod open;
 mod places;
 pub mod pow;

@@ -18,7 +18,7 @@ use crate::source::Source;
 use crate::wire::Hash;
 
 /// Blocks from this many bytes on are judged and read elsewhere: a tenth of a millisecond of hashing.
-const LARGE: usize = 64 * 1024;
+pub(crate) const LARGE: usize = 64 * 1024;
 /// Bytes of blocks that may wait to be judged: three of the largest, and the one that is judged.
 const JUDGING_BYTES: u64 = 64 << 20;
 /// Bytes of blocks that may be asked for and not read yet. They are not held, but will be.

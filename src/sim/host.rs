@@ -18,6 +18,7 @@ use super::timing;
 use super::tls::Security;
 use super::trace::{What, fnv};
 use crate::buggify::Buggify;
+use crate::chain::off_loop;
 use crate::chain::{Params, ReferenceChain};
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
@@ -204,12 +205,12 @@ impl Host {
         let mut buggify = sim.draw_buggify();
         if let Some(buggify) = &mut buggify {
             node.set_buggify(buggify.fork());
-            // A third of the nodes judges and reads every block later, a third the larger ones, and a third at once.
-            match self.index % 3 {
-                0 => node.chain_mut().work_in_turns(0),
-                1 => node.chain_mut().work_in_turns(LARGE),
-                _ => {}
-            }
+        }
+        // A third of the nodes judges and reads every block later, a third many of them, and a third as the program does.
+        match self.index % 3 {
+            0 if buggify.is_some() => node.chain_mut().work_in_turns(0),
+            1 if buggify.is_some() => node.chain_mut().work_in_turns(LARGE),
+            _ => node.chain_mut().work_in_turns(off_loop::LARGE),
         }
         node.restore_peers(now, self.data.load_peers(sim, self.index, now));
         {
