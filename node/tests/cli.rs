@@ -264,15 +264,15 @@ fn a_transaction_that_every_node_refuses_is_never_sent() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let long = "n".repeat(70_000);
+    let long = "n".repeat(129);
     for (from, to, part) in [
         ("network", "bob", "this name is kept for the rewards of blocks"),
-        (&long, "bob", "65535 bytes"),
-        ("ann", &long, "65535 bytes"),
+        (&long, "bob", "a name has 1 to 128 bytes"),
+        ("ann", &long, "a name has 1 to 128 bytes"),
     ] {
         let refused = program(&["send-tx", &address, "--from", from, "--to", to, "--amount", "5"]).run();
-        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{:?}", refused.code);
-        assert!(refused.stderr.contains(part), "{}", refused.stderr.chars().rev().take(300).collect::<String>());
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{refused:?}");
+        assert!(refused.stderr.contains(part), "{refused:?}");
         assert!(listener.accept().is_err(), "nobody was even connected to");
     }
 }
