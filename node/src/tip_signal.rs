@@ -62,6 +62,13 @@ impl TipSignal {
         }
     }
 
+    /// Whether it is over within this time. Rings do not end the wait.
+    pub(crate) fn stops_within(&self, patience: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.stopped);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stopped
+    }
+
     fn change(&self, how: impl FnOnce(&mut State)) {
         how(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();

@@ -129,7 +129,18 @@ fn a_deep_branch_that_goes_on_far_above_what_was_proven_is_caught_up_with_once()
     let mut world = World::configured(ours, limits);
     // Slow to tell: the blocks are here before the next answer is.
     world.connect(1, Remote { latency: Duration::from_millis(300), ..Remote::honest(&theirs) });
-    world.run(600);
+    let mut next = 0;
+    while world.chain.best().height < 9_000 {
+        assert!(world.elapsed() < 600, "{:?}", world.branches);
+        world.run(1);
+        if news(&world).contains(&DeepBranch::Proven) && world.chain.best().height < 9_000 {
+            let followed = world.sync.followed().expect("there is more");
+            assert!(followed.next >= next && followed.next <= followed.end + 1, "{next}, {followed:?}");
+            next = followed.next;
+        }
+    }
+    world.run(60);
+    assert!(next > 1_300 && world.sync.followed().is_none(), "{next}");
     assert_eq!(world.chain.best(), theirs.best(), "{:?}", world.branches);
     let caught_up: Vec<_> = world.progress.iter().filter(|(height, target)| height >= target).collect();
     assert_eq!(caught_up.last(), Some(&&(9_000, 9_000)));

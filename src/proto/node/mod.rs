@@ -79,7 +79,7 @@ use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::session::PeerInfo;
 use crate::proto::sync::chain::Chain;
-use crate::proto::sync::{BranchProgress, SyncManager};
+use crate::proto::sync::{BranchProgress, Followed, SyncManager};
 use crate::proto::work::Work;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
@@ -527,6 +527,11 @@ impl<C> Node<C> {
     /// The height of the best header that is known to be valid, and whether blocks towards it are being fetched.
     pub fn sync_target(&self) -> (u64, bool) {
         (self.sync.target_height(), self.sync.is_syncing())
+    }
+
+    /// The branch whose blocks are being fetched, as far as checked headers prove it.
+    pub fn followed(&self) -> Option<Followed> {
+        self.sync.followed()
     }
 
     /// How far branches were told that leave our chain far below its tip, and are counted before they are stored: while that takes

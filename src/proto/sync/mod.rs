@@ -129,6 +129,17 @@ pub struct BranchProgress {
     pub counting: Option<u64>,
 }
 
+/// A branch with more work than our chain, by checked headers, whose blocks are being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// Height of the next of its blocks to come.
+    pub next: u64,
+    /// Height of its last header that is known.
+    pub end: u64,
+    /// A peer is about to tell more of it.
+    pub goes_on: bool,
+}
+
 /// Look-ups that a round of thinking takes for each peer: its claim, its tips, its turn and its deadlines.
 const PEER_STEPS: usize = 4;
 
@@ -329,6 +340,16 @@ impl SyncManager {
             furthest: self.branch_furthest.iter().fold(0, |sum, most| sum.saturating_add(*most)),
             counting: counted.map(Presync::told).max(),
         }
+    }
+
+    /// The branch that is being followed; `None` when nothing more is known than our own chain.
+    pub fn followed(&self) -> Option<Followed> {
+        let height = self.best.map_or(0, |best| best.height);
+        let proven = self.peers.values().filter_map(|peer| peer.presync.as_ref()?.proven().and(peer.presync.as_ref()));
+        let start = proven.map(|branch| branch.start().height).min().unwrap_or(height);
+        let goes_on = self.is_told_more(height);
+        let next = self.path.next_height().unwrap_or_else(|| start.saturating_add(1));
+        (self.is_syncing() || goes_on).then(|| Followed { next, end: self.target_height(), goes_on })
     }
 
     /// Headers and bytes of blocks held now.

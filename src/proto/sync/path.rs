@@ -25,6 +25,11 @@ impl Path {
         self.target
     }
 
+    /// Height of the first block that is missing, while there is a way.
+    pub(super) fn next_height(&self) -> Option<u64> {
+        self.target.map(|_| self.base)
+    }
+
     /// How often another branch took the place of a part of the way.
     pub(super) fn forks(&self) -> u64 {
         self.forks
