@@ -18,6 +18,7 @@ const STEP: u128 = 4_306_612_134;
 const ENDS: [u32; SHARDS] = ends();
 
 /// The powers of 2 from 2^(1/256) to 2, less 1: a part is as wide as the difference between one and the next.
+#[allow(clippy::indexing_slicing, reason = "the compiler computes it")]
 const fn ends() -> [u32; SHARDS] {
     let (mut ends, mut at, mut power) = ([0; SHARDS], 0, 1u128 << 32);
     while at < SHARDS {

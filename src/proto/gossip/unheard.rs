@@ -57,7 +57,8 @@ impl UnheardGossip {
     /// Takes out those that have waited for too long.
     pub fn expire(&mut self, now: Instant) -> Vec<Unheard> {
         let mut over = Vec::new();
-        while let Some(first) = self.waiting.pop_front_if(|first| now.since(first.since) >= PATIENCE) {
+        while self.waiting.front().is_some_and(|first| now.since(first.since) >= PATIENCE) {
+            let Some(first) = self.waiting.pop_front() else { break };
             over.push(first);
         }
         self.count();

@@ -142,7 +142,7 @@ impl SyncManager {
         }
         let (mut bytes, mut last) = (0usize, None);
         for hash in self.path.next(PATH_PENDING_MAX) {
-            if self.buffer.contains(&hash) && self.pending_elsewhere.get(&hash).is_none() {
+            if self.buffer.contains(&hash) && !self.pending_elsewhere.contains_key(&hash) {
                 last = Some(hash);
                 break;
             }
