@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,10 @@ struct NodeView {
     peers: usize,
     /// Another branch whose headers come, and of which nothing is proven yet.
     branches: BranchProgress,
+    /// The height of the next block to come. Below our own height that is one of another branch.
+    next: Option<u64>,
+    /// Blocks that came and were good, of whatever branch.
+    blocks: u64,
 }
 
 /// Downloads the chain.
@@ -81,7 +85,8 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     config.dial_timeout = args.timeout;
     config.handshake_timeout = args.timeout;
     let plan = Plan { config, listen: Vec::new(), params, security };
-    let ready = full_node::prepare(plan, &data, Box::new(Nobody))?;
+    let blocks = Arc::new(AtomicU64::new(0));
+    let ready = full_node::prepare(plan, &data, Box::new(Blocks(Arc::clone(&blocks))))?;
     let handle = ready.handle();
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -91,7 +96,7 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
         .spawn(move || ready.run())
         .map_err(|error| Failure::new("start a node", error, "try again"))?;
 
-    let watched = watch(&handle, args.timeout, &interrupted);
+    let watched = watch((&handle, &blocks), args.timeout, &interrupted);
     handle.stop();
     let ran = node.join().unwrap_or_else(|_| Err(Failure::new("run the node", "it ended early", "report this")));
     let first = watched?;
@@ -113,11 +118,15 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     })
 }
 
-/// Nobody is told what happens: the download is watched from outside.
-struct Nobody;
+/// Counts good blocks; for the rest the download is watched from outside.
+struct Blocks(Arc<AtomicU64>);
 
-impl Sink for Nobody {
-    fn on_event(&mut self, _: Now, _: &Event, _: &LiveNode) {}
+impl Sink for Blocks {
+    fn on_event(&mut self, _: Now, event: &Event, _: &LiveNode) {
+        if matches!(event, Event::BlockAccepted { .. }) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The network of the first node that answers.
@@ -189,8 +198,9 @@ enum Step {
 /// long chain and gives a block now and then is not waited for.
 const PART: u64 = 1000;
 
-/// What moves while a download goes on: the work held, the height proven, the peers, the headers of other branches.
-type Moved = (u128, u64, usize, u64);
+/// What moves while a download goes on: the work held, the height proven, the peers, the headers of
+/// other branches and their blocks.
+type Moved = (u128, u64, usize, u64, u64);
 
 /// When a download is over. What headers prove is waited for, and what each node claimed first: a claim costs nothing, and who
 /// claims more every second was followed for ever.
@@ -209,7 +219,7 @@ struct Download {
 
 impl Download {
     fn new(patience: Duration) -> Self {
-        let (moved, part) = ((Duration::ZERO, (0, 0, 0, 0)), (Duration::ZERO, 0));
+        let (moved, part) = ((Duration::ZERO, (0, 0, 0, 0, 0)), (Duration::ZERO, 0));
         Download { patience, claims: BTreeMap::new(), rounds: Rounds::default(), moved, settled: None, part }
     }
 
@@ -227,7 +237,7 @@ impl Download {
         let is_enough = view.peers > 0 && self.claims.values().any(|claimed| *claimed <= height);
         // Who tells a branch, breaks off and tells it again is waited for only while there is nothing else.
         let headers = if is_enough { view.branches.furthest } else { view.branches.told };
-        let moved = (view.best.work, view.proven, view.peers, headers);
+        let moved = (view.best.work, view.proven, view.peers, headers, view.blocks);
         if moved != self.moved.1 {
             self.moved = (at, moved);
         }
@@ -244,7 +254,7 @@ impl Download {
         }
         let done = if height >= goal { Step::Done } else { Step::DoneBelow(goal) };
         if at.saturating_sub(self.part.0) >= self.patience {
-            let here = height.saturating_add(view.branches.furthest);
+            let here = height.saturating_add(view.branches.furthest).saturating_add(view.blocks);
             let came = here.saturating_sub(self.part.1);
             self.part = (at, here);
             if is_enough && came.saturating_mul(PART) < goal.saturating_sub(height) {
@@ -260,14 +270,18 @@ impl Download {
 }
 
 /// Waits until nothing more is missing. Answers the first look.
-fn watch(handle: &NodeHandle, timeout: Duration, interrupted: &AtomicBool) -> Result<NodeView, Failure> {
+fn watch(
+    node: (&NodeHandle, &Arc<AtomicU64>),
+    timeout: Duration,
+    interrupted: &AtomicBool,
+) -> Result<NodeView, Failure> {
     let operation = "download the chain";
     let (mut progress, begun) = (Progress::start(), Instant::now());
-    let first = look(handle)?;
+    let first = look(node)?;
     let mut download = Download::new(timeout);
     loop {
         thread::sleep(LOOK_EVERY);
-        let now = look(handle)?;
+        let now = look(node)?;
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::new(operation, "interrupted", again(&now)));
         }
@@ -309,13 +323,15 @@ fn again(view: &NodeView) -> &'static str {
     }
 }
 
-fn look(handle: &NodeHandle) -> Result<NodeView, Failure> {
-    full_node::look(handle, PATIENCE, |node, _| {
+fn look((handle, blocks): (&NodeHandle, &Arc<AtomicU64>)) -> Result<NodeView, Failure> {
+    let blocks = Arc::clone(blocks);
+    full_node::look(handle, PATIENCE, move |node, _| {
         let (proven, is_syncing) = node.sync_target();
         // Peers say how many blocks they have, genesis included.
         let claims = node.connected().map(|peer| (peer.remote, peer.chain_length.saturating_sub(1))).collect();
         let (best, peers) = (node.chain().best(), node.connected().count());
-        NodeView { best, proven, claims, is_syncing, peers, branches: node.branch_progress() }
+        let (next, blocks) = (node.followed().map(|branch| branch.next), blocks.load(Ordering::Relaxed));
+        NodeView { best, proven, claims, is_syncing, peers, branches: node.branch_progress(), next, blocks }
     })
     .ok_or_else(|| Failure::new("download the chain", "the node has stopped", "look at the lines above"))
 }
@@ -341,8 +357,12 @@ impl Progress {
     }
 
     fn show(&mut self, look: &NodeView, goal: u64) {
-        let branch = look.branches.counting.map(|headers| format!(", counting another branch: {headers} headers"));
-        let branch = branch.unwrap_or_default();
+        let other = look.next.filter(|next| *next <= look.best.height);
+        let branch = match (look.branches.counting, other) {
+            (Some(headers), _) => format!(", counting another branch: {headers} headers"),
+            (None, Some(next)) => format!(", fetching another branch: at height {next}"),
+            (None, None) => String::new(),
+        };
         match &self.bar {
             Some(bar) => {
                 bar.set_length(goal);
@@ -374,7 +394,7 @@ mod tests {
         let remote = |at: usize| SocketAddr::from(([192, 0, 2, 1], u16::try_from(at).unwrap()));
         let claims: Vec<_> = claims.iter().enumerate().map(|(at, claimed)| (remote(at), *claimed)).collect();
         let (peers, is_syncing) = (claims.len(), height < proven);
-        NodeView { best, proven, peers, claims, is_syncing, branches: BranchProgress::default() }
+        NodeView { best, proven, peers, claims, is_syncing, branches: BranchProgress::default(), next: None, blocks: 0 }
     }
 
     /// The same with headers of another branch: so many came, so many of them for the first time.
@@ -437,6 +457,18 @@ mod tests {
             view
         };
         assert_eq!(ends(beside), (124, Step::Done));
+        // All its headers are here, and its blocks come, for a minute in which our own tip stands still.
+        let fetched = |at: u64| match at {
+            ..=60 => NodeView { blocks: at * 1000, ..counted(view(70_000, 80_000, &[80_000]), 80_000, 80_000) },
+            _ => view(80_000, 80_000, &[80_000]),
+        };
+        assert_eq!(ends(fetched), (62, Step::Done));
+        let beside = |at: u64| {
+            let mut view = fetched(at);
+            view.claims.push((SocketAddr::from(([192, 0, 2, 9], 9)), 70_000));
+            view
+        };
+        assert_eq!(ends(beside), (62, Step::Done));
         // They stop coming.
         assert_eq!(ends(|at| counted(view(134, 134, &[1250]), at.min(50), at.min(50))), (80, Step::Stalled));
         // One who breaks off and tells the same again and again is not waited for beside a chain that is there.
