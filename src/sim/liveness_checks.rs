@@ -66,7 +66,8 @@ impl World<'_> {
             let blames = |other: &Host| node.is_blacklisted(host.clock.read(now), other.address);
             let robbed = self.hosts.iter().any(blames);
             let few = if robbed { 0 } else { host.outbound().min(self.hosts.len() - 1).min(2) };
-            // One that ended just now is about to be replaced.
+            // One that ended just now, or is ending, is about to be replaced.
+            let outbound = outbound + node.ending_outbound();
             let clock = host.clock.read(now);
             let lacks_lately = node.lacking_since().is_some_and(|since| clock.at.since(since) <= SOON);
             let holds = peers.len() >= few && (outbound >= host.outbound() || left == 0 || lacks_lately);

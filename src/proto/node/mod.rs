@@ -493,6 +493,12 @@ impl<C> Node<C> {
         self.reputation.take_moves()
     }
 
+    /// Connections that it dialed and is ending: what they held is free once they are gone.
+    #[cfg(feature = "sim")]
+    pub fn ending_outbound(&self) -> usize {
+        self.sessions.iter().filter(|session| session.is_outbound() && session.is_closing()).count()
+    }
+
     /// Since when it has fewer automatic connections than it wants.
     #[cfg(feature = "sim")]
     pub fn lacking_since(&self) -> Option<crate::time::Instant> {
