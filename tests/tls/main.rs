@@ -4,6 +4,7 @@
 mod budget;
 mod end;
 mod half_close;
+#[cfg(feature = "chain")]
 mod last_word;
 #[path = "../driver/party.rs"]
 #[allow(dead_code, reason = "the loop's own tests use the rest of it")]
