@@ -23,7 +23,8 @@ impl<C: Chain> Node<C> {
     /// May this address connect? Asked before anything is allocated for it; a refusal is counted by its reason. Making a place
     /// for it may lead to outputs.
     ///
-    /// After [`Admit::Accept`] its place is taken until [`Input::Opened`] or [`Input::AdmissionReleased`] comes. After
+    /// After [`Admit::Accept`] its place is taken until [`Input::Opened`](crate::proto::Input::Opened) or
+    /// [`Input::AdmissionReleased`](crate::proto::Input::AdmissionReleased) comes. After
     /// [`Admit::Evict`], and the input that the other's admission is released, the address is worth another question.
     pub fn admit(&mut self, now: Now, remote: SocketAddr) -> Admit {
         debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next question");
