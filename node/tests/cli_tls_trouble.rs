@@ -170,7 +170,7 @@ fn a_named_node_that_cannot_be_reached_is_a_warning_with_a_remedy_once() {
 /// Whoever came to a node with TLS and spoke none got no byte: neither a health check nor a node without TLS could say in its log
 /// why. And each of them was a line in the log here, which on a node without TLS it is only for who wants to see everything.
 #[test]
-fn whoever_speaks_something_else_to_a_tls_port_is_told_so_and_is_no_line_in_the_log() {
+fn whoever_speaks_something_else_to_a_tls_port_is_told_so_and_fills_no_log() {
     for (level, told) in [("info", 0), ("debug", 1)] {
         let scene = Scene::with(&["--tls", "any", "--log-level", level]);
         for (greeting, answer) in [
@@ -189,7 +189,8 @@ fn whoever_speaks_something_else_to_a_tls_port_is_told_so_and_is_no_line_in_the_
         let log = scene.node.stop_with("-TERM").stderr;
         let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
         assert_eq!((lines("it speaks HTTP"), lines("it speaks SSH")), (told, told), "{log}");
-        assert_eq!(lines("it does not speak TLS"), told * 2, "{log}");
+        // Another setting there is worth a word, once an hour; the other of the two who spoke plain text is a detail.
+        assert_eq!((lines("not let in for plain text"), lines("it does not speak TLS")), (1, told), "{log}");
         assert!(!log.contains("INFO TLS"), "{log}");
     }
 }
