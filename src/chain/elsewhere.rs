@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::chain::off_loop::{Body, Found, Judged, OffLoop, Read, Stored};
 use crate::chain::reference::ReferenceChain;
 use crate::chain::workers::Waker;
-use crate::proto::sync::chain::{CheckedBlock, CheckedHeader, Finished, Lookup, Verdict};
+use crate::proto::sync::chain::{CheckedBlock, CheckedHeader, Finished, Verdict};
 use crate::source::Source;
 use crate::wire::Hash;
 
@@ -25,14 +25,14 @@ impl ReferenceChain {
         self.off_loop = Some(OffLoop::in_turns(large));
     }
 
-    /// A block that is to be read where the store has it, if that is better done elsewhere.
-    pub(super) fn read_elsewhere(&mut self, source: Source, hash: &Hash) -> Option<Lookup> {
+    /// Has a block read elsewhere, if that is better: under which number.
+    pub(super) fn read_elsewhere(&mut self, source: Source, hash: &Hash) -> Option<u64> {
         let off_loop = self.off_loop.as_mut()?;
         let node = self.index.node(self.index.find(hash)?);
         let len = usize::try_from(node.len).unwrap_or(usize::MAX);
         let seq = node.seq.filter(|_| off_loop.is_large(len))?;
         let stored = Stored { reader: self.store.reader(seq), header: node.header, ids: Arc::clone(&node.ids) };
-        Some(off_loop.read(source, *hash, stored, len).map_or(Lookup::Missing, Lookup::Pending))
+        Some(off_loop.read(source, *hash, stored, len))
     }
 
     /// What was judged or read elsewhere, with what is left to do for it done.

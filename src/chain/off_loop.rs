@@ -21,8 +21,6 @@ use crate::wire::Hash;
 pub(crate) const LARGE: usize = 64 * 1024;
 /// Bytes of blocks that may wait to be judged: three of the largest, and the one that is judged.
 const JUDGING_BYTES: u64 = 64 << 20;
-/// Bytes of blocks that may be asked for and not read yet. They are not held, but will be.
-const READING_BYTES: u64 = 256 << 20;
 /// Threads that read, beside each other so that one bad place on a disk does not hold up everything.
 const READERS: usize = 2;
 /// More threads that judge are of no use to one loop.
@@ -45,7 +43,7 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// A block that was judged as far as that can be done elsewhere; `None` when it was not judged.
+/// A block that was judged as far as that can be done elsewhere, or why it was not.
 pub(super) struct Judged {
     pub(super) ticket: u64,
     pub(super) block: CheckedBlock,
@@ -82,8 +80,6 @@ pub(super) struct OffLoop {
     readings: BTreeMap<u64, Reading>,
     /// The job that reads each hash.
     reads: BTreeMap<Hash, u64>,
-    /// Numbers of blocks that are not read after all.
-    unread: VecDeque<u64>,
 }
 
 impl core::fmt::Debug for OffLoop {
@@ -106,7 +102,6 @@ impl OffLoop {
             ready: VecDeque::new(),
             readings: BTreeMap::new(),
             reads: BTreeMap::new(),
-            unread: VecDeque::new(),
         }
     }
 
@@ -114,14 +109,15 @@ impl OffLoop {
     pub(super) fn threads(waker: Waker) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
         let judges = cores.saturating_sub(1).clamp(1, JUDGES_MAX);
-        let readers = Workers::threads(READERS, "chain-read", Arc::clone(&waker), READING_BYTES);
+        // What is asked for takes no memory before it is read, and whoever asks waits for one at a time.
+        let readers = Workers::threads(READERS, "chain-read", Arc::clone(&waker), u64::MAX);
         OffLoop::new(Workers::threads(judges, "chain-judge", waker, JUDGING_BYTES), readers, LARGE)
     }
 
     /// Without threads: each turn does one job of each kind. From so many bytes on, blocks wait for that.
     #[cfg(feature = "sim")]
     pub(super) fn in_turns(large: usize) -> Self {
-        OffLoop::new(Workers::inline(JUDGING_BYTES), Workers::inline(READING_BYTES), large)
+        OffLoop::new(Workers::inline(JUDGING_BYTES), Workers::inline(u64::MAX), large)
     }
 
     /// A piece of what waits, where there are no threads.
@@ -143,7 +139,10 @@ impl OffLoop {
 
     /// Is there something for [`ReferenceChain`] to finish?
     pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.unread.is_empty() || self.judges.is_ready() || self.readers.is_ready()
+        // Who gave the threads nothing asks them nothing.
+        !self.ready.is_empty()
+            || !self.judging.is_empty() && self.judges.is_ready()
+            || !self.readings.is_empty() && self.readers.is_ready()
     }
 
     fn ticket(&mut self) -> u64 {
@@ -200,6 +199,9 @@ impl OffLoop {
     /// The next block that was judged elsewhere and whose parent waits for nothing.
     pub(super) fn next_judged(&mut self) -> Option<Judged> {
         while self.ready.is_empty() {
+            if self.judging.is_empty() {
+                return None;
+            }
             let (ticket, body) = self.judges.poll()?;
             self.judged(ticket, body.ok_or(NOT_JUDGED));
         }
@@ -207,34 +209,29 @@ impl OffLoop {
     }
 
     /// Has a block read and compared with what is known of it.
-    pub(super) fn read(&mut self, source: Source, hash: Hash, stored: Stored, len: usize) -> Option<u64> {
+    pub(super) fn read(&mut self, source: Source, hash: Hash, stored: Stored, len: usize) -> u64 {
         let ticket = self.ticket();
         if let Some(reading) = self.reads.get(&hash).and_then(|job| self.readings.get_mut(job)) {
             // Many peers ask for the same one when it is new.
             reading.tickets.push(ticket);
-            return Some(ticket);
+            return ticket;
         }
         self.reads.insert(hash, ticket);
         self.readings.insert(ticket, Reading { source, hash, tickets: vec![ticket] });
         let gave_way = self.readers.submit(source, ticket, len, Box::new(move || stored.read()));
-        for job in gave_way {
-            let tickets = self.end_reading(job).map_or(Vec::new(), |reading| reading.tickets);
-            self.unread.extend(tickets.into_iter().filter(|other| *other != ticket));
-        }
-        self.readings.contains_key(&ticket).then_some(ticket)
+        debug_assert!(gave_way.is_empty(), "there is room for every question");
+        ticket
     }
 
-    /// The next block that was read, or was not after all.
+    /// The next block that was read, or could not be.
     pub(super) fn next_read(&mut self) -> Option<Read> {
-        if let Some(ticket) = self.unread.pop_front() {
-            return Some(Read { hash: Hash::ZERO, tickets: vec![ticket], found: None });
-        }
-        loop {
+        while !self.readings.is_empty() {
             let (job, found) = self.readers.poll()?;
             if let Some(Reading { hash, tickets, .. }) = self.end_reading(job) {
                 return Some(Read { hash, tickets, found });
             }
         }
+        None
     }
 
     fn end_reading(&mut self, job: u64) -> Option<Reading> {

@@ -422,7 +422,7 @@ impl Chain for ReferenceChain {
             return Lookup::Here(bytes);
         }
         match self.read_elsewhere(source, hash) {
-            Some(lookup) => lookup,
+            Some(ticket) => Lookup::Pending(ticket),
             None => self.block(hash).map_or(Lookup::Missing, Lookup::Here),
         }
     }

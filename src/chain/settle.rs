@@ -12,7 +12,6 @@ use crate::chain::index::Reorg;
 use crate::chain::mempool::NoRoom;
 use crate::chain::reference::ReferenceChain;
 use crate::chain::returning::{Part, Returning};
-use crate::proto::sync::chain::Lookup;
 use crate::source::Source;
 use crate::wire::Hash;
 
@@ -82,11 +81,10 @@ impl ReferenceChain {
         let missing = |id: &Hash| self.index.best_place(id).is_none() && !self.pool.contains(id);
         let Some(first) = ids.iter().skip(1).position(missing) else { return (ids.len(), 0) };
         let (bytes, read) = match self.read_elsewhere(Source::Own, hash) {
-            Some(Lookup::Pending(ticket)) => {
+            Some(ticket) => {
                 self.returning.reading = Some((ticket, ids));
                 return (first, 0);
             }
-            Some(_) => (None, 0),
             None => {
                 let bytes = self.stored(self.index.node(id));
                 let read = bytes.as_ref().map_or(0, Bytes::len);

@@ -166,7 +166,8 @@ impl<D: Send + 'static> Workers<D> {
         gave_way
     }
 
-    /// One more thread, if there are fewer than jobs. Without any, what waits is done at the next submission that finds one.
+    /// One more thread, if there are fewer than jobs. Where the system gives none, the caller works, here and in
+    /// [`poll`](Self::poll): slow is better than never.
     fn start_another(&mut self, jobs: usize) {
         match &mut self.hands {
             Hands::Threads { most, name, waker, started } => {
@@ -177,7 +178,6 @@ impl<D: Send + 'static> Workers<D> {
                     started.extend(thread.spawn(move || run(&shared, &waker)));
                 }
                 if started.is_empty() {
-                    // The system has no thread to give: slow is better than never.
                     let _ = step(&self.shared);
                 }
             }
@@ -197,6 +197,9 @@ impl<D: Send + 'static> Workers<D> {
 
     /// What was done next: its ticket and its outcome, which is `None` when the job panicked.
     pub(super) fn poll(&mut self) -> Option<(u64, Option<D>)> {
+        if matches!(&self.hands, Hands::Threads { started, .. } if started.is_empty()) {
+            let _ = step(&self.shared);
+        }
         let mut state = self.shared.lock();
         let (ticket, bytes, done) = state.done.pop_front()?;
         state.done_bytes = state.done_bytes.saturating_sub(bytes);

@@ -10,7 +10,7 @@ use spacetime_network::id::{ConnId, Direction};
 use spacetime_network::proto::sync::chain::{
     Chain, CheckedBlock, Finished, HeaderError, HeaderInfo, Lookup, Tip, Verdict,
 };
-use spacetime_network::proto::{Command, Config, Input, Node, Output};
+use spacetime_network::proto::{Command, Config, Event, Input, Node, Output};
 use spacetime_network::source::Source;
 use spacetime_network::time::{Instant, Now, UnixTime};
 use spacetime_network::wire::{Frame, Hash, Kind, Message, Payload};
@@ -266,4 +266,18 @@ fn a_block_that_is_read_elsewhere_goes_to_who_still_waits_for_it() {
     let last = table.outputs();
     assert!(last.iter().any(|output| matches!(output, Output::Release { conn } if *conn == two)), "{last:?}");
     assert_eq!(table.node.audit(), Ok(()));
+}
+
+/// A block whose place was taken by others while it was judged moved the chain, and neither peers nor the embedder heard of it.
+#[test]
+fn a_verdict_on_what_was_forgotten_meanwhile_still_tells_that_the_chain_moved() {
+    let mut table = Table::new();
+    table.guest(1);
+    let tips = |table: &mut Table| {
+        table.outputs().iter().filter(|output| matches!(output, Output::Event(Event::NewTip(_)))).count()
+    };
+    table.verdict(99, Verdict::Accepted { best_changed: false });
+    assert_eq!(tips(&mut table), 0);
+    table.verdict(99, Verdict::Accepted { best_changed: true });
+    assert_eq!(tips(&mut table), 1);
 }

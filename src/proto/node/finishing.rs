@@ -38,9 +38,13 @@ impl<C: Chain> Node<C> {
             if object.kind == Kind::NewBlock && !matches!(verdict, Verdict::Pending(_)) {
                 self.sync.block_judged(&object.id);
             }
-            self.judge(now, verdict, object);
-        } else {
-            self.sync.handle_verdict(now, ticket, verdict, &mut self.chain);
+            return self.judge(now, verdict, object);
+        }
+        let has_moved = matches!(verdict, Verdict::Accepted { best_changed: true });
+        if !self.sync.handle_verdict(now, ticket, verdict, &mut self.chain) && has_moved {
+            // What waited for it was forgotten for want of room. The chain ends elsewhere all the same.
+            self.tip_moved(now);
+            self.announce_tip(now);
         }
     }
 

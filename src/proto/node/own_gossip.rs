@@ -50,8 +50,8 @@ impl<C: Chain> Node<C> {
         self.emit(Event::Gossip { kind, payload, from: None });
     }
 
-    /// A peer has left, and with it the line of what it was to be told. What nobody else was told goes to all others, as after
-    /// the end of a second connection to the same node; if there is nobody, it waits for the next.
+    /// A peer has left, and with it the line of what it was to be told. What nobody else was told goes to a few others, who pass
+    /// it on, as after the end of a second connection to the same node; if there is nobody, it waits for the next.
     pub(super) fn keep_unheard<'a>(&mut self, now: Now, waiting: impl Iterator<Item = (Kind, Hash, &'a Bytes)>) {
         if self.stopping {
             return;

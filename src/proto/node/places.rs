@@ -57,8 +57,8 @@ impl<C: Chain> Node<C> {
     }
 
     /// Makes a place for an address from which there is no connection, when all that are kept for such are taken: the unfinished
-    /// handshake of the address goes that costs us most, when that is more than the newcomer will. Those who have a place, and come again and again for a second one, would take each that gets
-    /// free, and whoever comes for his first would find none.
+    /// handshake of the address goes that costs us most, when that is more than the newcomer will. Those who have a place, and
+    /// come again and again for a second one, would take each that gets free, and whoever comes for his first would find none.
     pub(super) fn make_way(&mut self, now: Now, newcomer: SocketAddr) -> bool {
         let Some(own) = self.admission.load(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
         if !self.admission.may_come(now.at, newcomer) {

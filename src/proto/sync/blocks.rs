@@ -98,14 +98,15 @@ impl SyncManager {
         self.update(now, chain);
     }
 
-    /// The verdict on a block that was pending. A ticket of somebody else changes nothing.
+    /// The verdict on a block that was pending. A ticket of somebody else changes nothing, and is false.
     ///
     /// The sender of an invalid block is closed, and so is everyone who said that it has the block.
-    pub fn handle_verdict<C: Chain>(&mut self, now: Now, ticket: u64, verdict: Verdict, chain: &mut C) {
-        let Some(pending) = self.pending.remove(&ticket) else { return };
+    pub fn handle_verdict<C: Chain>(&mut self, now: Now, ticket: u64, verdict: Verdict, chain: &mut C) -> bool {
+        let Some(pending) = self.pending.remove(&ticket) else { return false };
         self.judge(now, pending, verdict);
         self.advance(now, chain);
         self.update(now, chain);
+        true
     }
 
     /// Submits what is next on the path, as far as it is here.
@@ -141,12 +142,12 @@ impl SyncManager {
             return None;
         }
         let (mut bytes, mut last) = (0usize, None);
-        for hash in self.path.next(PATH_PENDING_MAX) {
-            if self.buffer.contains(&hash) && !self.pending_elsewhere.contains_key(&hash) {
-                last = Some(hash);
+        for hash in self.path.written().take(PATH_PENDING_MAX) {
+            if self.buffer.contains(hash) && !self.pending_elsewhere.contains_key(hash) {
+                last = Some(*hash);
                 break;
             }
-            bytes = bytes.saturating_add(self.pending_len(&hash)?);
+            bytes = bytes.saturating_add(self.pending_len(hash)?);
         }
         last.filter(|_| bytes < PATH_PENDING_BYTES_MAX)
     }
