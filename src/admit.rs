@@ -17,6 +17,10 @@ pub enum Admit {
     /// closed. Under TLS, where nothing can be said before the handshake, a fatal alert goes instead: user_canceled, by which
     /// our own dialer knows that it was [turned away](crate::close::TlsFault::TurnedAway).
     TurnAway(&'static [u8]),
+    /// There is no place for it at present, and nobody crowds more than it does: it is asked about again while it waits, unread. If it
+    /// has waited in vain, these bytes are its last, as with `TurnAway`, and that is said as `WaitedInVain`. Whoever has no place to
+    /// wait in takes this for `TurnAway`.
+    Wait(&'static [u8]),
     /// There is no place for it, but this one, admitted before and not open yet, should give up its own. Once that has been
     /// closed, and the release of its admission been said, the newcomer is worth another question.
     Evict(SocketAddr),

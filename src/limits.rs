@@ -66,6 +66,12 @@ pub const TLS_PENDING: usize = 64;
 /// Sockets that wait for one of these places, where nobody crowds more than they do: with them, more friends than a node has
 /// places may dial at the same moment.
 pub const TLS_BACKLOG: usize = 256;
+/// Sockets that wait until the protocol has a place for them, where nobody crowds more than they do.
+pub const ADMIT_WAITING: usize = 128;
+/// How long they wait at most: half of what a dialer gives a greeting.
+pub const ADMIT_WAIT: Duration = Duration::from_secs(5);
+/// How often the protocol is asked about the first of them.
+pub const ADMIT_RETRY: Duration = Duration::from_millis(10);
 /// How long a handshake under way may say nothing while others wait for its place: a hello follows its connection at once, unless
 /// it is lost and sent again.
 pub const TLS_SILENCE: Duration = Duration::from_millis(500);

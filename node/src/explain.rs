@@ -139,8 +139,11 @@ pub(crate) fn ended(reason: CloseReason, said: Option<&str>) -> String {
 pub(crate) fn remedy(reason: CloseReason, said: Option<&str>, secured: bool) -> &'static str {
     let is = |text: &str, reason: CloseReason| reason.consequence().last_error == Some(text);
     match (said.map(PeerError::of), reason) {
-        (Some(PeerError::Full), _) | (_, CloseReason::Tls(TlsFault::TurnedAway)) => {
-            "it is full: try again later, or allow more --max-connections there"
+        (Some(PeerError::Full), _) => "it is full: try again later, or allow more --max-connections there",
+        // All that TLS lets be said before its handshake.
+        (None, CloseReason::Tls(TlsFault::TurnedAway)) => {
+            "it is there, and has no place for this address at present: try again later; there, allow more --max-connections, \
+             or have the address exempted (--exempt) if many come from it"
         }
         (Some(PeerError::Crowded), _) => {
             "too many connections from this address: try again later and less often, or have it exempted there (--exempt)"
@@ -280,7 +283,7 @@ mod tests {
         assert_eq!(ended(CloseReason::RemoteClosed, Some("go away")), "it left, saying \"go away\"");
         assert_eq!(ended(CloseReason::RemoteClosed, None), "closed by the peer");
         let turned_away = CloseReason::Tls(TlsFault::TurnedAway);
-        assert!(remedy(turned_away, None, true).contains("it is full"));
+        assert!(remedy(turned_away, None, true).contains("no place for this address at present"));
     }
 
     #[test]

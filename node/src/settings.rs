@@ -159,6 +159,8 @@ pub(crate) fn definition() -> clap::Command {
                 let arg = arg.env(variable).hide_env_values(true);
                 if is_switch(&arg) { arg.value_parser(clap::builder::BoolishValueParser::new()) } else { arg }
             }
+            // Else a number below zero is taken for a flag that nobody knows, and not for a height that is none.
+            None if arg.is_positional() => arg.allow_negative_numbers(true),
             None => arg,
         })
     };
@@ -251,9 +253,16 @@ fn flatten(error: &clap::Error) -> String {
         .split("\n\n")
         .map(str::trim)
         .filter(|part| !part.is_empty() && !part.starts_with("Usage:") && !part.starts_with("For more information"))
+        .filter(|part| !is_tip_for_a_number(part))
         .map(|part| part.strip_prefix("error: ").unwrap_or(part))
         .collect();
     format!("{}; try --help", useful.join("; "))
+}
+
+/// "to pass '-1' as a value, use '-- -1'": wherever a number has a place it may be below zero, so this one has none.
+fn is_tip_for_a_number(part: &str) -> bool {
+    let number = part.strip_prefix("tip: to pass '-").and_then(|rest| rest.split('\'').next());
+    number.is_some_and(|text| text.parse::<f64>().is_ok())
 }
 
 /// Every key that some command has. What must be given on the command line, and `config` itself, are not among them.

@@ -1,7 +1,7 @@
 //! The values that flags take, each with an error that fits on one line.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -154,7 +154,15 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(address) = text.parse() {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            let ip = address.ip().to_canonical();
+            // The system takes the first and the second, and nobody can ever connect.
+            if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+                let kind = if ip.is_multicast() { "multicast" } else { "broadcast" };
+                return Err(format!(
+                    "{ip} is a {kind} address, at which nobody is reached: give one of this machine, or 0.0.0.0 for all"
+                ));
+            }
             return Ok(ListenAddress::Address(address));
         }
         let (named, any_port) = match text.strip_suffix(":0") {
@@ -343,6 +351,12 @@ mod tests {
         assert!(matches!(at("[fe80::1%lo]:0"), ListenAddress::Name(name, 0) if name.to_string() == "[fe80::1%lo]:1"));
         for bad in ["", ":0", "localhost", "localhost:70000", "127.1:0", "[::1%lo]:0", "a b:1"] {
             assert!(bad.parse::<ListenAddress>().unwrap_err().starts_with("expected ip:port or name:port"), "{bad}");
+        }
+        for (nobody, kind) in
+            [("224.0.0.1:0", "multicast"), ("[ff02::1]:7193", "multicast"), ("255.255.255.255:7193", "broadcast")]
+        {
+            let why = nobody.parse::<ListenAddress>().unwrap_err();
+            assert!(why.contains(&format!("is a {kind} address, at which nobody is reached")), "{why}");
         }
     }
 

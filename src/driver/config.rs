@@ -94,6 +94,11 @@ pub struct Config {
     /// Sockets that may wait for such a place, for as long as `tls_timeout`. When that many wait, a further one takes the place of
     /// the oldest of the most crowded. 0 lets nobody wait.
     pub tls_backlog: usize,
+    /// Sockets that may wait until the protocol has a place for them, see [`Admit::Wait`](super::Admit::Wait). When that many wait,
+    /// the last of the most crowded address or subnet is turned away. 0 lets nobody wait.
+    pub admit_waiting: usize,
+    /// How long they may.
+    pub admit_wait: Duration,
     /// How fast others may begin TLS handshakes. Further ones wait, as long as `tls_timeout` lets them. When half of the burst
     /// is used up, each /24 (IPv6: /48) gets one a second.
     pub tls_rate: Rate,
@@ -131,6 +136,8 @@ impl Default for Config {
             tls_timeout: limits::TLS_TIMEOUT,
             tls_pending: limits::TLS_PENDING,
             tls_backlog: limits::TLS_BACKLOG,
+            admit_waiting: limits::ADMIT_WAITING,
+            admit_wait: limits::ADMIT_WAIT,
             tls_rate: Rate::per_second(limits::TLS_RATE, limits::TLS_BURST),
             tls_rate_per_ip: Some(Rate::per_second(limits::TLS_RATE_PER_IP, limits::TLS_BURST_PER_IP)),
             tls_rate_per_subnet: Some(Rate::per_second(limits::TLS_RATE_PER_SUBNET, limits::TLS_BURST_PER_SUBNET)),

@@ -8,10 +8,12 @@ use super::listener::{Listener, listener_token};
 use super::net::Net;
 use super::system::Stream;
 use super::timer::Due;
+use super::waiting_room::Waiting;
 use super::{Admit, Driver, Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction};
-use crate::limits::TLS_SILENCE;
+use crate::limits::{ADMIT_RETRY, TLS_SILENCE};
+use crate::time::Instant;
 
 impl<P: Protocol> Driver<P> {
     /// Binds and listens; answers the real address when port 0 was asked for.
@@ -105,7 +107,54 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
+    /// Asks the protocol about those whom it told to wait, in their order, until it has no place for one; those whose time is up are
+    /// turned away.
+    pub(super) fn check_waiting_room(&mut self) {
+        let now = self.net.now.at;
+        while let Some(overdue) = self.net.waiting_room.take_overdue(now) {
+            self.turn_away_waiting(overdue);
+        }
+        for _ in 0..self.net.config.turn_accepts {
+            let Some(first) = self.net.waiting_room.take_first() else { break };
+            let is_in = self.ask_about(first.stream, first.remote, Some(first.until));
+            if !is_in {
+                break;
+            }
+        }
+        if !self.net.waiting_room.is_empty() {
+            self.net.timers.arm(now + ADMIT_RETRY, Due::WaitingRoom);
+        }
+    }
+
+    /// Has a socket wait for the protocol, behind the others, or before them when it has waited already.
+    fn wait_for_protocol(&mut self, waiting: Waiting, again: bool) {
+        let net = &mut self.net;
+        if again {
+            return net.waiting_room.put_back(waiting);
+        }
+        if net.waiting_room.is_empty() {
+            net.timers.arm(net.now.at + ADMIT_RETRY, Due::WaitingRoom);
+        }
+        net.totals.admit_waited += 1;
+        if let Some(last) = net.waiting_room.enter(waiting, net.config.admit_waiting) {
+            self.turn_away_waiting(last);
+        }
+    }
+
+    fn turn_away_waiting(&mut self, waiting: Waiting) {
+        let Waiting { stream, remote, last, .. } = waiting;
+        self.net.totals.refused += 1;
+        self.net.totals.refused_admit += 1;
+        self.protocol.handle(self.net.now, Event::WaitedInVain { remote, last }, &mut self.net);
+        turn_away(stream, self.net.last_word(last));
+    }
+
     fn admit(&mut self, stream: Stream, remote: SocketAddr) {
+        self.ask_about(stream, remote, None);
+    }
+
+    /// Asks the protocol about an address, and does as it says. `waits_until` is of one who waits already. False when he still does.
+    fn ask_about(&mut self, stream: Stream, remote: SocketAddr, waits_until: Option<Instant>) -> bool {
         let mut answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         if let Admit::Evict(other) = answer
             && let Some(id) = self.net.handshakes.find(other)
@@ -122,16 +171,23 @@ impl<P: Protocol> Driver<P> {
             net.cut_drain(id);
         }
         let full = net.is_full();
+        if let Admit::Wait(last) = answer
+            && !full
+        {
+            let until = waits_until.unwrap_or(net.now.at + net.config.admit_wait);
+            self.wait_for_protocol(Waiting { stream, remote, last, until }, waits_until.is_some());
+            return false;
+        }
         if answer != Admit::Accept || full {
             net.totals.refused += 1;
             net.totals.refused_limit += u64::from(full);
             net.totals.refused_admit += u64::from(!full);
             match answer {
                 Admit::Accept => self.release_admission(remote, CloseReason::LimitReached),
-                Admit::TurnAway(frame) => turn_away(stream, if net.config.speaks_tls() { &TLS_ALERT } else { frame }),
+                Admit::TurnAway(last) | Admit::Wait(last) => turn_away(stream, net.last_word(last)),
                 Admit::Refuse | Admit::Evict(_) => {}
             }
-            return;
+            return true;
         }
         // The connection may be gone again already; then one of these says so and there is nothing to report.
         let until = net.now.at + net.config.tls_timeout;
@@ -150,6 +206,7 @@ impl<P: Protocol> Driver<P> {
                 self.release_admission(remote, CloseReason::Io(error.kind()));
             }
         }
+        true
     }
 
     fn release_admission(&mut self, remote: SocketAddr, reason: CloseReason) {
@@ -161,6 +218,11 @@ impl Net {
     /// Does somebody wait for a place that is free?
     pub(super) fn has_place_for_backlog(&self) -> bool {
         !self.backlog.is_empty() && self.handshakes.len() < self.config.tls_pending
+    }
+
+    /// What is said to somebody who is turned away: under TLS an alert, for nothing else can be said there.
+    fn last_word(&self, plain: &'static [u8]) -> &'static [u8] {
+        if self.config.speaks_tls() { &TLS_ALERT } else { plain }
     }
 
     fn wait_for_place(&mut self, stream: Stream, remote: SocketAddr) {

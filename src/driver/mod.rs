@@ -36,6 +36,7 @@
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
+//! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
 //! | `shares` | who is served first when there is more to do than a turn holds |
 //! | `budget` | memory over all connections, and who waits for it |
@@ -68,6 +69,7 @@ mod stats;
 mod system;
 mod timer;
 mod tls;
+mod waiting_room;
 
 pub mod node;
 pub mod store;
@@ -122,6 +124,13 @@ pub enum Event<'a, C> {
         remote: SocketAddr,
         /// Why.
         reason: CloseReason,
+    },
+    /// An address that was to [wait](Admit::Wait) became no connection: there was no place for it in time, or too many waited.
+    WaitedInVain {
+        /// The address.
+        remote: SocketAddr,
+        /// What it is told, where nothing of TLS is in the way.
+        last: &'static [u8],
     },
     /// A frame.
     Frame {

@@ -17,6 +17,7 @@ use super::slab::ConnSlab;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
 use super::timer::Timers;
+use super::waiting_room::WaitingRoom;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId};
 use crate::link::{BufferPool, Link, PushError};
@@ -148,6 +149,7 @@ pub struct Net {
     pub(super) handshakes: Handshakes,
     /// Who waits for a place among them.
     pub(super) backlog: Backlog,
+    pub(super) waiting_room: WaitingRoom,
     pub(super) timers: Timers,
     pub(super) notices: VecDeque<Notice>,
     pub(super) pool: BufferPool,
@@ -182,6 +184,7 @@ impl Net {
             send: SendBudget::default(),
             handshakes: Handshakes::default(),
             backlog: Backlog::default(),
+            waiting_room: WaitingRoom::default(),
             timers: Timers::default(),
             notices: VecDeque::new(),
             pool: BufferPool::new(),

@@ -238,6 +238,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                 Input::Opened { conn, remote, local: Some(local), direction, identity }
             }
             driver::Event::AdmissionReleased { remote, reason } => Input::AdmissionReleased { remote, reason },
+            driver::Event::WaitedInVain { remote, .. } => Input::WaitedInVain { remote },
             driver::Event::DialFailed { dial, reason, .. } => Input::DialFailed { dial, reason },
             driver::Event::Frame { conn, frame } => Input::Frame { conn, frame },
             driver::Event::BadFrame { conn, error } => Input::BadFrame { conn, error },

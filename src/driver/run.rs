@@ -360,6 +360,7 @@ impl<P: Protocol> Driver<P> {
                 }
                 Due::Send => self.net.wake_sender(),
                 Due::Backlog => self.check_backlog(),
+                Due::WaitingRoom => self.check_waiting_room(),
                 Due::Handshakes => {
                     for (_, id) in self.net.handshakes.take_waiters() {
                         self.net.conns.mark_ready(id);
@@ -392,6 +393,7 @@ impl<P: Protocol> Driver<P> {
         self.net.phase = Phase::Stopping;
         self.listeners.clear();
         self.net.backlog.clear();
+        self.net.waiting_room.clear();
         self.protocol.handle(self.net.now, Event::Stopping, &mut self.net);
         let drain = self.net.config.stop_drain;
         let ids: Vec<_> = self.net.conns.iter().map(|(id, conn)| (id, conn.pending.is_some())).collect();

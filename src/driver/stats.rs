@@ -56,6 +56,8 @@ pub struct Totals {
     pub tls_throttled: u64,
     /// Sockets of others that had to wait for the place of a TLS handshake.
     pub tls_waited: u64,
+    /// Sockets of others that had to wait until the protocol had a place for them.
+    pub admit_waited: u64,
     /// TLS handshakes of others that were ended to make room for a newcomer; they are among the failures too.
     pub tls_evicted: u64,
     /// Inbound connections whose TLS handshake failed, by `CloseReason::label`. No protocol saw them.

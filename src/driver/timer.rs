@@ -24,6 +24,8 @@ pub(super) enum Due {
     Handshakes,
     /// Somebody waits for the place of a handshake: a silent one may have to give way.
     Backlog,
+    /// Somebody waits until the protocol has a place for him.
+    WaitingRoom,
 }
 
 #[derive(Debug, Default)]

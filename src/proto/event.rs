@@ -36,6 +36,11 @@ pub enum Input<'a> {
         /// Why.
         reason: CloseReason,
     },
+    /// An address that was told to [wait](crate::proto::Admit::Wait) was turned away in the end.
+    WaitedInVain {
+        /// The address.
+        remote: SocketAddr,
+    },
     /// A dial ended without a connection.
     DialFailed {
         /// The dial's name.

@@ -240,7 +240,7 @@ impl Protocol for AuditedNode {
                 let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
                 self.auditor.turned_away(machine.pipe_from(remote), frame);
             }
-            Admit::Refuse | Admit::Evict(_) => {}
+            Admit::Refuse | Admit::Evict(_) | Admit::Wait(_) => {}
         }
         answer
     }
@@ -265,6 +265,12 @@ impl Protocol for AuditedNode {
             Event::AdmissionReleased { remote, reason } => {
                 self.auditor.released(remote);
                 self.auditor.blame(remote, None, reason);
+                self.pass(now, event, net);
+            }
+            Event::WaitedInVain { remote, last } => {
+                let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+                self.auditor.turned_away(machine.pipe_from(remote), last);
+                drop(machine);
                 self.pass(now, event, net);
             }
             Event::DialFailed { dial, reason, .. } => {

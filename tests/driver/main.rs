@@ -9,3 +9,4 @@ mod shares;
 mod stop;
 mod traffic;
 mod urgent;
+mod waiting_room;

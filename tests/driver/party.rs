@@ -35,6 +35,10 @@ pub(crate) struct Party {
     pub(crate) admits: bool,
     /// How many more it has a place for.
     pub(crate) places: Option<usize>,
+    /// Where it has none, others wait for one.
+    pub(crate) waits: bool,
+    /// Who waited in vain.
+    pub(crate) in_vain: Vec<SocketAddr>,
     /// Whom it admitted.
     pub(crate) admitted: Vec<SocketAddr>,
     /// What it sends before it closes a connection whose bytes cannot be a frame.
@@ -51,6 +55,9 @@ impl Protocol for Party {
     fn admit(&mut self, _now: Now, remote: SocketAddr, _net: &mut Net) -> Admit {
         if !self.admits {
             return Admit::Refuse;
+        }
+        if self.places == Some(0) && self.waits {
+            return Admit::Wait(b"full");
         }
         if self.places == Some(0) {
             return self.admitted.first().map_or(Admit::Refuse, |first| Admit::Evict(*first));
@@ -77,6 +84,10 @@ impl Protocol for Party {
             }
             Event::Command(command) => Seen::Command(command),
             Event::Stopping => Seen::Stopping,
+            Event::WaitedInVain { remote, last } => {
+                assert_eq!(last, b"full");
+                return self.in_vain.push(remote);
+            }
             Event::AdmissionReleased { reason, .. } => {
                 self.places = self.places.map(|places| places + 1);
                 return self.released.push(reason);
@@ -149,6 +160,8 @@ pub(crate) fn reacting(config: Config, reaction: impl FnMut(&Seen, &mut Net) + S
         deadline: None,
         admits: true,
         places: None,
+        waits: false,
+        in_vain: Vec::new(),
         admitted,
         last_frame: None,
         identities,

@@ -224,6 +224,42 @@ fn the_place_of_an_admitted_address_is_free_again_once_it_is_released() {
     assert_eq!(hand.node.admit(hand.now, second), Admit::Accept);
 }
 
+/// Of a hundred friends who dialed at the same moment those were refused who came while 64 others had not said yet who they are.
+#[test]
+fn who_comes_while_friends_introduce_themselves_waits_and_a_crowd_does_not() {
+    let mut hand = Hand::new(|config| {
+        config.outbound = 0;
+        config.admission.pending_max = 4;
+    });
+    let come = |hand: &mut Hand, n: u32, from: &str| {
+        let (conn, remote) = (ConnId::new(n, 0), from.parse().unwrap());
+        let answer = hand.node.admit(hand.now, remote);
+        let told = hand.drain();
+        if answer == Admit::Accept {
+            hand.feed(Input::Opened { conn, remote, local: None, direction: Direction::Inbound, identity: None });
+        }
+        (answer, told)
+    };
+    for n in 0..4 {
+        assert_eq!(come(&mut hand, n, &format!("60.{n}.0.1:1")).0, Admit::Accept);
+    }
+    let (waits, told) = come(&mut hand, 4, "61.0.0.1:1");
+    assert!(matches!(waits, Admit::Wait(last) if last.ends_with(b"too many connections")), "{waits:?}");
+    assert!(told.is_empty() && hand.node.counters().turned_away.is_empty(), "he is not refused: {told:?}");
+    assert!(matches!(come(&mut hand, 5, "61.0.0.1:1").0, Admit::Wait(_)), "and may be asked about again and again");
+    let told = hand.feed(Input::WaitedInVain { remote: "61.0.0.1:1".parse().unwrap() });
+    assert!(matches!(told[..], [Output::Event(Event::TurnedAway { why: "pending", .. })]), "{told:?}");
+    // One has introduced himself.
+    let greeting = introduction("friend", 2, 0);
+    let payload = Payload::Given(greeting.to_payload().unwrap());
+    hand.feed(Input::Frame { conn: ConnId::new(0, 0), frame: Frame { kind: greeting.kind() as u8, payload } });
+    assert_eq!(come(&mut hand, 6, "61.0.0.1:1").0, Admit::Accept);
+    // Nobody waits for a silent one: it had time enough.
+    hand.now.at = hand.now.at + Duration::from_secs(2);
+    assert_eq!(come(&mut hand, 7, "62.0.0.1:1").0, Admit::Accept);
+    assert_eq!(hand.node.audit(), Ok(()));
+}
+
 /// Two hundred strange lengths held the places of two hundred strangers for half a second each, the time that their last words
 /// may take: none of ten honest newcomers got in meanwhile.
 #[test]

@@ -1,6 +1,7 @@
 //! A whole node on real sockets, and strangers with plain ones: the wire as others see it.
 #![cfg(feature = "chain")]
 
+mod friends;
 mod half_close;
 #[path = "../node/introduction.rs"]
 mod introduction;

@@ -203,8 +203,11 @@ impl Table {
             self.feed(Input::AdmissionReleased { remote: other, reason: CloseReason::LimitReached });
             answer = self.admit(remote);
         }
-        if answer == Admit::Accept {
-            self.arriving.push(remote);
+        match answer {
+            Admit::Accept => self.arriving.push(remote),
+            // It waits in vain: a later question is another caller's.
+            Admit::Wait(_) => self.feed(Input::WaitedInVain { remote }),
+            _ => {}
         }
         // Under TLS others come in between.
         if input.ratio(3, 4)? { self.arrive(input) } else { Ok(()) }

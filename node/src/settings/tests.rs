@@ -191,3 +191,19 @@ fn a_path_of_the_file_begins_at_home_where_it_says_so() {
     assert_eq!(run_with("", &["--data-dir=~/node"]).unwrap().data.data_dir, Some(home.join("node")));
     assert_eq!(run_with("", &["--data-dir", "a/~"]).unwrap().data.data_dir, Some("a/~".into()));
 }
+
+/// `block ADDR -1` was told to write `-- -1`, which is refused as well.
+#[test]
+fn a_number_below_zero_is_judged_by_what_has_its_place_and_one_too_many_gets_no_tip() {
+    let definition = definition();
+    let refused = |line: &[&str]| {
+        let line = line.iter().map(OsString::from);
+        flatten(&definition.clone().try_get_matches_from(with_joined_values(&definition, line)).unwrap_err())
+    };
+    let block = refused(&["spacetime-node", "block", "127.0.0.1:1", "-1"]);
+    assert!(block.starts_with("invalid value '-1' for '<"), "{block}");
+    let surplus = refused(&["spacetime-node", "headers", "127.0.0.1:1", "-5"]);
+    assert_eq!(surplus, "unexpected argument '-5' found; try --help");
+    let flag = refused(&["spacetime-node", "headers", "127.0.0.1:1", "-x"]);
+    assert!(flag.contains("unexpected argument '-x'"), "{flag}");
+}

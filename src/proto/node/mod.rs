@@ -312,6 +312,7 @@ impl<C: Chain> Node<C> {
                 self.on_opened(now, conn, (remote, local), direction, identity);
             }
             Input::AdmissionReleased { remote, reason } => self.on_admission_released(now, remote, reason),
+            Input::WaitedInVain { remote } => self.waited_in_vain(remote),
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
             Input::Frame { conn, frame } => self.on_frame(now, conn, frame),
             Input::BadFrame { conn, error } => self.on_bad_frame(now, conn, error),

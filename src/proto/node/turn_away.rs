@@ -25,7 +25,9 @@ impl<C: Chain> Node<C> {
     ///
     /// After [`Admit::Accept`] its place is taken until [`Input::Opened`](crate::proto::Input::Opened) or
     /// [`Input::AdmissionReleased`](crate::proto::Input::AdmissionReleased) comes. After
-    /// [`Admit::Evict`], and the input that the other's admission is released, the address is worth another question.
+    /// [`Admit::Evict`], and the input that the other's admission is released, the address is worth another question; after
+    /// [`Admit::Wait`] it is whenever a little time has passed, until it has waited long enough, which
+    /// [`Input::WaitedInVain`](crate::proto::Input::WaitedInVain) says.
     pub fn admit(&mut self, now: Now, remote: SocketAddr) -> Admit {
         debug_assert!(self.outputs.is_empty(), "all outputs are carried out before the next question");
         if self.stopping {
@@ -51,6 +53,10 @@ impl<C: Chain> Node<C> {
             }
             Err(refusal) => match self.admission.eviction_candidate(now.at, remote) {
                 Some(other) => Admit::Evict(other),
+                // Nobody crowds more than he does, or stalls. A greeting follows its connection within a round trip.
+                None if refusal == AdmissionRefusal::Pending && self.admission.may_come(now.at, remote) => {
+                    Admit::Wait(&FULL_FRAME)
+                }
                 None => self.turn_away(now, remote, refusal),
             },
         }
@@ -80,6 +86,12 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// He waited for a place among those who have not introduced themselves.
+    pub(super) fn waited_in_vain(&mut self, remote: SocketAddr) {
+        self.count_refusal(remote, AdmissionRefusal::Pending.label());
+    }
+
+    /// Counts whoever is not let in, and tells of him.
     fn count_refusal(&mut self, remote: SocketAddr, why: &'static str) {
         *self.counters.turned_away.entry(why).or_default() += 1;
         self.emit(Event::TurnedAway { remote, why });

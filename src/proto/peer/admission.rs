@@ -58,7 +58,6 @@ pub struct Admission {
     shared: SharedRate,
     ip_buckets: BucketTable<Origin>,
     subnet_buckets: BucketTable<Subnet>,
-    refusals: BTreeMap<AdmissionRefusal, u64>,
     answers: Answers,
 }
 
@@ -89,14 +88,21 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// The first gate that it did not pass; also counted.
+    /// The first gate that it did not pass.
     pub fn admit(&mut self, now: Instant, remote: SocketAddr) -> Result<(), AdmissionRefusal> {
-        let answer = self.judge(now, remote.ip());
-        if let Err(refusal) = answer {
-            let count = self.refusals.entry(refusal).or_default();
-            *count = count.saturating_add(1);
+        self.totals()?;
+        let ip = remote.ip();
+        self.rates(now, ip)?;
+        let config = &self.config;
+        if !config.exempt.contains(ip) {
+            // Behind all gates: whom one of them refuses takes nothing from any bucket.
+            self.ip_buckets.take(Origin::of(ip), config.rate_per_ip, now);
+            self.subnet_buckets.take(Subnet::of(ip), config.rate_per_subnet, now);
+            if let Some(rate) = config.rate {
+                self.shared.take(rate, Subnet::of(ip), now);
+            }
         }
-        answer
+        Ok(())
     }
 
     /// May one who was refused for a limit of his place, or a rate, be told so? Once in a while he may, so that he can tell such a
@@ -309,11 +315,6 @@ impl Admission {
         self.pending
     }
 
-    /// Refused strangers by reason.
-    pub fn refusals(&self) -> &BTreeMap<AdmissionRefusal, u64> {
-        &self.refusals
-    }
-
     /// Counts everything anew, and compares with the limits. They hold for callers that ask [`admit`](Self::admit) first.
     ///
     /// # Errors
@@ -369,21 +370,6 @@ impl Admission {
         below(self.occupied() + self.dialing, config.connections_max, AdmissionRefusal::Connections)?;
         below(self.inbound, config.inbound_max, AdmissionRefusal::Inbound)?;
         below(self.pending, config.pending_max, AdmissionRefusal::Pending)
-    }
-
-    fn judge(&mut self, now: Instant, ip: IpAddr) -> Result<(), AdmissionRefusal> {
-        self.totals()?;
-        self.rates(now, ip)?;
-        let config = &self.config;
-        if !config.exempt.contains(ip) {
-            // Behind all gates: whom one of them refuses takes nothing from any bucket.
-            self.ip_buckets.take(Origin::of(ip), config.rate_per_ip, now);
-            self.subnet_buckets.take(Subnet::of(ip), config.rate_per_subnet, now);
-            if let Some(rate) = config.rate {
-                self.shared.take(rate, Subnet::of(ip), now);
-            }
-        }
-        Ok(())
     }
 
     /// The gates about addresses and rates, which the exempt pass.

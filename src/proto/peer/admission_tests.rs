@@ -36,7 +36,6 @@ fn the_fifth_connection_from_one_address_waits_for_the_first_to_leave() {
     enter(&mut gate, 5, "8.8.8.9", at(0)).unwrap();
     gate.closed(ConnId::new(0, 0));
     enter(&mut gate, 6, "8.8.8.8", at(0)).unwrap();
-    assert_eq!(gate.refusals().values().sum::<u64>(), 2);
 }
 
 #[test]
