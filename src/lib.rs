@@ -239,6 +239,7 @@ pub mod close;
 pub mod config;
 pub mod driver;
 mod files;
+pub mod frame_start;
 pub mod id;
 pub mod invariant;
 pub mod limits;

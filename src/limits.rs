@@ -93,6 +93,9 @@ pub const TLS_RETRY: Duration = Duration::from_millis(10);
 
 /// The loop's one read buffer, in bytes.
 pub const READ_BUFFER: usize = 256 * 1024;
+/// Bytes of a large frame's payload that are there when it is first looked at: more than a header of a block takes on any chain that
+/// is known here.
+pub const FRAME_START: usize = 4 * 1024;
 /// Bytes read from one connection in one turn.
 pub const TURN_BYTES: usize = 256 * 1024;
 /// Frames delivered from one connection in one turn.

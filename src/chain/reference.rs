@@ -404,6 +404,10 @@ impl Chain for ReferenceChain {
         self.check_header(now, header)
     }
 
+    fn check_begun_block(&self, now: UnixTime, start: &[u8]) -> Option<Result<HeaderInfo, HeaderError>> {
+        Some(self.check_header(now, header_in(start)?))
+    }
+
     fn block_hash(&self, block: &[u8]) -> Option<Hash> {
         header_in(block).map(crate::chain::sha256)
     }

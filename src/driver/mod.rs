@@ -60,6 +60,7 @@ mod handshakes;
 mod lifecycle;
 mod listen;
 mod listener;
+mod meter;
 mod net;
 mod read;
 mod run;
@@ -82,10 +83,12 @@ use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
 pub use crate::admit::Admit;
+pub use crate::frame_start::{Begun, FrameStart};
 pub use config::Config;
 #[cfg(feature = "sim")]
 pub(crate) use errno::{EMFILE, ENOBUFS};
 pub use handle::{Handle, HandleError};
+pub use meter::Meter;
 pub use net::{Net, SendOutcome};
 pub use run::Driver;
 pub use stats::{ConnStats, Totals};
@@ -256,6 +259,13 @@ pub trait Protocol {
 
     /// One event.
     fn handle(&mut self, now: Now, event: Event<'_, Self::Command>, net: &mut Net);
+
+    /// Is a large frame worth its memory? Asked once for each of more than [`LARGE_FRAME`](crate::limits::LARGE_FRAME) bytes, when
+    /// the first [`FRAME_START`](crate::limits::FRAME_START) of its payload are there. What else follows from them is done with
+    /// the next event, [`Event::TurnEnded`] at the latest; what the look has cost is spent by `meter`.
+    fn begun(&mut self, _now: Now, _start: FrameStart<'_>, _meter: &mut Meter<'_>) -> Begun {
+        Begun::Read
+    }
 
     /// When `Event::Timer` is wanted next.
     fn deadline(&self) -> Option<Instant> {

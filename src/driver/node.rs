@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::close::CloseReason;
-use crate::driver::{self, Admit, ConnStats, Driver, Net, Protocol, SendOutcome};
+use crate::driver::{self, Admit, Begun, ConnStats, Driver, FrameStart, Meter, Net, Protocol, SendOutcome};
 use crate::id::{ConnId, DialId};
 use crate::proto::Node;
 use crate::proto::event::{Command, Event, Input, Output, Received};
@@ -195,12 +195,14 @@ pub struct NodeProtocol<C, O> {
     observer: O,
     /// What carrying out outputs led to: the next inputs, once there is no output left.
     answers: VecDeque<Input<'static>>,
+    /// A frame has begun, and what it led to waits for the next event.
+    owes_outputs: bool,
 }
 
 impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// Joins a node and whoever wants to know what it does.
     pub fn new(node: Node<C>, observer: O) -> Self {
-        NodeProtocol { node, observer, answers: VecDeque::new() }
+        NodeProtocol { node, observer, answers: VecDeque::new(), owes_outputs: false }
     }
 
     /// The node.
@@ -226,13 +228,22 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
 
     /// [`Protocol::admit`], over any carrier.
     pub fn admit_over(&mut self, now: Now, remote: SocketAddr, net: &mut impl NetApi) -> Admit {
+        self.settle_begun(now, net);
         let answer = self.node.admit(now, remote);
         self.finish(now, net);
         answer
     }
 
+    /// [`Protocol::begun`], over any carrier, and the units of work that it took.
+    pub fn begun_over(&mut self, now: Now, start: FrameStart<'_>) -> (Begun, u32) {
+        let begun = self.node.frame_begun(now, start);
+        self.owes_outputs = true;
+        (begun, self.node.take_work())
+    }
+
     /// [`Protocol::handle`], over any carrier.
     pub fn handle_over(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
+        self.settle_begun(now, net);
         let input = match event {
             driver::Event::Opened { conn, remote, local, direction, identity } => {
                 Input::Opened { conn, remote, local: Some(local), direction, identity }
@@ -263,6 +274,13 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     }
 
     /// Carries out all outputs, then feeds what that led to, one input at a time, until nothing is left.
+    /// Carries out what a frame that has begun has led to.
+    fn settle_begun(&mut self, now: Now, net: &mut impl NetApi) {
+        if core::mem::take(&mut self.owes_outputs) {
+            self.finish(now, net);
+        }
+    }
+
     fn finish(&mut self, now: Now, net: &mut impl NetApi) {
         self.carry_out(now, net);
         while let Some(answer) = self.answers.pop_front() {
@@ -328,6 +346,12 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
 
     fn admit(&mut self, now: Now, remote: SocketAddr, net: &mut Net) -> Admit {
         self.admit_over(now, remote, net)
+    }
+
+    fn begun(&mut self, now: Now, start: FrameStart<'_>, meter: &mut Meter<'_>) -> Begun {
+        let (begun, work) = self.begun_over(now, start);
+        meter.spend(work);
+        begun
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut Net) {

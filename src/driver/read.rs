@@ -4,8 +4,9 @@ use std::io::{IoSlice, IoSliceMut, Read};
 
 use super::conn::ConnState;
 use super::edge::{Received, read_some};
+use super::meter::Meter;
 use super::net::Net;
-use super::{Driver, Event, Protocol};
+use super::{Begun, Driver, Event, FrameStart, Protocol};
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::link::Inbox;
@@ -143,6 +144,9 @@ impl<P: Protocol> Driver<P> {
             if let Some(pause) = deliver(protocol, net, id, inbox, input, &mut frames_left) {
                 return pause;
             }
+            if net.shares.is_spent() {
+                return Pause::Budget;
+            }
             if drained {
                 return Pause::Drained;
             }
@@ -251,7 +255,16 @@ fn deliver_each<P: Protocol>(
         if *frames_left > 0 && !net.touched {
             let frame = match inbox.next(&mut input, rules, now.at, &mut net.pool) {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return None,
+                Ok(None) => {
+                    if let Some((kind, len, head)) = inbox.take_start() {
+                        let start = FrameStart { conn: id, kind, len, head };
+                        if protocol.begun(now, start, &mut Meter::of(net)) == Begun::Skip {
+                            inbox.skip(&mut net.pool);
+                            net.totals.frames_skipped += 1;
+                        }
+                    }
+                    return None;
+                }
                 Err(error) => return Some(Pause::Violation(error)),
             };
             *frames_left -= 1;

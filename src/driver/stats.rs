@@ -38,6 +38,8 @@ pub struct Totals {
     pub frames_in: u64,
     /// Frames written to their last byte.
     pub frames_out: u64,
+    /// Large frames that the protocol did not want when it saw how they began.
+    pub frames_skipped: u64,
     /// Units of work that the protocol said it has done. See [`Net::spend`](super::Net::spend).
     pub work: u64,
     /// Connections accepted and opened.

@@ -122,6 +122,19 @@ impl Inbox {
         }
     }
 
+    /// The large frame under way, once its first [`FRAME_START`](crate::limits::FRAME_START) bytes are there: its type, its payload's length in bytes and what has
+    /// come of that. Each frame is shown once.
+    pub fn take_start(&mut self) -> Option<(u8, usize, &[u8])> {
+        self.held.as_mut()?.take_start()
+    }
+
+    /// Nobody wants the large frame under way: its memory goes back, and what still comes of it is thrown away.
+    pub fn skip(&mut self, pool: &mut BufferPool) {
+        if let Some(buffer) = self.held.as_mut().and_then(|held| held.skip()) {
+            pool.recycle(buffer);
+        }
+    }
+
     /// Starts the clock of an unfinished frame anew: the time that passed was ours, not the peer's.
     pub fn restart(&mut self, now: Instant) {
         if let Some(held) = &mut self.held {
@@ -159,7 +172,7 @@ impl Inbox {
         self.held.as_ref().is_none_or(|held| held.is_empty())
     }
 
-    /// True while a large frame is under way.
+    /// True while a large frame is under way that is kept.
     pub fn is_large(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.is_large())
     }

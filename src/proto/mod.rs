@@ -17,6 +17,7 @@ pub mod sync;
 pub(crate) mod work;
 
 pub use crate::admit::Admit;
+pub use crate::frame_start::{Begun, FrameStart};
 pub use config::Config;
 pub use event::{Command, Event, Input, Output, Received};
 pub use node::{Counters, Node};

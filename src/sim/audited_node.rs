@@ -9,7 +9,7 @@ use super::kernel::SharedMachine;
 use super::trace::What;
 use crate::chain::ReferenceChain;
 use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
-use crate::driver::{self, Admit, Event, Net, Protocol};
+use crate::driver::{self, Admit, Begun, Event, FrameStart, Meter, Net, Protocol};
 use crate::id::{ConnId, Direction};
 use crate::invariant::Invariant;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
@@ -243,6 +243,21 @@ impl Protocol for AuditedNode {
             Admit::Refuse | Admit::Evict(_) | Admit::Wait(_) => {}
         }
         answer
+    }
+
+    fn begun(&mut self, now: Now, start: FrameStart<'_>, meter: &mut Meter<'_>) -> Begun {
+        let (begun, work) = self.inner.begun_over(now, start);
+        meter.spend(work);
+        self.auditor.tally.that(Invariant::S22, u64::from(work) <= FRAME_WORK, || {
+            format!("a look at the front of a frame costs {work} units where {FRAME_WORK} are allowed")
+        });
+        let rank = Kind::from_byte(start.kind).map_or(0, |kind| kind.priority().rank());
+        if begun == Begun::Skip
+            && let Some((pipe, side)) = self.auditor.entries.get(&start.conn).and_then(|entry| entry.pipe)
+        {
+            self.auditor.notes.push(Note::FrameSkipped(pipe, side, rank));
+        }
+        begun
     }
 
     fn handle(&mut self, now: Now, event: driver::Event<'_, Self::Command>, net: &mut Net) {

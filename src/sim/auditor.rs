@@ -45,6 +45,8 @@ pub(super) enum Note {
     FramesDropped(PipeId, Side),
     /// A frame was delivered.
     FrameDelivered(PipeId, Side, u64),
+    /// A large frame was not wanted when its front had come: the rank of its queue.
+    FrameSkipped(PipeId, Side, usize),
     Opened(PipeId, Side, ConnId),
     Tip(u128, u64, Hash),
     Block(Hash),

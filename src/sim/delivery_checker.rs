@@ -87,6 +87,16 @@ impl DeliveryChecker {
         true
     }
 
+    /// A frame of this rank came and was not looked at whole: by every explanation it may have been the next one of its queue.
+    pub(super) fn skipped(&mut self, rank: usize) {
+        for taken in &mut self.explanations {
+            taken[rank] = (taken[rank] + 1).min(self.queues[rank].len());
+        }
+        self.explanations.sort_unstable();
+        self.explanations.dedup();
+        self.forget();
+    }
+
     /// Drops what has come by every explanation.
     fn forget(&mut self) {
         for (rank, queue) in self.queues.iter_mut().enumerate() {
@@ -138,6 +148,17 @@ mod tests {
         let mut checker = DeliveryChecker::default();
         lines.iter().for_each(|(rank, hash)| checker.queued(*rank, *hash));
         assert!([1, 1, 2].iter().all(|hash| checker.delivered(*hash)) && !checker.delivered(3) && checker.delivered(2));
+    }
+
+    #[test]
+    fn a_frame_that_nobody_wanted_takes_its_turn_all_the_same() {
+        let mut checker = DeliveryChecker::default();
+        for (rank, hash) in [(1, 10), (1, 11), (2, 20), (1, 12)] {
+            checker.queued(rank, hash);
+        }
+        assert!(checker.delivered(10));
+        checker.skipped(1);
+        assert!(!checker.delivered(11) && checker.delivered(12) && checker.delivered(20));
     }
 
     #[test]

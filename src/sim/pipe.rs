@@ -251,6 +251,12 @@ impl Way {
     pub(super) fn frame_delivered(&mut self, hash: u64) -> (bool, Option<Starved>) {
         (self.delivery.delivered(hash), self.fairness.delivered(hash))
     }
+
+    /// The receiver's node has seen the front of a frame of this rank, and wants no more of it.
+    pub(super) fn frame_skipped(&mut self, rank: usize) {
+        self.delivery.skipped(rank);
+        self.fairness.give_up();
+    }
 }
 
 /// A connection.

@@ -33,6 +33,11 @@ impl Host {
                     }
                 }
                 Note::FrameDelivered(pipe, side, hash) => check_delivery(sim, pipe, side, index, hash),
+                Note::FrameSkipped(pipe, side, rank) => {
+                    if let Some(pipe) = sim.pipes.get_mut(pipe) {
+                        pipe.way_mut(side).frame_skipped(rank);
+                    }
+                }
                 Note::Closed(conn, reason) => sim.trace.close(sim.schedule.now(), index, conn.index(), reason),
                 Note::Payment(id) => sim.timing.payment_received(index, self.joined, &id, sim.schedule.now()),
                 Note::Block(hash) => sim.timing.block_received(index, self.joined, &hash, sim.schedule.now()),

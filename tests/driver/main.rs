@@ -1,5 +1,6 @@
 //! The loop on real sockets: two drivers in one thread, turned in turns, or a driver and a plain socket.
 
+mod begun;
 mod drain;
 mod faults;
 mod half_close;

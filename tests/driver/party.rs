@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use spacetime_network::close::CloseReason;
-use spacetime_network::driver::{Admit, Config, Driver, Event, Net, Protocol};
+use spacetime_network::driver::{Admit, Begun, Config, Driver, Event, FrameStart, Meter, Net, Protocol};
 use spacetime_network::id::{ConnId, DialId, VerifiedId};
 use spacetime_network::time::{Instant as LoopInstant, Now};
 use spacetime_network::wire::frame::MAX_PAYLOAD;
@@ -35,6 +35,10 @@ pub(crate) struct Party {
     pub(crate) admits: bool,
     /// How many more it has a place for.
     pub(crate) places: Option<usize>,
+    /// Which kinds of large frames it wants.
+    pub(crate) wants: fn(u8) -> bool,
+    /// Which began: kind, length and what was there of the payload.
+    pub(crate) begun: Vec<(u8, usize, Vec<u8>)>,
     /// Where it has none, others wait for one.
     pub(crate) waits: bool,
     /// Who waited in vain.
@@ -65,6 +69,11 @@ impl Protocol for Party {
         self.places = self.places.map(|places| places - 1);
         self.admitted.push(remote);
         Admit::Accept
+    }
+
+    fn begun(&mut self, _now: Now, start: FrameStart<'_>, _meter: &mut Meter<'_>) -> Begun {
+        self.begun.push((start.kind, start.len, start.head.to_vec()));
+        if (self.wants)(start.kind) { Begun::Read } else { Begun::Skip }
     }
 
     fn handle(&mut self, _now: Now, event: Event<'_, u32>, net: &mut Net) {
@@ -160,6 +169,8 @@ pub(crate) fn reacting(config: Config, reaction: impl FnMut(&Seen, &mut Net) + S
         deadline: None,
         admits: true,
         places: None,
+        wants: |_| true,
+        begun: Vec::new(),
         waits: false,
         in_vain: Vec::new(),
         admitted,

@@ -23,6 +23,7 @@ mod own_address;
 mod own_gossip;
 mod places;
 mod pools;
+mod pushed;
 mod relay;
 mod remembering;
 mod routes;

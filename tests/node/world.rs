@@ -11,8 +11,9 @@ use bytes::Bytes;
 use spacetime_network::chain::{Miner, Params, ReferenceChain};
 use spacetime_network::close::CloseReason;
 use spacetime_network::driver::node::{NodeCommand, NodeMut, NodeProtocol};
-use spacetime_network::driver::{self, Admit};
+use spacetime_network::driver::{self, Admit, Begun, FrameStart};
 use spacetime_network::id::{ConnId, DialId, Direction};
+use spacetime_network::limits::LARGE_FRAME;
 use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::sync::chain::Chain;
 use spacetime_network::proto::{Command, Config, Event, Node, Received};
@@ -584,7 +585,13 @@ impl World {
         if let Parse::Never(error) = frame::parse(&header, rules) {
             return self.feed(party, NodeEvent::BadFrame { conn, error });
         }
-        received.frames += 1;
+        let start = FrameStart { conn, kind, len: payload.len(), head: &payload };
+        if payload.len() > LARGE_FRAME
+            && self.run(party, |protocol, now, _| protocol.begun_over(now, start).0) == Begun::Skip
+        {
+            return self.feed(party, NodeEvent::TurnEnded);
+        }
+        self.received.entry(end).or_default().frames += 1;
         let frame = Frame { kind, payload: Payload::Given(payload) };
         self.feed(party, NodeEvent::Frame { conn, frame });
     }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::limits::{COPY_STEP, FRAME_RATE, LARGE_FRAME, LARGE_FRAME_STEP};
+use crate::limits::{COPY_STEP, FRAME_RATE, FRAME_START, LARGE_FRAME, LARGE_FRAME_STEP};
 use crate::link::buffers::{Buffers, append};
 use crate::time::Instant;
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, parse};
@@ -54,6 +54,8 @@ impl Held {
         match (total, tail.split_first_chunk::<HEADER_LEN>()) {
             (Some(total), Some((header, body))) if total > LARGE_FRAME => {
                 self.large = Some(LargeFrame::begin(header, total, body, buffers));
+                // What another connection's stash grew to would be held for nothing as long as the large frame takes.
+                self.bytes = Vec::new();
             }
             _ => self.bytes.extend_from_slice(tail),
         }
@@ -81,6 +83,10 @@ impl Held {
             if let Some(large) = &mut self.large {
                 if large.take(input) > 0 {
                     self.progressed = now;
+                }
+                if large.is_skipped && large.filled >= large.len {
+                    (self.large, self.at, self.unfinished) = (None, 0, false);
+                    continue;
                 }
                 if let Some((kind, payload)) = large.finish() {
                     return Ok(Step::Given { kind, payload });
@@ -144,6 +150,22 @@ impl Held {
         self.large.as_mut()?.space()
     }
 
+    /// See [`Inbox::take_start`](super::Inbox::take_start).
+    pub(super) fn take_start(&mut self) -> Option<(u8, usize, &[u8])> {
+        let large = self.large.as_mut().filter(|large| !large.is_shown && large.filled >= FRAME_START)?;
+        large.is_shown = true;
+        Some((large.kind, large.len, large.buffer.get(..large.filled)?))
+    }
+
+    /// The rest of the large frame is thrown away. Answers the memory that it had.
+    pub(super) fn skip(&mut self) -> Option<Bytes> {
+        let large = self.large.as_mut().filter(|large| !large.is_skipped)?;
+        large.is_skipped = true;
+        let buffer = core::mem::take(&mut large.buffer);
+        self.check();
+        Some(buffer.freeze())
+    }
+
     /// `count` bytes were read into [`Held::space`].
     pub(super) fn advance(&mut self, count: usize, now: Instant) {
         if let Some(large) = &mut self.large {
@@ -178,7 +200,7 @@ impl Held {
     }
 
     pub(super) fn is_large(&self) -> bool {
-        self.large.is_some()
+        self.large.as_ref().is_some_and(|large| !large.is_skipped)
     }
 
     /// True when nothing of a frame is held.
@@ -227,7 +249,8 @@ impl Held {
         debug_assert!(!self.unfinished || self.at == 0, "an unfinished frame has nothing in front of it");
         if let Some(large) = &self.large {
             debug_assert!(self.unfinished && self.bytes.is_empty(), "a large frame is alone");
-            debug_assert!(large.filled <= large.len && large.filled <= large.buffer.len(), "filled beyond its room");
+            let room = if large.is_skipped { large.len } else { large.buffer.len() };
+            debug_assert!(large.filled <= large.len && large.filled <= room, "filled beyond its room");
             debug_assert!(large.len + HEADER_LEN > LARGE_FRAME, "a small frame with a buffer of its own");
         }
     }
@@ -240,13 +263,24 @@ struct LargeFrame {
     /// The payload's length, as announced and accepted by the rules.
     len: usize,
     filled: usize,
+    /// Somebody has looked at how it begins.
+    is_shown: bool,
+    /// Nobody wants it: what comes is counted and not kept.
+    is_skipped: bool,
     buffer: BytesMut,
 }
 
 impl LargeFrame {
     fn begin(header: &[u8; HEADER_LEN], total: usize, body: &[u8], buffers: &mut Buffers) -> Self {
         let len = total - HEADER_LEN;
-        let mut large = LargeFrame { kind: header[HEADER_LEN - 1], len, filled: 0, buffer: buffers.large(len) };
+        let mut large = LargeFrame {
+            kind: header[HEADER_LEN - 1],
+            len,
+            filled: 0,
+            is_shown: false,
+            is_skipped: false,
+            buffer: buffers.large(len),
+        };
         let mut body = body;
         large.take(&mut body);
         debug_assert!(body.is_empty() && large.filled < large.len, "a frame that is complete is under way");
@@ -254,6 +288,9 @@ impl LargeFrame {
     }
 
     fn space(&mut self) -> Option<&mut [u8]> {
+        if self.is_skipped {
+            return None;
+        }
         self.grow();
         let end = self.buffer.len().min(self.len);
         self.buffer.get_mut(self.filled..end).filter(|space| !space.is_empty())
@@ -285,6 +322,11 @@ impl LargeFrame {
     /// Copies what the frame misses from `input`, or as much of that as there is; answers how much.
     fn take(&mut self, input: &mut &[u8]) -> usize {
         let before = self.filled;
+        if self.is_skipped {
+            let (more, rest) = input.split_at(input.len().min(self.len.saturating_sub(before)));
+            self.filled += more.len();
+            *input = rest;
+        }
         while !input.is_empty() && self.filled < self.len {
             let Some(space) = self.space() else { break };
             let (more, rest) = input.split_at(space.len().min(input.len()));

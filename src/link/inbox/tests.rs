@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::LARGE_FRAME_STEP;
+use crate::limits::{FRAME_START, LARGE_FRAME_STEP};
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, header};
 
 static RULES: FrameRules = FrameRules::any(300_000).with(9, 10);
@@ -37,11 +37,23 @@ struct Reader {
     received: usize,
     /// Payloads that the protocol keeps, so that their buffers can not be used again.
     kept: Vec<Bytes>,
+    /// Large frames of lower kinds are not wanted.
+    wanted: u8,
+    /// Which were skipped: how many frames were delivered before, the kind and the length.
+    skipped: Vec<(usize, u8, usize)>,
 }
 
 impl Reader {
     fn new() -> Self {
-        Reader { inbox: Inbox::default(), pool: BufferPool::new(), frames: Vec::new(), received: 0, kept: Vec::new() }
+        Reader {
+            inbox: Inbox::default(),
+            pool: BufferPool::new(),
+            frames: Vec::new(),
+            received: 0,
+            kept: Vec::new(),
+            wanted: 0,
+            skipped: Vec::new(),
+        }
     }
 
     fn deliver(&mut self, mut input: &[u8], mut budget: usize) -> Result<bool, FrameError> {
@@ -67,6 +79,16 @@ impl Reader {
                 }
                 None => {
                     assert!(input.is_empty());
+                    if let Some((kind, len, head)) = self.inbox.take_start() {
+                        assert!(head.len() >= FRAME_START && head.len() < len && len > LARGE_FRAME_STEP - HEADER_LEN);
+                        assert!(head.iter().enumerate().all(|(at, byte)| *byte == (at as u8).wrapping_mul(kind | 1)));
+                        if kind < self.wanted {
+                            self.inbox.skip(&mut self.pool);
+                            assert!(self.inbox.held() == 0 && !self.inbox.is_large() && !self.inbox.is_at_boundary());
+                            self.skipped.push((self.frames.len(), kind, len));
+                        }
+                        assert!(self.inbox.take_start().is_none(), "shown twice");
+                    }
                     return Ok(false);
                 }
             }
@@ -120,9 +142,10 @@ proptest! {
         sizes in proptest::collection::vec(prop_oneof![1..12usize, 1..3000usize, 1..200_000usize], 1..20),
         budgets in proptest::collection::vec(1..6usize, 1..5),
         direct in any::<bool>(),
+        wanted in prop_oneof![Just(0), 1..9u8],
     ) {
-        let (frames, error, left) = naive(&stream);
-        let mut reader = Reader::new();
+        let (mut frames, error, left) = naive(&stream);
+        let mut reader = Reader { wanted, ..Reader::new() };
         let (mut rest, mut failed) = (&stream[..], None);
         let mut sizes = sizes.into_iter().cycle();
         let mut budgets = budgets.into_iter().cycle();
@@ -132,6 +155,14 @@ proptest! {
             failed = reader.read(chunk, budgets.next().unwrap(), direct).err();
             if failed.is_none() {
                 prop_assert!(reader.inbox.held() <= 2 * reader.received.max(LARGE_FRAME_STEP), "memory ahead of bytes");
+            }
+        }
+        for (number, (at, kind, len)) in reader.skipped.iter().enumerate() {
+            if *at < frames.len() {
+                let skipped = frames.remove(*at);
+                prop_assert_eq!((skipped.0, skipped.1.len()), (*kind, *len));
+            } else {
+                prop_assert!(left > 0 && number + 1 == reader.skipped.len(), "skipped what never began");
             }
         }
         prop_assert_eq!(&reader.frames, &frames);

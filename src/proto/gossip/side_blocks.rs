@@ -15,6 +15,11 @@ const PER_HEIGHT: u32 = 8;
 pub(crate) struct SideBlocks(BTreeMap<u64, u32>);
 
 impl SideBlocks {
+    /// Could one of this height be kept, while the best chain has that one?
+    pub(crate) fn has_room(&self, height: u64, best: u64) -> bool {
+        height > best.saturating_sub(DEPTH) && self.0.get(&height).is_none_or(|count| *count < PER_HEIGHT)
+    }
+
     /// May one of this height be kept, while the best chain has that one? It counts then.
     pub(crate) fn take(&mut self, height: u64, best: u64) -> bool {
         let lowest = best.saturating_sub(DEPTH);
@@ -39,8 +44,9 @@ mod tests {
     #[test]
     fn a_few_of_each_height_near_the_tip_are_kept_and_none_below() {
         let mut kept = SideBlocks::default();
-        let count = (0..100).filter(|_| kept.take(100, 100)).count();
+        let count = (0..100).filter(|_| kept.has_room(100, 100) && kept.take(100, 100)).count();
         assert_eq!(count, PER_HEIGHT as usize);
+        assert!(!kept.has_room(100, 100) && !kept.has_room(92, 100) && kept.has_room(93, 100));
         assert!(kept.take(93, 100) && !kept.take(92, 100) && !kept.take(1, 100));
         assert!(!kept.take(100, 107) && kept.0.len() == 1, "what stands too deep by now is forgotten");
         assert!(!kept.take(100, 108) && kept.0.is_empty());

@@ -50,7 +50,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// What a message of this kind costs its sender. Answers to our own questions are free: the question was the budget.
-    fn charge(&mut self, now: Now, conn: ConnId, kind: Kind) -> Charge {
+    pub(super) fn charge(&mut self, now: Now, conn: ConnId, kind: Kind) -> Charge {
         let Some(session) = self.sessions.get_mut(conn) else { return Charge::Over };
         if let Some(peer) = session.peer_mut() {
             if kind == Kind::Transaction && peer.asked_transactions > 0 {

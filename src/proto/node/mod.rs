@@ -10,6 +10,7 @@
 //! | `greeting` | who the other side is, and which of two connections to it stays |
 //! | `dispatch` | what each message may cost, and who handles it |
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
+//! | `pushed_blocks` | blocks that are pushed to us: their headers are judged first |
 //! | `own_gossip` | what we say ourselves: paced, or refused with a word |
 //! | `serve` | answers to requests |
 //! | `reading` | blocks that the chain reads elsewhere, and for whom |
@@ -21,6 +22,7 @@
 //! | `dials` | when to dial, and what a failure means |
 //! | `turn_away` | who is not let in, and what is said to him |
 //! | `places` | who gives way when all inbound places are taken |
+//! | `counters` | what it counts |
 //! | `commands` | what the embedder wants |
 //! | `catching_up` | what the sync engine asks for |
 //! | `clock` | when to warn of a clock |
@@ -35,6 +37,7 @@ mod catching_up;
 mod clock;
 mod closing;
 mod commands;
+mod counters;
 mod dials;
 mod dispatch;
 mod finishing;
@@ -46,6 +49,7 @@ mod objects;
 mod own_gossip;
 mod places;
 mod pools;
+mod pushed_blocks;
 mod reading;
 mod rounds;
 mod serve;
@@ -67,6 +71,7 @@ use crate::proto::config::Config;
 use crate::proto::event::{Event, Input, Output};
 use crate::proto::gossip::UnheardGossip;
 use crate::proto::gossip::side_blocks::SideBlocks;
+pub use crate::proto::node::counters::Counters;
 use crate::proto::node::known::KnownObjects;
 use crate::proto::node::reading::Reading;
 use crate::proto::node::rounds::Rounds;
@@ -208,28 +213,6 @@ pub struct Node<C> {
     stopping: bool,
     #[cfg(feature = "sim")]
     buggify: Option<crate::buggify::Buggify>,
-}
-
-/// What a node counts besides the driver's counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Messages handled, by kind.
-    pub received: BTreeMap<Kind, u64>,
-    /// Messages sent, by kind.
-    pub sent: BTreeMap<Kind, u64>,
-    /// Messages dropped without blame because they came too fast, by kind.
-    pub over_budget: BTreeMap<Kind, u64>,
-    /// Transactions that waited for a peer's pace and gave way to those of others.
-    pub relay_dropped: u64,
-    /// Frames that a full queue refused, by kind.
-    pub refused: BTreeMap<Kind, u64>,
-    /// Submissions of our own that were refused, by kind; each was an [`Event::SubmissionRefused`].
-    pub submissions_refused: BTreeMap<Kind, u64>,
-    /// Sessions that ended, by the reason's label.
-    pub closed: BTreeMap<&'static str, u64>,
-    /// Inbound connections turned away, by the limit's label.
-    pub turned_away: BTreeMap<&'static str, u64>,
 }
 
 impl<C: Chain> Node<C> {

@@ -12,7 +12,7 @@ use crate::id::ConnId;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::node::known::Pending;
-use crate::proto::sync::chain::{Chain, CheckedBlock, EARLY, HeaderError, Verdict};
+use crate::proto::sync::chain::{Chain, Verdict};
 use crate::rate::Rate;
 use crate::source::Source;
 use crate::time::Now;
@@ -51,53 +51,6 @@ impl<C: Chain> Node<C> {
         self.judge(now, verdict, Pending { kind: Kind::Transaction, id, from, payload: bytes });
     }
 
-    pub(super) fn on_new_block(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
-        self.submit_block(now, Some(conn), bytes);
-    }
-
-    pub(super) fn submit_block(&mut self, now: Now, from: Option<ConnId>, bytes: Bytes) {
-        self.work.spend_hashing(bytes.len());
-        // The header is checked first: it is cheap to judge and dear to make, the rest of a block is the other way round.
-        let block = match CheckedBlock::check(&self.chain, now.unix, bytes) {
-            Ok(block) => block,
-            Err(HeaderError::Early) => {
-                if let Some(conn) = from {
-                    self.note_early(now, conn);
-                }
-                return self.refuse_softly(from, Kind::NewBlock, EARLY);
-            }
-            Err(HeaderError::Invalid(rejection)) => return self.refuse(now, from, Kind::NewBlock, rejection.why),
-        };
-        let (id, payload) = (block.hash(), block.bytes().clone());
-        if let Some(conn) = from {
-            self.note_height(conn, block.header().height());
-        }
-        if self.is_old(now, Kind::NewBlock, id, from) {
-            return;
-        }
-        if self.chain.position(&id).is_some() {
-            self.known.learn(from, id);
-            return;
-        }
-        if from.is_some() && self.is_beside_the_point(&block) {
-            // Whoever has a heavier branch tells its headers, and is asked for its blocks.
-            self.known.learn(from, id);
-            return;
-        }
-        let verdict = self.chain.accept_block_from(now.unix, self.source_of(from), block);
-        if matches!(verdict, Verdict::Pending(_)) {
-            self.sync.block_pending(id);
-        }
-        self.judge(now, verdict, Pending { kind: Kind::NewBlock, id, from, payload });
-    }
-
-    /// Would a pushed block leave the tip where it is, and is there enough of its kind?
-    fn is_beside_the_point(&mut self, block: &CheckedBlock) -> bool {
-        let (header, best) = (block.header(), self.chain.best());
-        let Some(parent) = self.chain.position(&header.previous()) else { return false };
-        parent.work.saturating_add(header.work()) <= best.work && !self.side_blocks.take(header.height(), best.height)
-    }
-
     pub(super) fn submit_gossip(&mut self, now: Now, from: Option<ConnId>, kind: Kind, payload: Bytes) {
         if !is_gossip(kind) || Message::decode(kind, &payload).is_err() {
             return self.refuse(now, from, kind, "malformed");
@@ -112,7 +65,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// True for an object that was judged valid lately; its sender is then known to have it.
-    fn is_old(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>) -> bool {
+    pub(super) fn is_old(&mut self, now: Now, kind: Kind, id: Hash, from: Option<ConnId>) -> bool {
         let old = self.known.is_accepted(now.at, &id);
         if old {
             self.has_it(from, kind, id);
@@ -365,7 +318,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// Something that can never be valid: its sender loses the connection, an embedder learns why.
-    fn refuse(&mut self, now: Now, from: Option<ConnId>, kind: Kind, why: &'static str) {
+    pub(super) fn refuse(&mut self, now: Now, from: Option<ConnId>, kind: Kind, why: &'static str) {
         match from {
             Some(conn) => self.close(now, conn, CloseReason::Invalid(kind)),
             None => self.refuse_own(kind, why),
@@ -373,7 +326,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// Something that is nobody's fault.
-    fn refuse_softly(&mut self, from: Option<ConnId>, kind: Kind, why: &'static str) {
+    pub(super) fn refuse_softly(&mut self, from: Option<ConnId>, kind: Kind, why: &'static str) {
         if from.is_none() {
             self.refuse_own(kind, why);
         }
@@ -385,7 +338,7 @@ impl<C: Chain> Node<C> {
         self.emit(Event::SubmissionRefused { kind, why });
     }
 
-    fn note_height(&mut self, conn: ConnId, height: u64) {
+    pub(super) fn note_height(&mut self, conn: ConnId, height: u64) {
         if let Some(peer) = self.sessions.peer_mut(conn) {
             peer.chain_length = peer.chain_length.max(height.saturating_add(1));
             let (id, length) = (peer.known_as.clone(), peer.chain_length);

@@ -53,6 +53,15 @@ impl CheckedHeader {
         chain.check_header(now, header).map(CheckedHeader)
     }
 
+    /// Has the chain check the header of a block of which only the front has come; `None` when that does not suffice.
+    pub fn of_begun_block<C: Chain + ?Sized>(
+        chain: &C,
+        now: UnixTime,
+        start: &[u8],
+    ) -> Option<Result<Self, HeaderError>> {
+        Some(chain.check_begun_block(now, start)?.map(CheckedHeader))
+    }
+
     /// For tests of what takes such a proof, where no chain is about.
     #[cfg(test)]
     pub(crate) fn unchecked(info: HeaderInfo) -> Self {
@@ -354,6 +363,13 @@ pub trait Chain {
     ///
     /// What is wrong with it.
     fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError>;
+
+    /// The same for the header that stands at the front of a block of which no more has come than `start`, so that a block which
+    /// nobody wants is known before it has cost its memory. `None` when the header is not whole there, or the chain cannot tell: then
+    /// the block is judged when all of it has come.
+    fn check_begun_block(&self, _now: UnixTime, _start: &[u8]) -> Option<Result<HeaderInfo, HeaderError>> {
+        None
+    }
 
     /// The hash of the header that stands in a block, by which the block is asked for; `None` when none stands there. A
     /// name and no check: the engine uses it to find the check that was made.
