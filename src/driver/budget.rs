@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::config::Config;
-use super::shares::Source;
 use super::slab::ConnSlab;
 use super::timer::{Due, Timers};
+use super::turn_shares::Source;
 use crate::id::ConnId;
 use crate::limits::{RECEIVE_RETRY, RECEIVE_TURN, SEND_RETRY};
 use crate::link::Inbox;

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::config::Config;
-use super::shares::Source;
 use super::system::Stream;
+use super::turn_shares::Source;
 use crate::close::{CloseReason, TlsFault};
 use crate::id::Direction;
 use crate::link::{BufferPool, Link, Transport, WriteSide};

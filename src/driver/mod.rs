@@ -38,7 +38,7 @@
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
-//! | `shares` | who is served first when there is more to do than a turn holds |
+//! | `turn_shares` | who is served first when there is more to do than a turn holds |
 //! | `budget` | memory over all connections, and who waits for it |
 //! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
 //! | `system` | the operating system, or the virtual one of a simulation |
@@ -64,12 +64,12 @@ mod meter;
 mod net;
 mod read;
 mod run;
-mod shares;
 mod slab;
 mod stats;
 mod system;
 mod timer;
 mod tls;
+mod turn_shares;
 mod waiting_room;
 
 pub mod node;

@@ -12,11 +12,11 @@ use super::budget::{ReceiveBudget, SendBudget, free_half, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
-use super::shares::Shares;
 use super::slab::ConnSlab;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
 use super::timer::Timers;
+use super::turn_shares::TurnShares;
 use super::waiting_room::WaitingRoom;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId};
@@ -155,7 +155,7 @@ pub struct Net {
     pub(super) pool: BufferPool,
     pub(super) totals: Totals,
     /// What is left of the turn's work, and who has used how much.
-    pub(super) shares: Shares,
+    pub(super) shares: TurnShares,
     /// A call has changed what the delivery of frames goes by: it looks at its connection again before the next frame.
     pub(super) touched: bool,
     /// A simulation has the loop misbehave now and then.
@@ -189,7 +189,7 @@ impl Net {
             notices: VecDeque::new(),
             pool: BufferPool::new(),
             totals: Totals::default(),
-            shares: Shares::default(),
+            shares: TurnShares::default(),
             touched: false,
             #[cfg(feature = "sim")]
             buggify: None,

@@ -10,9 +10,9 @@ use super::config::Config;
 use super::handle::{Commands, Handle};
 use super::listener::{Listener, WAKER, listener_index};
 use super::net::{Net, Notice, Phase};
-use super::shares::Shares;
 use super::system::{Clock, Poller};
 use super::timer::Due;
+use super::turn_shares::TurnShares;
 use super::{Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::ConnId;
@@ -292,7 +292,7 @@ impl<P: Protocol> Driver<P> {
 
     /// Serves each connection that was ready when the turn began once, as long as the turn's time and work last.
     fn serve_ready(&mut self, started: Instant) {
-        let slice = Shares::slice(self.net.conns.ready_len(), self.net.config.turn_work);
+        let slice = TurnShares::slice(self.net.conns.ready_len(), self.net.config.turn_work);
         if self.net.shares.is_uneven() {
             return self.serve_in_order(started, slice);
         }

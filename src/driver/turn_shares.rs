@@ -32,7 +32,7 @@ impl Source {
 
 /// What is left of this turn and this slice, and what each source has used.
 #[derive(Debug, Default)]
-pub(super) struct Shares {
+pub(super) struct TurnShares {
     /// What a source has used and the clock has not drained yet. Who has used little is not in it.
     used: BTreeMap<Source, u64>,
     drained_at: Instant,
@@ -41,7 +41,7 @@ pub(super) struct Shares {
     slice_spent: u64,
 }
 
-impl Shares {
+impl TurnShares {
     pub(super) fn begin_turn(&mut self, now: Instant) {
         self.turn_left = LOOP_WORK;
         if !self.used.is_empty() {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     /// One slice in which everything is used.
-    fn take_slice(shares: &mut Shares, source: Source, most: u32) -> u64 {
+    fn take_slice(shares: &mut TurnShares, source: Source, most: u32) -> u64 {
         shares.begin_slice(most);
         let mut spent = 0;
         loop {
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_slice_ends_with_its_allowance_and_all_slices_with_the_turn() {
-        let mut shares = Shares::default();
+        let mut shares = TurnShares::default();
         shares.begin_turn(Instant::from_millis(1));
         let mut spent = 0;
         while !shares.is_turn_spent() {
@@ -165,14 +165,14 @@ mod tests {
 
     #[test]
     fn those_who_wait_share_the_turn_in_equal_parts_and_none_is_too_small_to_be_noted() {
-        assert_eq!([0, 1, 4, 10].map(|waiting| Shares::slice(waiting, 25_000)), [25_000, 25_000, 25_000, 10_000]);
-        assert_eq!([100, 1_000_000].map(|waiting| Shares::slice(waiting, 25_000)), [SLICE_WORK_MIN; 2]);
-        assert_eq!(Shares::slice(1000, 7), 7, "what is configured is never exceeded");
+        assert_eq!([0, 1, 4, 10].map(|waiting| TurnShares::slice(waiting, 25_000)), [25_000, 25_000, 25_000, 10_000]);
+        assert_eq!([100, 1_000_000].map(|waiting| TurnShares::slice(waiting, 25_000)), [SLICE_WORK_MIN; 2]);
+        assert_eq!(TurnShares::slice(1000, 7), 7, "what is configured is never exceeded");
     }
 
     #[test]
     fn what_was_used_is_forgotten_in_time_and_little_is_never_noted() {
-        let mut shares = Shares::default();
+        let mut shares = TurnShares::default();
         let source = inbound("192.0.2.1:1");
         shares.begin_turn(Instant::from_millis(1000));
         shares.begin_slice(30_000);
