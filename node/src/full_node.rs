@@ -26,6 +26,7 @@ use crate::failure::{Failure, disk_remedy};
 use crate::peers_file::{self, Saver};
 use crate::security::{Security, SecurityWatch};
 use crate::tip_signal::TipSignal;
+use crate::turn_watch::TurnWatch;
 use crate::typed_names::TypedNames;
 
 /// A node of the reference chain.
@@ -73,6 +74,7 @@ pub(crate) struct Ready {
     signal: Arc<TipSignal>,
     traffic: Arc<Traffic>,
     security: Option<SecurityWatch>,
+    turn_times: TurnWatch,
 }
 
 /// What a node has sent so far, for other threads to read at any time.
@@ -166,7 +168,15 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
     driver.protocol_mut().node_mut().set_listening(&listening);
     driver.with(|protocol, now, _| peers_file::restore(&data.peers(), protocol.node_mut(), now))?;
-    Ok(Ready { driver, data: data.clone(), listening, signal, traffic: Arc::default(), security })
+    Ok(Ready {
+        driver,
+        data: data.clone(),
+        listening,
+        signal,
+        traffic: Arc::default(),
+        security,
+        turn_times: TurnWatch::default(),
+    })
 }
 
 fn open_chain(params: Params, data: &DataDir) -> Result<ReferenceChain, Failure> {
@@ -229,6 +239,7 @@ impl Ready {
     pub(crate) fn run(mut self) -> Result<Tip, Failure> {
         let ran = self.turns();
         tracing::info!("stopping");
+        self.turn_times.finish(&self.driver.net().totals().turns);
         self.signal.stop();
         let protocol = self.driver.protocol_mut();
         protocol.observer_mut().saver.finish();
@@ -256,6 +267,7 @@ impl Ready {
                 security.look(now);
                 security.log_overload(now, self.driver.net());
             }
+            self.turn_times.look(now, &self.driver.net().totals().turns);
             self.traffic.bytes.store(bytes, Ordering::Relaxed);
             self.traffic.frames.store(frames, Ordering::Relaxed);
             if !goes_on {

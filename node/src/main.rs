@@ -40,6 +40,7 @@ mod signals;
 mod simulate;
 mod sync;
 mod tip_signal;
+mod turn_watch;
 mod typed_names;
 mod value;
 

@@ -40,6 +40,7 @@
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
 //! | `turn_shares` | who is served first when there is more to do than a turn holds |
 //! | `budget` | memory over all connections, and who waits for it |
+//! | `turn_times` | how long turns took |
 //! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
 //! | `system` | the operating system, or the virtual one of a simulation |
 //! | [`node`], [`store`] | a whole node on the loop; its files |
@@ -70,6 +71,7 @@ mod system;
 mod timer;
 mod tls;
 mod turn_shares;
+mod turn_times;
 mod waiting_room;
 
 pub mod node;
@@ -94,6 +96,7 @@ pub use run::Driver;
 pub use stats::{ConnStats, Totals};
 #[cfg(feature = "sim")]
 pub(crate) use system::{Kernel, Readiness, SharedKernel, SocketId};
+pub use turn_times::{TurnTimes, WorstTurn};
 
 /// What the loop tells a protocol.
 #[derive(Debug)]

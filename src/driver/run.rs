@@ -178,10 +178,9 @@ impl<P: Protocol> Driver<P> {
         if self.finished {
             return Ok(false);
         }
-        self.net.now = self.clock.now();
         self.wait(timeout)?;
         self.net.now = self.clock.now();
-        let started = self.net.now.at;
+        let (started, work) = (self.net.now.at, self.net.totals.work);
         self.note_readiness();
         self.run_commands();
         if self.net.phase == Phase::StopAsked {
@@ -195,6 +194,8 @@ impl<P: Protocol> Driver<P> {
         self.accept_all();
         self.protocol.handle(self.net.now, Event::TurnEnded, &mut self.net);
         self.net.flush_dirty();
+        self.net.now = self.clock.now();
+        self.net.totals.turns.ended(started, self.net.now.at, self.net.totals.work - work);
         if self.net.phase == Phase::Stopping && self.net.conns.is_empty() && self.net.notices.is_empty() {
             self.finished = true;
             self.commands.end();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::turn_times::TurnTimes;
+
 /// Counters of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,6 +44,8 @@ pub struct Totals {
     pub frames_skipped: u64,
     /// Units of work that the protocol said it has done. See [`Net::spend`](super::Net::spend).
     pub work: u64,
+    /// How long turns took.
+    pub turns: TurnTimes,
     /// Connections accepted and opened.
     pub accepted: u64,
     /// Connections closed when they were accepted or had waited in vain, for any reason.

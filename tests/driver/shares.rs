@@ -91,3 +91,25 @@ fn one_connection_gets_no_more_than_its_slice_of_a_turn_and_loses_nothing() {
     }
     assert_eq!(driver.net().totals().work, u64::from(DEAR) * 100);
 }
+
+/// A loop that was held for seconds said nothing of it: an operator saw late pings, and nobody knew whose work it was.
+#[test]
+fn a_turn_that_took_long_is_counted_with_the_work_that_was_done_in_it() {
+    let mut driver = party(config());
+    let held = Duration::from_millis(21);
+    driver.protocol_mut().reaction = Box::new(move |seen, net| {
+        if matches!(seen, Seen::Frame(_, 2, _)) {
+            net.spend(DEAR);
+            let began = std::time::Instant::now();
+            while began.elapsed() < held {}
+        }
+    });
+    let mut peer = connect(&mut driver, [127, 0, 9, 1]);
+    let before = driver.net().totals().turns;
+    peer.write_all(&frame(2, b"slow")).unwrap();
+    turn_until(&mut driver, |driver| frames(driver, 2) == 1);
+    let turns = driver.net().totals().turns;
+    assert!(turns.count > before.count);
+    assert!(turns.above[0] > before.above[0] && turns.above[1] > before.above[1]);
+    assert!(turns.worst.time >= held && turns.worst_lately() == turns.worst);
+}
