@@ -11,6 +11,7 @@
 mod abuse;
 mod conversations;
 mod deep_forks;
+mod lateness;
 mod property;
 mod toy;
 mod world;

@@ -20,6 +20,8 @@ pub enum Habit {
     Honest,
     /// Tells headers, never delivers a block.
     Withholds,
+    /// Delivers all blocks but one of so many.
+    Keeps(u8),
     /// Never answers anything.
     Silent,
     /// Says that it has no block it is asked for.
@@ -156,7 +158,22 @@ impl World {
 
     /// Lets time pass until nothing is left to happen, or until `seconds` have passed.
     pub fn run(&mut self, seconds: u64) {
-        let end = self.now.at + Duration::from_secs(seconds);
+        self.run_for(Duration::from_secs(seconds));
+    }
+
+    /// Lets time pass until our chain is as good as `theirs`, two minutes at most; how much it was, to ten milliseconds.
+    pub fn time_to(&mut self, theirs: &Toy) -> Duration {
+        let start = self.now.at;
+        while self.chain.best() != theirs.best() && self.now.at.since(start) < Duration::from_secs(120) {
+            let end = self.now.at + Duration::from_millis(10);
+            self.run_for(Duration::from_millis(10));
+            self.advance_to(end);
+        }
+        self.now.at.since(start)
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now.at + time;
         let mut ticks_at_once = 0;
         loop {
             let event = self.queue.keys().next().copied();
@@ -245,6 +262,7 @@ impl World {
                 Some(Answer::Headers(answer_get_headers(&remote.chain, &request)))
             }
             (Message::GetBlock(_), Habit::Withholds) => None,
+            (Message::GetBlock(hash), Habit::Keeps(of)) if hash.0[31] % of == 0 => None,
             (Message::GetBlock(hash), Habit::NotFound) => Some(Answer::NotFound(hash)),
             (Message::GetBlock(hash), habit) => match remote.chain.block(&hash) {
                 Some(block) if habit == Habit::Mutates => {

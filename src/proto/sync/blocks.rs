@@ -10,6 +10,7 @@ use core::time::Duration;
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::sync::chain::{Chain, CheckedBlock, CheckedHeader, HeaderError, Verdict};
+use crate::proto::sync::tempo::Tempo;
 use crate::proto::sync::{Pending, SyncManager, SyncOutput};
 use crate::time::{Instant, Now};
 use crate::wire::{Hash, Kind, Message};
@@ -52,14 +53,14 @@ impl SyncManager {
         self.work.spend_hashing(bytes.len());
         let peer = self.peers.get_mut(&conn).ok_or(CloseReason::UnrequestedBlock)?;
         let is_asked = peer.deadlines().next().is_some();
-        let Some(header) = chain.block_hash(&bytes).and_then(|hash| peer.take_answer(&hash)) else {
+        let Some((header, asked_at)) = chain.block_hash(&bytes).and_then(|hash| peer.take_answer(&hash)) else {
             // From one who was asked for another one, it matters for the log whether this is a block at all.
             let is_invalid =
                 is_asked && matches!(chain.check_block_header(now.unix, &bytes), Err(HeaderError::Invalid(_)));
             return Err(if is_invalid { CloseReason::Invalid(Kind::Block) } else { CloseReason::UnrequestedBlock });
         };
-        peer.block_timeouts = 0;
-        peer.extend_deadlines(now.at + self.config.block_deadline);
+        peer.block_came(now.at, now.at.since(asked_at), now.at + self.config.block_deadline);
+        self.tempo.delivered(now.at);
         self.end_request(&header.hash(), conn);
         // One look at the bytes named the header, the next one finds the same.
         CheckedBlock::of_header(chain, header, bytes).ok_or(CloseReason::Invalid(Kind::Block))
@@ -168,7 +169,6 @@ impl SyncManager {
         match verdict {
             Verdict::Accepted { best_changed } => {
                 self.block_stored(&hash);
-                self.shorten_stall_timeout();
                 self.outputs.push_back(SyncOutput::Accepted { hash, from, best_changed });
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.delivered();
@@ -263,7 +263,7 @@ impl SyncManager {
         self.watch_front(now, window.first(), nothing_left, limit);
     }
 
-    /// Whom to ask for a block: who has it, is not avoided and has room; the punctual and idle first.
+    /// Whom to ask for a block: who has it, is not avoided and has room; the punctual, the proven and the idle first.
     pub(super) fn provider(
         &mut self,
         now: Instant,
@@ -274,39 +274,47 @@ impl SyncManager {
         let worst = buggify!(self, WorstSyncPeer);
         let mut best = None;
         let mut wake = Instant::NEVER;
+        let mut has_punctual = false;
         for (conn, peer) in &self.peers {
-            if Some(*conn) == other_than
-                || peer.reach().is_none_or(|reach| reach < header.height())
-                || !peer.can_take_more(limit)
-            {
+            if Some(*conn) == other_than || peer.reach().is_none_or(|reach| reach < header.height()) {
                 continue;
             }
+            let is_late = peer.lateness.is_late(now);
             let avoided = peer.avoid.get(&header.hash()).copied().unwrap_or(Instant::ZERO);
+            has_punctual |= !is_late && avoided <= now;
+            if !peer.can_take_more(limit) {
+                continue;
+            }
             let ready_at = avoided.max(peer.block_request_pace.ready_at());
             if ready_at > now {
                 wake = wake.min(ready_at);
                 continue;
             }
-            let key = (peer.block_timeouts, peer.in_flight(), *conn);
+            let key = (is_late, peer.block_timeouts, !peer.has_given, peer.in_flight(), *conn);
             if best.is_none_or(|other| (key < other) != worst) {
                 best = Some(key);
             }
         }
+        // Rather than of one who was late it is asked a moment later of another one.
+        let best = best.filter(|(is_late, ..)| !is_late || !has_punctual);
         if best.is_none() {
             self.wake_at(wake);
         }
-        best.map(|(_, _, conn)| conn)
+        best.map(|(.., conn)| conn)
     }
 
     fn ask_for_block(&mut self, now: Instant, conn: ConnId, header: CheckedHeader) {
         let hurried = buggify!(self, TimeoutNow);
+        if self.in_flight.is_empty() {
+            self.tempo = Tempo::begin(now);
+        }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.block_request_pace.take(now);
         let mut patience = self.config.block_deadline.saturating_mul(1 << peer.block_timeouts.min(4));
         if hurried {
             patience = Duration::from_millis(1);
         }
-        peer.request_block(header, now + patience);
+        peer.request_block(now, header, now + patience);
         peer.avoid.remove(&header.hash());
         let other = self.in_flight.insert(header.hash(), conn);
         debug_assert_eq!(other, None, "{} is asked of {conn} as well", header.hash());

@@ -23,9 +23,10 @@ pub struct SyncConfig {
     pub window_bytes: usize,
     /// Time for a block, counted anew with each block that the peer delivers, doubled after each timeout.
     pub block_deadline: Duration,
-    /// Time after which the next block is asked of another peer when nothing else is left to ask for.
+    /// Time after which the next block is asked of another peer when nothing else is left to ask for, before it was measured how
+    /// fast blocks come. From then on that decides.
     pub stall_min: Duration,
-    /// What that time grows to: it doubles with each stall, so that a slow line is not taken for a slow peer for ever.
+    /// What either time grows to: each further peer that is asked for the same block gets four times as long.
     pub stall_max: Duration,
     /// Time for the answer to a GetHeaders.
     pub headers_deadline: Duration,

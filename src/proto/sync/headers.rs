@@ -49,7 +49,8 @@ impl SyncManager {
         best: Option<(u64, Hash)>,
         chain: &C,
     ) {
-        self.peers.entry(conn).or_insert_with(|| Peer::new(version, source, &self.config));
+        let lateness = self.records.of(now.at, source);
+        self.peers.entry(conn).or_insert_with(|| Peer::new(version, source, lateness, &self.config));
         let claim = best.map(|(_, hash)| hash);
         if claim.is_none_or(|hash| !self.add_known_tip(conn, hash, chain)) {
             self.plan_header_request(conn, claim);
@@ -59,6 +60,7 @@ impl SyncManager {
 
     /// A connection is gone: what it alone told is forgotten, and what it was asked for is asked of others.
     pub fn peer_gone<C: Chain>(&mut self, now: Now, conn: ConnId, chain: &C) {
+        self.note_leaving(now.at, conn);
         if self.forget(conn) {
             self.update(now, chain);
         }
@@ -115,24 +117,24 @@ impl SyncManager {
                 }
                 if from_anchor {
                     // What we asked from was forgotten meanwhile, so the answer is right and of no use.
-                    self.headers_answered(conn);
+                    self.headers_answered(now.at, conn);
                 }
                 self.plan_header_request(conn, Some(first.hash()));
             }
             Ok(Batch::Nothing { early }) => {
-                self.headers_answered(conn);
+                self.headers_answered(now.at, conn);
                 self.tell_early(conn, early);
                 if !self.end_branch(conn) {
                     self.end_header_sync(conn);
                 }
             }
             Ok(Batch::Connected { parent, headers: checked, early }) if self.continues_branch(conn, parent) => {
-                self.headers_answered(conn);
+                self.headers_answered(now.at, conn);
                 self.tell_early(conn, early);
                 self.continue_branch(now, conn, &checked, early, chain);
             }
             Ok(Batch::Connected { parent, headers: checked, early }) => {
-                self.headers_answered(conn);
+                self.headers_answered(now.at, conn);
                 self.tell_early(conn, early);
                 self.give_up_branch(conn, DeepBranch::Changed);
                 let (last, room) = self.store_headers(now, conn, parent, &checked, chain);
@@ -269,9 +271,9 @@ impl SyncManager {
         }
     }
 
-    fn headers_answered(&mut self, conn: ConnId) {
+    fn headers_answered(&mut self, now: Instant, conn: ConnId) {
         if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.headers_answered();
+            peer.headers_answered(now);
         }
     }
 
@@ -396,7 +398,7 @@ impl SyncManager {
         let mut anchors: Vec<Hash> = after.or(ahead).into_iter().chain(chain.locator()).collect();
         anchors.truncate(if version >= 2 { LOCATOR_TAIL_MAX + 1 } else { 1 });
         let request = locator::request(version, &anchors, self.config.headers_per_request);
-        peer.request_headers(HeaderRequest { deadline: now + self.config.headers_deadline, anchors });
+        peer.request_headers(HeaderRequest { asked_at: now, deadline: now + self.config.headers_deadline, anchors });
         self.send(conn, &Message::GetHeaders(request));
         true
     }

@@ -9,8 +9,9 @@
 //!    its header was checked.
 //! 4. A branch that is lighter than our chain as far as it was told, and long, is counted before it is stored; it is followed
 //!    once it has proven more work than ours.
-//! 5. A peer that is late is asked for less, then doubled in time, then closed; its blocks are asked of others. A branch
-//!    whose next block nobody delivers is set aside for the next heaviest.
+//! 5. A peer that is silent while others deliver is late: all that it was asked for is asked of others, and it is asked last, also
+//!    when it comes again. One that answers nothing for long is closed. A branch whose next block nobody delivers is set aside for
+//!    the next heaviest.
 //!
 //! [`SyncManager`] does no I/O. Its `handle_*` and `peer_*` methods take something in, [`SyncManager::poll_output`] gives
 //! what follows from it, [`SyncManager::deadline`] says when to call [`SyncManager::handle_tick`] at the latest. No other
@@ -25,11 +26,14 @@ mod blocks;
 mod buffer;
 mod deep_branch;
 mod headers;
+mod late;
+mod line;
 mod path;
 mod peer;
 mod presync;
-mod stall;
+mod records;
 mod target;
+mod tempo;
 mod tips;
 mod tree;
 
@@ -43,6 +47,8 @@ use crate::proto::sync::chain::{Chain, CheckedBlock, Tip};
 use crate::proto::sync::path::Path;
 use crate::proto::sync::peer::Peer;
 use crate::proto::sync::presync::Presync;
+use crate::proto::sync::records::Records;
+use crate::proto::sync::tempo::{Stall, Tempo};
 use crate::proto::sync::tree::HeaderTree;
 use crate::proto::work::Work;
 use crate::time::{Instant, Now};
@@ -166,9 +172,13 @@ pub struct SyncManager {
     waits_for: Option<Hash>,
     /// The chain ignored the next block; it is submitted again then.
     retry_at: Option<Instant>,
-    /// The next block holds up everything else, since then.
-    stalled: Option<(Hash, Instant)>,
-    stall_timeout: core::time::Duration,
+    /// The next block holds up everything else.
+    stalled: Option<Stall>,
+    /// When the first of those is late who say nothing while others deliver.
+    silence_ends: Option<Instant>,
+    tempo: Tempo,
+    /// Who was late.
+    records: Records,
     /// A moving average of the sizes of blocks, once there was one.
     block_bytes: Option<usize>,
     /// When a ration, a wait or a set-aside that keeps us from asking ends.
@@ -204,7 +214,6 @@ impl SyncManager {
     /// An engine that knows no peers.
     pub fn new(config: SyncConfig) -> Self {
         SyncManager {
-            stall_timeout: config.stall_min,
             config,
             salt: 0,
             peers: BTreeMap::new(),
@@ -218,6 +227,9 @@ impl SyncManager {
             waits_for: None,
             retry_at: None,
             stalled: None,
+            silence_ends: None,
+            tempo: Tempo::begin(Instant::ZERO),
+            records: Records::default(),
             block_bytes: None,
             wake: None,
             next_place: 0,
@@ -282,9 +294,8 @@ impl SyncManager {
     /// When [`SyncManager::handle_tick`] wants to be called; `None` when only new input can change anything.
     pub fn deadline(&self) -> Option<Instant> {
         let submit = self.can_submit().then(|| self.retry_at.unwrap_or(self.now));
-        let stall = self.stalled.map(|(_, since)| since + self.stall_timeout);
         let peers = self.peers.values().flat_map(Peer::deadlines).min();
-        [submit, stall, peers, self.wake].into_iter().flatten().min()
+        [submit, self.next_lateness(), peers, self.wake].into_iter().flatten().min()
     }
 
     /// Was a block asked of the peer that it may still send? One from any other peer is a violation.
@@ -375,6 +386,7 @@ impl SyncManager {
         self.retarget(now.at, chain);
         self.ask_headers(now.at, chain);
         self.ask_blocks(now.at);
+        self.watch_silence(now.at);
         let progress = (best.height, self.target_height());
         // While more headers come on top of what we hold, that everything is here would be said with each answer.
         let is_there = progress.0 >= progress.1;

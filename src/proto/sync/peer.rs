@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedHeader;
 use crate::proto::sync::config::SyncConfig;
+use crate::proto::sync::line::Line;
 use crate::proto::sync::presync::Presync;
+use crate::proto::sync::records::Lateness;
 use crate::proto::sync::tree::HeaderTree;
 use crate::rate::Pace;
 use crate::source::{Place, Source};
@@ -49,8 +51,20 @@ pub(super) struct Peer {
     pub(super) block_request_pace: Pace,
     /// Blocks asked of it and not answered, timed out or not.
     block_requests: BTreeMap<Hash, BlockRequest>,
-    /// Those of them that have not timed out.
+    /// Those of them that somebody waits for.
     in_flight: usize,
+    /// Those, and those that were asked of others because it was late, until its time is up.
+    expected: usize,
+    /// When that is; `None` when nothing is expected.
+    due: Option<Instant>,
+    /// When it delivered last, or got something to deliver when it had nothing.
+    heard: Instant,
+    /// It has delivered a block that it was asked for.
+    pub(super) has_given: bool,
+    /// What was measured of the way to it.
+    pub(super) line: Line,
+    /// Whether it holds up others.
+    pub(super) lateness: Lateness,
     pub(super) avoid: BTreeMap<Hash, Instant>,
     /// Timeouts in a row, for headers and for blocks.
     pub(super) header_timeouts: u32,
@@ -69,6 +83,7 @@ struct Reach {
 /// A GetHeaders under way.
 #[derive(Debug)]
 pub(super) struct HeaderRequest {
+    pub(super) asked_at: Instant,
     pub(super) deadline: Instant,
     pub(super) anchors: Vec<Hash>,
 }
@@ -88,12 +103,25 @@ struct BlockRequest {
     header: CheckedHeader,
     /// Answers to come: a block may be asked for again after a timeout.
     unanswered: u32,
-    /// When it is late; `None` when nobody waits for it any more.
-    deadline: Option<Instant>,
+    /// When it was asked for last.
+    asked_at: Instant,
+    wait: Wait,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// The download does.
+    On,
+    /// Nobody, for others were asked since; but the answer is owed until the peer's time is up.
+    Owed,
+    /// Nobody.
+    Off,
 }
 
 impl Peer {
-    pub(super) fn new(version: u8, source: Source, config: &SyncConfig) -> Self {
+    pub(super) fn new(version: u8, source: Source, lateness: Lateness, config: &SyncConfig) -> Self {
+        let is_chosen = matches!(source, Source::Own | Source::Chosen(_));
         Peer {
             version,
             tips: Vec::new(),
@@ -111,6 +139,12 @@ impl Peer {
             block_request_pace: Pace::new(config.block_requests),
             block_requests: BTreeMap::new(),
             in_flight: 0,
+            expected: 0,
+            due: None,
+            heard: Instant::ZERO,
+            has_given: false,
+            line: Line::new(is_chosen && !lateness.was_late()),
+            lateness,
             avoid: BTreeMap::new(),
             header_timeouts: 0,
             block_timeouts: 0,
@@ -161,9 +195,10 @@ impl Peer {
     }
 
     /// The outstanding request for headers is answered, whatever the answer is worth.
-    pub(super) fn headers_answered(&mut self) {
-        if self.header_request.take().is_some() {
+    pub(super) fn headers_answered(&mut self, now: Instant) {
+        if let Some(request) = self.header_request.take() {
             self.header_timeouts = 0;
+            self.line.answered(now.since(request.asked_at));
         }
     }
 
@@ -189,25 +224,42 @@ impl Peer {
 
     pub(super) fn can_take_more(&self, limit: usize) -> bool {
         // After a timeout one at a time, until it delivers.
-        let limit = if self.block_timeouts > 0 { 1 } else { limit.max(1) };
+        let limit = if self.block_timeouts > 0 { 1 } else { limit.min(self.line.window()).max(1) };
         self.in_flight < limit && self.block_requests.len() < UNANSWERED_MAX
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
-        let blocks = self.block_requests.values().filter_map(|request| request.deadline);
-        blocks.chain(self.header_request.as_ref().map(|request| request.deadline))
+        self.due.into_iter().chain(self.header_request.as_ref().map(|request| request.deadline))
     }
 
-    /// Notes a request for a block.
-    pub(super) fn request_block(&mut self, header: CheckedHeader, deadline: Instant) {
-        let new = BlockRequest { header, unanswered: 0, deadline: None };
+    /// Is what it was asked for late, for good?
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Since when it delivers nothing though it has something to deliver; `None` when it has nothing.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        (self.in_flight > 0).then_some(self.heard)
+    }
+
+    /// Notes a request for a block, which is late at `due` unless something comes before.
+    pub(super) fn request_block(&mut self, now: Instant, header: CheckedHeader, due: Instant) {
+        let new = BlockRequest { header, unanswered: 0, asked_at: now, wait: Wait::Off };
         let request = self.block_requests.entry(header.hash()).or_insert(new);
         request.unanswered = request.unanswered.saturating_add(1);
-        let waiting = request.deadline.replace(deadline);
-        debug_assert_eq!(waiting, None, "{} is asked for while it is being waited for", header.hash());
-        if waiting.is_none() {
+        request.asked_at = now;
+        let before = core::mem::replace(&mut request.wait, Wait::On);
+        debug_assert_ne!(before, Wait::On, "{} is asked for while it is being waited for", header.hash());
+        if before == Wait::Off {
+            self.expected = self.expected.saturating_add(1);
+        }
+        if before != Wait::On {
+            if self.in_flight == 0 {
+                self.heard = now;
+            }
             self.in_flight = self.in_flight.saturating_add(1);
         }
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// May a block come from it? Whoever was asked for one may send it, however late.
@@ -215,44 +267,85 @@ impl Peer {
         !self.block_requests.is_empty()
     }
 
-    /// An answer for this block came: the header by which it was asked for, if it was.
-    pub(super) fn take_answer(&mut self, hash: &Hash) -> Option<CheckedHeader> {
-        self.cancel_wait(hash);
+    /// An answer for this block came: the header by which it was asked for, if it was, and when it was asked for.
+    pub(super) fn take_answer(&mut self, hash: &Hash) -> Option<(CheckedHeader, Instant)> {
+        self.end_wait(hash, Wait::Off);
         let request = self.block_requests.get_mut(hash)?;
-        let header = request.header;
+        let answer = (request.header, request.asked_at);
         debug_assert!(request.unanswered > 0, "a request without an answer to come is kept");
         request.unanswered = request.unanswered.saturating_sub(1);
         if request.unanswered == 0 {
             self.block_requests.remove(hash);
         }
-        Some(header)
+        Some(answer)
     }
 
-    /// Nobody waits for this answer any more. It may still come.
+    /// The download has this block. The answer may still come, and is owed where it was late before.
     pub(super) fn cancel_wait(&mut self, hash: &Hash) {
-        if let Some(request) = self.block_requests.get_mut(hash)
-            && request.deadline.take().is_some()
-        {
+        if self.is_in_flight(hash) {
+            self.end_wait(hash, Wait::Off);
+        }
+    }
+
+    fn end_wait(&mut self, hash: &Hash, wait: Wait) {
+        let Some(request) = self.block_requests.get_mut(hash) else { return };
+        let before = core::mem::replace(&mut request.wait, wait);
+        if before == Wait::On && wait != Wait::On {
             lower(&mut self.in_flight, 1);
         }
+        if before != Wait::Off && wait == Wait::Off {
+            lower(&mut self.expected, 1);
+        }
+        if self.expected == 0 {
+            self.due = None;
+        }
     }
 
-    /// It delivers, so what it was asked for besides gets at least until `deadline`.
-    pub(super) fn extend_deadlines(&mut self, deadline: Instant) {
-        for request in self.block_requests.values_mut() {
-            request.deadline = request.deadline.map(|old| old.max(deadline));
-        }
+    /// A block came from it, after this time, so what it was asked for besides gets at least until `due`.
+    pub(super) fn block_came(&mut self, now: Instant, took: core::time::Duration, due: Instant) {
+        self.heard = now;
+        self.has_given = true;
+        self.block_timeouts = 0;
+        self.due = self.due.map(|earlier| earlier.max(due));
+        self.line.delivered(took);
+        self.lateness.delivered();
+    }
+
+    /// It is late where others are not: nobody waits for it any more. Returns the blocks that it was waited for, which it owes still.
+    pub(super) fn release_blocks(&mut self) -> Vec<Hash> {
+        let released = self.waited_for();
+        released.iter().for_each(|(_, hash)| self.end_wait(hash, Wait::Owed));
+        self.line.restart();
+        released.into_iter().map(|(_, hash)| hash).collect()
+    }
+
+    /// Its time is up: nothing is expected of it any more. Returns the blocks that it was waited for, the lowest first.
+    pub(super) fn time_out_blocks(&mut self) -> Vec<Hash> {
+        let mut late = self.waited_for();
+        late.sort_unstable();
+        let expected: Vec<Hash> = self.block_requests.keys().copied().collect();
+        expected.iter().for_each(|hash| self.end_wait(hash, Wait::Off));
+        self.line.restart();
+        self.block_timeouts = self.block_timeouts.saturating_add(1);
+        late.into_iter().map(|(_, hash)| hash).collect()
+    }
+
+    fn waited_for(&self) -> Vec<(u64, Hash)> {
+        let waited = self.block_requests.values().filter(|request| request.wait == Wait::On);
+        waited.map(|request| (request.header.height(), request.header.hash())).collect()
     }
 
     /// Is this block being waited for from this peer?
     pub(super) fn is_in_flight(&self, hash: &Hash) -> bool {
-        self.block_requests.get(hash).is_some_and(|request| request.deadline.is_some())
+        self.block_requests.get(hash).is_some_and(|request| request.wait == Wait::On)
     }
 
     /// Are the counts right, and the limits kept?
     pub(super) fn is_sound(&self) -> bool {
-        let in_flight = self.block_requests.values().filter(|request| request.deadline.is_some()).count();
-        in_flight == self.in_flight
+        let in_flight = self.block_requests.values().filter(|request| request.wait == Wait::On).count();
+        let expected = self.block_requests.values().filter(|request| request.wait != Wait::Off).count();
+        (in_flight, expected) == (self.in_flight, self.expected)
+            && self.due.is_some() == (expected > 0)
             && self.block_requests.len() <= UNANSWERED_MAX
             && self
                 .block_requests
@@ -260,11 +353,6 @@ impl Peer {
                 .all(|(hash, request)| request.unanswered > 0 && request.header.hash() == *hash)
             && self.tips.len() <= TIPS_MAX
             && self.avoid.len() <= AVOID_MAX
-    }
-
-    pub(super) fn expired(&self, now: Instant) -> Vec<Hash> {
-        let is_late = |request: &BlockRequest| request.deadline.is_some_and(|deadline| deadline <= now);
-        self.block_requests.iter().filter(|(_, request)| is_late(request)).map(|(hash, _)| *hash).collect()
     }
 
     /// How far up the path it has blocks.
