@@ -117,7 +117,7 @@ const PAPERS: &[(&str, usize)] =
     &[("ARCHITECTURE.md", 100), ("CONTRIBUTING.md", 30), ("SECURITY.md", 5), ("README.md", 3)];
 
 /// Where our code is. The program's folders are missing from the library's own package.
-const FOLDERS: &[&str] = &["src", "tests", "benches", "examples", "node/src", "node/tests"];
+const FOLDERS: &[&str] = &["src", "tests", "benches", "examples", "node/src", "node/tests", "node/benches"];
 
 /// Longer files hide a noun that wants a file of its own.
 const LINES_MAX: usize = 600;
