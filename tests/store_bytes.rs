@@ -3,6 +3,7 @@
 //! One test, for the counters are those of the whole process.
 #![cfg(all(feature = "chain", target_os = "linux"))]
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SMALL: usize = 183;
 /// Just above a power of two, where an allocator that doubles is at its worst.
 const LARGE: usize = (4 << 20) + 1;
+
+/// A large block that is none of the best chain.
+const SIDE: usize = 3 << 20;
+/// When another segment is begun.
+const SEGMENT: u64 = 128 << 20;
 
 /// Bytes that this process gave to the kernel to write, and bytes that the kernel has charged it for at a disk.
 fn written() -> (u64, u64) {
@@ -54,6 +60,27 @@ fn store(len: usize, blocks: u64, alone: bool) -> (u64, u64, f64) {
     ((after - before) / blocks, (disk_after - disk_before) / blocks, ratio)
 }
 
+/// The greatest length of the files while blocks come and the oldest go, as side blocks do beyond their limit; `kept` stay.
+fn churn(len: usize, blocks: u64, kept: u64) -> u64 {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chain");
+    let mut store = Store::open(&path, &Params::default()).unwrap();
+    store.load(|_, _| Ok(())).unwrap();
+    let (mut order, mut longest) = (VecDeque::new(), 0);
+    for n in 0..blocks {
+        let mut block = vec![0; len];
+        block[..8].copy_from_slice(&n.to_le_bytes());
+        order.push_back(store.append(Bytes::from(block)));
+        if order.len() as u64 > kept {
+            store.remove(order.pop_front().unwrap());
+        }
+        store.hand_over();
+        store.flush(PATIENCE).unwrap();
+        longest = longest.max(length(&path));
+    }
+    longest
+}
+
 /// A database wrote 10.8 KB for a block of 183 bytes, and took 2.7 times the length of blocks just above 4 MiB.
 #[test]
 fn a_small_block_costs_a_few_hundred_bytes_and_a_large_one_its_length() {
@@ -70,4 +97,8 @@ fn a_small_block_costs_a_few_hundred_bytes_and_a_large_one_its_length() {
     report("blocks just above 4 MiB", large);
     assert!(alone.0 <= 2 * SMALL as u64 && download.0 <= 2 * SMALL as u64, "{alone:?}, {download:?}");
     assert!(download.2 <= 1.5 && large.2 <= 1.01, "{download:?}, {large:?}");
+    // Six hundred side blocks took 2.1 GiB where 1 GiB is the limit. In a tenth of the size: what is kept, and a segment at either end.
+    let longest = churn(SIDE, 160, 32);
+    println!("side blocks of {SIDE} bytes, 32 of them kept: files of at most {longest} bytes");
+    assert!(longest <= 32 * SIDE as u64 + 2 * SEGMENT, "{longest} bytes");
 }
