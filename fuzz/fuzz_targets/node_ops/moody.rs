@@ -102,6 +102,9 @@ impl Chain for Moody {
     fn check_block_header(&self, now: UnixTime, block: &[u8]) -> Result<HeaderInfo, HeaderError> {
         self.inner.check_block_header(now, block)
     }
+    fn check_begun_block(&self, now: UnixTime, start: &[u8]) -> Option<Result<HeaderInfo, HeaderError>> {
+        self.inner.check_begun_block(now, start)
+    }
     fn block_hash(&self, block: &[u8]) -> Option<Hash> {
         self.inner.block_hash(block)
     }
