@@ -12,8 +12,16 @@ use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD};
 pub const LARGE_FRAME: usize = 64 * 1024;
 
 /// The first size of a large frame's buffer; it doubles from here as bytes arrive. It is also all that a peer gains in
-/// memory beyond twice what it really sent.
+/// memory beyond twice what it really sent, or four times while what it sent moves to a larger buffer.
 pub const LARGE_FRAME_STEP: usize = 64 * 1024;
+/// A large frame's buffer up to this size moves at once to one of twice the size, when it is full. One above it begins to move
+/// when a quarter is left, a piece with each read: a page that is touched for the first time costs up to ten microseconds on a
+/// virtual machine, and a buffer of 16 MiB has four thousand.
+pub const MOVED_AT_ONCE: usize = 512 * 1024;
+/// Bytes of such a move for each byte that arrives. Four are enough to be done when the smaller buffer is full.
+pub const MOVED_PER_BYTE: usize = 4;
+/// Fresh memory that one read of a large frame touches at most, besides what is moved.
+pub const FRESH_BYTES: usize = 256 * 1024;
 
 /// Small frames that wait to be sent are packed into chunks of at most this many bytes: large enough that four of them
 /// fill a vectored write, small enough that one half-used chunk is no loss.
@@ -176,7 +184,8 @@ const _: () = {
     assert!(OUTBOX_LOW < OUTBOX_HIGH && OUTBOX_HIGH < OUTBOX_HARD);
     assert!(OUTBOX_HARD > MAX_PAYLOAD as usize + HEADER_LEN, "every frame fits an empty queue");
     assert!(SHARE_FROM + HEADER_LEN <= CHUNK, "what is not shared is packed");
-    assert!(LARGE_FRAME_STEP <= LARGE_FRAME);
+    assert!(LARGE_FRAME_STEP <= LARGE_FRAME && LARGE_FRAME_STEP <= MOVED_AT_ONCE);
+    assert!(MOVED_PER_BYTE >= 4, "a quarter that arrives moves the whole");
     assert!(SEND_BUDGET > OUTBOX_HARD && RECEIVE_BUDGET > MAX_PAYLOAD as usize);
     assert!(WRITE_SLICES / 2 * SHARE_FROM >= WRITE_BYTES, "a write is full before its slices are used up");
     assert!(HALF_CLOSE_DRAIN.as_secs() < WRITE_STALL.as_secs());

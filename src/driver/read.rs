@@ -110,10 +110,15 @@ impl<P: Protocol> Driver<P> {
             let Some(conn) = net.conns.get_mut(id) else { return Pause::Protocol };
             let size = buffer.len().min(bytes_left);
             let mut position = conn.counters.bytes_in;
+            let direct = inbox.space().map_or(0, |space| space.len());
+            let is_last = inbox.space_ends(direct);
             let (received, direct) = match inbox.space() {
+                // More of a large frame would only be copied there.
+                Some(space) if !is_last => {
+                    (read_some(conn, &mut net.totals, direct, |stream| stream.read(space)), direct)
+                }
                 // What a large frame misses goes where it belongs, what follows it into the buffer: one call for both.
                 Some(space) => {
-                    let direct = space.len();
                     position += direct as u64;
                     let room = buffer.room(position, size);
                     let received = read_some(conn, &mut net.totals, direct + size, |stream| {

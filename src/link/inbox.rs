@@ -7,11 +7,12 @@
 //! nothing      idle, or every byte so far belonged to a complete frame
 //! bytes        [ delivered | unparsed: complete frames that wait, or the start of one frame ]
 //!                          ^ at
-//! large frame  [ payload received | room to read into ]         grows by doubling, up to the frame's own length
-//!                                 ^ filled
+//! large frame  [ payload received | room to read into ]         grows by doubling, up to the frame's own length; beyond half
+//!                                 ^ filled                     a MiB it moves to the larger buffer while more arrives
 //! ```
 //!
-//! A length prefix is a claim: no buffer is ever larger than twice what arrived, or than what the pool had anyway.
+//! A length prefix is a claim: no memory is ever more than twice what arrived, or four times while that moves to a larger buffer,
+//! or than what the pool had anyway.
 
 pub(super) mod held;
 
@@ -110,9 +111,16 @@ impl Inbox {
 
     /// Where the next bytes of a large frame belong; `None` when none is under way.
     ///
-    /// Read into the front of it and report it with [`Inbox::advance`]. The room is bounded by what already arrived.
+    /// Read into the front of it and report it with [`Inbox::advance`]. The room is bounded by what already arrived, and fresh
+    /// memory by [`FRESH_BYTES`](crate::limits::FRESH_BYTES).
     pub fn space(&mut self) -> Option<&mut [u8]> {
         self.held.as_mut()?.space()
+    }
+
+    /// Does the large frame end within a [space](Inbox::space) of so many bytes? What comes behind it is more of the same otherwise,
+    /// and belongs there.
+    pub fn space_ends(&self, space: usize) -> bool {
+        self.held.as_ref().is_some_and(|held| held.space_ends(space))
     }
 
     /// `count` bytes were read into [`Inbox::space`].

@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::limits::{COPY_STEP, FRAME_RATE, FRAME_START, LARGE_FRAME, LARGE_FRAME_STEP};
+use crate::limits::{
+    COPY_STEP, FRAME_RATE, FRAME_START, FRESH_BYTES, LARGE_FRAME, LARGE_FRAME_STEP, MOVED_AT_ONCE, MOVED_PER_BYTE,
+};
 use crate::link::buffers::{Buffers, append};
 use crate::time::Instant;
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, parse};
@@ -161,9 +163,15 @@ impl Held {
     pub(super) fn skip(&mut self) -> Option<Bytes> {
         let large = self.large.as_mut().filter(|large| !large.is_skipped)?;
         large.is_skipped = true;
+        large.next = BytesMut::new();
         let buffer = core::mem::take(&mut large.buffer);
         self.check();
         Some(buffer.freeze())
+    }
+
+    /// Does the frame end within [`Held::space`], so that what follows it may be read as well?
+    pub(super) fn space_ends(&self, space: usize) -> bool {
+        self.large.as_ref().is_some_and(|large| large.filled.saturating_add(space) >= large.len)
     }
 
     /// `count` bytes were read into [`Held::space`].
@@ -220,7 +228,13 @@ impl Held {
 
     /// Bytes of memory for what is held.
     pub(in crate::link) fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.large.as_ref().map_or(0, |large| large.buffer.capacity())
+        self.bytes.capacity() + self.large.as_ref().map_or(0, LargeFrame::capacity)
+    }
+
+    /// Bytes of memory that were written to.
+    #[cfg(test)]
+    pub(super) fn touched(&self) -> usize {
+        self.bytes.len() + self.large.as_ref().map_or(0, |large| large.buffer.len() + large.next.len())
     }
 
     /// Empties it for another connection; false when it is too large to be kept.
@@ -251,6 +265,7 @@ impl Held {
             debug_assert!(self.unfinished && self.bytes.is_empty(), "a large frame is alone");
             let room = if large.is_skipped { large.len } else { large.buffer.len() };
             debug_assert!(large.filled <= large.len && large.filled <= room, "filled beyond its room");
+            debug_assert!(large.next.len() <= large.filled, "more moves than came");
             debug_assert!(large.len + HEADER_LEN > LARGE_FRAME, "a small frame with a buffer of its own");
         }
     }
@@ -267,24 +282,33 @@ struct LargeFrame {
     is_shown: bool,
     /// Nobody wants it: what comes is counted and not kept.
     is_skipped: bool,
+    /// What it holds beyond `filled` is to be overwritten.
     buffer: BytesMut,
+    /// A larger one, while what came moves there: it holds the first of it. Without memory when nothing moves.
+    next: BytesMut,
 }
 
 impl LargeFrame {
     fn begin(header: &[u8; HEADER_LEN], total: usize, body: &[u8], buffers: &mut Buffers) -> Self {
         let len = total - HEADER_LEN;
-        let mut large = LargeFrame {
-            kind: header[HEADER_LEN - 1],
-            len,
-            filled: 0,
-            is_shown: false,
-            is_skipped: false,
-            buffer: buffers.large(len),
-        };
+        let (kind, buffer) = (header[HEADER_LEN - 1], buffers.large(len));
+        let (is_shown, is_skipped) = (false, false);
+        let mut large = LargeFrame { kind, len, filled: 0, is_shown, is_skipped, buffer, next: BytesMut::new() };
         let mut body = body;
         large.take(&mut body);
         debug_assert!(body.is_empty() && large.filled < large.len, "a frame that is complete is under way");
         large
+    }
+
+    /// Bytes of it for which there is memory.
+    fn room(&self) -> usize {
+        self.buffer.capacity().min(self.len)
+    }
+
+    /// From how many bytes on it moves to a larger buffer.
+    fn moves_from(&self) -> usize {
+        let room = self.room();
+        if room >= self.len || room <= MOVED_AT_ONCE { room } else { room - room / 4 }
     }
 
     fn space(&mut self) -> Option<&mut [u8]> {
@@ -292,31 +316,52 @@ impl LargeFrame {
             return None;
         }
         self.grow();
-        let end = self.buffer.len().min(self.len);
+        let fresh = self.filled.saturating_add(FRESH_BYTES).max(self.buffer.len());
+        // No further than where it begins to move, for from there on each byte moves its part.
+        let is_still = self.next.capacity() == 0;
+        let end = fresh.min(if is_still { self.moves_from() } else { self.room() });
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
         self.buffer.get_mut(self.filled..end).filter(|space| !space.is_empty())
     }
 
     fn advance(&mut self, count: usize) {
         debug_assert!(self.filled + count <= self.buffer.len().min(self.len), "more was read than there was room");
         self.filled = self.filled.saturating_add(count).min(self.len).min(self.buffer.len());
+        if self.next.capacity() > 0 {
+            self.move_on(count.saturating_mul(MOVED_PER_BYTE));
+        }
     }
 
     /// Makes room for more by doubling, never past the frame's length. A buffer from the pool has its room already.
     fn grow(&mut self) {
-        let room = self.buffer.len();
-        if self.filled < room || self.filled >= self.len {
+        let room = self.room();
+        if room >= self.len {
             return;
         }
-        let target = room.saturating_mul(2).max(LARGE_FRAME_STEP).min(self.len);
-        if target <= self.buffer.capacity() {
-            self.buffer.resize(target, 0);
-        } else {
-            // Not `resize` alone: it would round the capacity up, past the frame's length.
-            let mut larger = BytesMut::with_capacity(target);
-            larger.extend_from_slice(&self.buffer);
-            larger.resize(target, 0);
-            self.buffer = larger;
+        if self.next.capacity() == 0 && self.filled >= self.moves_from() {
+            self.next = BytesMut::with_capacity(room.saturating_mul(2).max(LARGE_FRAME_STEP).min(self.len));
         }
+        if self.filled >= room {
+            debug_assert!(room <= MOVED_AT_ONCE, "{room} bytes move at once");
+            self.move_on(usize::MAX);
+        }
+    }
+
+    /// So much more of what came moves to the larger buffer, which takes the place of the smaller one when it has all.
+    fn move_on(&mut self, most: usize) {
+        let moved = self.next.len();
+        let end = self.filled.min(moved.saturating_add(most));
+        self.next.extend_from_slice(self.buffer.get(moved..end).unwrap_or_default());
+        if end >= self.filled {
+            self.buffer = core::mem::take(&mut self.next);
+        }
+    }
+
+    /// Bytes of memory.
+    fn capacity(&self) -> usize {
+        self.buffer.capacity() + self.next.capacity()
     }
 
     /// Copies what the frame misses from `input`, or as much of that as there is; answers how much.
@@ -335,7 +380,7 @@ impl LargeFrame {
                     to.copy_from_slice(from);
                 }
             }
-            self.filled += more.len();
+            self.advance(more.len());
             *input = rest;
         }
         self.filled - before
