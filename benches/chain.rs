@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use spacetime_network::chain::block::MAX_TRANSACTIONS;
+use spacetime_network::chain::mempool::{MAX_COUNT, Mempool};
 use spacetime_network::chain::{Params, ReferenceChain, Transaction};
 use spacetime_network::proto::sync::chain::{Chain, Verdict};
+use spacetime_network::source::Source;
 use spacetime_network::time::UnixTime;
+use spacetime_network::wire::Hash;
 
 const NOW: UnixTime = UnixTime::from_millis(1_800_000_000_000);
 /// A store that a node of some weeks has.
@@ -94,5 +98,30 @@ fn store(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, header, submit, store);
+/// The largest block leaves a full pool that forty strangers have filled: what the loop does of it in one piece.
+fn pool(criterion: &mut Criterion) {
+    let ids: Vec<Hash> = (0..MAX_COUNT as u64)
+        .map(|n| Hash(core::array::from_fn(|at| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (at % 8 * 8)) as u8)))
+        .collect();
+    let full = || {
+        let mut pool = Mempool::default();
+        for (n, id) in (0..).zip(&ids) {
+            let source = Source::peer(format!("10.{}.0.1", n % 40).parse().unwrap(), false);
+            let _ = pool.insert(*id, Bytes::copy_from_slice(&[0; 100]), source, NOW);
+        }
+        pool
+    };
+    let mined = &ids[..MAX_TRANSACTIONS - 1];
+    let mut group = criterion.benchmark_group("pool");
+    group.sample_size(20).throughput(Throughput::Elements(mined.len() as u64));
+    group.bench_function("leave_one_by_one", |b| {
+        b.iter_batched_ref(full, |pool| mined.iter().for_each(|id| drop(pool.remove(id))), BatchSize::LargeInput);
+    });
+    group.bench_function("leave", |b| {
+        b.iter_batched_ref(full, |pool| pool.remove_all(mined), BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, header, submit, store, pool);
 criterion_main!(benches);

@@ -160,6 +160,31 @@ impl Mempool {
         Some(bytes)
     }
 
+    /// Takes out all of these that wait here, as the transactions of a block. Much cheaper than one by one: what each source holds
+    /// is counted anew once.
+    pub fn remove_all<'a>(&mut self, ids: impl IntoIterator<Item = &'a Hash>) {
+        let mut given_back: BTreeMap<Source, (u64, Vec<u64>)> = BTreeMap::new();
+        for id in ids {
+            let Some(Waiting { arrival, source, bytes, .. }) = self.by_id.remove(id) else { continue };
+            self.bytes -= bytes.len();
+            let (held, arrivals) = given_back.entry(source).or_default();
+            *held = held.saturating_add(weight(bytes.len()));
+            arrivals.push(arrival);
+        }
+        for (source, (held, mut arrivals)) in given_back {
+            self.shares.take(source, held);
+            if let Some(of) = self.by_source.get_mut(&source) {
+                take_out(of, &mut arrivals);
+                if of.is_empty() {
+                    self.by_source.remove(&source);
+                }
+            }
+            for arrival in arrivals {
+                self.by_arrival.remove(&arrival);
+            }
+        }
+    }
+
     /// True when it waits here.
     pub fn contains(&self, id: &Hash) -> bool {
         self.by_id.contains_key(id)
@@ -229,6 +254,18 @@ impl Mempool {
         let after = before.saturating_add(weight(len));
         let share = self.shares.fair_part(source, MAX_BYTES as u64);
         is_half_full && before > 0 && after > share && self.shares.largest_subnet(source) <= after
+    }
+}
+
+/// Takes many numbers out of a set: where they are most of it, what is left is made anew.
+fn take_out(of: &mut BTreeSet<u64>, numbers: &mut [u64]) {
+    numbers.sort_unstable();
+    if numbers.len() > of.len() / 2 {
+        *of = core::mem::take(of).into_iter().filter(|number| numbers.binary_search(number).is_err()).collect();
+    } else {
+        for number in numbers {
+            of.remove(number);
+        }
     }
 }
 

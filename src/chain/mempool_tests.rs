@@ -194,3 +194,27 @@ fn what_a_reorganisation_gives_back_displaces_strangers_and_takes_no_more_than_h
     assert_eq!(given.count(), 512);
     assert_eq!((pool.shares.of(Source::Own), pool.bytes()), (MAX_BYTES as u64 / 2, MAX_BYTES));
 }
+
+/// A block of 32,767 transactions left a full pool one by one, each with three steps of the shares: 20 ms of the loop.
+#[test]
+fn many_that_leave_at_once_leave_what_they_would_leave_one_by_one() {
+    for step in [2, 3, 7, 1_000] {
+        let (mut at_once, mut one_by_one) = (Mempool::default(), Mempool::default());
+        for n in 0..3_000 {
+            for pool in [&mut at_once, &mut one_by_one] {
+                let source = if n % 5 == 0 { Source::Own } else { stranger((n % 11) as u8) };
+                assert_eq!(put(pool, source, sized(n, 10 + n as usize % 3_000)), Ok(()));
+            }
+        }
+        // All but every so manieth, some that never were there, and some twice.
+        let leave: Vec<Hash> = (0..4_000).filter(|n| n % step != 1).chain(0..10).map(|n| numbered(n).0).collect();
+        at_once.remove_all(&leave);
+        leave.iter().for_each(|id| drop(one_by_one.remove(id)));
+        assert_eq!(at_once.ids().collect::<Vec<_>>(), one_by_one.ids().collect::<Vec<_>>());
+        assert_eq!((at_once.bytes(), at_once.len()), (one_by_one.bytes(), one_by_one.len()));
+        assert_eq!(at_once.by_source, one_by_one.by_source);
+        for source in (0..11).map(stranger).chain([Source::Own]) {
+            assert_eq!(at_once.shares.of(source), one_by_one.shares.of(source));
+        }
+    }
+}

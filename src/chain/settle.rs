@@ -28,15 +28,11 @@ impl ReferenceChain {
         let joined: usize = reorg.joined.iter().map(|id| self.index.node(*id).ids.len()).sum();
         self.work.spend(joined.min(self.pool.len().saturating_mul(2)));
         if joined <= self.pool.len() {
-            for transaction in reorg.joined.iter().flat_map(|id| self.index.node(*id).ids.iter()) {
-                self.pool.remove(transaction);
-            }
+            self.pool.remove_all(reorg.joined.iter().flat_map(|id| self.index.node(*id).ids.iter()));
         } else {
             let mined = self.pool.ids().filter(|id| self.index.best_place(id).is_some());
             let mined: Vec<Hash> = mined.copied().collect();
-            mined.iter().for_each(|id| {
-                self.pool.remove(id);
-            });
+            self.pool.remove_all(&mined);
         }
         // Rewards never return, so a block of one transaction need not be looked at.
         let left = reorg.left.iter().map(|id| self.index.node(*id)).filter(|node| node.ids.len() > 1);
