@@ -80,10 +80,15 @@ impl Bucket {
 
     /// When a token will be there: `now` or earlier when there is one, [`Instant::NEVER`] for a burst of 0.
     pub fn ready_at(&self, rate: Rate) -> Instant {
-        match rate.burst.checked_sub(1) {
-            Some(spare) => self.full_at - rate.interval.saturating_mul(spare),
-            None => Instant::NEVER,
+        self.ready_for(rate, 1)
+    }
+
+    /// When so many tokens will be there at once. For more than a burst has, when it is full.
+    pub fn ready_for(&self, rate: Rate, tokens: u32) -> Instant {
+        if rate.burst == 0 {
+            return Instant::NEVER;
         }
+        self.full_at - rate.interval.saturating_mul(rate.burst.saturating_sub(tokens))
     }
 
     /// Is there a token?
@@ -93,9 +98,14 @@ impl Bucket {
 
     /// Takes a token if there is one.
     pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let has = self.has(rate, now);
+        self.take_many(rate, 1, now)
+    }
+
+    /// Takes so many tokens at once, if they are there. More than a burst has are taken from a full bucket, and owed.
+    pub fn take_many(&mut self, rate: Rate, tokens: u32, now: Instant) -> bool {
+        let has = self.ready_for(rate, tokens) <= now;
         if has {
-            self.full_at = self.full_at.max(now) + rate.interval;
+            self.full_at = self.full_at.max(now) + rate.interval.saturating_mul(tokens);
         }
         has
     }
@@ -137,6 +147,16 @@ impl Pace {
     /// Takes a token if there is one.
     pub fn take(&mut self, now: Instant) -> bool {
         self.bucket.take(self.rate, now)
+    }
+
+    /// When so many tokens will be there at once; see [`Bucket::ready_for`].
+    pub fn ready_for(&self, tokens: u32) -> Instant {
+        self.bucket.ready_for(self.rate, tokens)
+    }
+
+    /// Takes so many tokens at once, if they are there; see [`Bucket::take_many`].
+    pub fn take_many(&mut self, now: Instant, tokens: u32) -> bool {
+        self.bucket.take_many(self.rate, tokens, now)
     }
 }
 
@@ -273,18 +293,21 @@ mod tests {
         /// The naive bucket counts tokens, in nanoseconds of their making.
         #[test]
         fn it_agrees_with_a_bucket_that_counts(
-            interval in 1u64..1000, burst in 1u32..20, steps in prop::collection::vec(0u64..2000, 1..200)
+            interval in 1u64..1000, burst in 1u32..20, steps in prop::collection::vec((0u64..2000, 1u32..6), 1..200)
         ) {
             let rate = Rate::every(Duration::from_nanos(interval), burst);
             let (mut bucket, mut now) = (Bucket::default(), 0u64);
             let full = interval * u64::from(burst);
             let mut level = full;
-            for step in steps {
+            for (step, tokens) in steps {
+                let tokens = tokens.min(burst);
                 now += step;
                 level = (level + step).min(full);
-                let expected = level >= interval;
-                if expected { level -= interval; }
-                prop_assert_eq!(bucket.take(rate, Instant::from_nanos(now)), expected);
+                let price = interval * u64::from(tokens);
+                let expected = level >= price;
+                if expected { level -= price; }
+                prop_assert_eq!(bucket.ready_for(rate, tokens) <= Instant::from_nanos(now), expected);
+                prop_assert_eq!(bucket.take_many(rate, tokens, Instant::from_nanos(now)), expected);
                 prop_assert_eq!(bucket.is_full(Instant::from_nanos(now)), level == full);
             }
         }

@@ -4,6 +4,7 @@
 //! Demand above the rate is dropped without blame (bursts happen); ten times the rate is something no correct node does.
 
 mod sending;
+mod transactions;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +15,8 @@ use crate::time::Instant;
 use crate::wire::{Hash, Kind};
 
 pub use sending::SendBudgets;
+use transactions::ManyTransactions;
+pub use transactions::{BYTES_PER_TOKEN, MANY, TransactionPace, tokens};
 
 /// How far above its rate a peer may be before it is a violation: ten bursts at once, ten times the rate for long.
 pub const FLOOD_FACTOR: u32 = 10;
@@ -189,17 +192,30 @@ pub enum Charge {
 #[derive(Clone, Debug)]
 pub struct PeerBudgets {
     left: Vec<(Kind, Rate, Bucket, Bucket)>,
+    /// Instead of the rate of Transaction, where both sides say so.
+    many_transactions: Option<ManyTransactions>,
 }
 
 impl PeerBudgets {
     /// Full budgets at these rates, [`EXEMPT_FACTOR`] times as wide for an exempt peer.
     pub fn new(rates: &MessageRates, exempt: bool) -> Self {
         let full = |kind: &Kind| Some((*kind, rates.get(*kind, exempt)?, Bucket::FULL, Bucket::FULL));
-        PeerBudgets { left: rates.0.keys().filter_map(full).collect() }
+        PeerBudgets { left: rates.0.keys().filter_map(full).collect(), many_transactions: None }
     }
 
-    /// Charges one message of `kind`.
-    pub fn charge(&mut self, now: Instant, kind: Kind) -> Charge {
+    /// The peer sets the feature bit, as we do: of transactions it may send [`MANY`] from now on, if they have a limit at all.
+    pub fn take_many_transactions(&mut self, exempt: bool) {
+        let is_limited = self.left.iter().any(|(kind, ..)| *kind == Kind::Transaction);
+        self.many_transactions = is_limited.then(|| ManyTransactions::new(exempt));
+    }
+
+    /// Charges one message of `kind`, with a payload of `len` bytes.
+    pub fn charge(&mut self, now: Instant, kind: Kind, len: usize) -> Charge {
+        if kind == Kind::Transaction
+            && let Some(many) = &mut self.many_transactions
+        {
+            return if many.take(now, len) { Charge::Ok } else { Charge::Over };
+        }
         match self.left.iter_mut().find(|(of, ..)| *of == kind) {
             None => Charge::Ok,
             Some((_, rate, soft, hard)) => match (hard.take(rate.times(FLOOD_FACTOR), now), soft.take(*rate, now)) {
@@ -219,11 +235,11 @@ mod tests {
     fn more_than_the_burst_is_dropped_and_ten_times_it_is_a_violation() {
         let mut budgets = PeerBudgets::new(&MessageRates::default(), false);
         let at = Instant::from_millis(1000);
-        let charges: Vec<Charge> = (0..220).map(|_| budgets.charge(at, Kind::GetHeaders)).collect();
+        let charges: Vec<Charge> = (0..220).map(|_| budgets.charge(at, Kind::GetHeaders, 0)).collect();
         assert!(charges[..20].iter().all(|c| *c == Charge::Ok));
         assert!(charges[20..200].iter().all(|c| *c == Charge::Over));
         assert!(charges[200..].iter().all(|c| *c == Charge::Flood));
-        assert_eq!(budgets.charge(at, Kind::Ping), Charge::Ok, "kinds do not share");
+        assert_eq!(budgets.charge(at, Kind::Ping, 0), Charge::Ok, "kinds do not share");
     }
 
     #[test]
@@ -232,9 +248,9 @@ mod tests {
         let mut exempt = PeerBudgets::new(&MessageRates::default(), true);
         for second in 0..1000 {
             let at = Instant::from_millis(second * 1000);
-            assert_eq!(strict.charge(at, Kind::NewBlock), Charge::Ok);
+            assert_eq!(strict.charge(at, Kind::NewBlock, 0), Charge::Ok);
             for _ in 0..EXEMPT_FACTOR {
-                assert_eq!(exempt.charge(at, Kind::NewBlock), Charge::Ok);
+                assert_eq!(exempt.charge(at, Kind::NewBlock, 0), Charge::Ok);
             }
         }
     }
@@ -292,7 +308,7 @@ mod tests {
     fn answers_that_other_rules_bound_have_no_rate() {
         let mut budgets = PeerBudgets::new(&MessageRates::default(), false);
         for _ in 0..100_000 {
-            assert_eq!(budgets.charge(Instant::ZERO, Kind::Block), Charge::Ok);
+            assert_eq!(budgets.charge(Instant::ZERO, Kind::Block, 0), Charge::Ok);
         }
     }
 }

@@ -70,6 +70,9 @@ pub struct Config {
     pub blacklist: BlacklistConfig,
     /// What each peer may send, by kind.
     pub rates: MessageRates,
+    /// Set the feature bit that says that we take transactions at [`budget::MANY`](crate::proto::budget::MANY), and send as many to
+    /// those who set it too. Otherwise all of them keep to what `rates` says.
+    pub many_transactions: bool,
     /// Bytes of blocks that one peer is given for its questions, per second; an exempt one
     /// [`EXEMPT_FACTOR`](crate::proto::budget::EXEMPT_FACTOR) times as many.
     pub serving_rate: u64,
@@ -109,6 +112,7 @@ impl Default for Config {
             admission: AdmissionConfig::default(),
             blacklist: BlacklistConfig::default(),
             rates: MessageRates::default(),
+            many_transactions: true,
             serving_rate: SERVING_RATE,
             sync: SyncConfig::default(),
             dial_timeout: Duration::from_secs(10),

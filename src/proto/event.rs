@@ -326,6 +326,13 @@ pub enum Event {
         /// Why; `None` when it is over.
         reason: Option<CloseReason>,
     },
+    /// Of what others said, so much was not passed on when it came, for want of room in the lines of peers: what one peer was not
+    /// told counts one. Transactions are offered when the pools are compared. Said every ten seconds at most; the sum is
+    /// [`Counters::relay_dropped`](crate::proto::Counters::relay_dropped).
+    RelayDropped {
+        /// How much since it was said last.
+        count: u64,
+    },
     /// A peer reached the blacklist.
     Blacklisted {
         /// Its address.

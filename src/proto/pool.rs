@@ -167,8 +167,13 @@ impl PoolExchange {
     }
 
     /// What to offer next.
+    pub(super) fn first_offer(&self) -> Option<Hash> {
+        self.offers.range(self.next..).next().or_else(|| self.offers.first()).copied()
+    }
+
+    /// It is offered, or need not be.
     pub(super) fn next_offer(&mut self) -> Option<Hash> {
-        let id = self.offers.range(self.next..).next().or_else(|| self.offers.first()).copied()?;
+        let id = self.first_offer()?;
         self.has_it(&id);
         self.next = id;
         Some(id)

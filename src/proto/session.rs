@@ -5,12 +5,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::id::{ConnId, VerifiedId};
-use crate::proto::budget::{SendBudgets, Serving};
+use crate::proto::budget::{SendBudgets, Serving, TransactionPace};
 use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
 use crate::proto::gossip::{FairQueue, OwnGossip, RelayedGossip};
 use crate::proto::pool::PoolExchange;
-use crate::rate::Pace;
 use crate::time::Instant;
 use crate::wire::Hash;
 
@@ -18,7 +17,7 @@ use crate::wire::Hash;
 pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
 
 /// Transactions that may wait for one peer's pace, in about 1 MiB; what gives way is offered when the pools are compared, which
-/// comes before the last of so many would leave at the pace for strangers.
+/// comes before the last of so many would leave at the slowest pace.
 pub(super) const WAITING_TRANSACTIONS_MAX: usize = 5_000;
 
 /// What a handshake told us, and what happened since.
@@ -60,7 +59,7 @@ pub(super) struct Peer {
     /// We asked for the waiting transactions; this many may still come outside of the usual budget.
     pub(super) asked_transactions: u32,
     /// How fast we may send it transactions, so that it does not drop them as too many.
-    pub(super) transaction_pace: Pace,
+    pub(super) transaction_pace: TransactionPace,
     /// How much it may still be sent unasked.
     pub(super) send_budgets: SendBudgets,
     /// What we say ourselves and waits for that.
@@ -91,7 +90,7 @@ impl Peer {
     pub(super) fn new(
         (node_id, user_agent, version): (String, String, u8),
         (now, next_heartbeat): (Instant, Instant),
-        transaction_pace: Pace,
+        transaction_pace: TransactionPace,
         (send_budgets, serving, relayed): (SendBudgets, Serving, RelayedGossip),
         pool: PoolExchange,
     ) -> Self {

@@ -80,6 +80,9 @@ impl Extension {
     /// The feature bit of a side that asks for the names of a pool and offers, as Transaction, what they lack: it need not be
     /// asked for data.
     pub const OFFERS_TRANSACTIONS: u64 = 1 << 7;
+    /// The feature bit of a side that takes more than a thousand transactions a second from another one that sets it:
+    /// `wire::protocol`, section 11.
+    pub const TAKES_MANY_TRANSACTIONS: u64 = 1 << 8;
 
     fn read(tail: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(tail);

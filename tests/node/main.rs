@@ -18,6 +18,7 @@ mod identity;
 mod introduction;
 mod judgement;
 mod liveness;
+mod many_transactions;
 mod names;
 mod own_address;
 mod own_gossip;

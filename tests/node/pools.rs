@@ -41,7 +41,7 @@ fn over_budget(world: &World, node: usize) -> Vec<Kind> {
 #[test]
 fn a_newcomer_gets_a_pool_of_three_thousand_whole_at_the_pace_of_the_relay() {
     let mut world = World::new();
-    let alice = world.node("alice", ALICE, |_| {});
+    let alice = world.node("alice", ALICE, |c| c.many_transactions = false);
     submit(&mut world, alice, 0..3000);
     let bob = world.node("bob", BOB, |c| c.connect = vec![ALICE.parse().unwrap()]);
     // They meet at the end of a step.

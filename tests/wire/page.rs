@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use spacetime_network::limits;
 use spacetime_network::proto::Config;
-use spacetime_network::proto::budget::{EXEMPT_FACTOR, FLOOD_FACTOR, SERVING_RATE, default_rate};
+use spacetime_network::proto::budget::{
+    BYTES_PER_TOKEN, EXEMPT_FACTOR, FLOOD_FACTOR, MANY, SERVING_RATE, default_rate,
+};
 use spacetime_network::proto::peer::BlacklistConfig;
 use spacetime_network::proto::peer::share::Intake;
 use spacetime_network::proto::sync::locator::HEADERS_ANSWER_BYTES_MAX;
@@ -94,6 +96,9 @@ fn the_tables_of_numbers_are_the_constants() {
         ("proto::peer::share::Intake::UNASKED_MAX", i64::from(Intake::UNASKED_MAX)),
         ("proto::peer::share::Intake::ASKED_MAX", i64::from(Intake::ASKED_MAX)),
         ("proto::budget::SERVING_RATE", SERVING_RATE as i64),
+        ("proto::budget::MANY", (1_000_000_000 / MANY.interval.as_nanos()) as i64),
+        ("proto::budget::MANY::burst", i64::from(MANY.burst)),
+        ("proto::budget::BYTES_PER_TOKEN", BYTES_PER_TOKEN as i64),
         ("proto::budget::FLOOD_FACTOR", i64::from(FLOOD_FACTOR)),
         ("proto::budget::EXEMPT_FACTOR", i64::from(EXEMPT_FACTOR)),
         ("limits::FRAME_RATE", limits::FRAME_RATE as i64),

@@ -70,6 +70,7 @@ pub(crate) struct EventLog {
     early: LineLimit,
     blocks: LineLimit,
     reorganisations: LineLimit,
+    relay: LineLimit,
     branches: LineLimit,
     sync_logged: Option<Instant>,
     security: Option<Security>,
@@ -125,6 +126,7 @@ impl EventLog {
             early: strangers(),
             blocks: others(),
             reorganisations: others(),
+            relay: others(),
             branches: others(),
             sync_logged: None,
             security,
@@ -210,6 +212,15 @@ impl EventLog {
             ),
             Event::DialsPaused { reason: None } => info!("others can be dialed again"),
             Event::AddressRefused { address } => warn!(%address, "nothing can be dialed there"),
+            Event::RelayDropped { count } => {
+                if let Some(withheld) = self.relay.admit(at) {
+                    info!(
+                        count,
+                        withheld,
+                        "more is said than peers take: it was not passed on when it came; what is a transaction is offered later"
+                    );
+                }
+            }
             Event::Blacklisted { remote, reason, duration } => {
                 if let Some(withheld) = self.failures.admit(at) {
                     let (reason, seconds) = (ended(*reason, None), duration.as_secs());
@@ -333,6 +344,7 @@ impl EventLog {
             ("early headers", &mut self.early),
             ("blocks", &mut self.blocks),
             ("reorganisations", &mut self.reorganisations),
+            ("relay", &mut self.relay),
             ("branches", &mut self.branches),
         ] {
             if let Some(lines) = limit.untold(at) {

@@ -92,8 +92,8 @@ mod tests {
                     let at = Instant::from_millis(step * 5);
                     if sending.take(at, kind, false) {
                         sent += 1;
-                        assert_eq!(alike.charge(at, kind), Charge::Ok);
-                        assert_ne!(strict.charge(at, kind), Charge::Flood, "{}", kind.name());
+                        assert_eq!(alike.charge(at, kind, 0), Charge::Ok);
+                        assert_ne!(strict.charge(at, kind, 0), Charge::Flood, "{}", kind.name());
                     }
                 }
                 assert!(sent > 50, "{sent}");
@@ -117,7 +117,7 @@ mod tests {
                 let passes = sending.take(at, kind, true);
                 let says = sending.take_own(at, kind).is_ok();
                 for _ in 0..u8::from(passes) + u8::from(says) {
-                    assert_eq!(theirs.charge(at, kind), Charge::Ok);
+                    assert_eq!(theirs.charge(at, kind, 0), Charge::Ok);
                 }
                 (own, others) = (own + u32::from(says), others + u32::from(passes));
             }

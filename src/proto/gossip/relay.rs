@@ -7,7 +7,8 @@ use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
 use crate::wire::{Hash, Kind};
 
-/// Names remembered for each connection: at 20 transactions per second the last hundred seconds, in 200 KiB.
+/// Names remembered for each connection, in 200 KiB: at a thousand transactions per second two seconds, which is longer than two
+/// sides take to tell each other the same.
 pub const KNOWN_PER_PEER: usize = 2_000;
 
 /// The recent objects that each connection sent to us or got from us.

@@ -14,7 +14,8 @@ pub struct Counters {
     pub sent: BTreeMap<Kind, u64>,
     /// Messages dropped without blame because they came too fast, by kind.
     pub over_budget: BTreeMap<Kind, u64>,
-    /// Transactions that waited for a peer's pace and gave way to those of others.
+    /// What others said and was not passed on to a peer, transactions mostly: it waited for the peer's pace and gave way, or found no
+    /// room. [`Event::RelayDropped`](crate::proto::Event::RelayDropped) says so.
     pub relay_dropped: u64,
     /// Frames that a full queue refused, by kind.
     pub refused: BTreeMap<Kind, u64>,

@@ -40,7 +40,7 @@ impl<C: Chain> Node<C> {
             self.on_greeting(now, conn, &message);
             return;
         }
-        match self.charge(now, conn, kind) {
+        match self.charge(now, conn, kind, frame.payload.len()) {
             Charge::Ok => self.on_message(now, conn, message, &frame),
             // Who passes on what others say does not choose how much that is.
             Charge::Over => *self.counters.over_budget.entry(kind).or_default() += 1,
@@ -50,7 +50,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// What a message of this kind costs its sender. Answers to our own questions are free: the question was the budget.
-    pub(super) fn charge(&mut self, now: Now, conn: ConnId, kind: Kind) -> Charge {
+    pub(super) fn charge(&mut self, now: Now, conn: ConnId, kind: Kind, len: usize) -> Charge {
         let Some(session) = self.sessions.get_mut(conn) else { return Charge::Over };
         if let Some(peer) = session.peer_mut() {
             if kind == Kind::Transaction && peer.asked_transactions > 0 {
@@ -61,7 +61,7 @@ impl<C: Chain> Node<C> {
                 return Charge::Ok;
             }
         }
-        session.budgets.charge(now.at, kind)
+        session.budgets.charge(now.at, kind, len)
     }
 
     fn on_message(&mut self, now: Now, conn: ConnId, message: Message<'_>, frame: &Frame<'_>) {

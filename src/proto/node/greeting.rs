@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 use crate::address::canonical;
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId, unnamed};
-use crate::proto::budget::{SendBudgets, Serving};
+use crate::proto::budget::{SendBudgets, Serving, TransactionPace};
 use crate::proto::clock::PeerClock;
 use crate::proto::event::{Event, Output};
 use crate::proto::gossip::RelayedGossip;
@@ -21,7 +21,6 @@ use crate::proto::peer::peer_table::Evidence;
 use crate::proto::pool::{Manner, PoolExchange};
 use crate::proto::session::Peer;
 use crate::proto::sync::chain::Chain;
-use crate::rate::Pace;
 use crate::time::{Now, UnixTime};
 use crate::wire::message::{Extension, Handshake};
 use crate::wire::{FrameRules, Hash, Kind, Message};
@@ -56,7 +55,7 @@ impl<C: Chain> Node<C> {
             network: self.chain.genesis(),
             nonce: self.nonce,
             listening_port,
-            features: Extension::OFFERS_TRANSACTIONS,
+            features: self.features(),
             best_height: best.height,
             best_hash: best.hash,
         });
@@ -75,6 +74,12 @@ impl<C: Chain> Node<C> {
             Message::HandshakeAck(Some(handshake))
         };
         self.send(conn, &message);
+    }
+
+    /// What we say in version 2 that we can do.
+    fn features(&self) -> u64 {
+        let many = if self.config.many_transactions { Extension::TAKES_MANY_TRANSACTIONS } else { 0 };
+        Extension::OFFERS_TRANSACTIONS | many
     }
 
     /// A frame before the handshake is done.
@@ -168,10 +173,11 @@ impl<C: Chain> Node<C> {
         let next_heartbeat = now.at + self.config.heartbeat;
         let in_exempt_range = self.admission.exempt().contains(remote.ip());
         let manner = introduction.manner();
+        let takes_many = self.features() & introduction.features & Extension::TAKES_MANY_TRANSACTIONS != 0;
         let mut peer = Peer::new(
             (introduction.node_id.clone(), introduction.user_agent, introduction.version),
             (now.at, next_heartbeat),
-            Pace::new(self.transaction_rate(remote)),
+            TransactionPace::new(&self.config.rates, in_exempt_range, takes_many),
             (
                 SendBudgets::new(&self.config.rates, in_exempt_range),
                 Serving::new(self.config.serving_rate, self.is_exempt(remote)),
@@ -186,6 +192,10 @@ impl<C: Chain> Node<C> {
         peer.known_as = self.remember_peer(now, (remote, evidence), &peer);
         let known_as = peer.known_as.clone();
         self.sessions.introduce(conn, peer, next_heartbeat);
+        let is_exempt = self.is_exempt(remote);
+        if let Some(session) = self.sessions.get_mut(conn).filter(|_| takes_many) {
+            session.budgets.take_many_transactions(is_exempt);
+        }
         self.admission.ready(conn);
         self.known.peer_ready(conn);
         let mut is_spent = false;

@@ -203,6 +203,8 @@ pub struct Node<C> {
     own_addresses: OwnAddresses,
     outputs: VecDeque<Output>,
     counters: Counters,
+    /// How much of what was not passed on was told.
+    told_dropped: u64,
     clocks: ClockWatch,
     work: Work,
     /// When the chain goes on with what it does a slice at a time.
@@ -271,6 +273,7 @@ impl<C: Chain> Node<C> {
             own_addresses,
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            told_dropped: 0,
             clocks: ClockWatch::default(),
             work: Work::default(),
             chain_due: None,

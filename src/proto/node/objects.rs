@@ -4,7 +4,7 @@
 //! marked after the judgement, so an invalid copy cannot hide a valid original.
 
 use bytes::Bytes;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use crate::close::CloseReason;
@@ -13,7 +13,6 @@ use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::node::known::Pending;
 use crate::proto::sync::chain::{Chain, Verdict};
-use crate::rate::Rate;
 use crate::source::Source;
 use crate::time::Now;
 use crate::wire::{Hash, Kind, Message};
@@ -27,6 +26,8 @@ const OFFER_AFTER: u8 = 3;
 const RELAYED_WORK: usize = 16;
 /// The same for a transaction that finds no room there.
 const REFUSED_WORK: usize = 4;
+/// So many transactions are sent to a peer in one go, and the next a moment later: its pace may allow a burst of thousands.
+pub(super) const SENT_AT_ONCE: usize = 250;
 /// What waits for a peer's pace waits for the clock to move.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
@@ -198,7 +199,7 @@ impl<C: Chain> Node<C> {
                 continue;
             }
             self.work.spend(RELAYED_WORK);
-            if self.known.tell(conn, id) && self.may_send_now(now, conn, source, id) {
+            if self.known.tell(conn, id) && self.may_send_now(now, conn, source, (id, payload.len())) {
                 self.send_payload(conn, Kind::Transaction, payload.clone());
             }
         }
@@ -245,25 +246,17 @@ impl<C: Chain> Node<C> {
         peer.is_some_and(|peer| peer.send_budgets.take(now.at, kind, peer.own_gossip.waits(kind)))
     }
 
-    /// What a peer takes of transactions from us, if it is configured as we are. That our operator named it says nothing of
-    /// what we are to it.
-    pub(super) fn transaction_rate(&self, remote: SocketAddr) -> Rate {
-        let unbounded = Rate::every(Duration::ZERO, 1);
-        let exempt = self.admission.exempt().contains(remote.ip());
-        self.config.rates.for_sending(Kind::Transaction, exempt).unwrap_or(unbounded)
-    }
-
     /// True when the peer's pace allows one more transaction; otherwise it waits its turn among those of its source.
-    fn may_send_now(&mut self, now: Now, conn: ConnId, source: Source, id: Hash) -> bool {
+    fn may_send_now(&mut self, now: Now, conn: ConnId, source: Source, (id, len): (Hash, usize)) -> bool {
         let later = buggify!(self, RelayLater);
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if peer.waiting.is_empty() {
-            if !later && peer.transaction_pace.take(now.at) {
+            if !later && peer.transaction_pace.take(now.at, len) {
                 peer.pool.has_it(&id);
                 return true;
             }
-            let ready_at = peer.transaction_pace.ready_at();
-            self.sessions.pace(conn, ready_at.max(now.at + STEP));
+            let again = peer.transaction_pace.try_again(now.at, len);
+            self.sessions.pace(conn, again.max(now.at + STEP));
         }
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if let Some((dropped, ())) = peer.waiting.push(source, id, ()) {
@@ -278,7 +271,7 @@ impl<C: Chain> Node<C> {
     /// Sends waiting transactions as far as the peer's pace allows. What left the pool meanwhile is not sent, and is missed if a
     /// reorganisation brings it back.
     pub(super) fn send_waiting(&mut self, now: Now, conn: ConnId) {
-        loop {
+        for _ in 0..SENT_AT_ONCE {
             let Some(peer) = self.sessions.peer_mut(conn) else { return };
             let Some((_, id)) = peer.waiting.next() else { return self.send_offers(now, conn) };
             if peer.waited_in_a_row >= OFFER_AFTER && peer.pool.offers() > 0 {
@@ -293,15 +286,16 @@ impl<C: Chain> Node<C> {
                 peer.pool.missed(id);
                 continue;
             };
-            if !peer.transaction_pace.take(now.at) {
-                let ready_at = peer.transaction_pace.ready_at();
-                return self.sessions.pace(conn, ready_at);
+            if !peer.transaction_pace.take(now.at, transaction.len()) {
+                let again = peer.transaction_pace.try_again(now.at, transaction.len());
+                return self.sessions.pace(conn, again);
             }
             peer.waiting.serve(&id);
             peer.waited_in_a_row = peer.waited_in_a_row.saturating_add(1);
             peer.pool.has_it(&id);
             self.send_payload(conn, Kind::Transaction, transaction);
         }
+        self.sessions.pace(conn, now.at + STEP);
     }
 
     /// Tells every peer of a tip that came by catching up, with its header: whoever lacks the block will ask for it.

@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::id::ConnId;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
+use crate::proto::node::objects::{SENT_AT_ONCE, STEP};
 use crate::proto::node::serve::POOL_IDS_MAX;
 use crate::proto::pool::{Manner, PoolQuestion};
 use crate::proto::sync::chain::Chain;
@@ -130,7 +131,8 @@ impl<C: Chain> Node<C> {
 
     /// Sends what is on offer as far as the peer's pace allows, when nothing newer waits for it.
     pub(super) fn send_offers(&mut self, now: Now, conn: ConnId) {
-        while let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| peer.waiting.is_empty()) {
+        for _ in 0..SENT_AT_ONCE {
+            let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| peer.waiting.is_empty()) else { return };
             if peer.pool.offers() == 0 {
                 return self.pace_comparison(conn);
             }
@@ -138,19 +140,23 @@ impl<C: Chain> Node<C> {
                 return;
             }
         }
+        self.sessions.pace(conn, now.at + STEP);
     }
 
     /// Sends one of the offers. False when the peer's pace allows none: it is looked at again when it does.
     pub(super) fn send_offer(&mut self, now: Now, conn: ConnId) -> bool {
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
-        if !peer.transaction_pace.take(now.at) {
-            let ready_at = peer.transaction_pace.ready_at();
-            self.sessions.pace(conn, ready_at);
+        let Some(id) = peer.pool.first_offer() else { return false };
+        // One that has left the pool meanwhile costs a token: a small delay.
+        let transaction = self.chain.pool_transaction(&id);
+        let len = transaction.as_ref().map_or(0, bytes::Bytes::len);
+        if !peer.transaction_pace.take(now.at, len) {
+            let again = peer.transaction_pace.try_again(now.at, len);
+            self.sessions.pace(conn, again);
             return false;
         }
-        // A token that is left over by an offer which has become void is a small delay.
-        let Some(id) = peer.pool.next_offer() else { return false };
-        if let Some(transaction) = self.chain.pool_transaction(&id) {
+        peer.pool.next_offer();
+        if let Some(transaction) = transaction {
             peer.pool.passed(now.at);
             self.known.learn(Some(conn), id);
             self.send_payload(conn, Kind::Transaction, transaction);

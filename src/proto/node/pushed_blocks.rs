@@ -20,7 +20,7 @@ impl<C: Chain> Node<C> {
     /// follows is among the outputs, which may wait for the next input. A block that is pushed to us is judged by its header here,
     /// and again when it is whole, for the chain may have moved meanwhile.
     pub fn frame_begun(&mut self, now: Now, start: FrameStart<'_>) -> Begun {
-        let FrameStart { conn, kind, head, .. } = start;
+        let FrameStart { conn, kind, len, head } = start;
         let is_ready = self.sessions.get(conn).is_some_and(|s| !s.is_closing() && s.greeting_deadline().is_none());
         if kind != Kind::NewBlock as u8 || !is_ready {
             return Begun::Read;
@@ -39,7 +39,7 @@ impl<C: Chain> Node<C> {
         }
         self.counters.blocks_skipped += 1;
         // It will not come to the place where frames are charged.
-        if self.charge(now, conn, Kind::NewBlock) != Charge::Ok {
+        if self.charge(now, conn, Kind::NewBlock, len) != Charge::Ok {
             *self.counters.over_budget.entry(Kind::NewBlock).or_default() += 1;
         }
         Begun::Skip

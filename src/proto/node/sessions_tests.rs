@@ -3,10 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::budget::{MessageRates, SendBudgets, Serving};
+use crate::proto::budget::{MessageRates, SendBudgets, Serving, TransactionPace};
 use crate::proto::gossip::RelayedGossip;
 use crate::proto::pool::{Manner, PoolExchange};
-use crate::rate::{Pace, Rate};
 
 fn conn(n: u8) -> ConnId {
     ConnId::new(n.into(), 0)
@@ -25,7 +24,7 @@ fn key(id: u8) -> PeerKey {
 
 fn peer(id: u8, now: Instant) -> Peer {
     let rates = MessageRates::default();
-    let pace = Pace::new(Rate::per_second(1, 1));
+    let pace = TransactionPace::new(&rates, false, false);
     let name = (format!("peer-{id}"), "test".to_owned(), 2);
     Peer::new(
         name,

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::id::Direction;
-use crate::proto::event::Output;
+use crate::proto::event::{Event, Output};
 use crate::proto::node::sessions::Due;
 use crate::proto::node::{Node, moment};
 use crate::proto::sync::chain::Chain;
@@ -78,5 +78,15 @@ impl<C: Chain> Node<C> {
         self.outbound.nudge();
         self.seek_addresses(now);
         self.compare_clocks(now);
+        self.tell_dropped();
+    }
+
+    /// What waited for the pace of a peer and found no room any more would be missed without a word.
+    fn tell_dropped(&mut self) {
+        let count = self.counters.relay_dropped.saturating_sub(self.told_dropped);
+        if count > 0 {
+            self.told_dropped = self.counters.relay_dropped;
+            self.emit(Event::RelayDropped { count });
+        }
     }
 }
