@@ -12,9 +12,7 @@ use crate::proto::gossip::{FairQueue, OwnGossip, RelayedGossip};
 use crate::proto::pool::PoolExchange;
 use crate::time::Instant;
 use crate::wire::Hash;
-
-/// Blocks that a peer asked for and whose answer waits for its queue to drain; more requests than this are dropped.
-pub(super) const DEFERRED_BLOCKS_MAX: usize = 64;
+use crate::wire::message::GetHeaders;
 
 /// Transactions that may wait for one peer's pace, in about 1 MiB; what gives way is offered when the pools are compared, which
 /// comes before the last of so many would leave at the slowest pace.
@@ -81,6 +79,8 @@ pub(super) struct Peer {
     pub(super) serving: Serving,
     /// Blocks it asked for while its queue was full, or its budget used up.
     pub(super) deferred: VecDeque<Hash>,
+    /// The same of headers.
+    pub(super) deferred_headers: VecDeque<GetHeaders>,
     /// It will send no more, and its connection is held for these.
     pub(super) held: bool,
 }
@@ -127,6 +127,7 @@ impl Peer {
             block_at: None,
             serving,
             deferred: VecDeque::new(),
+            deferred_headers: VecDeque::new(),
             held: false,
         }
     }

@@ -7,15 +7,13 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::proto::Config;
-use crate::proto::budget::{ANNOUNCEMENTS, REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets};
+use crate::proto::budget::{REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets};
 use crate::rate::Rate;
 use crate::time::Instant;
 use crate::wire::Kind;
 
 /// The time over which it is counted.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Questions for blocks that may have waited when the window began.
-const WAITING: u64 = 64;
 /// Bytes of transactions in one answer to a question for the pool.
 const POOL_BYTES: u64 = 2 << 20;
 
@@ -46,8 +44,8 @@ impl Allowed {
         let passed = |kind| config.rates.for_sending(kind, false).map_or(u64::MAX, in_window);
         let most = |kind: Kind| match kind {
             Kind::Pong => asked(Kind::Ping),
-            Kind::Block | Kind::NotFound => asked(Kind::GetBlock).saturating_add(WAITING),
-            Kind::Headers => asked(Kind::GetHeaders).saturating_add(in_window(ANNOUNCEMENTS)),
+            // Answers to these are bounded in bytes, and in work.
+            Kind::Block | Kind::NotFound | Kind::Headers => u64::MAX,
             Kind::Peers => asked(Kind::GetPeers).saturating_add(passed(Kind::Peers)),
             Kind::TxPool => asked(Kind::TxPoolRequest),
             Kind::Transaction => passed(kind),
@@ -130,9 +128,9 @@ impl SendRateChecker {
         recent.add(now, len);
         let (count, most) = (recent.frames.len() as u64, allowed.frames.get(&kind).copied().unwrap_or(0));
         check(count <= most, || format!("{count} frames of {} in 10 s, {most} are allowed", kind.name()))?;
-        if kind == Kind::Block && recent.bytes > allowed.block_bytes {
+        if matches!(kind, Kind::Block | Kind::Headers) && recent.bytes > allowed.block_bytes {
             let (bytes, most) = (recent.bytes, allowed.block_bytes.saturating_add(recent.longest()));
-            check(bytes <= most, || format!("{bytes} bytes of blocks in 10 s, {most} are allowed"))?;
+            check(bytes <= most, || format!("{bytes} bytes of {} in 10 s, {most} are allowed", kind.name()))?;
         }
         Ok(())
     }

@@ -84,6 +84,10 @@ impl Extension {
     /// `wire::protocol`, section 11.
     pub const TAKES_MANY_TRANSACTIONS: u64 = 1 << 8;
 
+    /// The feature bit of a side at which questions for blocks and headers wait for their turn, instead of being lost above a rate:
+    /// it may be asked for 8,192 blocks ahead.
+    pub const WAITS_WITH_ANSWERS: u64 = 1 << 9;
+
     fn read(tail: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(tail);
         if reader.array("magic").ok()? != MAGIC {

@@ -106,7 +106,7 @@ fn a_branch_that_is_not_told_again_as_it_was_counted_is_given_up_before_any_of_i
     let (heavy, other) = (Toy::grown(6_000, "heavy"), Toy::grown(6_000, "other"));
     let limits = SyncConfig { headers_unproven: 1_000, headers_per_request: 250, ..SyncConfig::default() };
     let mut world = World::configured(ours.clone(), limits);
-    world.connect(1, Remote::honest(&heavy));
+    world.connect(1, Remote { features: 0, ..Remote::honest(&heavy) });
     while !news(&world).contains(&DeepBranch::Proven) {
         world.run(1);
     }
@@ -153,7 +153,7 @@ fn who_ends_a_proven_branch_too_soon_has_given_nothing_to_store() {
     let (heavy, part) = (Toy::grown(6_000, "heavy"), Toy::grown(1_800, "heavy"));
     let limits = SyncConfig { headers_unproven: 1_000, headers_per_request: 250, ..SyncConfig::default() };
     let mut world = World::configured(ours.clone(), limits);
-    world.connect(1, Remote::honest(&heavy));
+    world.connect(1, Remote { features: 0, ..Remote::honest(&heavy) });
     while !news(&world).contains(&DeepBranch::Proven) {
         world.run(1);
     }

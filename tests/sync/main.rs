@@ -12,6 +12,7 @@ mod abuse;
 mod conversations;
 mod deep_forks;
 mod lateness;
+mod lines;
 mod property;
 mod toy;
 mod world;

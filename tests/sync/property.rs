@@ -5,6 +5,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 use spacetime_network::proto::sync::SyncConfig;
 use spacetime_network::proto::sync::chain::Chain;
+use spacetime_network::wire::message::Extension;
 
 use crate::toy::{Nature, Toy};
 use crate::world::{Habit, Remote, World, conn};
@@ -72,8 +73,9 @@ fn play(cast: &Cast) -> World {
     };
     let mut world = World::configured(part(cast.ours), config);
     for (n, (count, habit, latency, version)) in (2..).zip(&cast.peers) {
-        let latency = Duration::from_millis(*latency);
-        world.connect(n, Remote { chain: part(*count), version: *version, latency, habit: *habit });
+        let features = if latency % 2 == 0 { 0 } else { Extension::WAITS_WITH_ANSWERS };
+        let (latency, each) = (Duration::from_millis(*latency), Duration::ZERO);
+        world.connect(n, Remote { chain: part(*count), version: *version, features, latency, each, habit: *habit });
     }
     let latency = Duration::from_millis(cast.honest_latency);
     let honest = Remote { version: cast.honest_version, latency, ..Remote::honest(&part(usize::MAX)) };

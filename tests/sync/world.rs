@@ -9,6 +9,7 @@ use spacetime_network::proto::sync::{DeepBranch, SyncConfig, SyncManager, SyncOu
 use spacetime_network::rng::Rng;
 use spacetime_network::source::Source;
 use spacetime_network::time::{Instant, Now, UnixTime};
+use spacetime_network::wire::message::Extension;
 use spacetime_network::wire::{Hash, Kind, Message};
 use std::collections::BTreeMap;
 
@@ -36,17 +37,27 @@ pub enum Habit {
 pub struct Remote {
     pub chain: Toy,
     pub version: u8,
+    pub features: u64,
     pub latency: Duration,
+    /// Time between two blocks that it sends.
+    pub each: Duration,
     pub habit: Habit,
 }
 
 impl Remote {
     pub fn honest(chain: &Toy) -> Self {
-        Remote { chain: chain.clone(), version: 2, latency: Duration::from_millis(50), habit: Habit::Honest }
+        Remote {
+            chain: chain.clone(),
+            version: 2,
+            features: Extension::WAITS_WITH_ANSWERS,
+            latency: Duration::from_millis(50),
+            each: Duration::ZERO,
+            habit: Habit::Honest,
+        }
     }
 
     pub fn version_1(chain: &Toy) -> Self {
-        Remote { version: 1, ..Remote::honest(chain) }
+        Remote { version: 1, features: 0, ..Remote::honest(chain) }
     }
 
     pub fn with(chain: &Toy, habit: Habit) -> Self {
@@ -68,6 +79,10 @@ pub struct World {
     pub remotes: BTreeMap<ConnId, Remote>,
     queue: BTreeMap<(Instant, u64), (ConnId, Answer)>,
     serial: u64,
+    /// A block that takes so much longer to come than others.
+    pub large: Option<(Hash, Duration)>,
+    /// When the last block that a peer sends has arrived.
+    free: BTreeMap<ConnId, Instant>,
     rng: Rng,
     pub closed: Vec<(ConnId, CloseReason)>,
     pub slow: Vec<ConnId>,
@@ -103,6 +118,8 @@ impl World {
             remotes: BTreeMap::new(),
             queue: BTreeMap::new(),
             serial: 0,
+            large: None,
+            free: BTreeMap::new(),
             rng: Rng::from_seed(1),
             closed: Vec::new(),
             slow: Vec::new(),
@@ -120,11 +137,12 @@ impl World {
 
     pub fn connect(&mut self, n: u32, remote: Remote) -> ConnId {
         let (conn, version, best) = (conn(n), remote.version, remote.chain.best());
+        let remote_features = remote.features;
         self.remotes.insert(conn, remote);
         let best = (version >= 2).then_some((best.height, best.hash));
         let address = format!("10.0.{}.1", conn.index() % 250).parse().unwrap();
         let source = Source::peer(address, false);
-        self.sync.peer_ready(self.now, conn, (version, source), best, &self.chain);
+        self.sync.peer_ready(self.now, conn, (version, remote_features, source), best, &self.chain);
         self.drain();
         conn
     }
@@ -194,8 +212,11 @@ impl World {
                     }
                 }
                 _ => {
+                    let submitted = self.chain.submitted;
                     self.sync.handle_tick(self.now, &mut self.chain);
                     self.drain();
+                    let (next, moved) = (self.sync.deadline(), self.chain.submitted > submitted);
+                    assert!(moved || next.is_none_or(|at| at > self.now.at), "a tick leaves its deadline");
                 }
             }
         }
@@ -210,6 +231,10 @@ impl World {
 
     pub fn pass(&mut self, seconds: u64) {
         self.advance_to(self.now.at + Duration::from_secs(seconds));
+    }
+
+    pub fn pass_millis(&mut self, millis: u64) {
+        self.advance_to(self.now.at + Duration::from_millis(millis));
     }
 
     fn advance_to(&mut self, at: Instant) {
@@ -236,7 +261,8 @@ impl World {
                 SyncOutput::Progress { height, target } => self.progress.push((height, target)),
             }
         }
-        if self.trace.len().is_multiple_of(16) {
+        // It counts all headers.
+        if self.trace.len().is_multiple_of(16.max(self.sync.held().0 / 8)) {
             assert_eq!(self.sync.audit(), Ok(()));
         }
         let (headers, bytes) = self.sync.held();
@@ -253,6 +279,7 @@ impl World {
             }
             other => panic!("the engine never sends {other:?}"),
         }
+        let asked = if let Message::GetBlock(hash) = &message { Some(*hash) } else { None };
         let Some(remote) = self.remotes.get(&conn) else { panic!("asked a connection that is gone") };
         let answer = match (message, remote.habit) {
             (_, Habit::Silent) => None,
@@ -274,7 +301,15 @@ impl World {
             _ => None,
         };
         if let Some(answer) = answer {
-            let at = self.now.at + remote.latency;
+            let mut at = self.now.at + remote.latency;
+            if matches!(answer, Answer::Block(_)) {
+                let free = self.free.entry(conn).or_insert(Instant::ZERO);
+                at = at.max(*free) + remote.each;
+                *free = at;
+                if let Some((_, longer)) = self.large.filter(|(hash, _)| asked == Some(*hash)) {
+                    at = at + longer;
+                }
+            }
             self.queue.insert((at, self.serial), (conn, answer));
             self.serial += 1;
         }

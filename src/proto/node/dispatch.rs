@@ -57,6 +57,9 @@ impl<C: Chain> Node<C> {
                 peer.asked_transactions -= 1;
                 return Charge::Ok;
             }
+            if kind == Kind::Headers && self.sync.is_asked_for_headers(conn) {
+                return Charge::Ok;
+            }
             if kind == Kind::Peers && peer.asked_peers {
                 return Charge::Ok;
             }
@@ -76,7 +79,7 @@ impl<C: Chain> Node<C> {
             Message::Pong(pong) => self.on_pong(now, conn, &pong),
             Message::GetPeers(request) => self.on_get_peers(now, conn, &request),
             Message::Peers(addresses) => self.on_peers(now, conn, addresses),
-            Message::GetHeaders(request) => self.on_get_headers(conn, &request),
+            Message::GetHeaders(request) => self.on_get_headers(now, conn, request),
             Message::Headers(headers) => self.sync.handle_headers(now, conn, &headers, &self.chain),
             Message::GetBlock(hash) => self.on_get_block(now, conn, hash),
             Message::Block(block) => {

@@ -43,6 +43,12 @@ impl<C: Chain> Node<C> {
         }
     }
 
+    /// The feature bit that says so, unless we are configured to count questions.
+    fn waits_with_answers(&self) -> u64 {
+        let counts = [Kind::GetBlock, Kind::GetHeaders].iter().any(|kind| self.config.rates.0.contains_key(kind));
+        if counts { 0 } else { Extension::WAITS_WITH_ANSWERS }
+    }
+
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
     pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
         let best = self.chain.best();
@@ -79,7 +85,7 @@ impl<C: Chain> Node<C> {
     /// What we say in version 2 that we can do.
     fn features(&self) -> u64 {
         let many = if self.config.many_transactions { Extension::TAKES_MANY_TRANSACTIONS } else { 0 };
-        Extension::OFFERS_TRANSACTIONS | many
+        Extension::OFFERS_TRANSACTIONS | many | self.waits_with_answers()
     }
 
     /// A frame before the handshake is done.
@@ -221,7 +227,8 @@ impl<C: Chain> Node<C> {
         }
         self.first_questions(now, conn, manner, outbound);
         let source = self.source_of(Some(conn));
-        self.sync.peer_ready(now, conn, (version, source), introduction.best, &self.chain);
+        let introduced = (version, introduction.features, source);
+        self.sync.peer_ready(now, conn, introduced, introduction.best, &self.chain);
         if is_spent {
             // It was dialed to see whether somebody is there.
             self.close(now, conn, CloseReason::Done);

@@ -7,9 +7,10 @@
 use core::net::SocketAddr;
 
 use crate::invariant::{Broken, Invariant};
+use crate::proto::budget::{BLOCK_REQUESTS_MAX, HEADER_REQUESTS_MAX};
 use crate::proto::node::Node;
 use crate::proto::pool::OFFERS_MAX;
-use crate::proto::session::{DEFERRED_BLOCKS_MAX, WAITING_TRANSACTIONS_MAX};
+use crate::proto::session::WAITING_TRANSACTIONS_MAX;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
 
@@ -84,8 +85,11 @@ impl<C: Chain> Node<C> {
         Invariant::S8.check(count <= most, || format!("{count} inbound peers, {most} at most"))?;
         for (session, peer) in self.sessions.ready() {
             let (waiting, deferred) = (peer.waiting.len(), peer.deferred.len());
-            Invariant::S5.check(waiting <= WAITING_TRANSACTIONS_MAX && deferred <= DEFERRED_BLOCKS_MAX, || {
-                format!("{waiting} transactions and {deferred} blocks wait for {}", session.conn())
+            let headers = peer.deferred_headers.len();
+            let is_bounded =
+                waiting <= WAITING_TRANSACTIONS_MAX && deferred <= BLOCK_REQUESTS_MAX && headers <= HEADER_REQUESTS_MAX;
+            Invariant::S5.check(is_bounded, || {
+                format!("{waiting} transactions, {deferred} blocks and {headers} answers wait for {}", session.conn())
             })?;
             peer.waiting.audit()?;
             peer.own_gossip.audit()?;

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use crate::id::ConnId;
+use crate::proto::budget::{BLOCK_REQUESTS_MAX, HEADER_REQUESTS_MAX};
 use crate::proto::event::Output;
 use crate::proto::node::Node;
 use crate::proto::node::reading::Asked;
-use crate::proto::session::DEFERRED_BLOCKS_MAX;
 use crate::proto::sync::answer_get_headers;
 use crate::proto::sync::chain::{Chain, Lookup};
 use crate::time::Now;
@@ -21,11 +21,29 @@ const POOL_ANSWER_MAX: usize = 1_000;
 pub(super) const POOL_IDS_MAX: u32 = 50_000;
 
 impl<C: Chain> Node<C> {
-    pub(super) fn on_get_headers(&mut self, conn: ConnId, request: &GetHeaders) {
+    /// Headers are paid for with the same bytes as blocks, so that who asks for more than its share waits and loses no answer.
+    pub(super) fn on_get_headers(&mut self, now: Now, conn: ConnId, request: GetHeaders) {
+        let Some(peer) = self.sessions.peer_mut(conn) else { return };
+        let ready_at = peer.serving.ready_at();
+        if ready_at <= now.at && peer.deferred_headers.is_empty() {
+            return self.answer_headers(now, conn, &request);
+        }
+        if peer.deferred_headers.len() < HEADER_REQUESTS_MAX {
+            peer.deferred_headers.push_back(request);
+            self.sessions.pace(conn, ready_at);
+        } else {
+            *self.counters.over_budget.entry(Kind::GetHeaders).or_default() += 1;
+        }
+    }
+
+    fn answer_headers(&mut self, now: Now, conn: ConnId, request: &GetHeaders) {
         let mut headers = answer_get_headers(&self.chain, request);
         self.work.spend(headers.len());
         if buggify!(self, FewHeaders) {
             headers.truncate(headers.len().div_ceil(2));
+        }
+        if let Some(peer) = self.sessions.peer_mut(conn) {
+            peer.serving.give_headers(now.at, headers.iter().map(|header| header.len()).sum());
         }
         let headers = headers.iter().map(|header| header.as_ref()).collect();
         self.send(conn, &Message::Headers(headers));
@@ -35,8 +53,10 @@ impl<C: Chain> Node<C> {
         let is_reading = self.reading.is_for(conn);
         let Some(peer) = self.sessions.peer_mut(conn) else { return };
         if is_reading || !peer.deferred.is_empty() {
-            if peer.deferred.len() < DEFERRED_BLOCKS_MAX {
+            if peer.deferred.len() < BLOCK_REQUESTS_MAX {
                 peer.deferred.push_back(hash);
+            } else {
+                *self.counters.over_budget.entry(Kind::GetBlock).or_default() += 1;
             }
             return;
         }
@@ -172,7 +192,7 @@ impl<C: Chain> Node<C> {
     /// A block that found no room is the next to go.
     fn put_off(&mut self, conn: ConnId, hash: Hash) {
         if let Some(peer) = self.sessions.peer_mut(conn)
-            && peer.deferred.len() < DEFERRED_BLOCKS_MAX
+            && peer.deferred.len() < BLOCK_REQUESTS_MAX
         {
             peer.deferred.push_front(hash);
         }
@@ -182,6 +202,17 @@ impl<C: Chain> Node<C> {
     /// over, and hold them all meanwhile. The driver says again that there is room after each block that found some.
     pub(super) fn on_writable(&mut self, now: Now, conn: ConnId) {
         self.send_offers(now, conn);
+        while let Some(peer) = self.sessions.peer_mut(conn)
+            && let ready_at = peer.serving.ready_at()
+            && let Some(request) = peer.deferred_headers.pop_front()
+        {
+            if ready_at > now.at {
+                peer.deferred_headers.push_front(request);
+                self.sessions.pace(conn, ready_at);
+                return;
+            }
+            self.answer_headers(now, conn, &request);
+        }
         if self.reading.is_for(conn) {
             return;
         }
@@ -203,7 +234,11 @@ impl<C: Chain> Node<C> {
     /// The peer will ask nothing more. What it asked before is answered, also where the answer has to wait.
     pub(super) fn on_half_closed(&mut self, conn: ConnId) {
         let is_reading = self.reading.is_for(conn);
-        if let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| is_reading || !peer.deferred.is_empty()) {
+        if let Some(peer) = self
+            .sessions
+            .peer_mut(conn)
+            .filter(|peer| is_reading || !peer.deferred.is_empty() || !peer.deferred_headers.is_empty())
+        {
             peer.held = true;
             self.outputs.push_back(Output::Hold { conn });
         }

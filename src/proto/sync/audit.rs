@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
+use crate::proto::budget::BLOCK_REQUESTS_MAX;
 use crate::proto::sync::SyncManager;
 use crate::proto::sync::locator::HEADERS_ANSWER_MAX;
 use crate::wire::Hash;
@@ -24,9 +25,9 @@ impl SyncManager {
             let sound = peer.is_sound();
             Invariant::S13.check(sound, || format!("the requests to {conn} are miscounted or too many"))?;
             let counted = self.in_flight.values().filter(|asked| *asked == conn).count();
-            let most = self.config.blocks_per_peer.max(self.config.small_blocks_per_peer).max(1);
+            let most = BLOCK_REQUESTS_MAX;
             let live = peer.in_flight();
-            Invariant::S13.check(live <= most && counted <= live, || {
+            Invariant::S13.check(live <= most && counted == live, || {
                 format!("{live} blocks are asked of {conn}, {counted} in flight, {most} at most")
             })?;
         }

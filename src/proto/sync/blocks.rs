@@ -10,6 +10,7 @@ use core::time::Duration;
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::proto::sync::chain::{Chain, CheckedBlock, CheckedHeader, HeaderError, Verdict};
+use crate::proto::sync::peer::Peer;
 use crate::proto::sync::tempo::Tempo;
 use crate::proto::sync::{Pending, SyncManager, SyncOutput};
 use crate::time::{Instant, Now};
@@ -25,6 +26,18 @@ const PENDING_MAX: usize = 64;
 const PATH_PENDING_MAX: usize = 8;
 /// Bytes of them, above which the next waits.
 const PATH_PENDING_BYTES_MAX: usize = 24 << 20;
+
+/// Blocks that nobody has or that nobody is asked for again yet, over which one call steps.
+const WITHOUT_MAX: usize = 16;
+
+/// Why nobody is asked for a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoProvider {
+    /// Who has it has no room for another question.
+    Busy,
+    /// Nobody has it, or whoever has it is not asked again yet.
+    Nobody,
+}
 
 impl SyncManager {
     /// A Block frame came.
@@ -59,7 +72,7 @@ impl SyncManager {
                 is_asked && matches!(chain.check_block_header(now.unix, &bytes), Err(HeaderError::Invalid(_)));
             return Err(if is_invalid { CloseReason::Invalid(Kind::Block) } else { CloseReason::UnrequestedBlock });
         };
-        peer.block_came(now.at, now.at.since(asked_at), now.at + self.config.block_deadline);
+        peer.block_came(now.at, asked_at, now.at + self.config.block_deadline);
         self.tempo.delivered(now.at);
         self.end_request(&header.hash(), conn);
         // One look at the bytes named the header, the next one finds the same.
@@ -91,7 +104,7 @@ impl SyncManager {
         if peer.take_answer(&hash).is_none() {
             self.close(conn, CloseReason::BadAnswer(Kind::NotFound));
         } else {
-            self.end_request(&hash, conn);
+            self.ask_elsewhere(&hash, conn);
             if self.tree.get(&hash).is_some() {
                 self.avoid(conn, hash, now.at + self.config.avoid);
             }
@@ -225,6 +238,8 @@ impl SyncManager {
         let hash = block.hash();
         if (fits || self.path.front() == Some(hash)) && !self.is_pending(&hash) {
             self.buffer.insert(block, from);
+        } else {
+            self.path.ask_again(block.header().height(), &hash);
         }
     }
 
@@ -235,32 +250,67 @@ impl SyncManager {
         }
     }
 
-    /// Asks for the blocks of the window that are neither here nor on their way.
+    /// The same for one that will not come: it is asked of others.
+    pub(super) fn ask_elsewhere(&mut self, hash: &Hash, conn: ConnId) {
+        self.end_request(hash, conn);
+        if let Some(header) = self.tree.get(hash) {
+            self.path.ask_again(header.height, hash);
+        }
+    }
+
+    /// Asks for the blocks of the window that are neither here nor on their way: only for those of which that is not known.
     pub(super) fn ask_blocks(&mut self, now: Instant) {
-        let average = self.block_bytes.unwrap_or(usize::MAX);
-        let small = average <= self.config.small_block_bytes;
-        let limit = if small { self.config.small_blocks_per_peer } else { self.config.blocks_per_peer };
-        let window = self.path.next(self.config.window_blocks.max(1));
-        self.work.spend_light(window.len());
+        let window = self.config.window_blocks.max(1);
+        if let (Some(front), Some(height)) = (self.path.front(), self.path.next_height())
+            && !self.is_here_or_coming(&front)
+        {
+            // Whatever became of it: without this one there is no other.
+            self.path.ask_again(height, &front);
+        }
         let mut nothing_left = true;
-        for (index, hash) in window.iter().enumerate() {
-            if self.buffer.contains(hash) || self.in_flight.contains_key(hash) || self.is_pending(hash) {
+        let mut without: Vec<(u64, Hash)> = Vec::new();
+        while let Some((height, hash)) = self.path.next_to_ask(&self.tree, window) {
+            self.work.spend(1);
+            if self.is_here_or_coming(&hash) {
+                self.path.note_asked(height);
                 continue;
             }
-            let Some(header) = self.tree.header(hash) else {
+            let Some(header) = self.tree.header(&hash) else {
                 debug_assert!(false, "the path leads over {hash}, which is not in the tree");
-                continue;
+                break;
             };
             let expected = self.in_flight.len().saturating_add(1).saturating_mul(self.block_bytes.unwrap_or(0));
-            if index > 0 && self.buffer.bytes().saturating_add(expected) > self.config.window_bytes {
+            let is_front = self.path.front() == Some(hash);
+            if !is_front && self.buffer.bytes().saturating_add(expected) > self.config.window_bytes {
                 break;
             }
-            match self.provider(now, &header, limit, None) {
-                Some(conn) => self.ask_for_block(now, conn, header),
-                None => nothing_left = false,
+            match self.provider(now, &header, None) {
+                Ok(conn) => {
+                    self.path.note_asked(height);
+                    self.ask_for_block(now, conn, header);
+                }
+                Err(NoProvider::Busy) => {
+                    nothing_left = false;
+                    break;
+                }
+                Err(NoProvider::Nobody) => {
+                    nothing_left = false;
+                    self.path.note_asked(height);
+                    without.push((height, hash));
+                    if without.len() >= WITHOUT_MAX {
+                        break;
+                    }
+                }
             }
         }
-        self.watch_front(now, window.first(), nothing_left, limit);
+        for (height, hash) in without {
+            self.path.ask_again(height, &hash);
+        }
+        self.watch_front(now, nothing_left);
+    }
+
+    fn is_here_or_coming(&self, hash: &Hash) -> bool {
+        self.buffer.contains(hash) || self.in_flight.contains_key(hash) || self.is_pending(hash)
     }
 
     /// Whom to ask for a block: who has it, is not avoided and has room; the punctual, the proven and the idle first.
@@ -268,26 +318,30 @@ impl SyncManager {
         &mut self,
         now: Instant,
         header: &CheckedHeader,
-        limit: usize,
         other_than: Option<ConnId>,
-    ) -> Option<ConnId> {
+    ) -> Result<ConnId, NoProvider> {
         let worst = buggify!(self, WorstSyncPeer);
         let mut best = None;
         let mut wake = Instant::NEVER;
-        let mut has_punctual = false;
+        let (mut has_punctual, mut has_proven, mut is_busy) = (false, false, false);
         for (conn, peer) in &self.peers {
             if Some(*conn) == other_than || peer.reach().is_none_or(|reach| reach < header.height()) {
                 continue;
             }
             let is_late = peer.lateness.is_late(now);
             let avoided = peer.avoid.get(&header.hash()).copied().unwrap_or(Instant::ZERO);
-            has_punctual |= !is_late && avoided <= now;
-            if !peer.can_take_more(limit) {
+            if avoided > now {
+                wake = wake.min(avoided);
                 continue;
             }
-            let ready_at = avoided.max(peer.block_request_pace.ready_at());
-            if ready_at > now {
-                wake = wake.min(ready_at);
+            has_punctual |= !is_late;
+            has_proven |= !is_late && peer.has_given;
+            let ready_at = peer.block_request_pace.map_or(Instant::ZERO, |pace| pace.ready_at());
+            if !peer.can_take_more(self.limit_of(peer)) || ready_at > now {
+                is_busy = true;
+                if ready_at > now {
+                    wake = wake.min(ready_at);
+                }
                 continue;
             }
             let key = (is_late, peer.block_timeouts, !peer.has_given, peer.in_flight(), *conn);
@@ -295,12 +349,21 @@ impl SyncManager {
                 best = Some(key);
             }
         }
-        // Rather than of one who was late it is asked a moment later of another one.
-        let best = best.filter(|(is_late, ..)| !is_late || !has_punctual);
+        // Rather than of one who was late it is asked a moment later of another one; but who never delivered keeps nobody who did from
+        // being asked.
+        let has_better = |is_new: bool| if is_new { has_punctual } else { has_proven };
+        let best = best.filter(|(is_late, _, is_new, ..)| !is_late || !has_better(*is_new));
         if best.is_none() {
             self.wake_at(wake);
         }
-        best.map(|(.., conn)| conn)
+        best.map(|(.., conn)| conn).ok_or(if is_busy { NoProvider::Busy } else { NoProvider::Nobody })
+    }
+
+    /// Blocks that a peer may be asked for at a time: as many as keep its line busy, and no more than so many bytes.
+    fn limit_of(&self, peer: &Peer) -> usize {
+        let few = self.config.blocks_per_peer;
+        let most = self.block_bytes.map_or(few, |average| (self.config.bytes_in_flight / average.max(1)).max(few));
+        peer.line.window().min(most)
     }
 
     fn ask_for_block(&mut self, now: Instant, conn: ConnId, header: CheckedHeader) {
@@ -309,7 +372,9 @@ impl SyncManager {
             self.tempo = Tempo::begin(now);
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        peer.block_request_pace.take(now);
+        if let Some(pace) = &mut peer.block_request_pace {
+            pace.take(now);
+        }
         let mut patience = self.config.block_deadline.saturating_mul(1 << peer.block_timeouts.min(4));
         if hurried {
             patience = Duration::from_millis(1);

@@ -3,20 +3,18 @@
 use core::time::Duration;
 
 use crate::config::{ConfigCheck, ConfigErrors};
-use crate::proto::budget::default_rate;
+use crate::proto::budget::{COUNTED_GET_BLOCK, COUNTED_GET_HEADERS};
 use crate::proto::sync::locator::HEADERS_ANSWER_MAX;
 use crate::rate::Rate;
-use crate::wire::Kind;
 
 /// How a node catches up. The defaults suit blocks from 1 KiB to 16 MiB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncConfig {
-    /// Blocks asked of one peer at a time while blocks are large: more would only wait in its queue.
+    /// Blocks that may be asked of one peer at a time however large they are: one arrives, and the others keep the line busy.
     pub blocks_per_peer: usize,
-    /// The same while blocks are small, where the round trip costs more than the transfer.
-    pub small_blocks_per_peer: usize,
-    /// Blocks of at most this many bytes on average are small.
-    pub small_block_bytes: usize,
+    /// Bytes of blocks that may be asked of one peer at a time. How much of it is used follows from what is measured of the line: as
+    /// much as is on its way within a round trip.
+    pub bytes_in_flight: usize,
     /// How far ahead of the next block to submit blocks are asked for.
     pub window_blocks: usize,
     /// Bytes of blocks that may wait for an earlier one. The next block to submit is always taken.
@@ -47,20 +45,18 @@ pub struct SyncConfig {
     pub retry: Duration,
     /// How often a peer's claims may make us ask it for headers.
     pub announcements: Rate,
-    /// How fast to send GetHeaders to one peer.
+    /// How fast to send GetHeaders to a peer that counts them: one that does not say that questions wait at it.
     pub header_requests: Rate,
-    /// How fast to send GetBlock to one peer.
+    /// How fast to send GetBlock to such a peer.
     pub block_requests: Rate,
 }
 
 impl Default for SyncConfig {
     fn default() -> Self {
-        let asking = |kind, otherwise: Rate| default_rate(kind).map_or(otherwise, Rate::for_sending);
         SyncConfig {
             blocks_per_peer: 4,
-            small_blocks_per_peer: 16,
-            small_block_bytes: 64 << 10,
-            window_blocks: 64,
+            bytes_in_flight: 16 << 20,
+            window_blocks: 16_384,
             window_bytes: 64 << 20,
             block_deadline: Duration::from_secs(30),
             stall_min: Duration::from_secs(5),
@@ -74,8 +70,8 @@ impl Default for SyncConfig {
             avoid: Duration::from_secs(60),
             retry: Duration::from_secs(10),
             announcements: Rate::per(1, Duration::from_secs(10), 4),
-            header_requests: asking(Kind::GetHeaders, Rate::per(1, Duration::from_secs(1), 10)),
-            block_requests: asking(Kind::GetBlock, Rate::per(100, Duration::from_secs(1), 500)),
+            header_requests: COUNTED_GET_HEADERS.for_sending(),
+            block_requests: COUNTED_GET_BLOCK.for_sending(),
         }
     }
 }
@@ -90,7 +86,6 @@ impl SyncConfig {
         let mut check = ConfigCheck::default();
         for (name, count) in [
             ("blocks_per_peer", self.blocks_per_peer),
-            ("small_blocks_per_peer", self.small_blocks_per_peer),
             ("window_blocks", self.window_blocks),
             ("headers_per_peer", self.headers_per_peer),
             ("headers_unproven", self.headers_unproven),

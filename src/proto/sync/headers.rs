@@ -40,17 +40,18 @@ enum Batch {
 }
 
 impl SyncManager {
-    /// A session is open with a peer that speaks `version`. `best` is what it said of its chain in the handshake.
+    /// A session is open with a peer that speaks this version and has these feature bits. `best` is what it said of its chain in the
+    /// handshake.
     pub fn peer_ready<C: Chain>(
         &mut self,
         now: Now,
         conn: ConnId,
-        (version, source): (u8, Source),
+        (version, features, source): (u8, u64, Source),
         best: Option<(u64, Hash)>,
         chain: &C,
     ) {
         let lateness = self.records.of(now.at, source);
-        self.peers.entry(conn).or_insert_with(|| Peer::new(version, source, lateness, &self.config));
+        self.peers.entry(conn).or_insert_with(|| Peer::new((version, features, source), lateness, &self.config));
         let claim = best.map(|(_, hash)| hash);
         if claim.is_none_or(|hash| !self.add_known_tip(conn, hash, chain)) {
             self.plan_header_request(conn, claim);
@@ -318,10 +319,7 @@ impl SyncManager {
         }
         for (conn, hash) in continuing {
             let branch = self.peers.get(&conn).and_then(|peer| peer.presync.as_ref());
-            let has_room = branch.map_or_else(
-                || self.tree.len() < self.config.headers_max && self.tree.owned_by(conn) < self.config.headers_per_peer,
-                Presync::wants_more,
-            );
+            let has_room = branch.map_or_else(|| self.has_room_for_answer(conn), Presync::wants_more);
             if has_room {
                 self.ask_for_headers(now, conn, Some(hash), chain);
             }
@@ -329,6 +327,15 @@ impl SyncManager {
         for first in [true, false] {
             self.give_turns(now, first, chain);
         }
+    }
+
+    /// Is there room for what a peer tells next? While blocks come there must be for one answer: for the few that each block leaves
+    /// room for, thousands would be told again and again.
+    fn has_room_for_answer(&self, conn: ConnId) -> bool {
+        let (of_peer, of_all) = (self.config.headers_per_peer, self.config.headers_max);
+        let is_moving = self.path.target().is_some();
+        let answer = if is_moving { self.headers_per_request().min(of_peer / 2).max(1) } else { 1 };
+        self.tree.owned_by(conn).saturating_add(answer) <= of_peer && self.tree.len().saturating_add(answer) <= of_all
     }
 
     /// Lets those whose turn it is tell their headers: of those that go first, or of the others. A claim costs nothing, so whose
@@ -349,7 +356,7 @@ impl SyncManager {
             let had = vain.entry(peer.subnet()).or_default();
             *had = had.saturating_add(peer.vain_turns);
             let (None, Some(NextHeaders::Locate(place))) = (peer.header_request(), peer.next_headers) else { continue };
-            let ready_at = peer.header_request_pace.ready_at().max(peer.announcement_pace.ready_at());
+            let ready_at = peer.headers_ready_at().max(peer.announcement_pace.ready_at());
             if ready_at > now {
                 ration = Some(ration.map_or(ready_at, |earlier| earlier.min(ready_at)));
             } else {
@@ -375,7 +382,7 @@ impl SyncManager {
     /// Sends a GetHeaders unless a ration says no; then the ration's end is a time to wake up at.
     fn ask_for_headers<C: Chain>(&mut self, now: Instant, conn: ConnId, after: Option<Hash>, chain: &C) -> bool {
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
-        let mut ready_at = peer.header_request_pace.ready_at();
+        let mut ready_at = peer.headers_ready_at();
         if after.is_none() {
             ready_at = ready_at.max(peer.announcement_pace.ready_at());
         }
@@ -383,7 +390,9 @@ impl SyncManager {
             self.wake_at(ready_at);
             return false;
         }
-        peer.header_request_pace.take(now);
+        if let Some(pace) = &mut peer.header_request_pace {
+            pace.take(now);
+        }
         if after.is_none() {
             peer.announcement_pace.take(now);
             peer.headers_end = None;

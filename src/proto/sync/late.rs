@@ -13,7 +13,6 @@ use crate::proto::sync::peer::Peer;
 use crate::proto::sync::tempo::Stall;
 use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::time::Instant;
-use crate::wire::Hash;
 
 /// Blocks that may come from others, for each peer that delivers, before who is silent is late.
 const BLOCKS: u32 = 16;
@@ -125,7 +124,7 @@ impl SyncManager {
         let released = peer.release_blocks();
         self.records.late(now, peer.source, &mut peer.lateness);
         self.work.spend(released.len());
-        released.iter().for_each(|hash| self.end_request(hash, conn));
+        released.iter().for_each(|hash| self.ask_elsewhere(hash, conn));
     }
 
     /// A peer did not deliver in time: others are asked, and it gets one thing at a time until it delivers.
@@ -136,7 +135,7 @@ impl SyncManager {
         self.records.late(now, peer.source, &mut peer.lateness);
         self.work.spend(late.len());
         for hash in &late {
-            self.end_request(hash, conn);
+            self.ask_elsewhere(hash, conn);
         }
         for hash in late.iter().take(AVOIDED) {
             self.avoid(conn, *hash, now + self.config.avoid);
@@ -149,19 +148,18 @@ impl SyncManager {
 
     /// Notes when the next block began to hold up the rest: it is on its way, nothing else is left to ask for, and
     /// another peer could be asked.
-    pub(super) fn watch_front(&mut self, now: Instant, front: Option<&Hash>, nothing_left: bool, limit: usize) {
-        let stalled = front.copied().filter(|hash| nothing_left && !self.buffer.contains(hash)).and_then(|hash| {
+    pub(super) fn watch_front(&mut self, now: Instant, nothing_left: bool) {
+        let front = self.path.front();
+        let stalled = front.filter(|hash| nothing_left && !self.buffer.contains(hash)).and_then(|hash| {
             let holder = self.in_flight.get(&hash).copied()?;
             let header = self.tree.header(&hash)?;
-            self.provider(now, &header, limit, Some(holder)).map(|_| hash)
+            self.provider(now, &header, Some(holder)).ok().map(|_| hash)
         });
         self.stalled = match (stalled, self.stalled) {
             (Some(hash), Some(stall)) if stall.hash == hash => Some(stall),
             (Some(hash), _) => Some(Stall { hash, since: now, before: 0 }),
             // Asked of another one, it is the same block still.
-            (None, Some(stall)) if stall.before > 0 && front == Some(&stall.hash) => {
-                Some(Stall { since: now, ..stall })
-            }
+            (None, Some(stall)) if stall.before > 0 && front == Some(stall.hash) => Some(Stall { since: now, ..stall }),
             (None, _) => None,
         };
     }

@@ -1,25 +1,47 @@
-//! What was measured of the way to one peer: how long an answer takes, and how many questions it keeps busy.
+//! What was measured of the way to one peer: how long an answer takes, and how many questions keep it busy.
+//!
+//! As many blocks are asked for as are on their way within a round trip: fewer leave the line idle, more only wait at the other end.
+//! The number grows by one with each block, so that it doubles with each round trip, as long as the answers are not later than a
+//! short queue explains; when they are much later it falls.
 
 use core::time::Duration;
 
-/// Blocks that may be asked of a peer that came to us before it has delivered one: it may never do.
+use crate::time::Instant;
+
+/// Blocks that may be asked of a peer that we chose before anything is measured: what any peer has room for.
+const TRUSTED_START: usize = 64;
+/// The same of a peer that came to us: it may never deliver one.
 const STRANGERS_START: usize = 2;
+/// No queue makes the number fall below this.
+const QUEUED_MIN: usize = 16;
 /// The share that the newest answer has in the average, as one over this.
 const SHARE: u32 = 8;
+/// What an answer may take beyond the fastest and a quarter, so that a busy loop at either end is no queue.
+const QUEUE: Duration = Duration::from_millis(10);
+/// Blocks that come late for one that is asked for less.
+const LATE_PER_STEP: u32 = 4;
+/// How long the fastest answer counts: the way may become longer.
+const FASTEST_COUNTS: Duration = Duration::from_secs(60);
 
 /// The line to one peer.
 #[derive(Debug)]
 pub(super) struct Line {
     /// A moving average of how long answers took, once there was one.
     answer_time: Option<Duration>,
+    /// The fastest answers of this period and the one before, and when it began.
+    fastest: [Duration; 2],
+    since: Instant,
     /// Blocks that may be asked of it at a time.
     window: usize,
+    /// Blocks that came late since it fell.
+    late: u32,
 }
 
 impl Line {
-    /// Nothing is known of it. Who is trusted may be asked for as much as anybody.
+    /// Nothing is known of it but whether we chose the peer.
     pub(super) fn new(is_trusted: bool) -> Self {
-        Line { answer_time: None, window: if is_trusted { usize::MAX } else { STRANGERS_START } }
+        let window = if is_trusted { TRUSTED_START } else { STRANGERS_START };
+        Line { answer_time: None, fastest: [Duration::MAX; 2], since: Instant::ZERO, window, late: 0 }
     }
 
     /// An answer came after this time.
@@ -30,10 +52,33 @@ impl Line {
         }));
     }
 
-    /// A block came: each allows one more, so that the window doubles with each round trip.
-    pub(super) fn delivered(&mut self, took: Duration) {
+    /// A block came that was asked for at that time, when so many were on their way.
+    pub(super) fn delivered(&mut self, now: Instant, asked_at: Instant, in_flight: usize) {
+        let took = now.since(asked_at);
         self.answered(took);
-        self.window = self.window.saturating_add(1);
+        let fastest = self.fastest(now, took);
+        let soon = (fastest / 4).saturating_mul(5).saturating_add(QUEUE);
+        if took <= soon {
+            let is_used = in_flight.saturating_mul(2) >= self.window;
+            self.window = self.window.saturating_add(usize::from(is_used));
+        } else if took > soon.saturating_mul(2) && self.window > QUEUED_MIN {
+            self.late = self.late.saturating_add(1);
+            if self.late >= LATE_PER_STEP {
+                (self.window, self.late) = (self.window.saturating_sub(1), 0);
+            }
+        }
+    }
+
+    /// The fastest answer lately, this one included.
+    fn fastest(&mut self, now: Instant, took: Duration) -> Duration {
+        let [current, before] = self.fastest;
+        self.fastest = if now.since(self.since) >= FASTEST_COUNTS {
+            self.since = now;
+            [took, current]
+        } else {
+            [current.min(took), before]
+        };
+        self.fastest.into_iter().min().unwrap_or(took)
     }
 
     /// It did not deliver: one block, and from there on as it goes.
@@ -55,17 +100,63 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
+
+    /// A peer that answers after `delay`, and then one block each `each`: the window after so many seconds of asking for all it allows.
+    fn settled(line: &mut Line, delay: Duration, each: Duration, seconds: u64) -> (usize, u64) {
+        let start = Instant::from_millis(1_000_000);
+        let (mut now, mut free, mut count) = (start, start, 0);
+        let mut asked: VecDeque<(Instant, Instant)> = VecDeque::new();
+        while now.since(start) < Duration::from_secs(seconds) {
+            while asked.len() < line.window() {
+                free = free.max(now + delay) + each;
+                asked.push_back((now, free));
+            }
+            let (asked_at, comes) = asked.pop_front().unwrap();
+            now = now.max(comes);
+            line.delivered(now, asked_at, asked.len() + 1);
+            count += 1;
+        }
+        (line.window(), count)
+    }
 
     #[test]
     fn the_window_of_a_stranger_doubles_with_each_round_trip_and_starts_anew_after_lateness() {
         let mut line = Line::new(false);
+        let mut now = Instant::from_millis(1_000);
         for expected in [2, 4, 8, 16] {
             assert_eq!(line.window(), expected);
-            (0..expected).for_each(|_| line.delivered(Duration::from_millis(20)));
+            let asked_at = now;
+            now = now + Duration::from_millis(20);
+            (0..expected).for_each(|on_way| line.delivered(now, asked_at, expected - on_way));
+            line.window = line.window.max(expected * 2);
         }
         assert_eq!(line.answer_time(), Some(Duration::from_millis(20)));
         line.restart();
         assert_eq!(line.window(), 1);
-        assert_eq!(Line::new(true).window(), usize::MAX);
+    }
+
+    #[test]
+    fn the_window_grows_to_what_the_line_carries_within_a_round_trip_and_little_further() {
+        for (delay, each) in [(100_000, 25), (100_000, 1_000), (1_000, 25), (300_000, 100), (20_000, 30_000)] {
+            let (delay, each) = (Duration::from_micros(delay), Duration::from_micros(each));
+            let mut line = Line::new(false);
+            let (window, count) = settled(&mut line, delay, each, 20);
+            let carried = (delay.as_nanos() / each.as_nanos()) as usize;
+            let most = 5 * carried / 2 + (2 * QUEUE.as_nanos() / each.as_nanos()) as usize + 20;
+            assert!(window >= carried && window <= most, "{window} of {carried} for {delay:?} and {each:?}");
+            let ideal = Duration::from_secs(20).as_nanos() / each.as_nanos();
+            assert!(u128::from(count) * 10 >= ideal * 7, "{count} of {ideal} for {delay:?} and {each:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_falls_when_the_other_side_becomes_slow() {
+        let mut line = Line::new(true);
+        let (fast, slow) = (Duration::from_micros(25), Duration::from_millis(2));
+        let (before, _) = settled(&mut line, Duration::from_millis(50), fast, 5);
+        line.since = Instant::from_millis(1_000_000);
+        let (after, _) = settled(&mut line, Duration::from_millis(50), slow, 50);
+        assert!(before > 1_500 && after < before / 2, "{before}, then {after}");
     }
 }

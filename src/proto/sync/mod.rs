@@ -289,6 +289,14 @@ impl SyncManager {
         self.expire(now.at);
         self.advance(now, chain);
         self.update(now, chain);
+        // Who is released leaves fewer by whom the others are measured, so that one of them may be late as well.
+        for _ in 0..=self.peers.len() {
+            if self.next_lateness().is_none_or(|at| at > now.at) {
+                return;
+            }
+            self.expire(now.at);
+            self.update(now, chain);
+        }
     }
 
     /// When [`SyncManager::handle_tick`] wants to be called; `None` when only new input can change anything.
@@ -301,6 +309,11 @@ impl SyncManager {
     /// Was a block asked of the peer that it may still send? One from any other peer is a violation.
     pub fn may_send_block(&self, conn: ConnId) -> bool {
         self.peers.get(&conn).is_some_and(Peer::may_send_block)
+    }
+
+    /// Was the peer asked for headers that have not come?
+    pub fn is_asked_for_headers(&self, conn: ConnId) -> bool {
+        self.peers.get(&conn).is_some_and(|peer| peer.header_request().is_some())
     }
 
     /// The units of work that calls have cost since the last time this was asked.

@@ -3,11 +3,14 @@
 //! The way is a branch of the tree, and only its next part is written down: to follow another branch, however long, costs what it
 //! takes to find where the two part.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::proto::sync::chain::Tip;
 use crate::proto::sync::tree::HeaderTree;
 use crate::wire::Hash;
+
+/// Blocks that are written down beyond what somebody wants.
+const STEP: u64 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Path {
@@ -15,6 +18,9 @@ pub(super) struct Path {
     base: u64,
     /// The first blocks, one after the other.
     front: VecDeque<Hash>,
+    /// How many of them were asked for, or need not be; for those at the heights of `again`, that is over.
+    asked: usize,
+    again: BTreeSet<u64>,
     target: Option<Tip>,
     /// Counts every change by which a block left the way other than at its front.
     forks: u64,
@@ -39,9 +45,29 @@ impl Path {
         self.front.front().copied()
     }
 
-    /// The first blocks; as many as were [written down](Path::fill) at most.
-    pub(super) fn next(&self, count: usize) -> Vec<Hash> {
-        self.front.iter().copied().take(count).collect()
+    /// The lowest of the first `count` blocks that is to be asked for, with its height. What is not written down of them is now.
+    pub(super) fn next_to_ask(&mut self, tree: &HeaderTree, count: usize) -> Option<(u64, Hash)> {
+        if self.again.is_empty() && self.asked < count {
+            self.fill(tree, self.asked.saturating_add(1));
+        }
+        let index = |height: u64| height.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
+        let again = self.again.first().and_then(|height| Some((*height, *self.front.get(index(*height)?)?)));
+        let next = self.front.get(self.asked).filter(|_| self.asked < count);
+        again.or_else(|| next.map(|hash| (self.base.saturating_add(self.asked as u64), *hash)))
+    }
+
+    /// The block at this height, which was the next to ask for, was asked for, or need not be.
+    pub(super) fn note_asked(&mut self, height: u64) {
+        if !self.again.remove(&height) && height == self.base.saturating_add(self.asked as u64) {
+            self.asked = self.asked.saturating_add(1).min(self.front.len());
+        }
+    }
+
+    /// A block that was asked for will not come from whom it was asked of. One that is not on the way is left alone.
+    pub(super) fn ask_again(&mut self, height: u64, hash: &Hash) {
+        if self.is_near(hash, height, self.asked) {
+            self.again.insert(height);
+        }
     }
 
     /// Every block that is written down.
@@ -69,6 +95,8 @@ impl Path {
     /// The first block is in the chain now.
     pub(super) fn pop_front(&mut self) {
         if self.front.pop_front().is_some() {
+            self.again.remove(&self.base);
+            self.asked = self.asked.saturating_sub(1);
             self.base = self.base.saturating_add(1);
         }
     }
@@ -76,8 +104,15 @@ impl Path {
     pub(super) fn clear(&mut self) {
         if self.target.take().is_some() {
             self.front.clear();
+            self.forget_asked();
             self.forks = self.forks.wrapping_add(1);
         }
+    }
+
+    /// What is no longer written down was not asked for.
+    fn forget_asked(&mut self) {
+        self.asked = self.asked.min(self.front.len());
+        self.again.split_off(&self.base.saturating_add(self.asked as u64));
     }
 
     /// Makes this the way to `target`, all of whose missing ancestors are in the tree.
@@ -98,6 +133,7 @@ impl Path {
             }
             None => self.front.clear(),
         }
+        self.forget_asked();
         if self.front.is_empty() {
             self.base = base;
         }
@@ -112,7 +148,7 @@ impl Path {
             self.base = base;
         }
         // More than are asked for, so that it is not done for each one.
-        let end = self.base.saturating_add((count as u64).saturating_mul(2)).min(target.height.saturating_add(1));
+        let end = self.base.saturating_add((count as u64).saturating_add(STEP)).min(target.height.saturating_add(1));
         let from = self.base.saturating_add(self.front.len() as u64);
         let mut fresh = Vec::new();
         let mut at = end.checked_sub(1).filter(|last| *last >= from).and_then(|last| tree.ancestor(&target.hash, last));
@@ -170,7 +206,7 @@ mod tests {
             // Of each header, its parent; the first one hangs from the chain.
             let mut parents: Vec<Option<usize>> = Vec::new();
             let mut stored: Vec<bool> = Vec::new();
-            let (mut target, mut forks) = (None::<usize>, path.forks());
+            let (mut target, mut forks, mut asked_again) = (None::<usize>, path.forks(), 0);
             let line = |parents: &[Option<usize>], stored: &[bool], of: usize| -> Vec<usize> {
                 let mut line: Vec<usize> =
                     core::iter::successors(Some(of), |n| parents[*n]).take_while(|n| !stored[*n]).collect();
@@ -205,7 +241,25 @@ mod tests {
                         path.fill(&tree, count);
                         let whole = target.map_or(Vec::new(), |to| line(&parents, &stored, to));
                         let next: Vec<Hash> = whole.iter().take(count).map(|n| hash(*n)).collect();
-                        prop_assert_eq!(path.next(count), next);
+                        let written: Vec<Hash> = path.written().copied().take(count).collect();
+                        prop_assert_eq!(written, next);
+                        // Whatever was asked for before, all of these are, the lowest first.
+                        let mut last = None;
+                        while let Some((at, next)) = path.next_to_ask(&tree, count) {
+                            prop_assert!(last < Some(at) && path.is_near(&next, at, usize::MAX));
+                            path.note_asked(at);
+                            last = Some(at);
+                        }
+                        for (index, n) in whole.iter().take(count).enumerate() {
+                            path.ask_again(height(&parents, *n), &hash(*n));
+                            if index % 2 == 0 {
+                                prop_assert_eq!(path.next_to_ask(&tree, count), Some((height(&parents, *n), hash(*n))));
+                                path.note_asked(height(&parents, *n));
+                            } else if index == 1 {
+                                asked_again += 1;
+                                break;
+                            }
+                        }
                     }
                     Op::Store => {
                         let Some(first) = target.and_then(|to| line(&parents, &stored, to).first().copied()) else { continue };
@@ -227,7 +281,9 @@ mod tests {
                 let whole = target.map_or(Vec::new(), |to| line(&parents, &stored, to));
                 let written: Vec<Hash> = path.written().copied().collect();
                 let beginning: Vec<Hash> = whole.iter().take(written.len()).map(|n| hash(*n)).collect();
-                prop_assert_eq!(written, beginning);
+                prop_assert_eq!(&written, &beginning);
+                prop_assert!(path.asked <= written.len() && path.again.len() <= asked_again);
+                prop_assert!(path.again.iter().all(|at| (path.base..path.base + path.asked as u64).contains(at)));
                 if path.front().is_some() {
                     for n in (0..parents.len()).filter(|n| !stored[*n]) {
                         let on = path.contains(&tree, &hash(n), height(&parents, n));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::proto::budget::BLOCK_REQUESTS_MAX;
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedHeader;
 use crate::proto::sync::config::SyncConfig;
@@ -13,11 +14,12 @@ use crate::rate::Pace;
 use crate::source::{Place, Source};
 use crate::time::Instant;
 use crate::wire::Hash;
+use crate::wire::message::Extension;
 
 /// Branches remembered for each peer; the lightest goes.
 pub(super) const TIPS_MAX: usize = 4;
-/// Blocks that a peer may have been asked for without an answer. One with more is not asked until it answers.
-const UNANSWERED_MAX: usize = 64;
+/// Questions for blocks that wait at a peer that counts them, before it drops more.
+const COUNTED_MAX: usize = 64;
 /// Turns to tell headers that a peer had in vain, after which it waits among all others.
 const VAIN_MAX: u32 = 3;
 /// Blocks not to ask a peer for; above it the peer's tips are worth nothing and are dropped.
@@ -47,8 +49,11 @@ pub(super) struct Peer {
     /// It holds one of the turns to tell headers until then.
     pub(super) turn_until: Instant,
     pub(super) announcement_pace: Pace,
-    pub(super) header_request_pace: Pace,
-    pub(super) block_request_pace: Pace,
+    /// How fast to ask it, if it counts questions.
+    pub(super) header_request_pace: Option<Pace>,
+    pub(super) block_request_pace: Option<Pace>,
+    /// Blocks that it may have been asked for without an answer. Beyond it is not asked until it answers.
+    unanswered_max: usize,
     /// Blocks asked of it and not answered, timed out or not.
     block_requests: BTreeMap<Hash, BlockRequest>,
     /// Those of them that somebody waits for.
@@ -120,7 +125,8 @@ enum Wait {
 }
 
 impl Peer {
-    pub(super) fn new(version: u8, source: Source, lateness: Lateness, config: &SyncConfig) -> Self {
+    pub(super) fn new((version, features, source): (u8, u64, Source), lateness: Lateness, config: &SyncConfig) -> Self {
+        let counts = features & Extension::WAITS_WITH_ANSWERS == 0;
         let is_chosen = matches!(source, Source::Own | Source::Chosen(_));
         Peer {
             version,
@@ -135,8 +141,9 @@ impl Peer {
             has_delivered: false,
             turn_until: Instant::ZERO,
             announcement_pace: Pace::new(config.announcements),
-            header_request_pace: Pace::new(config.header_requests),
-            block_request_pace: Pace::new(config.block_requests),
+            header_request_pace: counts.then(|| Pace::new(config.header_requests)),
+            block_request_pace: counts.then(|| Pace::new(config.block_requests)),
+            unanswered_max: if counts { COUNTED_MAX } else { BLOCK_REQUESTS_MAX },
             block_requests: BTreeMap::new(),
             in_flight: 0,
             expected: 0,
@@ -194,6 +201,11 @@ impl Peer {
         subnet
     }
 
+    /// When it may be asked for headers.
+    pub(super) fn headers_ready_at(&self) -> Instant {
+        self.header_request_pace.map_or(Instant::ZERO, |pace| pace.ready_at())
+    }
+
     /// The outstanding request for headers is answered, whatever the answer is worth.
     pub(super) fn headers_answered(&mut self, now: Instant) {
         if let Some(request) = self.header_request.take() {
@@ -224,8 +236,8 @@ impl Peer {
 
     pub(super) fn can_take_more(&self, limit: usize) -> bool {
         // After a timeout one at a time, until it delivers.
-        let limit = if self.block_timeouts > 0 { 1 } else { limit.min(self.line.window()).max(1) };
-        self.in_flight < limit && self.block_requests.len() < UNANSWERED_MAX
+        let limit = if self.block_timeouts > 0 { 1 } else { limit.max(1) };
+        self.in_flight < limit && self.block_requests.len() < self.unanswered_max
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
@@ -301,13 +313,13 @@ impl Peer {
         }
     }
 
-    /// A block came from it, after this time, so what it was asked for besides gets at least until `due`.
-    pub(super) fn block_came(&mut self, now: Instant, took: core::time::Duration, due: Instant) {
+    /// A block came from it that it was asked for at that time, so what it was asked for besides gets at least until `due`.
+    pub(super) fn block_came(&mut self, now: Instant, asked_at: Instant, due: Instant) {
         self.heard = now;
         self.has_given = true;
         self.block_timeouts = 0;
         self.due = self.due.map(|earlier| earlier.max(due));
-        self.line.delivered(took);
+        self.line.delivered(now, asked_at, self.in_flight.saturating_add(1));
         self.lateness.delivered();
     }
 
@@ -346,7 +358,7 @@ impl Peer {
         let expected = self.block_requests.values().filter(|request| request.wait != Wait::Off).count();
         (in_flight, expected) == (self.in_flight, self.expected)
             && self.due.is_some() == (expected > 0)
-            && self.block_requests.len() <= UNANSWERED_MAX
+            && self.block_requests.len() <= self.unanswered_max
             && self
                 .block_requests
                 .iter()

@@ -48,7 +48,7 @@ impl SyncManager {
     fn follow(&mut self, tip: Tip) {
         let forks = self.path.forks();
         self.path.lead_to(&self.tree, tip);
-        self.path.fill(&self.tree, self.config.window_blocks.max(1));
+        self.path.fill(&self.tree, 1);
         if self.path.forks() != forks {
             let (path, tree) = (&self.path, &self.tree);
             self.buffer.retain(|block| {
@@ -124,10 +124,11 @@ impl SyncManager {
         }
         self.tree.block_stored(hash);
         self.buffer.remove(hash);
-        self.in_flight.remove(hash);
+        if let Some(peer) = self.in_flight.remove(hash).and_then(|holder| self.peers.get_mut(&holder)) {
+            peer.cancel_wait(hash);
+        }
         for peer in self.peers.values_mut() {
             peer.drop_tip(hash);
-            peer.cancel_wait(hash);
             peer.avoid.remove(hash);
         }
     }
@@ -139,7 +140,7 @@ impl SyncManager {
         {
             self.block_stored(&front);
             if self.path.front().is_none() {
-                self.path.fill(&self.tree, self.config.window_blocks.max(1));
+                self.path.fill(&self.tree, 1);
             }
         }
     }

@@ -59,7 +59,8 @@ impl SyncManager {
     /// Forgets a connection and everything that only it told or was asked for. False when it was not known.
     pub(super) fn forget(&mut self, conn: ConnId) -> bool {
         self.retain_tips(conn, |_, _| false);
-        self.in_flight.retain(|_, holder| *holder != conn);
+        let asked = self.peers.get_mut(&conn).map_or(Vec::new(), |peer| peer.release_blocks());
+        asked.iter().for_each(|hash| self.ask_elsewhere(hash, conn));
         self.peers.remove(&conn).is_some()
     }
 }
