@@ -82,7 +82,7 @@ pub const ADMIT_WAIT: Duration = Duration::from_secs(5);
 pub const ADMIT_RETRY: Duration = Duration::from_millis(10);
 /// How long a handshake under way may say nothing while others wait for its place: a hello follows its connection at once, unless
 /// it is lost and sent again.
-pub const TLS_SILENCE: Duration = Duration::from_millis(500);
+pub const TLS_SILENCE: Duration = Duration::from_secs(1);
 /// TLS handshakes begun by others each second. Each costs about 0.4 ms of a core, and an attacker's side need not pay: this is
 /// a twelfth of a core, and four times what a node admits of strangers.
 pub const TLS_RATE: u32 = 200;

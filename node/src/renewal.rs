@@ -14,6 +14,7 @@ use spacetime_network::driver::node::{NodeCommand, NodeMut};
 use spacetime_network::link::tls::Tls;
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::trust::{Authority, Trust};
+use spacetime_network::time::UnixTime;
 
 use crate::failure::Failure;
 use crate::full_node::NodeHandle;
@@ -59,6 +60,15 @@ impl CertificateFiles {
         Ok((identity, authority))
     }
 
+    /// What is to be said of a certificate that everybody will refuse.
+    pub(crate) fn out_of_time(&self) -> Failure {
+        Failure::new(
+            format!("use the certificate in {}", self.certificate.display()),
+            "it is expired or not valid yet, and others refuse it",
+            "renew it, or set the clock of this machine",
+        )
+    }
+
     /// Which versions of the files there are.
     pub(crate) fn stamp(&self) -> Stamp {
         let stamp = |path: &PathBuf| {
@@ -71,6 +81,12 @@ impl CertificateFiles {
         };
         Stamp([&self.certificate, &self.key, &self.authority].map(stamp).to_vec())
     }
+}
+
+/// The wall clock.
+pub(crate) fn unix_time() -> UnixTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -129,6 +145,13 @@ impl Renewal {
                 continue;
             }
             match self.files.load() {
+                Ok((identity, authority)) if !authority.is_in_time(&identity, unix_time()) => {
+                    let failure = self.files.out_of_time();
+                    if was_asked || told.as_ref() != Some(&failure) {
+                        tracing::warn!("{failure}; the certificate of before stays in use");
+                    }
+                    told = Some(failure);
+                }
                 Ok((identity, authority)) => {
                     if self.take_up(handle, &identity, authority) {
                         (self.used, told) = (found, None);

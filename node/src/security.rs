@@ -23,7 +23,7 @@ use crate::explain::Ours;
 use crate::failure::Failure;
 use crate::known_identities::{self, Conflict, Keeper};
 use crate::logging::LineLimit;
-use crate::renewal::{CertificateFiles, Renewal};
+use crate::renewal::{CertificateFiles, Renewal, unix_time};
 use crate::typed_names::KnownAddresses;
 use crate::value::Endpoint;
 
@@ -119,6 +119,10 @@ impl Security {
         // Before they are read: what is written meanwhile is noticed later.
         let stamp = files.stamp();
         let (identity, authority) = files.load()?;
+        if !authority.is_in_time(&identity, unix_time()) {
+            // The clock may be what is wrong, and others' clocks decide.
+            tracing::warn!("{}", files.out_of_time());
+        }
         let security = Security::with(&identity, Trust::Authority(authority), None)?;
         let renewal = Renewal::new(files, stamp, security.tls());
         Ok(Security { renewal: Some(renewal), ..security })

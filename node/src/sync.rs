@@ -18,6 +18,7 @@ use spacetime_network::proto::sync::BranchProgress;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Event};
 use spacetime_network::time::Now;
+use spacetime_network::wire::Hash;
 
 use crate::cli::SyncArgs;
 use crate::client::blocking::Client;
@@ -44,6 +45,8 @@ struct Report {
     tip: String,
     work: String,
     downloaded: u64,
+    /// Blocks of our own that another branch has taken the place of.
+    left: u64,
     seconds: f64,
 }
 
@@ -97,25 +100,40 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new("start a node", error, "try again"))?;
 
     let watched = watch((&handle, &blocks), args.timeout, &interrupted);
+    let fork = watched.as_ref().ok().and_then(|first| fork_of(&handle, first.best.hash));
     handle.stop();
     let ran = node.join().unwrap_or_else(|_| Err(Failure::new("run the node", "it ended early", "report this")));
     let first = watched?;
     // Blocks may have come between the last look and the stop.
     let best = ran?;
+    let fork = fork.map_or(first.best.height, |fork| fork.height);
     let report = Report {
         height: best.height,
         tip: best.hash.to_string(),
         work: best.work.to_string(),
-        downloaded: best.height.saturating_sub(first.best.height),
+        downloaded: best.height.saturating_sub(fork),
+        left: first.best.height.saturating_sub(fork),
         seconds: started.elapsed().as_secs_f64(),
     };
     output::result(args.output.json, &report, |report| {
-        vec![
+        let mut lines = vec![
             format!("height      {}", report.height),
             format!("tip         {}", report.tip),
             format!("downloaded  {} blocks in {:.1} s", report.downloaded, report.seconds),
-        ]
+        ];
+        if report.left > 0 {
+            lines.push(format!(
+                "left        {} blocks of another branch: payments in them are undone, unless the new one has them",
+                report.left
+            ));
+        }
+        lines
     })
+}
+
+/// Where the chain that was there at the beginning leaves the one that is there now.
+fn fork_of(handle: &NodeHandle, tip: Hash) -> Option<Tip> {
+    full_node::look(handle, PATIENCE, move |node, _| node.chain().fork_of(&tip)).flatten()
 }
 
 /// Counts good blocks; for the rest the download is watched from outside.
@@ -387,7 +405,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spacetime_network::wire::Hash;
 
     fn view(height: u64, proven: u64, claims: &[u64]) -> NodeView {
         let best = Tip { hash: Hash::ZERO, height, work: u128::from(height) };

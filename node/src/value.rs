@@ -163,6 +163,15 @@ impl FromStr for ListenAddress {
                     "{ip} is a {kind} address, at which nobody is reached: give one of this machine, or 0.0.0.0 for all"
                 ));
             }
+            if let SocketAddr::V6(v6) = address
+                && v6.ip().is_unicast_link_local()
+                && v6.scope_id() == 0
+            {
+                return Err(format!(
+                    "{ip} is a link-local address: say on which interface, like [{ip}%eth0]:{}",
+                    address.port()
+                ));
+            }
             return Ok(ListenAddress::Address(address));
         }
         let (named, any_port) = match text.strip_suffix(":0") {
@@ -357,6 +366,10 @@ mod tests {
         {
             let why = nobody.parse::<ListenAddress>().unwrap_err();
             assert!(why.contains(&format!("is a {kind} address, at which nobody is reached")), "{why}");
+        }
+        for (scopeless, wanted) in [("[fe80::1]:0", "[fe80::1%eth0]:0"), ("[fe80::2]:7193", "[fe80::2%eth0]:7193")] {
+            let why = scopeless.parse::<ListenAddress>().unwrap_err();
+            assert!(why.contains("on which interface") && why.contains(wanted), "{why}");
         }
     }
 

@@ -234,3 +234,15 @@ fn peers_beside_a_running_node_are_those_of_its_last_save() {
     node.stop_with("-TERM");
     assert_eq!(known().stderr, "");
 }
+
+/// A node with an address of its own announces it unasked, and that was taken for its answer: the operator was shown nothing else.
+#[test]
+fn what_a_node_announces_of_itself_is_not_its_answer_to_who_asks_for_its_peers() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--listen", "127.0.0.1:0", "--external", "127.0.0.9:7", "--allow-private"];
+    let node = RunningNode::start(&directory.path().join("one"), &arguments);
+    let address = node.listening()[0].clone();
+    let peers = || program(&["peers", &address, "--json"]).run().json();
+    assert_eq!(peers(), serde_json::json!([]));
+    assert_eq!(node.stop_with("-TERM").code, 0);
+}

@@ -106,3 +106,30 @@ fn a_certificate_and_its_key_are_found_behind_a_byte_order_mark_and_other_blocks
     let client = office.flags("client", &["client"]);
     tls::succeeded(&scene.ping(&borrowed(&client)));
 }
+
+/// An expired certificate took the place of one that was valid, "certificates read again", and everybody refused the node from then
+/// on. A node that began with one said nothing.
+#[test]
+fn a_certificate_whose_time_is_over_is_told_and_takes_the_place_of_none_that_is_valid() {
+    let scene = Renewed::start();
+    let first = scene.ping("one.example").json()["node_id"].clone();
+    scene.office.expired_flags("node", &["127.0.0.1", "one.example"]);
+    // A pipe says when it is read, and read again: then the first time is over.
+    let key = scene.directory.path().join("office/node.key");
+    let text = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&key).status().unwrap().success());
+    for _ in 0..2 {
+        scene.hang_up();
+        fs::write(&key, &text).unwrap();
+    }
+    assert_eq!(scene.ping("one.example").json()["node_id"], first);
+    let node = scene.node.stop_with("-TERM");
+    assert!(node.stderr.contains("it is expired or not valid yet") && !node.stderr.contains("read again"), "{node:?}");
+
+    let flags = scene.office.expired_flags("late", &["127.0.0.1"]);
+    let late =
+        RunningNode::start(&scene.directory.path().join("late"), &[&["--no-listen"], &borrowed(&flags)[..]].concat());
+    let late = late.stop_with("-TERM");
+    assert!(late.stderr.contains("renew it, or set the clock of this machine"), "{late:?}");
+}

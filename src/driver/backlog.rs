@@ -45,13 +45,10 @@ impl Backlog {
         self.waiting.pop_front().map(|first| (first.stream, first.remote))
     }
 
-    /// Closes the sockets of those whose time is up by now. Answers how many.
-    pub(super) fn give_up(&mut self, now: Instant) -> usize {
-        let before = self.waiting.len();
-        while self.waiting.front().is_some_and(|first| first.until <= now) {
-            self.waiting.pop_front();
-        }
-        before - self.waiting.len()
+    /// Those whose time is up by now.
+    pub(super) fn give_up(&mut self, now: Instant) -> Vec<Stream> {
+        let count = self.waiting.iter().take_while(|waiting| waiting.until <= now).count();
+        self.waiting.drain(..count).map(|waiting| waiting.stream).collect()
     }
 
     /// Closes all of them.
@@ -73,7 +70,7 @@ mod tests {
             backlog.push(Stream::Tcp(nowhere), remote, Instant::from_millis(u64::from(n) * 10));
         }
         assert_eq!(backlog.pop().unwrap().1.port(), 1);
-        assert_eq!(backlog.give_up(Instant::from_millis(30)), 2);
+        assert_eq!(backlog.give_up(Instant::from_millis(30)).len(), 2);
         assert_eq!((backlog.len(), backlog.pop().unwrap().1.port()), (1, 4));
         assert!(backlog.pop().is_none() && backlog.is_empty());
     }

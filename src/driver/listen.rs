@@ -8,6 +8,7 @@ use super::listener::{Listener, listener_token};
 use super::net::Net;
 use super::system::Stream;
 use super::timer::Due;
+use super::tls::TURNED_AWAY;
 use super::waiting_room::Waiting;
 use super::{Admit, Driver, Event, Protocol};
 use crate::close::CloseReason;
@@ -90,9 +91,11 @@ impl<P: Protocol> Driver<P> {
     pub(super) fn check_backlog(&mut self) {
         let Driver { net, .. } = self;
         let (now, timeout) = (net.now.at, net.config.tls_timeout);
-        let gone = net.backlog.give_up(now);
-        net.totals.refused += gone as u64;
-        net.totals.refused_limit += gone as u64;
+        for stream in net.backlog.give_up(now) {
+            net.totals.refused += 1;
+            net.totals.refused_limit += 1;
+            turn_away(stream, &TURNED_AWAY);
+        }
         if net.backlog.is_empty() {
             return;
         }
@@ -222,7 +225,7 @@ impl Net {
 
     /// What is said to somebody who is turned away: under TLS an alert, for nothing else can be said there.
     fn last_word(&self, plain: &'static [u8]) -> &'static [u8] {
-        if self.config.speaks_tls() { &TLS_ALERT } else { plain }
+        if self.config.speaks_tls() { &TURNED_AWAY } else { plain }
     }
 
     fn wait_for_place(&mut self, stream: Stream, remote: SocketAddr) {
@@ -241,7 +244,3 @@ fn turn_away(mut stream: Stream, last: &[u8]) {
     let _ = stream.shutdown_write();
     let _ = stream.read(&mut [0; 4096]);
 }
-
-/// A plaintext record with the fatal alert user_canceled (RFC 8446, section 6.1): the handshake ends for a reason that is no
-/// failure of the protocol.
-const TLS_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 90];

@@ -4,7 +4,7 @@
 //! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for,
 //! or the address that it admitted.
 
-use std::io::Read;
+use std::io::{IoSlice, Read};
 use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
@@ -58,6 +58,10 @@ impl<P: Protocol> Driver<P> {
     /// place.
     pub(super) fn evict_handshake(&mut self, id: ConnId) {
         let net = &mut self.net;
+        // Where nothing was said yet an alert may be, and tells a dialer of ours that he may come again.
+        if let Some(conn) = net.conns.get_mut(id).filter(|conn| conn.counters.bytes_out == 0) {
+            let _ = conn.stream.write_vectored(&[IoSlice::new(&TURNED_AWAY)]);
+        }
         match net.take_out(id, CloseReason::LimitReached) {
             Some(Notice::Released(remote, reason)) => {
                 net.totals.tls_evicted += 1;
@@ -306,3 +310,7 @@ impl Net {
         self.arm(id, now + LINGER);
     }
 }
+
+/// A plaintext record with the fatal alert user_canceled (RFC 8446, section 6.1): the handshake ends for a reason that is no
+/// failure of the protocol.
+pub(super) const TURNED_AWAY: [u8; 7] = [21, 3, 3, 0, 2, 2, 90];

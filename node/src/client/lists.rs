@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use spacetime_network::chain::{Header, transaction};
-use spacetime_network::wire::message::{GetHeaders, GetPeers, TxPoolRequest};
+use spacetime_network::wire::message::{GetHeaders, GetPeers, Ping, TxPoolRequest};
 use spacetime_network::wire::{Hash, Message};
 
 use crate::cli::{HeadersArgs, PeersArgs, TxPoolArgs};
-use crate::client::blocking::Client;
+use crate::client::blocking::{Client, unix_millis};
 use crate::client::fetch_block;
 use crate::client::view::{HeaderView, TransactionView};
 use crate::failure::Failure;
@@ -27,10 +27,22 @@ const STRAGGLERS: Duration = Duration::from_secs(1);
 /// Prints the addresses that a node shares.
 pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
     let mut client = Client::open(&args.ask)?;
-    let answer = client.ask("its peers", &Message::GetPeers(GetPeers::All), |message| match message {
-        Message::Peers(addresses) => Some(addresses.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    // A node that has addresses of its own announces them unasked, in a Peers frame too: what comes behind a Pong is the answer.
+    client.say("ask for its peers", &Message::Ping(Ping { nonce: 0, unix_millis: unix_millis() }))?;
+    let (mut is_answer, mut unasked) = (false, None);
+    let asked = client.ask("its peers", &Message::GetPeers(GetPeers::All), |message| match message {
+        Message::Pong(_) => {
+            is_answer = true;
+            None
+        }
+        Message::Peers(addresses) => {
+            let listed = addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+            if is_answer { Some(listed) } else { unasked.replace(listed).and(None) }
+        }
         _ => None,
-    })?;
+    });
+    // Whoever answers no Ping may have answered this.
+    let answer = asked.or_else(|failure| unasked.ok_or(failure))?;
     client.leave();
     output::result(args.ask.output.json, &answer, Clone::clone)
 }

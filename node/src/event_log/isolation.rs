@@ -16,6 +16,8 @@ const AFTER: Duration = Duration::from_secs(30);
 const FACTOR: u32 = 4;
 /// The longest time between two lines.
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// How long there must be a peer before that is over: one that comes and goes again and again is nobody to hear blocks of.
+const LASTING: Duration = Duration::from_secs(5);
 /// Reasons that are kept, and told.
 const REASONS_MAX: usize = 64;
 const REASONS_TOLD: usize = 3;
@@ -24,6 +26,8 @@ const REASONS_TOLD: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Isolation {
     since: Option<Instant>,
+    /// Since when there is a peer again, if that has not lasted.
+    met: Option<Instant>,
     /// When it is said next.
     due: Instant,
     pause: Duration,
@@ -46,10 +50,15 @@ impl Isolation {
     /// So many peers are connected now.
     pub(crate) fn look(&mut self, now: Instant, peers: usize) -> Option<IsolationChange> {
         if peers > 0 {
+            let (since, met) = (self.since?, *self.met.get_or_insert(now));
+            if now.since(met) < LASTING {
+                return None;
+            }
+            (self.since, self.met) = (None, None);
             self.reasons.clear();
-            let since = self.since.take()?;
-            return std::mem::take(&mut self.told).then(|| IsolationChange::Ended(now.since(since)));
+            return std::mem::take(&mut self.told).then(|| IsolationChange::Ended(met.since(since)));
         }
+        self.met = None;
         let Some(since) = self.since else {
             (self.since, self.due, self.pause) = (Some(now), now + AFTER, AFTER);
             return None;
@@ -64,7 +73,7 @@ impl Isolation {
 
     /// When to look next, if nothing else happens: the line came at up to 40 s, by the loop's other timers.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.since.map(|_| self.due)
+        self.since.map(|_| self.met.map_or(self.due, |met| met + LASTING))
     }
 
     /// An address that we dialed is no peer, or a name has no address, for this reason.
@@ -110,14 +119,26 @@ mod tests {
         let times: Vec<u64> = said.iter().map(|(second, _)| *second).collect();
         assert_eq!(times, [30, 150, 630, 2550, 6150, 9750, 13350, 16950]);
         assert_eq!(said[1].1, IsolationChange::Isolated(Duration::from_secs(150)));
-        assert_eq!(isolation.look(at(20_000), 1), Some(IsolationChange::Ended(Duration::from_secs(20_000))));
-        assert_eq!(isolation.look(at(20_001), 2), None);
+        assert_eq!(isolation.look(at(20_000), 1), None);
+        assert_eq!(isolation.deadline(), Some(at(20_005)));
+        assert_eq!(isolation.look(at(20_005), 2), Some(IsolationChange::Ended(Duration::from_secs(20_000))));
+        assert_eq!((isolation.look(at(20_006), 2), isolation.deadline()), (None, None));
         // A moment without a peer is no news, neither its beginning nor its end.
-        assert_eq!(isolation.look(at(20_002), 0), None);
-        assert_eq!(isolation.look(at(20_003), 1), None);
-        assert_eq!(isolation.look(at(20_004), 0), None);
-        assert_eq!(isolation.look(at(20_033), 0), None);
-        assert_eq!(isolation.look(at(20_034), 0), Some(IsolationChange::Isolated(Duration::from_secs(30))));
+        assert_eq!(isolation.look(at(20_012), 0), None);
+        assert_eq!(isolation.look(at(20_013), 1), None);
+        assert_eq!(isolation.look(at(20_018), 1), None);
+        assert_eq!(isolation.look(at(20_024), 0), None);
+        assert_eq!(isolation.look(at(20_053), 0), None);
+        assert_eq!(isolation.look(at(20_054), 0), Some(IsolationChange::Isolated(Duration::from_secs(30))));
+    }
+
+    /// One that greeted and left every eighteen seconds began the half minute anew each time: nothing was ever said.
+    #[test]
+    fn a_peer_that_comes_and_goes_hides_nothing() {
+        let mut isolation = Isolation::default();
+        let peers = |second: u64| usize::from(second % 18 < 2);
+        let said: Vec<u64> = (2..100).filter(|second| isolation.look(at(*second), peers(*second)).is_some()).collect();
+        assert_eq!(said, [32]);
     }
 
     #[test]
@@ -129,7 +150,10 @@ mod tests {
         isolation.failed(remote(5), "full".to_owned());
         let text = isolation.reasons(|endpoint| *endpoint == remote(5)).unwrap();
         assert_eq!(text, "192.0.2.5:7: full; 192.0.2.0:7: refused; 192.0.2.1:7: refused; and 61 more");
+        isolation.look(at(0), 0);
         isolation.look(at(1), 1);
+        assert!(isolation.reasons(|_| false).is_some());
+        isolation.look(at(6), 1);
         assert_eq!(isolation.reasons(|_| false), None);
 
         // A name that leads nowhere is a reason too: the remedy was once to give --connect, which had named it.

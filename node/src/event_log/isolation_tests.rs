@@ -184,7 +184,7 @@ fn a_node_alone_says_so_after_thirty_seconds_again_ever_more_rarely_and_when_it_
         world.a_peer_comes(conn);
         world.sleep_until(710_000);
         let [(at, over)] = &world.said[..] else { panic!("{:#?}", world.said) };
-        assert!(*at == 700_123 && over.contains("no longer alone") && over.contains("seconds=700"), "{at}: {over}");
+        assert!(*at == 705_123 && over.contains("no longer alone") && over.contains("seconds=700"), "{at}: {over}");
         world.said.clear();
         world.feed(driver::Event::Closed { conn, reason: CloseReason::RemoteClosed });
         world.sleep_until(800_000);

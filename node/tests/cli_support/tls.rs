@@ -77,12 +77,17 @@ impl Office {
 
     /// The flags of a node with a certificate for these names.
     pub(crate) fn flags(&self, file: &str, names: &[&str]) -> Vec<String> {
-        self.sign(file, names, &rcgen::PKCS_ECDSA_P256_SHA256, &[])
+        self.sign(file, names, &rcgen::PKCS_ECDSA_P256_SHA256, &[], false)
+    }
+
+    /// The same, with a certificate whose time is over.
+    pub(crate) fn expired_flags(&self, file: &str, names: &[&str]) -> Vec<String> {
+        self.sign(file, names, &rcgen::PKCS_ECDSA_P256_SHA256, &[], true)
     }
 
     /// The same, with a certificate for these uses only.
     pub(crate) fn flags_for(&self, file: &str, names: &[&str], uses: &[ExtendedKeyUsagePurpose]) -> Vec<String> {
-        self.sign(file, names, &PKCS_ED25519, uses)
+        self.sign(file, names, &PKCS_ED25519, uses, false)
     }
 
     fn sign(
@@ -91,12 +96,16 @@ impl Office {
         names: &[&str],
         kind: &'static SignatureAlgorithm,
         uses: &[ExtendedKeyUsagePurpose],
+        is_expired: bool,
     ) -> Vec<String> {
         let key = KeyPair::generate_for(kind).unwrap();
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, file);
         params.extended_key_usages = uses.to_vec();
+        if is_expired {
+            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        }
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let path = |kind: &str| self.folder.join(format!("{file}.{kind}")).to_str().unwrap().to_owned();
         fs::write(path("crt"), certificate.pem()).unwrap();

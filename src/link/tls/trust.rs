@@ -24,6 +24,7 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ use crate::close::TlsFault;
 use crate::id::VerifiedId;
 use crate::link::tls::error::TlsError;
 use crate::link::tls::fault::fault_of;
+use crate::link::tls::identity::Identity;
 use crate::link::tls::provider::provider;
 
 /// The most addresses that are remembered, about 6 MiB. An address beyond them is met as if for the first time, every time.
@@ -140,6 +142,16 @@ impl Authority {
             .build()
             .map_err(|_| TlsError::Roots)?;
         Ok(Authority { roots, clients, names })
+    }
+
+    /// Is a certificate that this authority signed within its time? Others refuse one that is not, whatever else holds of it. One of
+    /// another authority is not judged.
+    pub fn is_in_time(&self, identity: &Identity, now: crate::time::UnixTime) -> bool {
+        let chain = &identity.certified().cert;
+        let Some((end, intermediates)) = chain.split_first() else { return true };
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(0)));
+        // Of the uses that a certificate may have, it needs one only.
+        self.check(None, end, intermediates, now) != Err(TlsFault::ExpiredCertificate)
     }
 
     /// Whether a chain is the authority's, for who shows it: a node that we dialed, which must be one of `dialed`, or one that

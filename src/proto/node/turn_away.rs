@@ -54,7 +54,7 @@ impl<C: Chain> Node<C> {
             Err(refusal) => match self.admission.eviction_candidate(now.at, remote) {
                 Some(other) => Admit::Evict(other),
                 // Nobody crowds more than he does, or stalls. A greeting follows its connection within a round trip.
-                None if refusal == AdmissionRefusal::Pending && self.admission.may_come(now.at, remote) => {
+                None if refusal == AdmissionRefusal::Pending && self.admission.wait(now.at, remote) => {
                     Admit::Wait(&FULL_FRAME)
                 }
                 None => self.turn_away(now, remote, refusal),
@@ -88,6 +88,7 @@ impl<C: Chain> Node<C> {
 
     /// He waited for a place among those who have not introduced themselves.
     pub(super) fn waited_in_vain(&mut self, remote: SocketAddr) {
+        self.admission.waited_in_vain(remote);
         self.count_refusal(remote, AdmissionRefusal::Pending.label());
     }
 

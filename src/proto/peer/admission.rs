@@ -10,7 +10,7 @@
 use core::cmp::Reverse;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod answers;
 mod limits;
@@ -28,6 +28,9 @@ use crate::time::Instant;
 
 /// Whoever arrives for less time than this gives way to larger crowds only.
 const ARRIVING_SPARED: Duration = Duration::from_secs(1);
+
+/// How many may wait for a place at most, whatever room the driver has for them.
+const WAITING_MAX: usize = 1024;
 
 /// What an address costs us, the weightier first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +50,8 @@ pub struct Admission {
     open: BTreeMap<ConnId, Visit>,
     /// Admitted and not yet opened, and since when: their security layer is still shaking hands.
     arriving: BTreeMap<SocketAddr, (usize, Instant)>,
+    /// Who waits for a place, and has paid for it to his address and subnet.
+    waiting: BTreeSet<SocketAddr>,
     inbound: usize,
     pending: usize,
     /// Dials under way.
@@ -91,18 +96,42 @@ impl Admission {
     /// The first gate that it did not pass.
     pub fn admit(&mut self, now: Instant, remote: SocketAddr) -> Result<(), AdmissionRefusal> {
         self.totals()?;
-        let ip = remote.ip();
-        self.rates(now, ip)?;
-        let config = &self.config;
-        if !config.exempt.contains(ip) {
-            // Behind all gates: whom one of them refuses takes nothing from any bucket.
-            self.ip_buckets.take(Origin::of(ip), config.rate_per_ip, now);
-            self.subnet_buckets.take(Subnet::of(ip), config.rate_per_subnet, now);
-            if let Some(rate) = config.rate {
-                self.shared.take(rate, Subnet::of(ip), now);
-            }
+        self.rates(now, remote)?;
+        // Behind all gates: whom one of them refuses takes nothing from any bucket.
+        if !self.waiting.remove(&remote) {
+            self.pay(now, remote.ip());
+        }
+        if let Some(rate) = self.config.rate.filter(|_| !self.config.exempt.contains(remote.ip())) {
+            self.shared.take(rate, Subnet::of(remote.ip()), now);
         }
         Ok(())
+    }
+
+    /// `remote`, for whom there is no place at present, waits for one. It uses its part of the rates of its address and subnet by
+    /// that, so that whoever comes again and again does not fill the room where others wait; and uses none when it gets the place.
+    /// False where it may not: too many wait already. [`waited_in_vain`](Self::waited_in_vain) or another [`admit`](Self::admit)
+    /// is expected.
+    pub fn wait(&mut self, now: Instant, remote: SocketAddr) -> bool {
+        if self.waiting.contains(&remote) {
+            return true;
+        }
+        if self.waiting.len() >= WAITING_MAX || self.rates(now, remote).is_err() {
+            return false;
+        }
+        self.pay(now, remote.ip());
+        self.waiting.insert(remote)
+    }
+
+    /// It waits no more, and has no place.
+    pub fn waited_in_vain(&mut self, remote: SocketAddr) {
+        self.waiting.remove(&remote);
+    }
+
+    fn pay(&mut self, now: Instant, ip: IpAddr) {
+        if !self.config.exempt.contains(ip) {
+            self.ip_buckets.take(Origin::of(ip), self.config.rate_per_ip, now);
+            self.subnet_buckets.take(Subnet::of(ip), self.config.rate_per_subnet, now);
+        }
     }
 
     /// May one who was refused for a limit of his place, or a rate, be told so? Once in a while he may, so that he can tell such a
@@ -113,7 +142,7 @@ impl Admission {
 
     /// Would the address be let in, if there were places? Whoever would not has no claim that others make one for him.
     pub fn may_come(&self, now: Instant, remote: SocketAddr) -> bool {
-        self.rates(now, remote.ip()).is_ok()
+        self.rates(now, remote).is_ok()
     }
 
     /// An admitted stranger broke the rules, or spoke another protocol, before he had introduced himself: his part of the rate of all is for others, and his
@@ -266,7 +295,7 @@ impl Admission {
     /// the oldest of the most crowded address or subnet, open connections counted in, when it is more crowded than the
     /// newcomer's will be, or as crowded and no longer new.
     pub fn eviction_candidate(&self, now: Instant, newcomer: SocketAddr) -> Option<SocketAddr> {
-        if self.totals().is_ok() || self.rates(now, newcomer.ip()).is_err() {
+        if self.totals().is_ok() || self.rates(now, newcomer).is_err() {
             return None;
         }
         let (mut by_ip, mut by_subnet) = (BTreeMap::new(), BTreeMap::new());
@@ -373,8 +402,8 @@ impl Admission {
     }
 
     /// The gates about addresses and rates, which the exempt pass.
-    fn rates(&self, now: Instant, ip: IpAddr) -> Result<(), AdmissionRefusal> {
-        let config = &self.config;
+    fn rates(&self, now: Instant, remote: SocketAddr) -> Result<(), AdmissionRefusal> {
+        let (config, ip) = (&self.config, remote.ip());
         if config.exempt.contains(ip) {
             return Ok(());
         }
@@ -388,8 +417,10 @@ impl Admission {
         within(around.inbound, config.inbound_per_subnet, AdmissionRefusal::InboundPerSubnet)?;
 
         let has = |has: bool, refusal| if has { Ok(()) } else { Err(refusal) };
-        has(self.ip_buckets.has(origin, config.rate_per_ip, now), AdmissionRefusal::RatePerIp)?;
-        has(self.subnet_buckets.has(subnet, config.rate_per_subnet, now), AdmissionRefusal::RatePerSubnet)?;
+        if !self.waiting.contains(&remote) {
+            has(self.ip_buckets.has(origin, config.rate_per_ip, now), AdmissionRefusal::RatePerIp)?;
+            has(self.subnet_buckets.has(subnet, config.rate_per_subnet, now), AdmissionRefusal::RatePerSubnet)?;
+        }
         has(config.rate.is_none_or(|rate| self.shared.has(rate, subnet, now)), AdmissionRefusal::Rate)
     }
 }

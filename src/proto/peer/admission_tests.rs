@@ -233,3 +233,26 @@ fn nobody_gives_way_for_nothing() {
     gate.released(remote("8.8.8.8"));
     assert_eq!(gate.eviction_candidate(at(0), remote("30.0.0.1")), None, "there is a place");
 }
+
+/// Three hundred subnets that dialed again twenty times a second filled the room where others wait: who only waited paid nothing.
+#[test]
+fn who_waits_pays_once_and_who_comes_again_and_again_to_wait_is_refused() {
+    let mut gate = Admission::new(AdmissionConfig { pending_max: 1, ..Default::default() });
+    enter(&mut gate, 0, "9.9.9.9", at(0)).unwrap();
+    let from = |port: u16| SocketAddr::new("8.8.8.8".parse().unwrap(), port);
+    // One that is asked about again and again has paid already.
+    for millis in 0..1000 {
+        assert_eq!(gate.admit(at(millis), from(1)), Err(AdmissionRefusal::Pending));
+        assert!(gate.wait(at(millis), from(1)) && gate.may_come(at(millis), from(1)));
+    }
+    let came = (2..200).take_while(|port| gate.wait(at(1000), from(*port))).count();
+    assert!((1..20).contains(&came), "{came} waited");
+    gate.closed(ConnId::new(0, 0));
+    assert_eq!(gate.admit(at(1000), from(1)), Ok(()), "his place was paid for");
+    gate.arriving(at(1000), from(1));
+    gate.released(from(1));
+    assert_eq!(gate.admit(at(1000), from(500)), Err(AdmissionRefusal::RatePerIp));
+    // Who has waited in vain is a newcomer again.
+    gate.waited_in_vain(from(2));
+    assert!(gate.may_come(at(1000), from(3)) && !gate.may_come(at(1000), from(2)));
+}
