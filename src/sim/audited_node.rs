@@ -15,6 +15,7 @@ use crate::invariant::Invariant;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
 use crate::proto::{self, Node};
 use crate::time::{Instant, Now};
+use crate::wire::message::Extension;
 use crate::wire::{Frame, Kind, Message};
 
 /// How far behind a clock may be before its node cannot tell which block it is that comes from the future.
@@ -121,12 +122,16 @@ impl AuditedNode {
         if frame.kind == Kind::TxPoolRequest as u8 {
             self.auditor.answering = Some(conn);
         }
+        let takes_many = takes_many(&frame);
         let brings = |kind: Kind| kind.is_relayed() || matches!(kind, Kind::Block | Kind::Headers);
         let brings = Kind::from_byte(frame.kind).is_some_and(brings);
         self.auditor.heard(conn);
         if let Some(entry) = self.auditor.entries.get_mut(&conn) {
             entry.last_frame = now.at;
             entry.useful |= brings;
+            if takes_many {
+                entry.send_rate.takes_many();
+            }
         }
         let base = if frame.kind == Kind::Block as u8 { BLOCK_WORK } else { FRAME_WORK };
         let asked = self.asked_block(&frame) / BYTES_PER_BLOCK_WORK;
@@ -328,4 +333,14 @@ impl Protocol for AuditedNode {
     fn deadline(&self) -> Option<Instant> {
         self.inner.deadline()
     }
+}
+
+/// Does the peer say with this frame that it takes many transactions?
+fn takes_many(frame: &Frame<'_>) -> bool {
+    let kind = Kind::from_byte(frame.kind).filter(|kind| matches!(kind, Kind::Handshake | Kind::HandshakeAck));
+    let extension = match kind.map(|kind| Message::decode(kind, &frame.payload)) {
+        Some(Ok(Message::Handshake(handshake) | Message::HandshakeAck(Some(handshake)))) => handshake.extension,
+        _ => None,
+    };
+    extension.is_some_and(|extension| extension.features & Extension::TAKES_MANY_TRANSACTIONS != 0)
 }

@@ -67,7 +67,7 @@ pub(super) struct Entry {
     dialed: bool,
     /// It has brought something that may have been useful.
     pub(super) useful: bool,
-    send_rate: SendRateChecker,
+    pub(super) send_rate: SendRateChecker,
     /// When it was dialed or accepted, and when the last frame came, by the node's clock.
     since: Instant,
     pub(super) last_frame: Instant,

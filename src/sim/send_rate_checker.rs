@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::proto::Config;
-use crate::proto::budget::{REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets};
+use crate::proto::budget::{ANNOUNCEMENTS, MANY, REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets, tokens};
 use crate::rate::Rate;
 use crate::time::Instant;
 use crate::wire::Kind;
@@ -21,6 +21,8 @@ const POOL_BYTES: u64 = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Allowed {
     frames: BTreeMap<Kind, u64>,
+    /// Tokens of transactions, to a peer that says that it takes many.
+    many: Option<u64>,
     pool_bytes: u64,
     block_bytes: u64,
     /// Blocks that were sent before.
@@ -54,6 +56,7 @@ impl Allowed {
             kind => asked(kind),
         };
         Allowed {
+            many: (config.many_transactions && config.version >= 2).then(|| in_window(MANY.for_sending())),
             frames: Kind::ALL.iter().map(|kind| (*kind, most(*kind))).collect(),
             pool_bytes: asked(Kind::TxPoolRequest).saturating_mul(POOL_BYTES),
             repeats: times(WINDOW + SERVING_BURST, REPEAT) + 1,
@@ -89,6 +92,9 @@ impl Recent {
 #[derive(Debug, Default)]
 pub(super) struct SendRateChecker {
     recent: BTreeMap<Kind, Recent>,
+    /// The peer says that it takes many transactions, and what they cost of its tokens.
+    takes_many: bool,
+    many: Recent,
     /// Transactions of answers to questions for the pool.
     pool: Recent,
     /// The last blocks, and the repetitions among those of the window.
@@ -97,6 +103,11 @@ pub(super) struct SendRateChecker {
 }
 
 impl SendRateChecker {
+    /// The peer says that it takes many transactions.
+    pub(super) fn takes_many(&mut self) {
+        self.takes_many = true;
+    }
+
     /// A frame goes, with this hash; `answer` to a question for the pool. Answers what is wrong with that.
     pub(super) fn add(
         &mut self,
@@ -123,6 +134,14 @@ impl SendRateChecker {
             self.pool.add(now, len);
             let (bytes, most) = (self.pool.bytes, allowed.pool_bytes);
             return check(bytes <= most, || format!("{bytes} bytes of the pool in 10 s, {most} are allowed"));
+        }
+        if kind == Kind::Transaction
+            && self.takes_many
+            && let Some(most) = allowed.many
+        {
+            self.many.add(now, tokens(usize::try_from(len).unwrap_or(usize::MAX)).into());
+            let count = self.many.bytes;
+            return check(count <= most, || format!("{count} tokens of transactions in 10 s, {most} are allowed"));
         }
         let recent = self.recent.entry(kind).or_default();
         recent.add(now, len);
@@ -172,6 +191,22 @@ mod tests {
         let more: Vec<_> = (0..9).map(|_| add(Kind::Transaction, 1 << 20, true)).collect();
         assert!(more.iter().any(Result::is_err));
         assert!(add(Kind::Transaction, 1 << 20, false).is_ok());
+    }
+
+    /// A node that kept to what both had said was found to send too much: 301 in ten seconds.
+    #[test]
+    fn a_peer_that_takes_many_transactions_may_be_sent_so_many_and_not_one_more() {
+        let allowed = Allowed::by(&Config::default());
+        let at = Instant::from_millis(1);
+        let most = |sent: &mut SendRateChecker, len| {
+            (0..20_000).take_while(|_| sent.add(at, Kind::Transaction, (len, 0), false, &allowed).is_ok()).count()
+        };
+        let (mut few, mut many, mut large) = Default::default();
+        assert_eq!(most(&mut few, 256), 300);
+        SendRateChecker::takes_many(&mut many);
+        assert_eq!(most(&mut many, 256), 10_499 + 2_100 + 1);
+        SendRateChecker::takes_many(&mut large);
+        assert_eq!(most(&mut large, 1 << 20), 12_600 / 65);
     }
 
     #[test]

@@ -27,7 +27,7 @@ const RELAYED_WORK: usize = 16;
 /// The same for a transaction that finds no room there.
 const REFUSED_WORK: usize = 4;
 /// So many transactions are sent to a peer in one go, and the next a moment later: its pace may allow a burst of thousands.
-pub(super) const SENT_AT_ONCE: usize = 250;
+pub(super) const SENT_AT_ONCE: usize = 100;
 /// What waits for a peer's pace waits for the clock to move.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
