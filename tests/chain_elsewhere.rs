@@ -28,7 +28,10 @@ struct Busy {
 
 impl Busy {
     fn new() -> Self {
-        let mut chain = ReferenceChain::memory(params(0));
+        Busy::on(ReferenceChain::memory(params(0)))
+    }
+
+    fn on(mut chain: ReferenceChain) -> Self {
         let (sender, bell) = channel();
         let sender = Mutex::new(sender);
         chain.work_off_loop(move || {
@@ -245,4 +248,57 @@ fn a_chain_may_be_dropped_while_blocks_are_judged() {
     busy.chain.work_off_loop(move || drop(Arc::clone(&alive)));
     drop(busy);
     assert!(seen.upgrade().is_none());
+}
+
+/// A node that was stopped while a block was judged forgot it: nobody had been told of it, but who had mined it lost it.
+#[test]
+fn a_block_that_is_being_judged_when_the_node_stops_is_judged_and_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chain");
+    let mut busy = Busy::on(ReferenceChain::open(params(0), &path).unwrap());
+    let first = block(&params(0), busy.chain.best(), &bulk(4 << 20, 0), 1);
+    let second = block(&params(0), Tip { hash: hash_of(&first), height: 1, work: 2 }, &[], 1);
+    ticket(&busy.push(1, &first));
+    ticket(&busy.push(1, &second));
+    assert_eq!(busy.chain.best().height, 0);
+    busy.chain.flush(PATIENCE).unwrap();
+    assert_eq!(busy.chain.best().hash, hash_of(&second));
+    drop(busy);
+    assert_eq!(ReferenceChain::open(params(0), &path).unwrap().best().hash, hash_of(&second));
+}
+
+/// A block of a few hundred bytes was read by the loop itself, which waited for the disk as long as that took.
+#[test]
+fn a_small_block_on_a_disk_is_read_elsewhere_with_those_that_are_asked_for_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chain");
+    let mut blocks = Vec::new();
+    {
+        let mut chain = ReferenceChain::open(params(0), &path).unwrap();
+        for n in 0..600 {
+            let next = block(&params(0), chain.best(), &[transfer("s", "r", 1, n)], 1);
+            assert_eq!(chain.submit_block(NOW, next.clone()), BEST);
+            blocks.push(next);
+        }
+        chain.flush(PATIENCE).unwrap();
+    }
+    let mut busy = Busy::on(ReferenceChain::open(params(0), &path).unwrap());
+    let asker = Source::peer("10.1.0.1".parse().unwrap(), false);
+    let mut read = 0;
+    for bytes in &blocks {
+        let found = match busy.chain.look_up(asker, &hash_of(bytes)) {
+            Lookup::Here(found) => found,
+            Lookup::Pending(ticket) => {
+                read += 1;
+                match busy.next() {
+                    Finished::Read(read, Some(found)) if read == ticket => found,
+                    other => panic!("{other:?}"),
+                }
+            }
+            Lookup::Missing => panic!("it is there"),
+        };
+        assert_eq!(&found, bytes);
+    }
+    assert_eq!(read, 7, "of 600 blocks");
+    assert_eq!(busy.chain.look_up(asker, &Hash::ZERO), Lookup::Missing);
 }

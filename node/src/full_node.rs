@@ -249,8 +249,9 @@ impl Ready {
             tracing::error!("{failure}; whoever was met since is met as if for the first time");
         }
         let saved = peers_file::save(&self.data.peers(), protocol.node().peers());
-        let best = protocol.node().chain().best();
         let flushed = protocol.node_mut().chain_mut().flush(FLUSH);
+        // Blocks that were being judged may have joined it.
+        let best = protocol.node().chain().best();
         ran.map_err(|error| Failure::new("wait for events", error, "look at the system's limits and log"))?;
         flushed.map_err(|error| Failure::plain("finish writing the chain", error))?;
         remembered?;

@@ -1,14 +1,28 @@
 //! What the chain has judged and read elsewhere than in the loop, and what is left for the loop to do when it is finished.
 
 use core::sync::atomic::Ordering;
+use core::time::Duration;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::chain::index::Node;
 use crate::chain::off_loop::{Body, Found, Judged, OffLoop, Read, Stored};
 use crate::chain::reference::ReferenceChain;
+use crate::chain::store::Store;
 use crate::chain::workers::Waker;
 use crate::proto::sync::chain::{CheckedBlock, CheckedHeader, Finished, Verdict};
 use crate::source::Source;
 use crate::wire::Hash;
+
+/// Small blocks that are read with one that was asked for at most, and bytes of all of them: a few milliseconds of a thread.
+const AHEAD_BLOCKS: usize = 256;
+/// See [`AHEAD_BLOCKS`].
+const AHEAD_BYTES: usize = 512 * 1024;
+
+/// How a thread reads a block; `None` for genesis, which is at hand.
+fn stored(store: &Store, node: &Node) -> Option<Stored> {
+    Some(Stored { reader: store.reader(node.seq?), header: node.header, ids: Arc::clone(&node.ids) })
+}
 
 impl ReferenceChain {
     /// From now on large blocks are judged and read by threads, which wake the loop by `waker` when something is done:
@@ -25,27 +39,65 @@ impl ReferenceChain {
         self.off_loop = Some(OffLoop::in_turns(large));
     }
 
-    /// Has a block read elsewhere, if that is better: under which number.
+    /// Has a large block read elsewhere: under which number. `None` for a smaller one.
     pub(super) fn read_elsewhere(&mut self, source: Source, hash: &Hash) -> Option<u64> {
         let off_loop = self.off_loop.as_mut()?;
         let node = self.index.node(self.index.find(hash)?);
         let len = usize::try_from(node.len).unwrap_or(usize::MAX);
-        let seq = node.seq.filter(|_| off_loop.is_large(len))?;
-        let stored = Stored { reader: self.store.reader(seq), header: node.header, ids: Arc::clone(&node.ids) };
-        Some(off_loop.read(source, *hash, stored, len))
+        let stored = stored(&self.store, node).filter(|_| off_loop.is_large(len))?;
+        off_loop.read_along(hash).or_else(|| Some(off_loop.read(source, (*hash, stored), Vec::new(), len)))
+    }
+
+    /// Has any block read elsewhere that stands on a disk: under which number. A disk may take tens of milliseconds for the smallest,
+    /// so those that follow it in the chain come along, twice as many as were read in a row before it: who downloads asks for them
+    /// next, and finds them here, and who asks for any here and there has few read for nothing.
+    pub(super) fn serve_elsewhere(&mut self, source: Source, hash: &Hash) -> Option<u64> {
+        let off_loop = self.off_loop.as_mut()?;
+        let id = self.index.find(hash)?;
+        let node = self.index.node(id);
+        let asked = stored(&self.store, node)?;
+        let mut len = usize::try_from(node.len).unwrap_or(usize::MAX);
+        if !self.store.is_on_disk() && !off_loop.is_large(len) {
+            return None;
+        }
+        if let Some(ticket) = off_loop.read_along(hash) {
+            return Some(ticket);
+        }
+        let mut ahead = Vec::new();
+        if !off_loop.is_large(len) && self.index.is_best(id) {
+            let before = (0..node.tip.height).rev().take(AHEAD_BLOCKS / 2).map_while(|height| self.index.at(height));
+            let in_a_row = before.take_while(|node| self.served.holds(&node.tip.hash)).count();
+            self.work.spend(in_a_row);
+            let most = in_a_row.saturating_mul(2);
+            for next in self.index.best_from(node.tip.height.saturating_add(1)).take(most) {
+                let more = usize::try_from(next.len).unwrap_or(usize::MAX);
+                let Some(next_stored) = stored(&self.store, next).filter(|_| more <= AHEAD_BYTES.saturating_sub(len))
+                else {
+                    break;
+                };
+                len = len.saturating_add(more);
+                ahead.push((next.tip.hash, next_stored));
+            }
+            self.work.spend_light(4 * ahead.len());
+        }
+        Some(off_loop.read(source, (*hash, asked), ahead, len))
+    }
+
+    /// Waits for blocks that are being judged, at most so long, and keeps those that are right. For a clean stop: nobody was told of
+    /// them yet, but who mined one or has sent it need not do so again.
+    pub(super) fn finish_judging(&mut self, patience: Duration) {
+        let began = Instant::now();
+        while let Some(off_loop) = &self.off_loop
+            && off_loop.wait_for_judgement(patience.saturating_sub(began.elapsed()))
+        {
+            while self.finish_judged().is_some() {}
+        }
     }
 
     /// What was judged or read elsewhere, with what is left to do for it done.
     pub(super) fn finish_next(&mut self) -> Option<Finished> {
-        if let Some(Judged { ticket, block, body }) = self.off_loop.as_mut()?.next_judged() {
-            let header = block.header();
-            let verdict = match body {
-                Ok(body) => self.finish(header, block, body),
-                Err(why) => Verdict::Ignored(why),
-            };
-            let is_held = self.index.find(&header.hash()).is_some();
-            self.off_loop.as_mut()?.ended(&header.hash(), is_held);
-            return Some(Finished::Judged(ticket, verdict));
+        if let Some(judged) = self.finish_judged() {
+            return Some(judged);
         }
         loop {
             if let Some((ticket, bytes)) = self.read.pop_front() {
@@ -55,7 +107,10 @@ impl ReferenceChain {
                 }
                 return Some(Finished::Read(ticket, bytes));
             }
-            let Read { hash, tickets, found } = self.off_loop.as_mut()?.next_read()?;
+            let Read { hash, tickets, found, ahead } = self.off_loop.as_mut()?.next_read()?;
+            for (hash, bytes) in &ahead {
+                self.served.keep(*hash, bytes);
+            }
             let bytes = match found {
                 Some(Found::Whole(bytes)) => {
                     self.served.keep(hash, &bytes);
@@ -69,6 +124,18 @@ impl ReferenceChain {
             };
             self.read.extend(tickets.into_iter().map(|ticket| (ticket, bytes.clone())));
         }
+    }
+
+    fn finish_judged(&mut self) -> Option<Finished> {
+        let Judged { ticket, block, body } = self.off_loop.as_mut()?.next_judged()?;
+        let header = block.header();
+        let verdict = match body {
+            Ok(body) => self.finish(header, block, body),
+            Err(why) => Verdict::Ignored(why),
+        };
+        let is_held = self.index.find(&header.hash()).is_some();
+        self.off_loop.as_mut()?.ended(&header.hash(), is_held);
+        Some(Finished::Judged(ticket, verdict))
     }
 
     fn finish(&mut self, header: CheckedHeader, block: CheckedBlock, body: Body) -> Verdict {

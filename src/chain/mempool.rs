@@ -25,6 +25,9 @@ pub const LIFETIME: Duration = Duration::from_secs(72 * 60 * 60);
 /// neither is a reason to throw away what everybody else still has.
 const STEP_MAX: Duration = Duration::from_secs(600);
 
+/// How many that left together are freed in one go.
+const FREED_AT_ONCE: usize = 4_096;
+
 /// What a transaction counts for in a share at least: a pool of those is full by number and by bytes alike.
 const LEAST_WEIGHT: usize = MAX_BYTES / MAX_COUNT;
 
@@ -35,6 +38,8 @@ pub struct Mempool {
     by_arrival: BTreeMap<u64, Hash>,
     by_source: BTreeMap<Source, BTreeSet<u64>>,
     shares: Shares,
+    /// What left with many others, whose memory is given back a little at a time.
+    left: Vec<Bytes>,
     arrivals: u64,
     bytes: usize,
     /// The pool's clock, which no wall clock that is set can move far, and what the wall clock said last.
@@ -161,27 +166,71 @@ impl Mempool {
     }
 
     /// Takes out all of these that wait here, as the transactions of a block. Much cheaper than one by one: what each source holds
-    /// is counted anew once.
+    /// is counted anew once, where they are a large part of the pool the rest of it is put together anew, and their bytes are freed
+    /// by [`free_some`](Self::free_some).
     pub fn remove_all<'a>(&mut self, ids: impl IntoIterator<Item = &'a Hash>) {
-        let mut given_back: BTreeMap<Source, (u64, Vec<u64>)> = BTreeMap::new();
-        for id in ids {
-            let Some(Waiting { arrival, source, bytes, .. }) = self.by_id.remove(id) else { continue };
-            self.bytes -= bytes.len();
-            let (held, arrivals) = given_back.entry(source).or_default();
-            *held = held.saturating_add(weight(bytes.len()));
-            arrivals.push(arrival);
+        let mut ids: Vec<Hash> = ids.into_iter().copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut left: Vec<Waiting> = Vec::with_capacity(ids.len());
+        if is_large_part(ids.len(), self.by_id.len()) {
+            let mut leaves = among(&ids);
+            let all = core::mem::take(&mut self.by_id).into_iter();
+            let stay = all.filter_map(|(id, waiting)| {
+                if leaves(&id) {
+                    left.push(waiting);
+                    return None;
+                }
+                Some((id, waiting))
+            });
+            self.by_id = stay.collect();
+        } else {
+            left.extend(ids.iter().filter_map(|id| self.by_id.remove(id)));
         }
-        for (source, (held, mut arrivals)) in given_back {
+        let mut by_source: BTreeMap<Source, (u64, Vec<u64>)> = BTreeMap::new();
+        for Waiting { arrival, source, bytes, .. } in &left {
+            self.bytes -= bytes.len();
+            let (held, arrivals) = by_source.entry(*source).or_default();
+            *held = held.saturating_add(weight(bytes.len()));
+            arrivals.push(*arrival);
+        }
+        for (source, (held, mut arrivals)) in by_source {
             self.shares.take(source, held);
+            arrivals.sort_unstable();
             if let Some(of) = self.by_source.get_mut(&source) {
-                take_out(of, &mut arrivals);
+                if is_large_part(arrivals.len(), of.len()) {
+                    let mut leaves = among(&arrivals);
+                    *of = core::mem::take(of).into_iter().filter(|arrival| !leaves(arrival)).collect();
+                } else {
+                    for arrival in &arrivals {
+                        of.remove(arrival);
+                    }
+                }
                 if of.is_empty() {
                     self.by_source.remove(&source);
                 }
             }
-            for arrival in arrivals {
-                self.by_arrival.remove(&arrival);
+        }
+        let mut arrivals: Vec<u64> = left.iter().map(|waiting| waiting.arrival).collect();
+        arrivals.sort_unstable();
+        if is_large_part(arrivals.len(), self.by_arrival.len()) {
+            let mut leaves = among(&arrivals);
+            let all = core::mem::take(&mut self.by_arrival).into_iter();
+            self.by_arrival = all.filter(|(arrival, _)| !leaves(arrival)).collect();
+        } else {
+            for arrival in &arrivals {
+                self.by_arrival.remove(arrival);
             }
+        }
+        self.left.extend(left.into_iter().map(|waiting| waiting.bytes));
+    }
+
+    /// Gives back the memory of some of what left by [`remove_all`](Self::remove_all): tens of thousands of buffers take
+    /// milliseconds. To be called now and then, as after each turn of a loop.
+    pub fn free_some(&mut self) {
+        self.left.truncate(self.left.len().saturating_sub(FREED_AT_ONCE));
+        if self.left.is_empty() {
+            self.left = Vec::new();
         }
     }
 
@@ -257,15 +306,17 @@ impl Mempool {
     }
 }
 
-/// Takes many numbers out of a set: where they are most of it, what is left is made anew.
-fn take_out(of: &mut BTreeSet<u64>, numbers: &mut [u64]) {
-    numbers.sort_unstable();
-    if numbers.len() > of.len() / 2 {
-        *of = core::mem::take(of).into_iter().filter(|number| numbers.binary_search(number).is_err()).collect();
-    } else {
-        for number in numbers {
-            of.remove(number);
-        }
+/// Is it less work to put the rest together anew than to take so many out one by one?
+fn is_large_part(leave: usize, of: usize) -> bool {
+    leave > of / 4
+}
+
+/// Is something among these? Asked in their order, with each asked once.
+fn among<T: Ord>(sorted: &[T]) -> impl FnMut(&T) -> bool {
+    let mut rest = sorted.iter().peekable();
+    move |one: &T| {
+        while rest.next_if(|next| *next < one).is_some() {}
+        rest.next_if(|next| *next == one).is_some()
     }
 }
 

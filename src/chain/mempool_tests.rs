@@ -209,10 +209,15 @@ fn many_that_leave_at_once_leave_what_they_would_leave_one_by_one() {
         // All but every so manieth, some that never were there, and some twice.
         let leave: Vec<Hash> = (0..4_000).filter(|n| n % step != 1).chain(0..10).map(|n| numbered(n).0).collect();
         at_once.remove_all(&leave);
-        leave.iter().for_each(|id| drop(one_by_one.remove(id)));
+        for id in &leave {
+            one_by_one.remove(id);
+        }
         assert_eq!(at_once.ids().collect::<Vec<_>>(), one_by_one.ids().collect::<Vec<_>>());
         assert_eq!((at_once.bytes(), at_once.len()), (one_by_one.bytes(), one_by_one.len()));
         assert_eq!(at_once.by_source, one_by_one.by_source);
+        assert_eq!(at_once.by_arrival, one_by_one.by_arrival);
+        (0..2).for_each(|_| at_once.free_some());
+        assert_eq!(at_once.left.capacity(), 0, "and no memory");
         for source in (0..11).map(stranger).chain([Source::Own]) {
             assert_eq!(at_once.shares.of(source), one_by_one.shares.of(source));
         }

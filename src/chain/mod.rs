@@ -24,12 +24,12 @@
 //! | `scan`        | reading a segment: where its records end, and whether that is damage       |
 //! | `record`      | the bytes of segments and records, with their checksums                    |
 //! | `storage`     | where segments lie                                                         |
-//! | `off_loop`    | judging and reading large blocks on other threads than the loop's             |
+//! | `off_loop`    | judging large blocks and reading any on other threads than the loop's        |
 //! | `elsewhere`   | handing over to them, and what is left for the loop when they are done       |
 //! | `workers`     | those threads, and the queue before them                                   |
 //! | `settle`      | what a move of the best chain means for the pool                           |
 //! | `returning`   | abandoned blocks whose transactions are on their way back                  |
-//! | `served`      | large blocks that were read lately                                         |
+//! | `served`      | blocks that were read lately                                               |
 //! | `reference`   | [`ReferenceChain`]: all of these behind the engine's trait                 |
 //! | `verify`      | looking at a chain: iteration, balances, full verification                 |
 

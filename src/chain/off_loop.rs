@@ -1,8 +1,10 @@
-//! Large blocks are judged and read on other threads than the loop's: hashing and decoding megabytes takes tens of milliseconds.
+//! Large blocks are judged, and all blocks read from a disk, on other threads than the loop's: hashing and decoding megabytes takes
+//! tens of milliseconds, and so may a disk for one sector.
 //!
 //! What needs nothing but the block is done there. What needs the index is done by the loop when the outcome comes, in the order
 //! in which blocks build on each other: `elsewhere` does that.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -17,7 +19,8 @@ use crate::proto::sync::chain::{CheckedBlock, Rejection, Verdict};
 use crate::source::Source;
 use crate::wire::Hash;
 
-/// Blocks from this many bytes on are judged and read elsewhere: a tenth of a millisecond of hashing.
+/// Blocks from this many bytes on are judged elsewhere: a tenth of a millisecond of hashing. Smaller ones that are read bring others
+/// along.
 pub(crate) const LARGE: usize = 64 * 1024;
 /// Bytes of blocks that may wait to be judged: three of the largest, and the one that is judged.
 const JUDGING_BYTES: u64 = 64 << 20;
@@ -62,12 +65,17 @@ pub(super) struct Read {
     pub(super) hash: Hash,
     pub(super) tickets: Vec<u64>,
     pub(super) found: Option<Found>,
+    /// Those behind it that were read with it and are whole.
+    pub(super) ahead: Vec<(Hash, Bytes)>,
 }
+
+/// What one job of a reader found: the block that was asked for, and those that are asked for next.
+type FoundRun = (Found, Vec<(Hash, Bytes)>);
 
 /// Who works for the loop, and what they were given.
 pub(super) struct OffLoop {
     judges: Workers<Body>,
-    readers: Workers<Found>,
+    readers: Workers<FoundRun>,
     /// Smaller ones are quicker done than handed over, and come in numbers.
     large: usize,
     next_ticket: u64,
@@ -90,7 +98,7 @@ impl core::fmt::Debug for OffLoop {
 }
 
 impl OffLoop {
-    fn new(judges: Workers<Body>, readers: Workers<Found>, large: usize) -> Self {
+    fn new(judges: Workers<Body>, readers: Workers<FoundRun>, large: usize) -> Self {
         OffLoop {
             judges,
             readers,
@@ -127,7 +135,7 @@ impl OffLoop {
         self.readers.work();
     }
 
-    /// Is a block better judged or read elsewhere?
+    /// Is a block better judged elsewhere, and read alone?
     pub(super) fn is_large(&self, len: usize) -> bool {
         len >= self.large
     }
@@ -196,6 +204,11 @@ impl OffLoop {
         }
     }
 
+    /// Waits until a judgement is done, at most so long. False when there is none under way, or none was done in time.
+    pub(super) fn wait_for_judgement(&self, patience: Duration) -> bool {
+        !self.ready.is_empty() || !self.judging.is_empty() && self.judges.wait(patience)
+    }
+
     /// The next block that was judged elsewhere and whose parent waits for nothing.
     pub(super) fn next_judged(&mut self) -> Option<Judged> {
         while self.ready.is_empty() {
@@ -208,17 +221,27 @@ impl OffLoop {
         self.ready.pop_front()
     }
 
-    /// Has a block read and compared with what is known of it.
-    pub(super) fn read(&mut self, source: Source, hash: Hash, stored: Stored, len: usize) -> u64 {
+    /// Is it being read already? Then it is for one more: many peers ask for the same one when it is new.
+    pub(super) fn read_along(&mut self, hash: &Hash) -> Option<u64> {
+        let job = *self.reads.get(hash)?;
         let ticket = self.ticket();
-        if let Some(reading) = self.reads.get(&hash).and_then(|job| self.readings.get_mut(job)) {
-            // Many peers ask for the same one when it is new.
-            reading.tickets.push(ticket);
-            return ticket;
-        }
+        self.readings.get_mut(&job)?.tickets.push(ticket);
+        Some(ticket)
+    }
+
+    /// Has a block read and compared with what is known of it, and with it those that are likely to be asked for next; of `len`
+    /// bytes in all.
+    pub(super) fn read(
+        &mut self,
+        source: Source,
+        (hash, stored): (Hash, Stored),
+        ahead: Vec<(Hash, Stored)>,
+        len: usize,
+    ) -> u64 {
+        let ticket = self.ticket();
         self.reads.insert(hash, ticket);
         self.readings.insert(ticket, Reading { source, hash, tickets: vec![ticket] });
-        let gave_way = self.readers.submit(source, ticket, len, Box::new(move || stored.read()));
+        let gave_way = self.readers.submit(source, ticket, len, Box::new(move || read_run(stored, ahead)));
         debug_assert!(gave_way.is_empty(), "there is room for every question");
         ticket
     }
@@ -226,9 +249,10 @@ impl OffLoop {
     /// The next block that was read, or could not be.
     pub(super) fn next_read(&mut self) -> Option<Read> {
         while !self.readings.is_empty() {
-            let (job, found) = self.readers.poll()?;
+            let (job, run) = self.readers.poll()?;
             if let Some(Reading { hash, tickets, .. }) = self.end_reading(job) {
-                return Some(Read { hash, tickets, found });
+                let (found, ahead) = run.map_or((None, Vec::new()), |(found, ahead)| (Some(found), ahead));
+                return Some(Read { hash, tickets, found, ahead });
             }
         }
         None
@@ -249,6 +273,17 @@ impl OffLoop {
             self.end_reading(job);
         }
     }
+}
+
+/// Reads a block, and those ahead of it as long as they are whole: what is wrong with one is told to who asks for it.
+fn read_run(stored: Stored, ahead: Vec<(Hash, Stored)>) -> FoundRun {
+    let found = stored.read();
+    let mut run = Vec::with_capacity(ahead.len());
+    for (hash, stored) in ahead {
+        let Found::Whole(bytes) = stored.read() else { break };
+        run.push((hash, bytes));
+    }
+    (found, run)
 }
 
 /// A block in the store, and what it must be.

@@ -23,7 +23,7 @@ use crate::chain::served::Served;
 use crate::chain::store::{Health, Store, StoreError};
 use crate::chain::transaction::{self, NETWORK, Transaction, TransactionError};
 use crate::chain::writer::SPOILED;
-use crate::chain::{merkle, pow, rules};
+use crate::chain::{merkle, pow, rules, served};
 use crate::proto::sync::chain::{
     Chain, CheckedBlock, CheckedHeader, Finished, HeaderError, HeaderInfo, Lookup, Rejection, Tip, Verdict,
 };
@@ -196,13 +196,16 @@ impl ReferenceChain {
         health
     }
 
-    /// Waits until every accepted block is durable, at most `patience`. For a clean stop.
+    /// Waits until every accepted block is durable, at most `patience`; half of that also for blocks that are being judged and could
+    /// be accepted. For a clean stop.
     ///
     /// # Errors
     ///
     /// When a write fails meanwhile or the disk takes longer.
     pub fn flush(&mut self, patience: Duration) -> Result<(), StoreError> {
-        self.store.flush(patience)
+        let half = patience / 2;
+        self.finish_judging(half);
+        self.store.flush(patience - half)
     }
 
     /// A block on the best tip that pays `miner` and holds waiting transactions, at most `max_bytes` long (and never longer
@@ -391,7 +394,10 @@ impl Chain for ReferenceChain {
             return Some(bytes);
         }
         let bytes = self.stored(node)?;
-        self.served.keep(*hash, &bytes);
+        // A small one is read as fast as it is found, where nobody waits for a disk.
+        if bytes.len() >= served::LARGE {
+            self.served.keep(*hash, &bytes);
+        }
         Some(bytes)
     }
 
@@ -425,7 +431,7 @@ impl Chain for ReferenceChain {
         if let Some(bytes) = self.served.find(hash) {
             return Lookup::Here(bytes);
         }
-        match self.read_elsewhere(source, hash) {
+        match self.serve_elsewhere(source, hash) {
             Some(ticket) => Lookup::Pending(ticket),
             None => self.block(hash).map_or(Lookup::Missing, Lookup::Here),
         }
@@ -502,6 +508,7 @@ impl Chain for ReferenceChain {
 
     fn turn_ended(&mut self) {
         self.return_some();
+        self.pool.free_some();
         self.store.hand_over();
         #[cfg(feature = "sim")]
         self.off_loop.iter_mut().for_each(OffLoop::work);

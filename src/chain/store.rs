@@ -179,6 +179,11 @@ impl Store {
         }
     }
 
+    /// May a block have to be read from a disk?
+    pub(super) fn is_on_disk(&self) -> bool {
+        matches!(self.backend, Backend::Disk { .. })
+    }
+
     /// True when [`MAX_BACKLOG_BYTES`] or more wait for the disk.
     pub fn is_behind(&self) -> bool {
         match &self.backend {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::shares::{Shares, Turns};
 use crate::source::Source;
@@ -44,6 +45,8 @@ struct Shared<D> {
     state: Mutex<State<D>>,
     /// Rung for the threads: there is a job, or room for what is done, or it is over.
     bell: Condvar,
+    /// Rung for who waits for them: something is done.
+    done: Condvar,
 }
 
 struct Job<D> {
@@ -132,7 +135,7 @@ impl<D: Send + 'static> Workers<D> {
             done_bytes: 0,
             stop: false,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), bell: Condvar::new() });
+        let shared = Arc::new(Shared { state: Mutex::new(state), bell: Condvar::new(), done: Condvar::new() });
         Workers { shared, hands, room }
     }
 
@@ -218,6 +221,21 @@ impl<D: Send + 'static> Workers<D> {
         true
     }
 
+    /// Waits until something is done, at most so long: for who has nothing else to do. False when nothing is, or nothing was to be.
+    pub(super) fn wait(&self, patience: Duration) -> bool {
+        let state = self.shared.lock();
+        match self.hands {
+            Hands::Threads { .. } => {
+                let waits =
+                    |state: &mut State<D>| state.done.is_empty() && (state.running > 0 || !state.lines.is_empty());
+                let waited = self.shared.done.wait_timeout_while(state, patience, waits);
+                !waited.unwrap_or_else(PoisonError::into_inner).0.done.is_empty()
+            }
+            #[cfg(feature = "sim")]
+            Hands::Caller => !state.done.is_empty(),
+        }
+    }
+
     /// Is something done that was not fetched, or, where the caller works, to be done?
     pub(super) fn is_ready(&self) -> bool {
         let state = self.shared.lock();
@@ -263,6 +281,7 @@ fn perform<D>(shared: &Shared<D>, job: Job<D>) -> bool {
     let done = catch_unwind(AssertUnwindSafe(work)).ok();
     let mut state = shared.lock();
     state.running = state.running.saturating_sub(1);
+    shared.done.notify_all();
     state.finish((ticket, bytes), done)
 }
 
@@ -289,7 +308,6 @@ fn run<D>(shared: &Shared<D>, waker: &Waker) {
 mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, sync_channel};
-    use std::time::Duration;
 
     /// Only ever waited for in full when a test fails.
     const PATIENCE: Duration = Duration::from_secs(60);
