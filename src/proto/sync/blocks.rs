@@ -27,6 +27,9 @@ const PATH_PENDING_MAX: usize = 8;
 /// Bytes of them, above which the next waits.
 const PATH_PENDING_BYTES_MAX: usize = 24 << 20;
 
+/// Blocks that one call asks for: some hundred microseconds with many peers. As many are on their way then, and each that comes goes
+/// on.
+const ASKS_MAX: usize = 512;
 /// Blocks that nobody has or that nobody is asked for again yet, over which one call steps.
 const WITHOUT_MAX: usize = 16;
 
@@ -269,7 +272,13 @@ impl SyncManager {
         }
         let mut nothing_left = true;
         let mut without: Vec<(u64, Hash)> = Vec::new();
+        let mut asked = 0;
         while let Some((height, hash)) = self.path.next_to_ask(&self.tree, window) {
+            // The next block to come goes on with it.
+            if asked >= ASKS_MAX {
+                nothing_left = false;
+                break;
+            }
             self.work.spend(1);
             if self.is_here_or_coming(&hash) {
                 self.path.note_asked(height);
@@ -286,6 +295,9 @@ impl SyncManager {
             }
             match self.provider(now, &header, None) {
                 Ok(conn) => {
+                    asked += 1;
+                    self.work.spend(1);
+                    self.work.spend_light(self.peers.len());
                     self.path.note_asked(height);
                     self.ask_for_block(now, conn, header);
                 }
