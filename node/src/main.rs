@@ -7,6 +7,7 @@
 //! simulate                many nodes on a virtual network
 //! inspect                 a data directory     data_dir, key, peers_file
 //! security                whom to trust        known_identities, renewal, explain
+//! memory                  what goes back to the system after a flood
 //! failure, panics, output, logging, safe_text  what is said, and where
 //! ```
 
@@ -27,6 +28,7 @@ mod known_identities;
 mod limits;
 mod log_format;
 mod logging;
+mod memory;
 mod miner;
 mod output;
 mod panics;

@@ -2,7 +2,7 @@
 //! the end.
 
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use spacetime_network::chain::ReferenceChain;
@@ -15,8 +15,9 @@ use spacetime_network::time::{Now, UnixTime};
 use crate::client::blocking::unix_millis;
 use crate::client::view;
 use crate::failure::{Failure, disk_remedy, read_remedy};
+use crate::memory::{self, GIVE_BACK};
 
-/// Writes peers to disk without keeping the loop waiting.
+/// Writes peers to disk without keeping the loop waiting. Its thread, which has little else to do, gives memory back too.
 #[derive(Debug)]
 pub(crate) struct Saver {
     /// One save may wait while another is under way; a third comes too soon to matter.
@@ -31,7 +32,16 @@ impl Saver {
         let path = path.to_path_buf();
         let thread = thread::Builder::new()
             .name("saver".to_owned())
-            .spawn(move || waiting.iter().for_each(|bytes| write(&path, &bytes)))
+            .spawn(move || {
+                loop {
+                    match waiting.recv_timeout(GIVE_BACK) {
+                        Ok(bytes) => write(&path, &bytes),
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
+                    memory::give_back();
+                }
+            })
             .map_err(|error| Failure::new("start a thread that saves peers", error, "try again"))?;
         Ok(Saver { queue: Some(queue), thread: Some(thread) })
     }
