@@ -1,6 +1,7 @@
 //! Gossip and claims: challenges that drown others', and heights that nobody has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use spacetime_network::chain::{Block, Header};
@@ -16,6 +17,8 @@ use crate::words::{Greeting, honest, source};
 /// Who sends junk, and who does not.
 const JUNKERS: usize = 20;
 const HONEST: usize = 5;
+/// How long those of the honest ones may be under way: a peer is sent one in four seconds, and each of 25 subnets has its turn.
+const CHALLENGES: Duration = Duration::from_secs(120);
 /// Who claim a height that they do not have, and the height.
 const LIARS: usize = 60;
 const CLAIM: u64 = 1_000_000;
@@ -23,6 +26,8 @@ const CLAIM: u64 = 1_000_000;
 const BLOCKS: u64 = 50;
 /// How long it may take until they are here.
 const CAUGHT_UP: Duration = Duration::from_secs(20);
+/// The same of one who has to wait for a turn of each liar.
+const TURNS: Duration = Duration::from_secs(90);
 
 fn honest_one(scene: &Scene<'_>, index: usize, greeting: &Greeting) -> Stranger {
     let patience = Duration::from_secs(10);
@@ -36,43 +41,39 @@ pub(crate) fn challenges(name: &str, settings: &Settings) -> Report {
     let mut senders: Vec<Stranger> =
         (0..HONEST).map(|at| honest_one(&scene, 2 + at, &Greeting::of(format!("honest-{at}")))).collect();
     let mut receiver = honest_one(&scene, 2 + HONEST, &Greeting::of("honest-receiver"));
-    let (sent, came) = scene.under(|_, end| {
-        let (began, mut junked, mut sent, mut came) = (Instant::now(), 0u64, 0u64, 0u64);
-        while Instant::now() < end {
-            let elapsed = began.elapsed().as_secs_f64();
+    let (sent, came, slowest) = scene.under_for(settings.seconds.max(CHALLENGES), |_, end| {
+        let (began, mut junked, mut sent, mut came) = (Instant::now(), 0u64, 0usize, BTreeSet::new());
+        let mut slowest = Duration::ZERO;
+        while Instant::now() < end && came.len() < HONEST {
+            let elapsed = began.elapsed();
             // A burst of 20, and then one each three seconds: what each may send.
-            while junked < 20 + (elapsed / 3.0) as u64 {
+            while junked < 20 + elapsed.as_secs() / 3 {
                 junked += 1;
                 for (index, stranger) in crowd.0.iter_mut().enumerate() {
                     stranger.say(&Message::NewChallenge(format!("junk {index} {junked}").as_bytes()));
                 }
             }
-            // Honest ones begin when the bursts are through: one each five seconds.
-            while sent < ((elapsed - 1.0).max(0.0) / 5.0 * HONEST as f64) as u64 {
-                if let Some(sender) = senders.get_mut(sent as usize % HONEST) {
-                    sender.say(&Message::NewChallenge(format!("honest {sent}").as_bytes()));
+            // Honest ones have one each, when the bursts are through.
+            if sent < HONEST && elapsed > Duration::from_secs(1) {
+                for (at, sender) in senders.iter_mut().enumerate() {
+                    sender.say(&Message::NewChallenge(format!("honest {at}").as_bytes()));
+                    sent += 1;
                 }
-                sent += 1;
             }
             crowd.turn(|_, _, _, _| {});
             senders.iter_mut().for_each(|sender| sender.turn(|_, _, _| {}));
             receiver.turn(|_, kind, payload| {
-                came += u64::from(kind == Kind::NewChallenge && payload.starts_with(b"honest"));
+                if kind == Kind::NewChallenge && payload.starts_with(b"honest") && came.insert(payload.to_vec()) {
+                    slowest = began.elapsed();
+                }
             });
             std::thread::sleep(PACE);
         }
-        // What was sent last is under way.
-        let last = Instant::now() + Duration::from_secs(2);
-        while came < sent && Instant::now() < last {
-            receiver.turn(|_, kind, payload| {
-                came += u64::from(kind == Kind::NewChallenge && payload.starts_with(b"honest"));
-            });
-            std::thread::sleep(PACE);
-        }
-        (sent, came)
+        (sent, came.len(), slowest)
     });
+    scene.report.note("slowest_ms", slowest.as_millis() as u64);
     scene.report.note("honest_challenges", format!("{came}/{sent}"));
-    scene.report.check("the honest challenges come", came == sent);
+    scene.report.check("the honest challenges come within two minutes", came == sent);
     drop((crowd, senders, receiver));
     scene.finish()
 }
@@ -96,8 +97,12 @@ impl Owner {
         Owner { blocks, places }
     }
 
-    fn best(&self) -> Hash {
-        self.blocks.last().map_or(Hash::ZERO, |block| block.header.hash())
+    /// Says how long the chain is, and where it ends.
+    fn announce(&self, stranger: &mut Stranger) {
+        let Some(last) = self.blocks.last() else { return };
+        let chain_length = self.blocks.len() as i64 + 1;
+        stranger.say(&Message::Heartbeat(Heartbeat::Status { chain_length, node_id: "owner" }));
+        stranger.say(&Message::Headers(vec![&last.header.encode()]));
     }
 
     fn answer(&self, stranger: &mut Stranger, message: &Message<'_>) -> bool {
@@ -122,22 +127,64 @@ impl Owner {
     }
 }
 
+/// The honest one came by itself, as the liars did: it has its turn among them.
+pub(crate) fn liars_before_a_stranger(name: &str, settings: &Settings) -> Report {
+    let scene = Scene::new(name, settings, &[]);
+    let honest = honest_one(&scene, 2, &Greeting::of("owner"));
+    claims(scene, honest, LIARS, TURNS)
+}
+
+/// The node dialed the honest one.
 pub(crate) fn liars(name: &str, settings: &Settings) -> Report {
+    among(name, settings, LIARS)
+}
+
+/// The same without them: what it takes anyhow.
+pub(crate) fn no_liars(name: &str, settings: &Settings) -> Report {
+    among(name, settings, 0)
+}
+
+fn among(name: &str, settings: &Settings, liars: usize) -> Report {
+    let listener = TcpListener::bind((honest(2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let host = std::thread::spawn(move || {
+        let (stream, _) = listener.accept()?;
+        let mut honest = Stranger::accepted(stream)?;
+        let answer = Greeting { port: address.port(), ..Greeting::of("owner") }.answer();
+        while !honest.greeted && !honest.gone {
+            let greets = |honest: &mut Stranger, message: &Message<'_>| {
+                let is_greeting = matches!(message, Message::Handshake(_));
+                if is_greeting {
+                    honest.push(answer.clone());
+                }
+                is_greeting
+            };
+            honest.turn_with(greets, |_, _, _| {});
+            std::thread::sleep(PACE);
+        }
+        Ok::<_, std::io::Error>(honest)
+    });
+    let scene = Scene::new(name, settings, &["--connect", &address.to_string()]);
+    let honest = host.join().unwrap().expect("the node dials the one that it was told");
+    claims(scene, honest, liars, CAUGHT_UP)
+}
+
+/// All claim more than the node has, once they are there; how long until it has what the honest one has.
+fn claims(mut scene: Scene<'_>, mut honest: Stranger, liars: usize, patience: Duration) -> Report {
     let owner = Owner::new(BLOCKS);
-    let mut scene = Scene::new(name, settings, &[]);
     let claim = |index: usize| Greeting {
         id: format!("liar-{index}"),
         port: 0,
         height: CLAIM + index as u64,
         best: Hash([index as u8 + 1; 32]),
     };
-    let mut crowd = Crowd::gather(scene.node.address, (0..LIARS).map(source), claim, Duration::from_secs(30));
+    let gathering = Duration::from_secs(30);
+    let mut crowd = Crowd::gather(scene.node.address, (0..liars).map(source), claim, gathering);
     let here = crowd.here();
-    let greeting = Greeting { id: "owner".to_owned(), port: 0, height: BLOCKS, best: owner.best() };
-    let mut honest = honest_one(&scene, 2, &greeting);
-    let time = settings.seconds.max(CAUGHT_UP + CAUGHT_UP);
+    let time = scene.settings.seconds.max(patience * 3 / 2);
     let caught_up = scene.under_for(time, |node, end| {
         let (began, mut caught_up, mut told) = (Instant::now(), None, 0);
+        owner.announce(&mut honest);
         while Instant::now() < end && caught_up.is_none() {
             // They claim more with every second, and say nothing to any question for it.
             if began.elapsed().as_secs() > told {
@@ -163,7 +210,8 @@ pub(crate) fn liars(name: &str, settings: &Settings) -> Report {
     });
     scene.report.note("liars", here);
     scene.report.note("caught_up_ms", caught_up.map_or(-1, |time| time.as_millis() as i64));
-    scene.report.check("the honest blocks are here within 20 s", caught_up.is_some_and(|time| time <= CAUGHT_UP));
+    let holds = caught_up.is_some_and(|time| time <= patience);
+    scene.report.check(format!("the honest blocks are here within {patience:?}"), holds);
     drop((crowd, honest));
     scene.finish()
 }

@@ -16,6 +16,8 @@ mod branches;
 #[cfg(target_os = "linux")]
 mod control;
 #[cfg(target_os = "linux")]
+mod eclipse;
+#[cfg(target_os = "linux")]
 mod forge;
 #[cfg(target_os = "linux")]
 mod gossip;
@@ -35,6 +37,8 @@ mod questions;
 mod receiving;
 #[cfg(target_os = "linux")]
 mod scene;
+#[cfg(target_os = "linux")]
+mod sealed;
 #[cfg(target_os = "linux")]
 mod serving;
 #[cfg(target_os = "linux")]
@@ -68,8 +72,8 @@ mod on_linux {
     use crate::scene::Report;
     use crate::settings::Settings;
     use crate::{
-        bans, branches, control, gossip, greetings, headers, huge_blocks, newcomers, questions, receiving, serving,
-        slow_line, squatting, transactions,
+        bans, branches, control, eclipse, gossip, greetings, headers, huge_blocks, newcomers, questions, receiving,
+        sealed, serving, slow_line, squatting, transactions,
     };
 
     /// Plays one attack under its name.
@@ -103,12 +107,17 @@ mod on_linux {
             squatting::at_others,
         ),
         ("squatted-self", "a node told that somebody else is the one whom it dials", squatting::at_the_victim),
+        ("eclipse", "40 strangers that dial in, say where they listen, and wait for a restart", eclipse::restart),
+        ("long-ids", "greetings with ids that are long in a file", eclipse::long_ids),
         ("slow-line", "an honest reader of a block of 14.6 MiB at 100 kB a second", slow_line::play),
         ("siblings", "3,000 blocks of one height with the same 3,000 transactions", branches::siblings),
         ("to-and-fro", "two branches of 30 blocks of 12 MiB that overtake each other", branches::to_and_fro),
+        ("sealed", "16 connections of TLS with records of one byte and new keys", sealed::play),
         ("greeting-errors", "48 connections that say nothing but errors", greetings::errors),
         ("challenges", "20 peers with as much junk as they may send, and five honest ones", gossip::challenges),
-        ("liars", "60 peers that claim heights which they do not have, and an honest one", gossip::liars),
+        ("liars", "60 peers that claim what they do not have, and an honest one that was dialed", gossip::liars),
+        ("liars-inbound", "the same, and an honest one that came as they did", gossip::liars_before_a_stranger),
+        ("no-liars", "the same without them", gossip::no_liars),
         ("sync-evil", "`sync` from an honest node and one whose claims never end", questions::sync),
         ("tx-pool-evil", "`tx-pool` at a server that never ends", questions::pool),
     ];

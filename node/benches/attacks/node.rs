@@ -136,6 +136,9 @@ impl Node {
 
     /// Tells it to stop, and waits. Whether it ended as it should.
     pub(crate) fn stop(&mut self) -> bool {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return status.success();
+        }
         let told = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status();
         told.is_ok_and(|status| status.success()) && self.child.wait().is_ok_and(|status| status.success())
     }

@@ -15,11 +15,11 @@ use crate::stranger::Crowd;
 use crate::words::is_honest;
 
 /// Bounds for the pings of honest peers, in milliseconds.
-const PING_P99_MAX: f64 = 50.0;
-const STALL_MAX: f64 = 100.0;
-/// How much more memory a node may have a while after an attack, and what a quiet one gains by itself, in MiB.
+pub(crate) const PING_P99_MAX: f64 = 50.0;
+pub(crate) const STALL_MAX: f64 = 100.0;
+/// How much more memory a node may have a while after an attack, and what its allocator keeps in pages that are not empty, in MiB.
 const MEMORY_MAX: f64 = 1.1;
-const MEMORY_SLACK: f64 = 2.0;
+const MEMORY_SLACK: f64 = 6.0;
 /// How long the node and the peers are left alone before an attack.
 const CALM: Duration = Duration::from_secs(2);
 
@@ -122,7 +122,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) report: Report,
     control: Control,
     before: Usage,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A place for a data directory, and that directory in it.
@@ -145,7 +145,12 @@ impl<'a> Scene<'a> {
         let control = Control::start(node.address);
         thread::sleep(CALM.min(settings.seconds));
         let before = node.usage();
-        Scene { settings, node, report: Report::new(name), control, before, _directory: directory }
+        Scene { settings, node, report: Report::new(name), control, before, directory }
+    }
+
+    /// Where the node keeps its data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("node")
     }
 
     /// The node was given this rightly: so many MiB may stay.
