@@ -55,18 +55,22 @@ invariants! {
     S22 = "what a frame costs in work is bounded by its length, and that of the block it asks for";
     S23 = "whom the loop refused a frame, for want of room, it owes a word that there is room, or that the connection is closed";
     S24 = "nobody is told of an address at which no dial of the teller found somebody, unless it is the teller's own";
+    S25 = "no frame is given to a connection that has used up its work for the turn, and none to any when the turn's is used up";
     L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";
     L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
     L3 = "a transaction reaches every honest node within 10 s";
     L4 = "a new node that knows one honest address has the chain that was the best when it came, within 120 s and the transfer";
     L5 = "a connection on which nothing arrives is closed in time";
     L6 = "L2 and L3 hold for a node with attackers among its neighbours, where one that it dialed is honest";
-    L7 = "an honest newcomer is given an inbound place within 10 s, although attackers hold all of them";
+    L7 = "an honest newcomer is given an inbound place within 10 s, although attackers hold all of them, or all that leads there";
     L8 = "queues are empty and the loops sleep again";
     L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
     L10 = "after an outage of minutes to hours L1 holds again within 75 s, and no honest node has a worse name for it";
     L11 = "what a node says itself has gone to every peer that it had then and has still";
     L12 = "all honest nodes have the same transactions waiting";
+    L13 = "once attackers have left, nothing is held for them any more";
+    L14 = "a block is everywhere within 10 s, although attackers fill a node's memory with frames that they do not finish";
+    L15 = "who starts again connects to whom it had reached or was given, and does not leave that to those who only came to it";
 }
 
 impl Invariant {

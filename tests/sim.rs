@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spacetime_network::sim::{Faults, Options, Plan, Report, Scenario, run};
+use spacetime_network::sim::{ATTACKERS, Faults, Invariant, Options, Plan, Report, Scenario, run};
 
 fn options(seed: u64, faults: Faults) -> Options {
     Options { seed, nodes: 8, chaos: Duration::from_secs(120), faults, scenario: None }
@@ -172,7 +172,14 @@ fn the_same_seed_is_the_same_run_and_another_is_another() {
 fn every_invariant_is_really_checked() {
     // Each run has its share: attackers, a full house, an outage.
     let mut checks = std::collections::BTreeMap::new();
-    let scenarios = [None, Some(Scenario::Eclipse), Some(Scenario::FullHouse), Some(Scenario::Outage)];
+    let scenarios = [
+        None,
+        Some(Scenario::Eclipse),
+        Some(Scenario::FullHouse),
+        Some(Scenario::Outage),
+        Some(Scenario::BufferKeepers),
+        Some(Scenario::SybilRestart),
+    ];
     for scenario in scenarios {
         let faults = if scenario.is_none() { Faults::Light } else { Faults::None };
         for (invariant, count) in play(&Options { scenario, ..options(1, faults) }).checks {
@@ -190,6 +197,72 @@ fn a_newcomer_finds_the_house_full_and_gets_a_place() {
         let report = play(&Options { scenario: Some(Scenario::FullHouse), ..options(seed, Faults::None) });
         assert!(report.injected.contains_key("full house"), "seed {seed}: {:?}", report.injected);
     }
+}
+
+/// 70 silent sockets from 70 subnets kept all newcomers out, and so did 300 addresses that kept to one connection a second.
+#[test]
+fn a_newcomer_gets_in_past_silent_sockets_and_past_those_who_use_up_the_rate() {
+    for scenario in [Scenario::PendingHogs, Scenario::RateSharers] {
+        for seed in 4000..4003 {
+            let report = play(&Options { scenario: Some(scenario), ..options(seed, Faults::None) });
+            let crowd = report.injected.contains_key("crowd at the door");
+            assert!(crowd, "{} with seed {seed}: {:?}", scenario.name(), report.injected);
+        }
+    }
+}
+
+/// With ten frames of 16 MiB begun and not finished, an honest block took 44.6 s.
+#[test]
+fn a_large_block_arrives_although_attackers_fill_the_memory_with_frames_that_they_do_not_finish() {
+    for seed in 4000..4003 {
+        let report = play(&Options { scenario: Some(Scenario::BufferKeepers), ..options(seed, Faults::None) });
+        assert!(report.injected.contains_key("unfinished frame"), "{:?}", report.injected);
+        let (_, looks) = report.checks.iter().find(|(rule, _)| *rule == Invariant::L14).unwrap();
+        assert!(*looks > 500 && report.bytes > 8 << 20, "{looks} looks, {} bytes", report.bytes);
+    }
+}
+
+/// Forty strangers that had dialed in and brought free transactions had all outbound connections after a restart.
+#[test]
+fn who_starts_again_among_sybils_dials_those_whom_it_had_reached() {
+    for seed in 4000..4004 {
+        let report = play(&Options { scenario: Some(Scenario::SybilRestart), ..options(seed, Faults::None) });
+        for what in ["restart among sybils", "standing earned"] {
+            assert!(report.injected.contains_key(what), "{what}: {:?}", report.injected);
+        }
+    }
+}
+
+/// Sixty claims of a long chain had two seconds each, two at a time, before the one node was asked that had one: 62 s.
+#[test]
+fn a_sync_begins_soon_among_sixty_high_claims() {
+    for seed in 4000..4003 {
+        let report = play(&Options { scenario: Some(Scenario::HighClaims), ..options(seed, Faults::None) });
+        let took = report.caught_up.expect("it has the chain");
+        assert!(took < Duration::from_secs(15), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn every_attacker_is_really_played() {
+    let mut missing: std::collections::BTreeSet<String> =
+        ATTACKERS.iter().map(|(name, _)| format!("adversary: {name}")).collect();
+    missing.extend(
+        ["overtaking branch", "huge block", "siblings", "unfinished frame", "standing earned"].map(String::from),
+    );
+    let mut plan = Plan::default();
+    plan.set("adversaries", 100).unwrap();
+    // There are as many as nodes, so that not every run ends well.
+    for seed in 0..60 {
+        let few = Options { nodes: 4, chaos: Duration::from_secs(40), ..options(seed, Faults::Plan(plan)) };
+        for what in run(&few, None).unwrap().injected.keys() {
+            missing.remove(*what);
+        }
+        if missing.is_empty() {
+            return;
+        }
+    }
+    panic!("these never came up: {missing:?}");
 }
 
 #[test]

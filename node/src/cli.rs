@@ -390,7 +390,7 @@ pub(crate) enum FaultLevel {
     Light,
     /// Everything, attackers and corrupted bytes too
     Full,
-    /// Runs nothing: prints the classes of faults, with their units and ranges
+    /// Runs nothing: prints the classes of faults, with their units and ranges, and the attackers
     List,
 }
 

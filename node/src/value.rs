@@ -318,7 +318,7 @@ pub(crate) fn scenario(text: &str) -> Result<Scenario, String> {
 
 /// A class of simulated faults.
 pub(crate) fn fault_class(text: &str) -> Result<&'static str, String> {
-    let class = Plan::CLASSES.iter().find(|class| class.name == text);
+    let class = Plan::class(text);
     class.map(|class| class.name).ok_or_else(|| PlanError::Unknown(text.to_owned()).to_string())
 }
 

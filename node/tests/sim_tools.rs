@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cli_support::{Done, program};
 use spacetime_network::sim::table::{COLUMNS, KEYS};
-use spacetime_network::sim::{Faults, Options, Plan, Scenario, run};
+use spacetime_network::sim::{ATTACKERS, Faults, Options, Plan, Scenario, run};
 
 /// A network with which no handshake is done in time: it breaks L1, for certain and soon.
 const HOPELESS: [&str; 9] =
@@ -123,6 +123,12 @@ fn the_classes_of_faults_are_listed_and_a_wrong_one_is_answered_with_the_list() 
     for class in Plan::CLASSES {
         assert!(listed.stdout.lines().any(|line| line.starts_with(class.name) && line.contains(class.unit)));
     }
+    for (name, text) in ATTACKERS {
+        assert!(listed.stdout.lines().any(|line| line.starts_with(name) && line.ends_with(text)), "{name}");
+    }
+    // The name that the attackers had once was refused here, though plans understood it.
+    let old = program(&["simulate", "--nodes", "2", "--minutes", "1", "--seed", "1", "--faults", "none"]);
+    assert_eq!(old.args(&["--fault", "actors=50"]).run().code, 0);
     for wrong in [["--fault", "rain=3"], ["--without", "rain"]] {
         let done = program(&["simulate"]).args(&wrong).run();
         assert_eq!(done.code, 2, "{done:?}");

@@ -8,6 +8,7 @@ use super::delivery_checker::digest;
 use super::kernel::SharedMachine;
 use super::trace::What;
 use crate::chain::ReferenceChain;
+use crate::chain::block::MAX_TRANSACTIONS;
 use crate::driver::node::{NodeCommand, NodeProtocol, Observer};
 use crate::driver::{self, Admit, Begun, Event, FrameStart, Meter, Net, Protocol};
 use crate::id::{ConnId, Direction};
@@ -26,8 +27,9 @@ const TRANSACTIONS_AT_ONCE: usize = 200;
 
 /// Units of work that a frame may cost whatever its length: the longest answer, or a change of branch.
 const FRAME_WORK: u64 = 20_000;
-/// The same of the end of a turn, for what was judged and read elsewhere: some of it, or one.
-const FINISHING_WORK: u64 = BLOCK_WORK;
+/// The same of the end of a turn, for what was judged and read elsewhere: some of it, or one block of the most transactions, each
+/// of which takes some steps of the index.
+const FINISHING_WORK: u64 = BLOCK_WORK + 6 * MAX_TRANSACTIONS as u64;
 /// The same of a Block: others that waited for it are judged with it.
 const BLOCK_WORK: u64 = 30_000;
 /// Bytes of a frame for which it may cost one more.
@@ -137,9 +139,11 @@ impl AuditedNode {
         let asked = self.asked_block(&frame) / BYTES_PER_BLOCK_WORK;
         let bound = base.saturating_add(frame.payload.len() as u64 / BYTES_PER_WORK).saturating_add(asked);
         let frame_kind = frame.kind;
+        self.auditor.check_turn(conn);
         self.auditor.work = 0;
         self.pass(now, Event::Frame { conn, frame }, net);
         let work = self.auditor.work;
+        self.auditor.worked(conn, work);
         self.auditor.tally.that(Invariant::S22, work <= bound, || {
             format!("a frame of kind {:#04x} costs {work} units where {bound} are allowed", frame_kind)
         });
@@ -312,6 +316,7 @@ impl Protocol for AuditedNode {
             Event::Timer => self.on_tick(now, net),
             Event::TurnEnded => {
                 self.check_promises(net);
+                self.auditor.end_turn();
                 self.auditor.work = 0;
                 self.pass(now, event, net);
                 let (work, bound) = (self.auditor.work, FINISHING_WORK);

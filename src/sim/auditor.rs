@@ -17,6 +17,7 @@ use crate::driver::node::NetApi;
 use crate::driver::{ConnStats, Net, SendOutcome};
 use crate::id::{ConnId, DialId, VerifiedId};
 use crate::invariant::Invariant;
+use crate::limits::LOOP_WORK;
 use crate::proto::Config;
 use crate::proto::peer::blacklist::{FAILURE_POINTS, SUCCESS_POINTS};
 use crate::time::Instant;
@@ -83,6 +84,8 @@ pub(super) struct Entry {
     relayed_order: VecDeque<(Instant, u64)>,
     /// What the node said itself and has not sent it yet.
     pub(super) owed: BTreeSet<u64>,
+    /// Units of work that its frames have cost in this turn.
+    pub(super) turn_work: u64,
     /// It was refused a frame, and has not heard since that there is room.
     pub(super) refused: bool,
 }
@@ -115,6 +118,10 @@ pub(super) struct Auditor {
     pub(super) outputs: usize,
     /// Units of work since the last look.
     pub(super) work: u64,
+    /// Units that the frames of this turn have cost.
+    turn_work: u64,
+    /// What one connection may cause in a turn.
+    turn_work_max: u64,
     /// The connection whose request for the pool is being answered.
     pub(super) answering: Option<ConnId>,
     /// Who was closed for breaking the rules in this event, and why: what follows must be held against each of them.
@@ -126,7 +133,7 @@ pub(super) struct Auditor {
 
 impl Auditor {
     /// For a node that listens at `address`.
-    pub(super) fn new(config: &Config, address: SocketAddr) -> Self {
+    pub(super) fn new(config: &Config, address: SocketAddr, turn_work: u32) -> Self {
         let external = config.external.iter().map(|external| match external.port() {
             0 => SocketAddr::new(external.ip(), address.port()),
             _ => *external,
@@ -147,6 +154,8 @@ impl Auditor {
             own: external.chain([address]).collect(),
             outputs: 0,
             work: 0,
+            turn_work: 0,
+            turn_work_max: turn_work.into(),
             answering: None,
             blamed: Vec::new(),
             handshake: config.handshake_timeout,
@@ -193,6 +202,7 @@ impl Auditor {
             relayed: BTreeMap::new(),
             relayed_order: VecDeque::new(),
             owed: BTreeSet::new(),
+            turn_work: 0,
             refused: false,
         };
         if let Some((pipe, side)) = pipe {
@@ -234,6 +244,31 @@ impl Auditor {
     pub(super) fn heard(&mut self, conn: ConnId) {
         if let Some(entry) = self.entries.get(&conn).filter(|entry| entry.dialed) {
             self.found.insert(entry.remote);
+        }
+    }
+
+    /// A frame is given to a connection: may it still cause work in this turn?
+    pub(super) fn check_turn(&mut self, conn: ConnId) {
+        let own = self.entries.get(&conn).map_or(0, |entry| entry.turn_work);
+        let all = self.turn_work;
+        let holds = own < self.turn_work_max && all < u64::from(LOOP_WORK);
+        self.tally.that(Invariant::S25, holds, || {
+            format!("a frame after {own} units of connection {conn} and {all} of all in this turn")
+        });
+    }
+
+    /// A frame has cost so much.
+    pub(super) fn worked(&mut self, conn: ConnId, units: u64) {
+        self.turn_work = self.turn_work.saturating_add(units);
+        if let Some(entry) = self.entries.get_mut(&conn) {
+            entry.turn_work = entry.turn_work.saturating_add(units);
+        }
+    }
+
+    /// The next turn has its own work.
+    pub(super) fn end_turn(&mut self) {
+        if core::mem::take(&mut self.turn_work) > 0 {
+            self.entries.values_mut().for_each(|entry| entry.turn_work = 0);
         }
     }
 

@@ -1,13 +1,13 @@
 //! What a run is built of: the machines, who lives on them and whom they know, all of it from the options and the seed.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::adversary::{Adversary, Role};
+use super::adversary::{Adversary, Role, Setting};
 use super::clock::Clock;
 use super::counters::TurnCount;
 use super::fault::{Faults, Plan, Rates};
@@ -21,6 +21,7 @@ use super::timing;
 use super::tls::Security;
 use super::trace::{Trace, fnv};
 use super::workload::Workload;
+use crate::chain::block::MAX_TRANSACTIONS;
 use crate::chain::{Params, ReferenceChain};
 use crate::driver;
 use crate::link::OutboxLimits;
@@ -35,6 +36,9 @@ fn address(index: u32) -> SocketAddr {
     let [_, _, high, low] = index.to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, low, high, 7)), 8333)
 }
+
+/// Bytes of the shortest transaction in a block.
+const SHORTEST: usize = 35;
 
 /// No host has this number, nor one that is somewhat smaller.
 const NOBODY: u32 = 0xffff;
@@ -186,6 +190,8 @@ impl Blueprint {
     fn start(&self, index: u32, rng: &mut Rng) -> Duration {
         match self.scenario {
             Some(Scenario::FlashCrowd) if index > 0 => Duration::from_secs(20),
+            // Those who claim are there before it, and nobody had time to find out about them.
+            Some(Scenario::HighClaims) if index == 0 => self.chaos / 3 + Duration::from_secs(3),
             Some(_) if self.is_latecomer(index) => self.chaos / 3,
             _ => Duration::from_millis(u64::from(index.min(300)) * 20 + rng.below(500)),
         }
@@ -203,7 +209,11 @@ impl Blueprint {
             let config = self.config(index, rng);
             let seed = rng.next_u64();
             let machine = machine(sim, index, sim.rates.calls, seed);
-            let mut host = Host::new(index, address(index), config, limits.clone(), self.params, seed, machine);
+            let mut limits = limits.clone();
+            if let Some(scenario) = self.scenario {
+                scenario.limit(index, &mut limits);
+            }
+            let mut host = Host::new(index, address(index), config, limits, self.params, seed, machine);
             host.absent = index == self.nodes;
             // Without a scenario every other node, but one at least.
             let inherits = self.scenario.is_some() || index == 0 || history_rng.chance(1, 2);
@@ -221,13 +231,16 @@ impl Blueprint {
     }
 
     /// Those who do not keep the rules, on their machines.
-    fn adversaries(&self, sim: &mut SimState<'_>, rng: &mut Rng) -> Vec<Adversary> {
-        let targets: Vec<SocketAddr> = match self.scenario {
-            Some(Scenario::Eclipse | Scenario::OneHonest) => vec![address(self.nodes - 1)],
-            Some(Scenario::FullHouse) => vec![address(0)],
-            _ => (0..self.nodes).map(address).collect(),
+    fn adversaries(&self, workload: &Workload, sim: &mut SimState<'_>, rng: &mut Rng) -> Vec<Adversary> {
+        let target = self.scenario.and_then(|scenario| scenario.target(self.nodes));
+        let targets: Vec<SocketAddr> = target.map_or(0..self.nodes, |one| one..one + 1).map(address).collect();
+        let setting = Setting {
+            genesis: ReferenceChain::memory(self.params).genesis(),
+            reward: self.params.reward(),
+            time: Clock::default().read(sim.now()).unix,
+            largest: MAX_TRANSACTIONS.min(workload.suits() / SHORTEST),
+            targets,
         };
-        let genesis = ReferenceChain::memory(self.params).genesis();
         let mut adversary = |number| {
             let index = self.honest + number;
             let drawn = rng.index(Role::ALL.len()).and_then(|at| Role::ALL.get(at).copied()).unwrap_or(Role::Silent);
@@ -236,7 +249,9 @@ impl Blueprint {
             let seed = rng.next_u64();
             let machine = machine(sim, index, Calls::QUIET, seed);
             sim.schedule.turn_at(index, sim.now() + Duration::from_millis(rng.below(3000)));
-            Adversary::new(index, address(index), role, genesis, targets.clone(), seed, machine)
+            let adversary = Adversary::new(index, address(index), role, setting.clone(), seed, machine);
+            adversary.listens().for_each(|address| sim.machines.add_address(address));
+            adversary
         };
         (0..self.adversaries).map(&mut adversary).collect()
     }
@@ -256,7 +271,7 @@ impl<'w> World<'w> {
         }
         let workload = Workload::new(&blueprint.plan, options.seed, blueprint.nodes, limits.outbox.hard);
         let hosts = blueprint.hosts(&limits, &mut sim, &mut rng);
-        let adversaries = blueprint.adversaries(&mut sim, &mut rng);
+        let adversaries = blueprint.adversaries(&workload, &mut sim, &mut rng);
         sim.trace.set_honest(blueprint.honest);
         for (milestone, wait) in World::MILESTONES {
             sim.schedule.at(Instant::ZERO + blueprint.chaos + wait, Event::Milestone(milestone));
@@ -275,12 +290,13 @@ impl<'w> World<'w> {
             scenario: options.scenario,
             workload,
             outage_second: options.chaos.as_secs() / 3,
-            calm: options.faults == Faults::None,
+            calm: blueprint.plan.is_calm(),
             scores_before: None,
             is_placed: false,
             last_payment: None,
             ended: false,
             turns_before: TurnCount::default(),
+            works: VecDeque::new(),
             waiting_before: BTreeSet::new(),
         }
     }

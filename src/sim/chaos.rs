@@ -8,16 +8,20 @@ use super::partition::Cut;
 use super::pipe::{PipeId, Side};
 use super::run::World;
 use super::scenario::Scenario;
-use super::schedule::Event;
+use super::schedule::{Event, Milestone};
 use super::simulation::SimState;
 use super::trace::NOBODY;
 use crate::time::Instant;
+
+/// When a node that starts again must have its connections: five seconds, and what dials take.
+const RETURNED: Duration = Duration::from_secs(35);
 
 impl World<'_> {
     /// Draws the faults of one second.
     pub(super) fn second(&mut self) {
         self.sim.schedule.after(Duration::from_secs(1), Event::Second);
         self.check_each_second();
+        self.check_blocks_arrive();
         if self.healed {
             return;
         }
@@ -134,6 +138,13 @@ impl World<'_> {
                     sim.count("kill");
                     sim.schedule.after(Duration::from_secs(5), Event::Start(host.index));
                 }
+            }
+            Scenario::SybilRestart if second == third => {
+                let Some(victim) = self.hosts.last_mut() else { return };
+                victim.kill(sim, Exit::Process);
+                sim.count("restart among sybils");
+                sim.schedule.after(Duration::from_secs(5), Event::Start(victim.index));
+                sim.schedule.after(RETURNED, Event::Milestone(Milestone::CheckReturned));
             }
             Scenario::Outage if second == self.outage_second => {
                 // Until the healing: whoever is alone is on a side of its own.

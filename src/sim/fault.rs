@@ -293,6 +293,23 @@ fn drawn(seed: u64, name: &str, most: u64) -> u64 {
     if off { 0 } else { rate }
 }
 
+/// What a network is like and is used for, and who is in it: with these alone nothing goes wrong by itself.
+const CALM: [&str; 13] = [
+    "latency-min",
+    "latency-mean",
+    "bandwidth",
+    "buffer",
+    "block-interval",
+    "block-size",
+    "forks",
+    "payments",
+    "bursts",
+    "challenges",
+    "history",
+    "adversaries",
+    "tls",
+];
+
 /// A class that had another name once: seeds are drawn by that one still, so that they stay the runs that they were, and who
 /// asks for it by that name is understood.
 const RENAMED: (&str, &str) = ("actors", "adversaries");
@@ -381,14 +398,23 @@ impl Plan {
         plan
     }
 
+    /// Does nothing go wrong but what a scenario or an attacker does?
+    pub fn is_calm(&self) -> bool {
+        self.active().all(|(class, _)| CALM.contains(&class.name))
+    }
+
+    /// The class of this name, or of one that it had once.
+    pub fn class(name: &str) -> Option<&'static Class> {
+        Plan::CLASSES.iter().find(|class| class.name == present_name(name))
+    }
+
     /// Sets the rate of a class by its name.
     ///
     /// # Errors
     ///
     /// When there is no such class, or it cannot have so much.
     pub fn set(&mut self, name: &str, rate: u64) -> Result<(), PlanError> {
-        let class = Plan::CLASSES.iter().find(|class| class.name == present_name(name));
-        let (Some(class), Some(slot)) = (class, self.slot(name)) else {
+        let (Some(class), Some(slot)) = (Plan::class(name), self.slot(name)) else {
             return Err(PlanError::Unknown(name.to_owned()));
         };
         if rate > class.most {
@@ -500,6 +526,7 @@ mod tests {
         );
         assert_eq!(plan.get("rain"), None);
         plan.set("actors", 50).unwrap();
+        assert!(!plan.is_calm() && Plan::drawn(7, Faults::None).is_calm());
         assert_eq!((plan.adversaries, plan.get("actors")), (50, Some(50)), "the name that the class had once");
     }
 

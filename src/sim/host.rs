@@ -218,7 +218,7 @@ impl Host {
             machine.off = false;
             machine.now = now;
         }
-        let auditor = Auditor::new(&self.config, self.address);
+        let auditor = Auditor::new(&self.config, self.address, self.limits.turn_work);
         let audited = AuditedNode::new(node, auditor, self.machine.clone(), self.config.node_id.clone());
         let kernel: SharedKernel = self.machine.clone();
         let driver = Driver::on_kernel(self.limits.clone(), audited, &kernel)

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::adversary::Role;
+use super::adversary::{Adversary, Role};
 use super::auditor::Entry;
 use super::host::Host;
 use super::pipe::opposite;
@@ -14,9 +14,6 @@ use crate::proto::peer::address_book::AddressEntry;
 use crate::proto::sync::chain::Chain;
 use crate::time::Instant;
 use crate::wire::Hash;
-
-/// Wake-ups for each connection and second by which what one stranger sends goes round: the rate at which he may send.
-const RELAYED_PER_SECOND: u64 = 20;
 
 impl World<'_> {
     /// L1: who is connected to whom.
@@ -136,9 +133,10 @@ impl World<'_> {
         // A heartbeat, a ping and housekeeping for each connection and node come to less than this, and so do the places that
         // attackers try to get.
         let mut most = seconds * (connections as u64 + 4 * self.hosts.len() as u64 + 4 * self.adversaries.len() as u64);
-        // Who fills pools goes on, and what he sends goes round at the relay's pace.
-        if self.adversaries.iter().any(|one| one.role() == Role::PoolFiller) {
-            most += seconds * connections as u64 * RELAYED_PER_SECOND;
+        for role in self.adversaries.iter().map(Adversary::role).collect::<BTreeSet<_>>() {
+            let count = self.adversaries.iter().filter(|one| one.role() == role).count() as u64;
+            let (wakes, goes_round) = role.wakes();
+            most += seconds * wakes * if goes_round { connections as u64 } else { count };
         }
         self.sim.check.that(Invariant::L8, 0, wakes <= most, || format!("{wakes} wake-ups where {most} are enough"));
         if self.adversaries.is_empty() {

@@ -25,6 +25,11 @@ impl Machines {
         self.ips.push(address.ip());
     }
 
+    /// The last one has this address, too.
+    pub(super) fn add_address(&mut self, address: SocketAddr) {
+        self.listeners.insert(address, self.count().saturating_sub(1));
+    }
+
     /// Those that there are now are honest; the ones to come are not.
     pub(super) fn end_honest(&mut self) {
         self.honest = self.count();

@@ -71,6 +71,7 @@ mod turn_report;
 mod workload;
 
 pub use crate::invariant::Invariant;
+pub use adversary::ATTACKERS;
 pub use check::Failure;
 pub use fault::{Class, Faults, Plan, PlanError};
 pub use run::{HEALING, Options, Report, run};

@@ -42,7 +42,9 @@ impl SimState<'_> {
                     let to = self.machines.listener(remote).unwrap_or(NOBODY);
                     self.note(host, What::Dial, u64::from(to), 1);
                 }
-                Signal::Dial { socket, serial, remote, fate } => self.dial(host, socket, serial, remote, fate),
+                Signal::Dial { socket, serial, from, remote, fate } => {
+                    self.dial(End::new(host, Some(socket)).at(from), serial, remote, fate);
+                }
                 Signal::Output(socket) => {
                     let named = self.machine(host).heard_output(socket);
                     if let Some((pipe, side)) = named {
@@ -64,10 +66,11 @@ impl SimState<'_> {
         self.signals = signals;
     }
 
-    fn dial(&mut self, host: u32, socket: SocketId, serial: u64, remote: SocketAddr, fate: Fate) {
+    fn dial(&mut self, from: End, serial: u64, remote: SocketAddr, fate: Fate) {
+        let (host, Some(socket)) = (from.host, from.socket) else { return };
         let to = self.machines.listener(remote).unwrap_or(NOBODY);
         self.note(host, What::Dial, u64::from(to), 0);
-        let id = self.pipes.open([End::new(host, Some(socket)), End::new(to, None)], self.now());
+        let id = self.pipes.open([from, End::new(to, None)], self.now());
         if !self.machine(host).name(socket, serial, id) {
             self.pipes.remove(id);
             return;
@@ -92,7 +95,7 @@ impl SimState<'_> {
         let knock = if self.partition.is_cut(from, to) || self.partition.is_cut(to, from) {
             Knock::Ignored
         } else {
-            let ip = self.machine(from).ip;
+            let ip = pipe.end(0).ip.unwrap_or_else(|| self.machine(from).ip);
             self.machine(to).knock(SocketAddr::new(ip, id.port()), id)
         };
         match knock {

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use slab::Slab;
 
@@ -43,6 +44,8 @@ pub(super) fn opposite(side: Side) -> Side {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
     pub(super) host: u32,
+    /// Which of its addresses it dialed from.
+    pub(super) ip: Option<IpAddr>,
     /// The socket there; `None` before the kernel has one, and when it is closed.
     pub(super) socket: Option<SocketId>,
     /// Not yet closed.
@@ -53,7 +56,12 @@ pub(super) struct End {
 
 impl End {
     pub(super) fn new(host: u32, socket: Option<SocketId>) -> End {
-        End { host, socket, open: true, reset: false }
+        End { host, ip: None, socket, open: true, reset: false }
+    }
+
+    /// The same, from this address.
+    pub(super) fn at(self, ip: IpAddr) -> End {
+        End { ip: Some(ip), ..self }
     }
 
     /// The kernel has closed it, or has lost its power.

@@ -4,7 +4,7 @@
 //! are set right, and within fixed times the network must be whole again.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Write};
 
 use super::adversary::Adversary;
@@ -50,6 +50,8 @@ const AGREED: Duration = Duration::from_secs(120);
 const PAID: Duration = Duration::from_secs(125);
 pub(super) const HEARD: Duration = Duration::from_secs(135);
 pub(super) const QUIET: Duration = Duration::from_secs(170);
+/// When what attackers held must be free again, who left at the end of the quiet time.
+const LEFT: Duration = Duration::from_secs(174);
 
 /// The most bytes of the last block.
 const LAST_MOST: usize = 64 * 1024;
@@ -171,13 +173,15 @@ pub(super) struct World<'w> {
     pub(super) ended: bool,
     /// Turns of the loops when the network was last looked at.
     pub(super) turns_before: TurnCount,
+    /// How heavy the best chain was in each of the last seconds.
+    pub(super) works: VecDeque<u128>,
     /// Transactions that waited anywhere then.
     pub(super) waiting_before: BTreeSet<Hash>,
 }
 
 impl World<'_> {
     /// What is looked at or done, and how long after the end of the faults.
-    pub(super) const MILESTONES: [(Milestone, Duration); 10] = [
+    pub(super) const MILESTONES: [(Milestone, Duration); 11] = [
         (Milestone::Heal, Duration::ZERO),
         (Milestone::Join, JOINS),
         (Milestone::CheckConnected, CONNECTED),
@@ -186,7 +190,8 @@ impl World<'_> {
         (Milestone::PayLast, PAID),
         (Milestone::CheckJoined, QUIET),
         (Milestone::CheckHeard, HEARD),
-        (Milestone::Stop, QUIET),
+        (Milestone::Leave, QUIET),
+        (Milestone::Stop, LEFT),
         (Milestone::End, HEALING),
     ];
 
@@ -235,6 +240,9 @@ impl World<'_> {
                 host.turn(&mut self.sim);
                 if index == 0 {
                     self.look_who_has_a_place();
+                }
+                if index + 1 == self.hosts.len() as u32 {
+                    self.look_who_helps();
                 }
             }
             None => {
@@ -312,9 +320,16 @@ impl World<'_> {
                 self.turns_before = self.sim.counters.turns();
                 self.waiting_before = self.waiting_transactions().into_values().flatten().collect();
             }
-            Milestone::Stop => {
+            Milestone::Leave => {
                 self.check_quiet();
                 self.check_pools();
+                for adversary in &mut self.adversaries {
+                    adversary.leave(&mut self.sim);
+                }
+            }
+            Milestone::CheckReturned => self.check_returned(),
+            Milestone::Stop => {
+                self.check_freed();
                 for host in &mut self.hosts {
                     host.stop(&mut self.sim);
                 }

@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 
 use super::adversary::Role;
 use super::fault::Plan;
+use crate::driver;
 use crate::proto::Config;
+
+/// Units of work that one connection may cause in a turn where attackers want much.
+const FEW_UNITS: u32 = 400;
 
 /// A situation with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +36,27 @@ pub enum Scenario {
     FullHouse,
     /// One node, or every one, is cut off for minutes to hours.
     Outage,
+    /// Attackers hold silent sockets from more subnets than there are places for unfinished handshakes, where a newcomer knocks.
+    PendingHogs,
+    /// Attackers of many subnets keep to the rate of one address, and use up that of all, where a newcomer knocks.
+    RateSharers,
+    /// Attackers fill a node's memory with frames that they do not finish, while others mine large blocks.
+    BufferKeepers,
+    /// Attackers have branches of headers overtake each other.
+    HeaderThrash,
+    /// Attackers send blocks of as many transactions as there may be.
+    HugeBlocks,
+    /// Attackers send many blocks of one height that share their transactions.
+    Siblings,
+    /// Attackers of many subnets connect to a node, which then starts again.
+    SybilRestart,
+    /// Attackers of sixty subnets claim a long chain at a node without a block, to which one honest node connects.
+    HighClaims,
 }
 
 impl Scenario {
     /// All, in the order of their names in the manual.
-    pub const ALL: [Scenario; 11] = [
+    pub const ALL: [Scenario; 19] = [
         Scenario::Eclipse,
         Scenario::Partition,
         Scenario::FlashCrowd,
@@ -48,6 +68,14 @@ impl Scenario {
         Scenario::Newcomer,
         Scenario::FullHouse,
         Scenario::Outage,
+        Scenario::PendingHogs,
+        Scenario::RateSharers,
+        Scenario::BufferKeepers,
+        Scenario::HeaderThrash,
+        Scenario::HugeBlocks,
+        Scenario::Siblings,
+        Scenario::SybilRestart,
+        Scenario::HighClaims,
     ];
 
     /// Its name.
@@ -64,6 +92,14 @@ impl Scenario {
             Scenario::Newcomer => "newcomer",
             Scenario::FullHouse => "full-house",
             Scenario::Outage => "outage",
+            Scenario::PendingHogs => "pending-hogs",
+            Scenario::RateSharers => "rate-sharers",
+            Scenario::BufferKeepers => "buffer-keepers",
+            Scenario::HeaderThrash => "header-thrash",
+            Scenario::HugeBlocks => "huge-blocks",
+            Scenario::Siblings => "siblings",
+            Scenario::SybilRestart => "sybil-restart",
+            Scenario::HighClaims => "high-claims",
         }
     }
 
@@ -80,6 +116,11 @@ impl Scenario {
             Scenario::OneHonest => Some(7),
             Scenario::HeaderSpam => Some(nodes.div_ceil(4)),
             Scenario::Newcomer => None,
+            Scenario::PendingHogs | Scenario::HighClaims => Some(1),
+            Scenario::BufferKeepers => Some(2),
+            Scenario::RateSharers => Some(5),
+            Scenario::HeaderThrash | Scenario::HugeBlocks | Scenario::Siblings => Some(2),
+            Scenario::SybilRestart => Some(4),
             _ => Some(0),
         }
     }
@@ -87,19 +128,43 @@ impl Scenario {
     /// Makes what a seed draws fit. Attackers do not speak TLS, so where all others do they come nowhere: a scenario that is
     /// about them is played without, unless it is asked for.
     pub fn adapt(self, plan: &mut Plan) {
-        if matches!(self, Scenario::Eclipse | Scenario::FullHouse | Scenario::OneHonest | Scenario::HeaderSpam) {
+        if self.adversaries(4).is_some_and(|count| count > 0) {
             plan.tls = 0;
+        }
+        if self == Scenario::BufferKeepers {
+            // Small ones need no memory for which they could have to wait.
+            plan.block_size = 256;
         }
     }
 
     /// How many blocks everybody but a newcomer holds from the start.
     pub(super) fn history(self) -> u64 {
-        if self == Scenario::Newcomer { 100 } else { 0 }
+        match self {
+            Scenario::Newcomer => 100,
+            Scenario::HighClaims => 20,
+            _ => 0,
+        }
     }
 
     /// Does its last node join late?
     pub(super) fn has_latecomer(self) -> bool {
-        matches!(self, Scenario::Newcomer | Scenario::FullHouse)
+        matches!(self, Scenario::Newcomer | Scenario::HighClaims) || self.is_crowded()
+    }
+
+    /// Do attackers stand at the door of the one node that a newcomer knows?
+    pub(super) fn is_crowded(self) -> bool {
+        matches!(self, Scenario::FullHouse | Scenario::PendingHogs | Scenario::RateSharers)
+    }
+
+    /// Whom its attackers come for, where that is one node: the first, where a newcomer knocks or blocks arrive, or the last.
+    pub(super) fn target(self, nodes: u32) -> Option<u32> {
+        match self {
+            Scenario::Eclipse | Scenario::OneHonest | Scenario::SybilRestart | Scenario::HighClaims => {
+                Some(nodes.saturating_sub(1))
+            }
+            Scenario::BufferKeepers => Some(0),
+            _ => self.is_crowded().then_some(0),
+        }
     }
 
     /// What its attackers do.
@@ -110,6 +175,14 @@ impl Scenario {
             Scenario::HeaderSpam => Some(Role::Liar),
             Scenario::FullHouse if number.is_multiple_of(4) => Some(Role::Flooder),
             Scenario::FullHouse => Some(Role::Squatter),
+            Scenario::PendingHogs => Some(Role::PendingHog),
+            Scenario::RateSharers => Some(Role::RateSharer),
+            Scenario::BufferKeepers => Some(Role::BufferKeeper),
+            Scenario::HeaderThrash => Some(Role::HeaderThrasher),
+            Scenario::HugeBlocks => Some(Role::HugeBlock),
+            Scenario::Siblings => Some(Role::Sibling),
+            Scenario::SybilRestart => Some(Role::SybilRestarter),
+            Scenario::HighClaims => Some(Role::HighClaimer),
             _ => None,
         }
     }
@@ -130,7 +203,10 @@ impl Scenario {
                 *seeds = (nodes..nodes + adversaries).map(address).collect();
                 seeds.insert(address(0));
             }
-            Scenario::FullHouse if victim => *seeds = BTreeSet::from([address(0)]),
+            _ if self.is_crowded() && victim => *seeds = BTreeSet::from([address(0)]),
+            // Nobody whom it dials could save it from those who come.
+            Scenario::HighClaims if victim => (config.outbound, *seeds) = (0, BTreeSet::new()),
+            Scenario::HighClaims if index == 0 => config.connect = vec![address(nodes.saturating_sub(1))],
             // The honest hold seven of them at most, attackers the rest. Three are kept for newcomers, so few that the
             // unfinished handshakes of twenty attackers can hold them nearly all the time.
             Scenario::FullHouse if index == 0 => {
@@ -139,6 +215,18 @@ impl Scenario {
             Scenario::FlashCrowd if index > 0 => *seeds = BTreeSet::from([address(0)]),
             Scenario::UpgradeSkew if index % 2 == 1 => config.version = 1,
             _ => {}
+        }
+    }
+
+    /// Changes the limits of one node's loop.
+    pub(super) fn limit(self, index: u32, limits: &mut driver::Config) {
+        if self == Scenario::BufferKeepers && index == 0 {
+            // So little that two attackers can fill it.
+            limits.receive_budget = 1 << 20;
+        }
+        if matches!(self, Scenario::HeaderThrash | Scenario::HugeBlocks | Scenario::Siblings) {
+            // So little that a few frames use it up.
+            limits.turn_work = FEW_UNITS;
         }
     }
 }

@@ -65,6 +65,10 @@ pub(super) enum Milestone {
     CheckHeard,
     /// Has a newcomer found a place in a full house?
     CheckPlace,
+    /// Has a node that started again connected to those whom it knew?
+    CheckReturned,
+    /// Attackers leave.
+    Leave,
     /// Everybody is asked to stop.
     Stop,
     /// Everybody has stopped, and the run ends.

@@ -29,6 +29,8 @@ struct Newcomer {
     /// The height of the best block that anybody had when it joined.
     target: u64,
     since: Instant,
+    /// When it met somebody who can help it, where that is waited for.
+    met: Option<Instant>,
     took: Option<Duration>,
 }
 
@@ -62,7 +64,14 @@ impl Timing {
 
     /// A node without a block joins. It joins once: a start after a kill has some of the way behind it.
     pub(super) fn newcomer_joins(&mut self, node: u32, target: u64, now: Instant) {
-        self.newcomer.get_or_insert(Newcomer { node, target, since: now, took: None });
+        self.newcomer.get_or_insert(Newcomer { node, target, since: now, met: None, took: None });
+    }
+
+    /// The node that joins has met somebody who can help it: from now on its time counts.
+    pub(super) fn newcomer_meets(&mut self, now: Instant) {
+        if let Some(newcomer) = &mut self.newcomer {
+            newcomer.met.get_or_insert(now);
+        }
     }
 
     /// A node's best block has this height now.
@@ -71,7 +80,7 @@ impl Timing {
             && newcomer.node == node
             && height >= newcomer.target
         {
-            newcomer.took.get_or_insert(now.since(newcomer.since));
+            newcomer.took.get_or_insert(now.since(newcomer.met.unwrap_or(newcomer.since)));
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Workload {
     /// The most that waiting transactions may fill, and that a block may be filled up to.
     pool_most: usize,
     block_most: usize,
+    /// Bytes that one connection carries in the time that the largest block may take.
+    suits: usize,
     /// Bytes that may still be filled, and payments that may still be made.
     left: u64,
     payments_left: u64,
@@ -60,6 +62,7 @@ impl Workload {
             plan: *plan,
             pool_most: suits.clamp(POOL_LEAST, POOL_MOST),
             block_most: asked.min(suits),
+            suits,
             left: (speed * ALL_BLOCKS).min(MEMORY / u64::from(nodes.max(1))),
             payments_left: ALL_PAYMENTS,
         }
@@ -108,6 +111,11 @@ impl Workload {
     /// Do two find the next block at once?
     pub(super) fn forks(&mut self) -> bool {
         self.rng.chance(self.plan.forks, 1000)
+    }
+
+    /// Bytes that a block may have on this network, whoever makes it.
+    pub(super) fn suits(&self) -> usize {
+        self.suits
     }
 
     /// The most bytes that waiting transactions may fill in a block.

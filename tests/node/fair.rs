@@ -266,6 +266,26 @@ fn a_crowd_with_high_claims_shares_one_turn_with_those_of_its_subnet() {
     assert_eq!(world.get(alice).chain().best().height, 3);
 }
 
+/// The same where the honest node came to us as well, and last: 60 subnets with two seconds each, two at a time, kept it waiting
+/// for a minute. The more of them say nothing, the more are asked at once.
+#[test]
+fn strangers_with_high_claims_of_many_subnets_delay_the_sync_from_another_stranger_by_a_few_turns() {
+    let mut world = World::new();
+    let bob = world.node("bob", "10.1.0.1:8333", |_| {});
+    for _ in 0..3 {
+        world.mine(bob);
+    }
+    let alice = world.node("alice", ALICE, |_| {});
+    for n in 0..60 {
+        let liar = world.stranger(alice, &format!("10.9.{n}.1:1")).unwrap();
+        claim(&mut world, liar, n);
+        world.advance(SECOND / 50);
+    }
+    world.command(bob, Command::Connect(ALICE.parse().unwrap()));
+    world.advance(12 * SECOND);
+    assert_eq!(world.get(alice).chain().best().height, 3);
+}
+
 /// Introduces a stranger as one with a chain of a million blocks.
 fn claim(world: &mut World, stranger: Stranger, n: u8) {
     let id = format!("liar{n}");

@@ -77,12 +77,14 @@ impl Class {
     }
 }
 
-/// The classes of faults, a line each.
+/// The classes of faults and the attackers, a line each.
 fn lines() -> Vec<String> {
     let mut lines = vec![format!("{:<14} {:>8} {:>8} {:>8}  {:<38} what", "name", "light", "full", "most", "unit")];
     lines.extend(Plan::CLASSES.iter().map(|class| {
         let (name, light, full, most) = (class.name, class.light, class.full, class.most);
         format!("{name:<14} {light:>8} {full:>8} {most:>8}  {:<38} {}", class.unit, class.text)
     }));
+    lines.extend([String::new(), format!("{:<16} what an attacker of the class adversaries does", "name")]);
+    lines.extend(sim::ATTACKERS.iter().map(|(name, text)| format!("{name:<16} {text}")));
     lines
 }

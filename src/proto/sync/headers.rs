@@ -22,6 +22,9 @@ use crate::wire::{Hash, Kind, Message};
 /// Peers that tell headers at a time: the second is there in case the first one is slow or lies. Those that we chose or that have
 /// delivered do not count the others.
 const TURNS: usize = 2;
+/// The same of all others at most: for each of them whose turn was in vain one more has one, so that a line of those who only claim
+/// is over in a few turns and not in as many as it is long.
+const TURNS_MAX: usize = 32;
 /// How long a peer keeps its turn without bringing us further.
 const TURN: Duration = Duration::from_secs(2);
 /// A message with so few headers may be an announcement that crosses our question.
@@ -242,6 +245,7 @@ impl SyncManager {
         {
             peer.turn_until = now.at + TURN;
             peer.delivered();
+            self.turns_given = 0;
         }
         (last, room)
     }
@@ -339,16 +343,19 @@ impl SyncManager {
     }
 
     /// Lets those whose turn it is tell their headers: of those that go first, or of the others. A claim costs nothing, so whose
-    /// subnet had turns in vain comes after those that had fewer, however many claim from there.
+    /// subnet had turns in vain comes after those that had fewer, however many claim from there; and it costs the others little
+    /// time, for the more turns were in vain, the more have one at once.
     fn give_turns<C: Chain>(&mut self, now: Instant, first: bool, chain: &C) {
         let mut ends: Vec<Instant> = Vec::new();
         let mut vain: BTreeMap<Place, u32> = BTreeMap::new();
         let mut waiting: Vec<(ConnId, Place, (u32, u64))> = Vec::new();
         let mut ration: Option<Instant> = None;
+        let mut under_way = 0;
         for (conn, peer) in &self.peers {
             let goes_first = peer.goes_first();
             if peer.is_syncing_headers() && peer.turn_until > now && (goes_first || !first) {
                 ends.push(peer.turn_until);
+                under_way += usize::from(!goes_first);
             }
             if goes_first != first {
                 continue;
@@ -363,13 +370,20 @@ impl SyncManager {
                 waiting.push((*conn, peer.subnet(), (peer.vain_turns, place)));
             }
         }
-        while ends.len() < TURNS {
+        if !first && waiting.is_empty() && under_way == 0 {
+            // Nobody waits behind anybody.
+            self.turns_given = 0;
+        }
+        let vain_turns = if first { 0 } else { self.turns_given.saturating_sub(under_way) };
+        let most = TURNS.saturating_add(vain_turns).min(TURNS_MAX);
+        while ends.len() < most {
             let rank = |(_, subnet, own): &(ConnId, Place, (u32, u64))| (vain.get(subnet).copied(), *own);
             let next = (0..waiting.len()).min_by_key(|at| waiting.get(*at).map(rank));
             let Some(at) = next else { break };
             let (conn, subnet, _) = waiting.swap_remove(at);
             if self.ask_for_headers(now, conn, None, chain) {
                 ends.push(now + TURN);
+                self.turns_given = self.turns_given.saturating_add(usize::from(!first));
                 *vain.entry(subnet).or_default() += 1;
             }
         }

@@ -3,7 +3,8 @@
 //! 1. A peer says, in its handshake or later, that it knows more than we do. That is a claim: it makes us ask it for
 //!    headers, rationed, and nothing else.
 //! 2. Headers are checked, each once, and kept in a bounded tree of what is known but not held. Two peers at a time
-//!    tell theirs; the others wait, because mostly they would tell the same.
+//!    tell theirs; the others wait, because mostly they would tell the same. Where those who came to us tell nothing, more of them
+//!    have their turns at once.
 //! 3. The heaviest branch, if it is heavier than our chain, becomes the path. Its blocks are asked for in a
 //!    sliding window, from all peers whose headers end on or above them, and submitted in order, each with the proof that
 //!    its header was checked.
@@ -185,6 +186,8 @@ pub struct SyncManager {
     wake: Option<Instant>,
     /// The place of the next peer that waits for its turn to tell headers.
     next_place: u64,
+    /// Turns to tell headers that peers had whom we did not choose, since one of them was worth it or nobody waited for any.
+    turns_given: usize,
     now: Instant,
     best: Option<Tip>,
     reported: (u64, u64),
@@ -233,6 +236,7 @@ impl SyncManager {
             block_bytes: None,
             wake: None,
             next_place: 0,
+            turns_given: 0,
             now: Instant::ZERO,
             best: None,
             reported: (0, 0),

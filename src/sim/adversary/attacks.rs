@@ -17,22 +17,31 @@ const IN_A_ROW: usize = 100;
 const FILL: usize = 4;
 const FILL_FIRST: usize = 200;
 const FILL_MAX: usize = 600;
+/// The same of one who only wants to be thought well of.
+const STANDING_MAX: usize = 120;
 
 impl Adversary {
     pub(super) fn send_handshake(&mut self, key: u32, kind: Kind) {
         let node_id = match self.role {
             Role::Thief => format!("n{:05}", self.rng.below(self.targets.len() as u64)),
             Role::Squatter => format!("s{:05}-{key}", self.index),
+            role if role.crowd() > 0 => format!("c{:05}-{key}", self.index),
             _ => format!("x{:05}", self.index),
         };
-        let best_height = if matches!(self.role, Role::Liar | Role::Staller) { 1_000_000 } else { 0 };
+        let best_height =
+            if matches!(self.role, Role::Liar | Role::Staller | Role::HighClaimer) { 1_000_000 } else { 0 };
         let extension = Extension {
             network: self.genesis,
             nonce: self.rng.next_u64(),
-            listening_port: self.address.port(),
+            // Where somebody of a crowd lives, nobody listens, unless it wants to be dialed.
+            listening_port: if self.role.crowd() > 0 && self.listens().next().is_none() {
+                0
+            } else {
+                self.address.port()
+            },
             features: 0,
             best_height,
-            best_hash: Hash([9; 32]),
+            best_hash: if self.role == Role::HighClaimer { Hash([key as u8; 32]) } else { Hash([9; 32]) },
         };
         let handshake = Handshake {
             version: 2,
@@ -82,7 +91,19 @@ impl Adversary {
             Role::Oscillator if self.bad => self.turn_on(key),
             Role::Oscillator => self.be_useful(key),
             Role::PoolFiller => self.fill(key),
-            Role::Silent | Role::Staller | Role::Liar | Role::Thief | Role::Flooder | Role::Squatter => {}
+            Role::BufferKeeper => self.keep_buffers(key),
+            Role::HeaderThrasher => self.thrash(key),
+            Role::Sibling | Role::HugeBlock => self.send_siblings(key),
+            Role::SybilRestarter => self.earn_standing(key),
+            Role::Silent
+            | Role::Staller
+            | Role::Liar
+            | Role::Thief
+            | Role::Flooder
+            | Role::Squatter
+            | Role::PendingHog
+            | Role::HighClaimer
+            | Role::RateSharer => {}
         }
     }
 
@@ -145,6 +166,15 @@ impl Adversary {
         }
     }
 
+    /// A few transactions that cost nothing, so that it looks like a good peer.
+    fn earn_standing(&mut self, key: u32) {
+        if self.filled < STANDING_MAX && self.rng.chance(1, 4) {
+            self.filled += 1;
+            self.pay(key, 8);
+            self.attacks.push("standing earned");
+        }
+    }
+
     /// All that it may send within a second, of what is passed on; at first what the answer to a question for its pool may bring.
     fn fill(&mut self, key: u32) {
         let first = self.conns.get_mut(&key).is_some_and(|conn| !core::mem::replace(&mut conn.filled, true));
@@ -196,15 +226,15 @@ impl Adversary {
     }
 
     /// A transfer that any node takes, to a name of so many bytes.
-    fn pay(&mut self, key: u32, len: usize) {
-        let (sender, recipient) = (format!("x{:05}", self.index), "x".repeat(len));
-        let transfer = Transaction {
-            sender: &sender,
-            recipient: &recipient,
-            amount: 1,
-            time: UnixTime::from_millis(0),
-            nonce: self.rng.next_u64(),
-        };
+    pub(super) fn pay(&mut self, key: u32, len: usize) {
+        let nonce = self.rng.next_u64();
+        self.transfer(key, &"x".repeat(len), nonce);
+    }
+
+    /// A transfer to this name: with the same number, the same one.
+    pub(super) fn transfer(&mut self, key: u32, recipient: &str, nonce: u64) {
+        let sender = format!("x{:05}", self.index);
+        let transfer = Transaction { sender: &sender, recipient, amount: 1, time: UnixTime::from_millis(0), nonce };
         if let Ok(bytes) = transfer.encode() {
             self.say_bytes(key, Kind::Transaction as u8, &bytes);
         }

@@ -1,6 +1,9 @@
 //! Those who do not keep the rules: raw frames through the same streams, from hosts that are no nodes.
 
 mod attacks;
+mod body;
+mod branches;
+mod crowd;
 mod role;
 
 use std::collections::BTreeMap;
@@ -14,8 +17,10 @@ use crate::chain::{Block, Header};
 use crate::driver::{Kernel, SocketId};
 use crate::link::{BufferPool, Inbox};
 use crate::rng::Rng;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::wire::{FrameRules, Hash, Kind, Message};
+use body::{BRANCHES, Body};
+pub use role::ATTACKERS;
 pub(super) use role::Role;
 
 /// Bytes that it reads at once.
@@ -30,8 +35,27 @@ struct Conn {
     out: Vec<u8>,
     connected: bool,
     greeted: bool,
-    /// It has sent its first transactions.
+    /// It has sent what is sent once.
     filled: bool,
+    /// Who of a crowd has dialed it, and since when.
+    member: Option<u32>,
+    since: Instant,
+    /// Headers of each branch that were told.
+    told: [usize; BRANCHES],
+}
+
+/// What an attacker knows of the network.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) genesis: Hash,
+    /// What a block pays.
+    pub(super) reward: u64,
+    /// The time by which its blocks are made.
+    pub(super) time: UnixTime,
+    /// The most transactions in a block that the network can carry.
+    pub(super) largest: usize,
+    /// Where honest nodes listen.
+    pub(super) targets: Vec<SocketAddr>,
 }
 
 /// A host that misbehaves.
@@ -40,6 +64,9 @@ pub(super) struct Adversary {
     pub(super) address: SocketAddr,
     role: Role,
     genesis: Hash,
+    reward: u64,
+    time: UnixTime,
+    largest: usize,
     machine: SharedMachine,
     /// Where it accepts; `None` before its first turn.
     listener: Option<SocketId>,
@@ -54,6 +81,18 @@ pub(super) struct Adversary {
     targets: Vec<SocketAddr>,
     last_heard: Option<(u8, Vec<u8>)>,
     tip: Option<Header>,
+    /// The one that the tip stands on.
+    below_tip: Option<Header>,
+    /// Headers of a thrasher, by branch.
+    branches: Vec<Vec<Header>>,
+    /// What siblings share.
+    body: Option<Body>,
+    /// When each of a crowd came last, where they come again and again.
+    came: BTreeMap<u32, Instant>,
+    /// Huge blocks that it has sent.
+    huge: usize,
+    /// Nobody is there any more.
+    is_gone: bool,
     /// A block that its targets have.
     wanted: Option<Hash>,
     /// An oscillator misbehaves until, or behaves until.
@@ -68,16 +107,19 @@ impl Adversary {
         index: u32,
         address: SocketAddr,
         role: Role,
-        genesis: Hash,
-        targets: Vec<SocketAddr>,
+        setting: Setting,
         seed: u64,
         machine: SharedMachine,
     ) -> Self {
+        let Setting { genesis, reward, time, largest, targets } = setting;
         Adversary {
             index,
             address,
             role,
             genesis,
+            reward,
+            time,
+            largest,
             machine,
             listener: None,
             conns: BTreeMap::new(),
@@ -88,6 +130,12 @@ impl Adversary {
             targets,
             last_heard: None,
             tip: None,
+            below_tip: None,
+            branches: Vec::new(),
+            body: None,
+            came: BTreeMap::new(),
+            huge: 0,
+            is_gone: false,
             wanted: None,
             bad: false,
             changes: Instant::ZERO,
@@ -105,6 +153,9 @@ impl Adversary {
 
     /// Its turn: whatever its sockets have for it, and in its own time what its role has it do.
     pub(super) fn turn(&mut self, sim: &mut SimState<'_>) {
+        if self.is_gone {
+            return;
+        }
         // Its kernel learns the time.
         drop(sim.machine(self.index));
         if self.listener.is_none() {
@@ -124,14 +175,14 @@ impl Adversary {
         for event in events {
             let socket = event.token as SocketId;
             if self.listener == Some(socket) {
-                self.accept();
+                self.accept(sim.now());
             } else {
                 self.serve(socket);
             }
         }
         if self.due <= sim.now() {
             self.oscillate(sim.now());
-            self.act();
+            self.act(sim.now());
             self.due = sim.now() + self.rng.jitter(self.role.pace(), 30);
         }
         self.attacks.drain(..).for_each(|attack| sim.count(attack));
@@ -142,18 +193,40 @@ impl Adversary {
         sim.schedule.turn_at(self.index, self.due);
     }
 
-    fn accept(&mut self) {
+    /// It closes everything and is not heard of again.
+    pub(super) fn leave(&mut self, sim: &mut SimState<'_>) {
+        self.is_gone = true;
+        drop(sim.machine(self.index));
+        let open: Vec<SocketId> = self.conns.keys().copied().chain(self.listener.take()).collect();
+        open.into_iter().for_each(|socket| self.kernel().close(socket));
+        self.conns.clear();
+        sim.pump(self.index);
+    }
+
+    fn accept(&mut self, now: Instant) {
         let Some(listener) = self.listener else { return };
         loop {
             let accepted = self.kernel().accept(listener);
             let Ok((socket, _)) = accepted else { return };
-            self.keep(socket, true);
+            self.keep(socket, None, now);
+            if let Some(conn) = self.conns.get_mut(&socket) {
+                conn.connected = true;
+            }
         }
     }
 
-    fn keep(&mut self, socket: SocketId, connected: bool) {
+    fn keep(&mut self, socket: SocketId, member: Option<u32>, since: Instant) {
         let _ = self.kernel().register(socket, socket as usize);
-        let conn = Conn { inbox: Inbox::default(), out: Vec::new(), connected, greeted: false, filled: false };
+        let conn = Conn {
+            inbox: Inbox::default(),
+            out: Vec::new(),
+            connected: false,
+            greeted: false,
+            filled: false,
+            member,
+            since,
+            told: [0; BRANCHES],
+        };
         self.conns.insert(socket, conn);
     }
 
@@ -164,13 +237,15 @@ impl Adversary {
     }
 
     /// Dials, and what its role has it say.
-    fn act(&mut self) {
-        if self.conns.len() < self.role.conns_max()
+    fn act(&mut self, now: Instant) {
+        if self.role.crowd() > 0 {
+            self.besiege(now);
+        } else if self.conns.len() < self.role.conns_max()
             && let Some(target) = self.rng.index(self.targets.len()).and_then(|at| self.targets.get(at).copied())
         {
             let dialed = self.kernel().connect(target);
             if let Ok(socket) = dialed {
-                self.keep(socket, false);
+                self.keep(socket, None, now);
             }
         }
         if self.role == Role::Flooder {
@@ -203,7 +278,7 @@ impl Adversary {
                 return self.drop(key);
             }
             conn.connected = true;
-            if self.role != Role::Silent {
+            if !self.role.is_silent() {
                 self.send_handshake(key, Kind::Handshake);
             }
         }
@@ -255,7 +330,7 @@ impl Adversary {
             self.last_heard = Some((kind, payload.to_vec()));
         }
         let Some(Ok(message)) = Kind::from_byte(kind).map(|kind| Message::decode(kind, payload)) else { return };
-        if self.role == Role::Silent {
+        if self.role.is_silent() {
             return;
         }
         match message {
@@ -279,16 +354,22 @@ impl Adversary {
                 let lie = vec![7u8; 93];
                 self.say(key, &Message::Headers(vec![&lie; 50]));
             }
-            Message::GetHeaders(_) if !matches!(self.role, Role::Staller | Role::Withholder) => {
+            Message::GetHeaders(_) if self.role == Role::HeaderThrasher && !self.branches.is_empty() => {
+                let longest = (0..BRANCHES).max_by_key(|at| self.branches.get(*at).map_or(0, Vec::len));
+                self.tell_branch(key, longest.unwrap_or(0), 0);
+            }
+            Message::GetHeaders(_) if !self.role.answers_nothing() => {
                 self.say(key, &Message::Headers(Vec::new()));
             }
-            Message::GetBlock(hash) if !matches!(self.role, Role::Staller | Role::Withholder) => {
+            Message::GetBlock(hash) if !self.role.answers_nothing() => {
                 self.say(key, &Message::NotFound(hash));
             }
             Message::NewBlock(block) => {
                 let block = Block::decode(&bytes::Bytes::copy_from_slice(block));
                 let header = block.map(|block| block.header);
                 if header.is_some_and(|new| self.tip.is_none_or(|old| new.height > old.height)) {
+                    let stands_on = |old: &Header| header.is_some_and(|new| new.previous == old.hash());
+                    self.below_tip = self.tip.filter(stands_on);
                     self.tip = header;
                     self.wanted = header.map(|header| header.hash());
                 }

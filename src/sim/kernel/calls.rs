@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::socket::{Socket, SocketState};
 use super::{Fate, Machine, Signal};
@@ -12,22 +12,15 @@ use crate::time::Now;
 /// The device failed.
 const EIO: i32 = 5;
 
-impl Kernel for Machine {
-    fn now(&self) -> Now {
-        self.now
-    }
-
-    fn tells_every_arrival(&self) -> bool {
-        self.calls.unarmed == 0
-    }
-
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketId> {
+impl Machine {
+    /// Dials from one of several addresses, of a machine that has them.
+    pub(in crate::sim) fn connect_from(&mut self, from: IpAddr, remote: SocketAddr) -> io::Result<SocketId> {
         let mut fate = Fate::Network;
         if let Err(error) = self.out_of_descriptors() {
             self.signals.push(Signal::NoDial { remote });
             return Err(error);
         }
-        if remote.is_ipv6() && self.ip.is_ipv4() {
+        if remote.is_ipv6() && from.is_ipv4() {
             self.count("no such family here");
             self.signals.push(Signal::NoDial { remote });
             return Err(io::ErrorKind::AddrNotAvailable.into());
@@ -48,14 +41,28 @@ impl Kernel for Machine {
             }
         }
         let port = 32_768 + (self.serial % 28_000) as u16;
-        let id = self.add(SocketState::Connecting, SocketAddr::new(self.ip, port), remote);
+        let id = self.add(SocketState::Connecting, SocketAddr::new(from, port), remote);
         let socket = self.socket_mut(id)?;
         socket.held = true;
         let serial = socket.serial;
         self.open += 1;
         self.watch_backlog();
-        self.signals.push(Signal::Dial { socket: id, serial, remote, fate });
+        self.signals.push(Signal::Dial { socket: id, serial, from, remote, fate });
         Ok(id)
+    }
+}
+
+impl Kernel for Machine {
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn tells_every_arrival(&self) -> bool {
+        self.calls.unarmed == 0
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketId> {
+        self.connect_from(self.ip, remote)
     }
 
     fn listen(&mut self, address: SocketAddr, backlog: i32) -> io::Result<SocketId> {

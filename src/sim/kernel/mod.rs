@@ -41,8 +41,8 @@ const STALE: usize = 8;
 /// What leaves a machine.
 #[derive(Debug)]
 pub(super) enum Signal {
-    /// It dials; the kernel knows already what will come of it, if it is not left to the network.
-    Dial { socket: SocketId, serial: u64, remote: SocketAddr, fate: Fate },
+    /// It dials from one of its addresses; the kernel knows already what will come of it, if it is not left to the network.
+    Dial { socket: SocketId, serial: u64, from: IpAddr, remote: SocketAddr, fate: Fate },
     /// It said no to a dial at once.
     NoDial { remote: SocketAddr },
     /// There is something to send.
