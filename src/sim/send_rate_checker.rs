@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::proto::Config;
-use crate::proto::budget::{ANNOUNCEMENTS, MANY, REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets, tokens};
+use crate::proto::budget::{MANY, REPEAT, SERVED_MAX, SERVING_BURST, SendBudgets, tokens};
 use crate::rate::Rate;
 use crate::time::Instant;
 use crate::wire::Kind;
