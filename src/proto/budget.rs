@@ -232,7 +232,7 @@ impl PeerBudgets {
     /// The peer sets the feature bit, as we do: of transactions it may send [`MANY`] from now on, if they have a limit at all.
     pub fn take_many_transactions(&mut self, exempt: bool) {
         let is_limited = self.left.iter().any(|(kind, ..)| *kind == Kind::Transaction);
-        self.many_transactions = is_limited.then(|| ManyTransactions::new(exempt));
+        self.many_transactions = is_limited.then(|| ManyTransactions::new(if exempt { EXEMPT_FACTOR } else { 1 }));
     }
 
     /// Charges one message of `kind`, with a payload of `len` bytes.

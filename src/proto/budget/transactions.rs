@@ -6,10 +6,8 @@
 
 use core::time::Duration;
 
-use super::{EXEMPT_FACTOR, MessageRates};
 use crate::rate::{Bucket, Pace, Rate};
 use crate::time::Instant;
-use crate::wire::Kind;
 
 /// What one peer that sets [`TAKES_MANY_TRANSACTIONS`](crate::wire::message::Extension::TAKES_MANY_TRANSACTIONS) may send to another
 /// one that does, in tokens. A transaction costs one, and one more for each 16 KiB of it: at 16 units of work to check and note
@@ -33,9 +31,8 @@ pub struct TransactionPace {
 }
 
 impl TransactionPace {
-    /// For a peer that is configured as we are, exempt or not; `takes_many` where both set the feature bit.
-    pub fn new(rates: &MessageRates, exempt: bool, takes_many: bool) -> Self {
-        let few = rates.for_sending(Kind::Transaction, exempt);
+    /// `few` is what a peer is sent that does not set the feature bit, if that is limited; `takes_many` where both set it.
+    pub fn new(few: Option<Rate>, takes_many: bool) -> Self {
         // Without a limit there is nothing to widen.
         let takes_many = takes_many && few.is_some();
         let rate = if takes_many { MANY.for_sending() } else { few.unwrap_or(Rate::every(Duration::ZERO, 1)) };
@@ -67,9 +64,9 @@ pub(super) struct ManyTransactions {
 }
 
 impl ManyTransactions {
-    pub(super) fn new(exempt: bool) -> Self {
-        let rate = if exempt { MANY.times(EXEMPT_FACTOR) } else { MANY };
-        ManyTransactions { rate, left: Bucket::FULL }
+    /// Full, and so many times as wide as [`MANY`].
+    pub(super) fn new(factor: u32) -> Self {
+        ManyTransactions { rate: MANY.times(factor), left: Bucket::FULL }
     }
 
     pub(super) fn take(&mut self, now: Instant, len: usize) -> bool {
@@ -80,7 +77,12 @@ impl ManyTransactions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::budget::{Charge, PeerBudgets};
+    use crate::proto::budget::{Charge, MessageRates, PeerBudgets};
+    use crate::wire::Kind;
+
+    fn pace(rates: &MessageRates, exempt: bool, takes_many: bool) -> TransactionPace {
+        TransactionPace::new(rates.for_sending(Kind::Transaction, exempt), takes_many)
+    }
 
     /// What leaves in so many milliseconds, one each time that it may, and how the receiver charges it.
     fn send(pace: &mut TransactionPace, theirs: &mut PeerBudgets, millis: u64, len: usize) -> usize {
@@ -103,7 +105,7 @@ mod tests {
         let rates = MessageRates::default();
         for (len, least) in [(256, 10_000 + 2_100), (16 * 1024, 5_000), (1 << 20, 160)] {
             for exempt in [false, true] {
-                let mut pace = TransactionPace::new(&rates, exempt, true);
+                let mut pace = pace(&rates, exempt, true);
                 let mut theirs = PeerBudgets::new(&rates, exempt);
                 theirs.take_many_transactions(exempt);
                 let sent = send(&mut pace, &mut theirs, 10_000, len);
@@ -115,15 +117,14 @@ mod tests {
     #[test]
     fn one_that_does_not_set_the_bit_is_sent_what_it_takes_whatever_the_other_would_take() {
         let rates = MessageRates::default();
-        let sent =
-            send(&mut TransactionPace::new(&rates, false, false), &mut PeerBudgets::new(&rates, false), 10_000, 256);
+        let sent = send(&mut pace(&rates, false, false), &mut PeerBudgets::new(&rates, false), 10_000, 256);
         assert!((290..320).contains(&sent), "{sent}");
     }
 
     #[test]
     fn a_limit_that_is_not_there_is_not_made_by_the_bit() {
         let rates = MessageRates(std::collections::BTreeMap::new());
-        let mut pace = TransactionPace::new(&rates, false, true);
+        let mut pace = pace(&rates, false, true);
         assert!((0..100_000).all(|_| pace.take(Instant::ZERO, 1 << 20)));
         let mut theirs = PeerBudgets::new(&rates, false);
         theirs.take_many_transactions(false);

@@ -183,7 +183,7 @@ impl<C: Chain> Node<C> {
         let mut peer = Peer::new(
             (introduction.node_id.clone(), introduction.user_agent, introduction.version),
             (now.at, next_heartbeat),
-            TransactionPace::new(&self.config.rates, in_exempt_range, takes_many),
+            TransactionPace::new(self.config.rates.for_sending(Kind::Transaction, in_exempt_range), takes_many),
             (
                 SendBudgets::new(&self.config.rates, in_exempt_range),
                 Serving::new(self.config.serving_rate, self.is_exempt(remote)),

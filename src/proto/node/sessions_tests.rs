@@ -24,7 +24,7 @@ fn key(id: u8) -> PeerKey {
 
 fn peer(id: u8, now: Instant) -> Peer {
     let rates = MessageRates::default();
-    let pace = TransactionPace::new(&rates, false, false);
+    let pace = TransactionPace::new(None, false);
     let name = (format!("peer-{id}"), "test".to_owned(), 2);
     Peer::new(
         name,
