@@ -193,10 +193,11 @@ fn listen(
         while let Some(Parse::Complete { kind, payload, rest }) =
             inbox.get(taken..).map(|input| frame::parse(input, FrameRules::version(2)))
         {
-            if let Some(Ok(message)) = Kind::from_byte(kind).map(|kind| Message::decode(kind, payload)) {
-                if let Some(answer) = hear(&message, &mut book.lock().unwrap()) {
-                    let _ = answers.lock().unwrap().write_all(&answer);
-                }
+            let message = Kind::from_byte(kind).and_then(|kind| Message::decode(kind, payload).ok());
+            // The book is closed before the answer is written: that may wait, and the timer must not.
+            let answer = message.and_then(|message| hear(&message, &mut book.lock().unwrap()));
+            if let Some(answer) = answer {
+                let _ = answers.lock().unwrap().write_all(&answer);
             }
             taken = inbox.len() - rest.len();
         }

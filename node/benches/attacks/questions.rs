@@ -30,8 +30,10 @@ fn server(height: u64, talk: impl Fn(&mut TcpStream) -> std::io::Result<()> + Se
             let talk = Arc::clone(&talk);
             thread::spawn(move || {
                 let greeting = Greeting { id: "evil".to_owned(), port: 0, height, best: Hash([9; 32]) };
-                let mut buffer = [0; 1024];
-                stream.read(&mut buffer)?;
+                // The greeting, which is as long as its first bytes say.
+                let mut length = [0; 4];
+                stream.read_exact(&mut length)?;
+                stream.read_exact(&mut vec![0; u32::from_le_bytes(length).min(1_025) as usize])?;
                 stream.write_all(&greeting.answer())?;
                 talk(&mut stream)
             });
