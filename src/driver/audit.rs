@@ -83,7 +83,8 @@ impl<P: Protocol> Driver<P> {
 
     /// Sockets that the loop must hold at this moment: connections, dials, those that wait to become one, and listeners.
     pub(crate) fn sockets(&self) -> usize {
-        self.net.conns.len() + self.net.backlog.len() + self.listeners.len()
+        let waiting = self.net.backlog.len() + self.net.waiting_room.len();
+        self.net.conns.len() + waiting + self.listeners.len()
     }
 }
 

@@ -30,6 +30,11 @@ pub(super) struct Waiting {
 }
 
 impl WaitingRoom {
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

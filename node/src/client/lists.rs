@@ -28,8 +28,12 @@ const STRAGGLERS: Duration = Duration::from_secs(1);
 pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
     let mut client = Client::open(&args.ask)?;
     // A node that has addresses of its own announces them unasked, in a Peers frame too: what comes behind a Pong is the answer.
-    client.say("ask for its peers", &Message::Ping(Ping { nonce: 0, unix_millis: unix_millis() }))?;
-    let (mut is_answer, mut unasked) = (false, None);
+    // Version 1 knows no Ping.
+    let mut is_answer = client.host().version < 2;
+    let mut unasked = None;
+    if !is_answer {
+        client.say("ask for its peers", &Message::Ping(Ping { nonce: 0, unix_millis: unix_millis() }))?;
+    }
     let asked = client.ask("its peers", &Message::GetPeers(GetPeers::All), |message| match message {
         Message::Pong(_) => {
             is_answer = true;

@@ -1,6 +1,7 @@
 //! What the chain judged and read elsewhere comes back at the end of a turn: verdicts on blocks, and blocks for who asked for them.
 
 use bytes::Bytes;
+use core::time::Duration;
 
 use crate::proto::node::Node;
 use crate::proto::node::reading::Asked;
@@ -10,6 +11,8 @@ use crate::wire::Kind;
 
 /// Units of work after which a turn takes no more of what was judged and read elsewhere: about a millisecond.
 const FINISHING_WORK: u32 = 5_000;
+/// Time between two slices of what the chain does by and by: it must not keep the loop from its peers.
+const CHAIN_WORK: Duration = Duration::from_millis(1);
 
 impl<C: Chain> Node<C> {
     /// What the chain has judged and read elsewhere since, as much of it as one turn may do. False when there was nothing.
@@ -30,6 +33,11 @@ impl<C: Chain> Node<C> {
             work = work.saturating_add(spent).saturating_add(1);
         }
         is_any
+    }
+
+    /// What the chain can only go on with in a turn is a reason for one.
+    pub(super) fn look_after_chain(&mut self, now: Now) {
+        self.chain_due = self.chain.has_work().then(|| now.at + CHAIN_WORK);
     }
 
     /// The verdict on something that was pending has come.

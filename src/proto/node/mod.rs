@@ -58,7 +58,6 @@ mod timers;
 mod turn_away;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::address::Origin;
@@ -89,9 +88,6 @@ use crate::proto::work::Work;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{FrameRules, Hash, Kind, Message, Priority};
-
-/// Time between two slices of what the chain does by and by: it must not keep the loop from its peers.
-const CHAIN_WORK: Duration = Duration::from_millis(1);
 
 /// A node on chain `C`.
 ///
@@ -323,7 +319,7 @@ impl<C: Chain> Node<C> {
             Input::TurnEnded => {
                 let is_finished = self.finish_some(now);
                 self.chain.turn_ended();
-                self.chain_due = self.chain.has_work().then(|| now.at + CHAIN_WORK);
+                self.look_after_chain(now);
                 if !is_finished {
                     // It comes after others, which left nothing else to do.
                     return;

@@ -75,7 +75,11 @@ impl<C: Chain> Node<C> {
         }
         match self.chain.look_up(self.source_of(Some(conn)), &hash) {
             Lookup::Here(block) => self.give_block(now, conn, hash, block),
-            Lookup::Pending(ticket) => self.reading.begin(ticket, Asked { conn, hash }),
+            Lookup::Pending(ticket) => {
+                self.reading.begin(ticket, Asked { conn, hash });
+                // A question that follows an answer at the end of a turn comes behind the chain's own part of it.
+                self.look_after_chain(now);
+            }
             Lookup::Missing => {
                 self.lack_block(conn, version, hash);
                 return false;
