@@ -57,8 +57,8 @@ invariants! {
     S24 = "nobody is told of an address at which no dial of the teller found somebody, unless it is the teller's own";
     S25 = "no frame is given to a connection that has used up its work for the turn, and none to any when the turn's is used up";
     L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";
-    L2 = "all honest nodes have one tip, the heaviest that any of them had, within 120 s";
-    L3 = "a transaction reaches every honest node within 10 s";
+    L2 = "all honest nodes that have an honest neighbour have one tip, the heaviest that any of them had, within 120 s";
+    L3 = "a transaction reaches every honest node within 10 s that has an honest neighbour";
     L4 = "a new node that knows one honest address has the chain that was the best when it came, within 120 s and the transfer";
     L5 = "a connection on which nothing arrives is closed in time";
     L6 = "L2 and L3 hold for a node with attackers among its neighbours, where one that it dialed is honest";

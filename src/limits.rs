@@ -78,8 +78,10 @@ pub const TLS_BACKLOG: usize = 256;
 pub const ADMIT_WAITING: usize = 128;
 /// How long they wait at most: half of what a dialer gives a greeting.
 pub const ADMIT_WAIT: Duration = Duration::from_secs(5);
-/// How often the protocol is asked about the first of them.
-pub const ADMIT_RETRY: Duration = Duration::from_millis(10);
+/// How long after a question about the first of them there is no other one, whatever happens.
+pub const ADMIT_PAUSE: Duration = Duration::from_millis(1);
+/// When the protocol is asked again though nothing has happened: somebody may have been silent for too long.
+pub const ADMIT_RETRY: Duration = Duration::from_millis(250);
 /// How long a handshake under way may say nothing while others wait for its place: a hello follows its connection at once, unless
 /// it is lost and sent again.
 pub const TLS_SILENCE: Duration = Duration::from_secs(1);

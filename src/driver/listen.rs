@@ -13,7 +13,7 @@ use super::waiting_room::Waiting;
 use super::{Admit, Driver, Event, Protocol};
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction};
-use crate::limits::{ADMIT_RETRY, TLS_SILENCE};
+use crate::limits::{ADMIT_PAUSE, ADMIT_RETRY, TLS_SILENCE};
 use crate::time::Instant;
 
 impl<P: Protocol> Driver<P> {
@@ -110,9 +110,22 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    /// Asks the protocol about those whom it told to wait, in their order, until it has no place for one; those whose time is up are
-    /// turned away.
-    pub(super) fn check_waiting_room(&mut self) {
+    /// Something has happened, and a place may be free: the protocol is asked about those whom it told to wait, unless it was
+    /// asked a moment ago.
+    pub(super) fn attend_waiting_room(&mut self) {
+        if self.net.waiting_room.is_empty() {
+            return;
+        }
+        let next = self.net.waiting_room.asked_at + ADMIT_PAUSE;
+        if self.net.now.at < next {
+            self.net.look_at_waiting_room(next);
+        } else {
+            self.check_waiting_room();
+        }
+    }
+
+    /// Asks about those who wait, in their order, until there is no place for one; those whose time is up are turned away.
+    fn check_waiting_room(&mut self) {
         let now = self.net.now.at;
         while let Some(overdue) = self.net.waiting_room.take_overdue(now) {
             self.turn_away_waiting(overdue);
@@ -124,8 +137,9 @@ impl<P: Protocol> Driver<P> {
                 break;
             }
         }
+        self.net.waiting_room.asked_at = now;
         if !self.net.waiting_room.is_empty() {
-            self.net.timers.arm(now + ADMIT_RETRY, Due::WaitingRoom);
+            self.net.look_at_waiting_room(now + ADMIT_RETRY);
         }
     }
 
@@ -135,9 +149,7 @@ impl<P: Protocol> Driver<P> {
         if again {
             return net.waiting_room.put_back(waiting);
         }
-        if net.waiting_room.is_empty() {
-            net.timers.arm(net.now.at + ADMIT_RETRY, Due::WaitingRoom);
-        }
+        net.look_at_waiting_room(net.now.at + ADMIT_RETRY);
         net.totals.admit_waited += 1;
         if let Some(last) = net.waiting_room.enter(waiting, net.config.admit_waiting) {
             self.turn_away_waiting(last);
@@ -221,6 +233,14 @@ impl Net {
     /// Does somebody wait for a place that is free?
     pub(super) fn has_place_for_backlog(&self) -> bool {
         !self.backlog.is_empty() && self.handshakes.len() < self.config.tls_pending
+    }
+
+    /// Sees to it that those who wait are looked at by then.
+    fn look_at_waiting_room(&mut self, at: Instant) {
+        if self.waiting_room.due.is_none_or(|due| at < due) {
+            self.waiting_room.due = Some(at);
+            self.timers.arm(at, Due::WaitingRoom);
+        }
     }
 
     /// What is said to somebody who is turned away: under TLS an alert, for nothing else can be said there.

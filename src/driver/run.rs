@@ -192,6 +192,7 @@ impl<P: Protocol> Driver<P> {
         self.deliver_notices();
         // Behind all that may free a place.
         self.accept_all();
+        self.attend_waiting_room();
         self.protocol.handle(self.net.now, Event::TurnEnded, &mut self.net);
         self.net.flush_dirty();
         self.net.now = self.clock.now();
@@ -361,7 +362,8 @@ impl<P: Protocol> Driver<P> {
                 }
                 Due::Send => self.net.wake_sender(),
                 Due::Backlog => self.check_backlog(),
-                Due::WaitingRoom => self.check_waiting_room(),
+                // Looked at behind all that may free a place.
+                Due::WaitingRoom => self.net.waiting_room.due = None,
                 Due::Handshakes => {
                     for (_, id) in self.net.handshakes.take_waiters() {
                         self.net.conns.mark_ready(id);

@@ -3,8 +3,8 @@
 //! A hundred friends who dial at the same moment are no attack. Those for whom there is no place until others have introduced
 //! themselves would be refused, and dial again much later; a tenth of a second of patience lets all of them in.
 //!
-//! Whoever waits costs a descriptor and no more: nothing is read, and the protocol is asked about the first of them a hundred times
-//! a second. When the room is full, the last of the most crowded address or subnet gives way, the newcomer counted in, so that
+//! Whoever waits costs a descriptor and no more: nothing is read, and the protocol is asked about the first of them when something has
+//! happened, and four times a second. When the room is full, the last of the most crowded address or subnet gives way, the newcomer counted in, so that
 //! whoever sends a crowd into it only drives out his own.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +17,10 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct WaitingRoom {
     waiting: VecDeque<Waiting>,
+    /// When the protocol was asked about the first.
+    pub(super) asked_at: Instant,
+    /// The timer that is armed for the next question.
+    pub(super) due: Option<Instant>,
 }
 
 #[derive(Debug)]

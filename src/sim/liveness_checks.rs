@@ -97,7 +97,7 @@ impl World<'_> {
         let heaviest = self.sim.best_chain.work();
         let mut first = None;
         for host in &self.hosts {
-            let Some(node) = host.node() else { continue };
+            let Some(node) = host.node().filter(|_| !self.is_eclipsed(host)) else { continue };
             let tip = node.chain().best();
             let same = *first.get_or_insert(tip.hash) == tip.hash;
             let holds = same && tip.work >= heaviest;
@@ -115,7 +115,7 @@ impl World<'_> {
     pub(super) fn check_heard(&mut self) {
         let Some(id) = self.last_payment else { return };
         for host in &self.hosts {
-            let Some(node) = host.node() else { continue };
+            let Some(node) = host.node().filter(|_| !self.is_eclipsed(host)) else { continue };
             let heard = node.chain().pool().contains(&id);
             if self.is_beset(host) {
                 self.sim.check.that(Invariant::L6, host.index, heard, || format!("transaction {id} is not there"));

@@ -68,7 +68,7 @@ impl Role {
     }
 
     /// Subnets that it comes from, each with an address and a connection; 0 for one that has its own address alone.
-    pub(super) const fn crowd(self) -> u32 {
+    pub(in crate::sim) const fn crowd(self) -> u32 {
         match self {
             // More than there are places for unfinished handshakes.
             Role::PendingHog => 70,
@@ -97,7 +97,7 @@ impl Role {
         match self {
             // Who fills pools goes on, and what he sends goes round at the relay's pace.
             Role::PoolFiller => (20, true),
-            Role::PendingHog | Role::RateSharer => (6 * self.crowd() as u64, false),
+            Role::PendingHog | Role::RateSharer | Role::HighClaimer => (6 * self.crowd() as u64, false),
             Role::BufferKeeper => (10, true),
             Role::HeaderThrasher | Role::HugeBlock | Role::Sibling | Role::SybilRestarter => (2, true),
             _ => (0, false),
