@@ -67,7 +67,7 @@ invariants! {
     L9 = "a connection that waits is accepted within 2 s of a descriptor being free";
     L10 = "after an outage of minutes to hours L1 holds again within 75 s, and no honest node has a worse name for it";
     L11 = "what a node says itself has gone to every peer that it had then and has still";
-    L12 = "all honest nodes have the same transactions waiting";
+    L12 = "all honest nodes that have an honest neighbour have the same transactions waiting";
     L13 = "once attackers have left, nothing is held for them any more";
     L14 = "a block is everywhere within 10 s, although attackers fill a node's memory with frames that they do not finish";
     L15 = "who starts again connects to whom it had reached or was given, and does not leave that to those who only came to it";

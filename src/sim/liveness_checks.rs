@@ -182,7 +182,9 @@ impl World<'_> {
         // What somebody told one of them in the last moment is still on its way.
         let on_its_way = |id: &Hash| !self.waiting_before.contains(id);
         let all: BTreeSet<Hash> = there.values().flatten().filter(|id| !on_its_way(id)).copied().collect();
-        for (index, pool) in &there {
+        let is_eclipsed = |index: u32| self.hosts.iter().any(|host| host.index == index && self.is_eclipsed(host));
+        let apart: BTreeSet<u32> = there.keys().copied().filter(|index| is_eclipsed(*index)).collect();
+        for (index, pool) in there.iter().filter(|(index, _)| !apart.contains(index)) {
             let lacks: Vec<String> = all.difference(pool).take(3).map(|id| id.to_string()).collect();
             self.sim.check.that(Invariant::L12, *index, lacks.is_empty(), || {
                 format!(
