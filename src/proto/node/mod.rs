@@ -58,7 +58,7 @@ mod timers;
 mod turn_away;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::address::Origin;
 use crate::close::CloseReason;
@@ -490,7 +490,7 @@ impl<C> Node<C> {
 
     /// How often it misbehaved at each point.
     #[cfg(feature = "sim")]
-    pub fn buggify_hits(&self) -> BTreeMap<crate::buggify::Point, u64> {
+    pub fn buggify_hits(&self) -> std::collections::BTreeMap<crate::buggify::Point, u64> {
         let mut hits = self.sync.buggify_hits();
         for (point, count) in self.buggify.iter().flat_map(|buggify| buggify.hits()) {
             *hits.entry(*point).or_default() += count;
