@@ -285,8 +285,21 @@ impl Index {
 
     /// True when one of `ids` is in `parent` or an ancestor of it.
     pub(super) fn repeats(&self, parent: NodeId, ids: &[Hash]) -> bool {
-        let places = ids.iter().filter_map(|id| self.places.get(id)).flat_map(Places::as_slice);
-        places.into_iter().any(|&place| self.is_ancestor(place, parent))
+        // Blocks with many transactions in common are asked about once each, and not once for each transaction.
+        let mut apart: BTreeSet<NodeId> = BTreeSet::new();
+        for places in ids.iter().filter_map(|id| self.places.get(id)).map(Places::as_slice) {
+            self.work.spend_light(places.len());
+            for &place in places {
+                if apart.contains(&place) {
+                    continue;
+                }
+                if self.is_ancestor(place, parent) {
+                    return true;
+                }
+                apart.insert(place);
+            }
+        }
+        false
     }
 
     fn is_ancestor(&self, above: NodeId, below: NodeId) -> bool {
@@ -431,6 +444,25 @@ mod tests {
                 assert_eq!(bench.index.is_ancestor(above, below), ancestors.contains(&above));
             }
         }
+    }
+
+    /// One body of 32,768 transactions under new headers: each copy was asked about once more for each transaction of the next one.
+    #[test]
+    fn what_copies_of_a_body_cost_the_next_one_is_no_step_of_the_tree_for_each_transaction() {
+        const COPIES: usize = 8;
+        let mut bench = Bench::new();
+        let parent = bench.run(bench.root(), 3).0;
+        let ids: Vec<Hash> = (0..1000_u64).map(|n| sha256(&(n << 32).to_le_bytes())).collect();
+        for n in 0..COPIES as u64 {
+            bench.index.insert(parent, NewBlock { ids: ids.clone(), ..Bench::numbered(100 + n) });
+        }
+        bench.index.work.take();
+        assert!(!bench.index.repeats(parent, &ids));
+        let work = bench.index.work.take() as usize;
+        assert!(work <= ids.len() * COPIES / 8 + 4 * COPIES, "{work} units for {} transactions", ids.len());
+        // Another one is still found behind all of them.
+        let below = bench.index.insert(parent, NewBlock { ids: ids.clone(), ..Bench::numbered(200) });
+        assert!(bench.index.repeats(below, &ids[999..]) && !bench.index.repeats(parent, &ids));
     }
 
     #[test]

@@ -88,12 +88,13 @@ impl<C: Chain> Node<C> {
 
     /// He waited for a place among those who have not introduced themselves.
     pub(super) fn waited_in_vain(&mut self, remote: SocketAddr) {
-        self.admission.waited_in_vain(remote);
         self.count_refusal(remote, AdmissionRefusal::Pending.label());
     }
 
     /// Counts whoever is not let in, and tells of him.
     fn count_refusal(&mut self, remote: SocketAddr, why: &'static str) {
+        // Who waited and is refused for another reason, a ban or a stop, waits no more.
+        self.admission.waited_in_vain(remote);
         *self.counters.turned_away.entry(why).or_default() += 1;
         self.emit(Event::TurnedAway { remote, why });
     }

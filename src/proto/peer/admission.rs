@@ -10,7 +10,7 @@
 use core::cmp::Reverse;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 mod answers;
 mod limits;
@@ -31,6 +31,8 @@ const ARRIVING_SPARED: Duration = Duration::from_secs(1);
 
 /// How many may wait for a place at most, whatever room the driver has for them.
 const WAITING_MAX: usize = 1024;
+/// How long one is taken for waiting of whom nobody says that he waits no more: far longer than a driver lets anybody wait.
+const WAITING_KEPT: Duration = Duration::from_secs(60);
 
 /// What an address costs us, the weightier first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,8 +52,8 @@ pub struct Admission {
     open: BTreeMap<ConnId, Visit>,
     /// Admitted and not yet opened, and since when: their security layer is still shaking hands.
     arriving: BTreeMap<SocketAddr, (usize, Instant)>,
-    /// Who waits for a place, and has paid for it to his address and subnet.
-    waiting: BTreeSet<SocketAddr>,
+    /// Who waits for a place, since when, and has paid for it to his address and subnet.
+    waiting: BTreeMap<SocketAddr, Instant>,
     inbound: usize,
     pending: usize,
     /// Dials under way.
@@ -98,7 +100,7 @@ impl Admission {
         self.totals()?;
         self.rates(now, remote)?;
         // Behind all gates: whom one of them refuses takes nothing from any bucket.
-        if !self.waiting.remove(&remote) {
+        if self.waiting.remove(&remote).is_none() {
             self.pay(now, remote.ip());
         }
         if let Some(rate) = self.config.rate.filter(|_| !self.config.exempt.contains(remote.ip())) {
@@ -112,14 +114,19 @@ impl Admission {
     /// False where it may not: too many wait already. [`waited_in_vain`](Self::waited_in_vain) or another [`admit`](Self::admit)
     /// is expected.
     pub fn wait(&mut self, now: Instant, remote: SocketAddr) -> bool {
-        if self.waiting.contains(&remote) {
+        if self.waiting.contains_key(&remote) {
             return true;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            // Those of whom nothing was said any more.
+            self.waiting.retain(|_, since| now.since(*since) < WAITING_KEPT);
         }
         if self.waiting.len() >= WAITING_MAX || self.rates(now, remote).is_err() {
             return false;
         }
         self.pay(now, remote.ip());
-        self.waiting.insert(remote)
+        self.waiting.insert(remote, now);
+        true
     }
 
     /// It waits no more, and has no place.
@@ -417,7 +424,7 @@ impl Admission {
         within(around.inbound, config.inbound_per_subnet, AdmissionRefusal::InboundPerSubnet)?;
 
         let has = |has: bool, refusal| if has { Ok(()) } else { Err(refusal) };
-        if !self.waiting.contains(&remote) {
+        if !self.waiting.contains_key(&remote) {
             has(self.ip_buckets.has(origin, config.rate_per_ip, now), AdmissionRefusal::RatePerIp)?;
             has(self.subnet_buckets.has(subnet, config.rate_per_subnet, now), AdmissionRefusal::RatePerSubnet)?;
         }

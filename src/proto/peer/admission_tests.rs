@@ -256,3 +256,15 @@ fn who_waits_pays_once_and_who_comes_again_and_again_to_wait_is_refused() {
     gate.waited_in_vain(from(2));
     assert!(gate.may_come(at(1000), from(3)) && !gate.may_come(at(1000), from(2)));
 }
+
+/// Whoever embeds a node without a word for those who gave up filled the table for ever: then nobody could wait.
+#[test]
+fn those_of_whom_nothing_is_said_any_more_keep_nobody_from_waiting() {
+    let mut gate = Admission::new(AdmissionConfig { pending_max: 1, ..unrated() });
+    enter(&mut gate, 0, "9.9.9.9", at(0)).unwrap();
+    let from = |n: usize| SocketAddr::from(([8, 8, (n / 200) as u8, (n % 200) as u8], 7));
+    assert!((0..WAITING_MAX).all(|n| gate.wait(at(0), from(n))));
+    assert!(!gate.wait(at(0), from(WAITING_MAX)), "a flood fills it for a while");
+    assert!(gate.wait(at(60_000), from(WAITING_MAX)));
+    assert_eq!(gate.waiting.len(), 1);
+}
