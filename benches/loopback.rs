@@ -5,13 +5,13 @@
 //! with the machine and its other users; the ratio is what counts; beside it the ratio of frames per
 //! second of processor time, which other users of the machine disturb less.
 //!
-//! Options: `-- --rounds N --millis N` (per measurement), `--size N` for one row, and `--test`, as `cargo test --benches` passes, for one short
-//! round.
+//! Options: `-- --rounds N --millis N` (per measurement), `--size N` for one row (64 for the ping), `--high BYTES` for another high
+//! watermark with a quarter of it as the low one, and `--test`, as `cargo test --benches` passes, for one short round.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use spacetime_network::wire::{FrameRules, Priority};
 
 static RULES: FrameRules = FrameRules::any(MAX_PAYLOAD);
 const BUFFER: usize = 256 * 1024;
+/// The high watermark that was asked for.
+static HIGH: OnceLock<usize> = OnceLock::new();
 const SIZES: [usize; 5] = [32, 256, 4 * 1024, 64 * 1024, 1024 * 1024];
 /// From here on the engine's sender shares its payload instead of having it copied.
 const SHARED_FROM: usize = 4 * 1024;
@@ -40,11 +42,14 @@ fn main() {
 
     println!("{:<22} {:>14} {:>14} {:>7} {:>7}", "", "raw /s", "engine /s", "ratio", "per cpu");
     let only = option("--size", 0) as usize;
+    if let Some(high) = usize::try_from(option("--high", 0)).ok().filter(|high| *high > 0) {
+        let _ = HIGH.set(high);
+    }
     for size in SIZES.into_iter().filter(|size| only == 0 || *size == only) {
         let name = format!("one way, {size} B");
         compare(&name, rounds, || raw_stream(size, period), || engine_stream(size, period));
     }
-    if only == 0 {
+    if only == 0 || only == 64 {
         compare("ping-pong, 64 B", rounds, || raw_ping(period), || engine_ping(period));
     }
 }
@@ -280,9 +285,9 @@ fn engine(role: Role, size: usize, meter: &Arc<Meter>) -> Driver<Bench> {
     let mut config = Config::default();
     config.rules = &RULES;
     config.stop_drain = Duration::ZERO;
-    // As much under way as the rival's one buffer holds: more would only fall out of the processor's cache.
-    config.outbox.high = BUFFER;
-    config.outbox.low = BUFFER / 4;
+    if let Some(high) = HIGH.get() {
+        (config.outbox.high, config.outbox.low) = (*high, high / 4);
+    }
     let payload = Bytes::from(vec![7; size]);
     let meter = Arc::clone(meter);
     Driver::new(config, Bench { role, payload, meter, frames: 0, stopping: false }).unwrap()

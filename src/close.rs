@@ -79,6 +79,8 @@ pub enum CloseReason {
     Blacklisted,
     /// We ran out of descriptors or memory.
     LocalResource(io::ErrorKind),
+    /// A client that does not introduce itself said more of this than it may. It has no place among peers, and no reputation.
+    ClientTooFast(Kind),
     /// The purpose of the connection is fulfilled.
     Done,
 }
@@ -102,6 +104,8 @@ pub enum TlsFault {
     NotTls,
     /// No TLS version, cipher suite, key exchange or signature scheme in common.
     NothingInCommon,
+    /// We dialed it, and it begins TLS as a client itself: nobody there answers.
+    AlsoClient,
     /// It offers no protocol of ours (ALPN).
     WrongService,
     /// It speaks our protocol in versions that we do not (ALPN).
@@ -146,10 +150,9 @@ impl TlsFault {
         use TlsFault::*;
         match self {
             Protocol | BadCertificate | BadSignature | HandshakeTooLarge => Blame::Misbehaved,
-            NotTls | NothingInCommon | WrongService | WrongVersion | NoCertificate | ExpiredCertificate
-            | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity | IdentityChanged | Alert(1..) => {
-                Blame::Incompatible
-            }
+            NotTls | NothingInCommon | AlsoClient | WrongService | WrongVersion | NoCertificate
+            | ExpiredCertificate | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity
+            | IdentityChanged | Alert(1..) => Blame::Incompatible,
             // Alert 0 is close_notify.
             Alert(0) | HandshakeTimeout | Cut | Unanswered | TurnedAway | Tampered => Blame::Lost,
             Internal => Blame::Ours,
@@ -166,6 +169,7 @@ impl TlsFault {
             HandshakeTooLarge => "tls-handshake-too-large",
             NotTls => "tls-not-tls",
             NothingInCommon => "tls-nothing-in-common",
+            AlsoClient => "tls-also-client",
             WrongService => "tls-wrong-service",
             WrongVersion => "tls-wrong-version",
             NoCertificate => "tls-no-certificate",
@@ -198,6 +202,10 @@ impl fmt::Display for TlsFault {
             NothingInCommon => {
                 "no TLS version, cipher, key exchange or kind of key in common; nodes need TLS 1.3 and, without an \
                  authority, an Ed25519 key"
+            }
+            AlsoClient => {
+                "it listens, but begins TLS as a client, as the C# library's listener does: nobody can dial it with TLS; have it \
+                 dial us, or run both without TLS"
             }
             WrongService => "it is another service; check the address",
             WrongVersion => "it is a spacetime node of another protocol version; update the older of the two",
@@ -284,6 +292,21 @@ pub struct Consequence {
 }
 
 impl CloseReason {
+    /// Every word that [`label`](Self::label) may say: a program that counts by them has so many rows, whatever strangers do.
+    #[rustfmt::skip]
+    pub const LABELS: [&'static str; 54] = [
+        "foreign-protocol", "bad-frame", "bad-payload", "unexpected-message", "truncated-frame", "identity-changed",
+        "unrequested-block", "bad-answer", "invalid-data", "flooding", "identity-mismatch", "version-too-low",
+        "wrong-network", "self-connection", "duplicate-connection", "remote-closed", "io-error", "dial-timeout",
+        "handshake-timeout", "idle-timeout", "ping-timeout", "frame-timeout", "write-timeout", "request-timeout",
+        "requested", "shutdown", "limit-reached", "blacklisted", "local-resource", "client-too-fast", "done", "tls-protocol",
+        "tls-bad-certificate", "tls-bad-signature", "tls-handshake-too-large", "tls-not-tls",
+        "tls-nothing-in-common", "tls-also-client", "tls-wrong-service", "tls-wrong-version", "tls-no-certificate",
+        "tls-expired-certificate", "tls-unfit-certificate", "tls-unknown-authority", "tls-wrong-name",
+        "tls-unknown-identity", "tls-identity-changed", "tls-alert", "tls-handshake-timeout", "tls-cut",
+        "tls-unanswered", "tls-turned-away", "tls-tampered", "tls-internal",
+    ];
+
     /// Whose doing the close is.
     pub const fn blame(self) -> Blame {
         use CloseReason::*;
@@ -297,7 +320,9 @@ impl CloseReason {
             VersionTooLow(_) | WrongNetwork | SelfConnection | DuplicateConnection => Blame::Incompatible,
             RemoteClosed | TruncatedFrame | Io(_) | DialTimeout | HandshakeTimeout | IdleTimeout | PingTimeout
             | FrameTimeout | WriteTimeout | RequestTimeout => Blame::Lost,
-            Requested | Shutdown | LimitReached | Blacklisted | LocalResource(_) | Done => Blame::Ours,
+            Requested | Shutdown | LimitReached | Blacklisted | LocalResource(_) | ClientTooFast(_) | Done => {
+                Blame::Ours
+            }
         }
     }
 
@@ -321,7 +346,7 @@ impl CloseReason {
             UnrequestedBlock => Some("block was not asked for"),
             BadAnswer(_) => Some("answer breaks the rules of its request"),
             Invalid(_) => Some("invalid data"),
-            Flooding(_) => Some("too many messages"),
+            Flooding(_) | ClientTooFast(_) => Some("too many messages"),
             IdentityMismatch => Some("node id is not the certificate's"),
             VersionTooLow(_) => Some("protocol version not supported"),
             WrongNetwork => Some("wrong network"),
@@ -377,6 +402,7 @@ impl CloseReason {
             LimitReached => "limit-reached",
             Blacklisted => "blacklisted",
             LocalResource(_) => "local-resource",
+            ClientTooFast(_) => "client-too-fast",
             Done => "done",
         }
     }
@@ -393,6 +419,7 @@ impl fmt::Display for CloseReason {
             BadAnswer(kind) => write!(f, "{} breaks the rules of its request", kind.name()),
             Invalid(kind) => write!(f, "invalid {}", kind.name()),
             Flooding(kind) => write!(f, "too many {} messages", kind.name()),
+            ClientTooFast(kind) => write!(f, "too many {} messages of a client", kind.name()),
             VersionTooLow(version) => write!(f, "protocol version {version} is below 1"),
             IdentityMismatch => f.write_str("the node id in its handshake is not its certificate's"),
             Tls(fault) => write!(f, "TLS: {fault}"),
@@ -449,7 +476,8 @@ mod tests {
                 Some(Shutdown) => LimitReached,
                 Some(LimitReached) => Blacklisted,
                 Some(Blacklisted) => LocalResource(io::ErrorKind::Other),
-                Some(LocalResource(_)) => Done,
+                Some(LocalResource(_)) => ClientTooFast(Kind::GetPeers),
+                Some(ClientTooFast(_)) => Done,
                 Some(Done) => Tls(TlsFault::Protocol),
                 Some(Tls(fault)) => Tls(after(fault)?),
             })
@@ -465,7 +493,8 @@ mod tests {
             BadSignature => HandshakeTooLarge,
             HandshakeTooLarge => NotTls,
             NotTls => NothingInCommon,
-            NothingInCommon => WrongService,
+            NothingInCommon => AlsoClient,
+            AlsoClient => WrongService,
             WrongService => WrongVersion,
             WrongVersion => NoCertificate,
             NoCertificate => ExpiredCertificate,
@@ -497,7 +526,9 @@ mod tests {
                 Frame(_) | Payload(..) | Unexpected(_) | IdentityChanged | UnrequestedBlock | BadAnswer(_)
                 | Invalid(_) | Flooding(_) | IdentityMismatch => Blame::Misbehaved,
                 VersionTooLow(_) | WrongNetwork | SelfConnection | DuplicateConnection => Blame::Incompatible,
-                Requested | Shutdown | LimitReached | Blacklisted | LocalResource(_) | Done => Blame::Ours,
+                Requested | Shutdown | LimitReached | Blacklisted | LocalResource(_) | ClientTooFast(_) | Done => {
+                    Blame::Ours
+                }
                 Tls(
                     TlsFault::Protocol
                     | TlsFault::BadCertificate
@@ -531,7 +562,10 @@ mod tests {
             let shared = matches!(reason, Frame(_) | Tls(TlsFault::Alert(_)));
             assert!(same.is_none() || shared, "{reason:?} has the label of {same:?}");
         }
-        assert_eq!(labels.len(), 52, "{labels:?}");
+        assert_eq!(
+            Vec::from_iter(labels.into_keys()),
+            std::collections::BTreeSet::from(CloseReason::LABELS).into_iter().collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -53,7 +53,7 @@ invariants! {
     S20 = "whom a node reached it saves, be the peer there or away";
     S21 = "addresses of a family that the machine does not have are dialed a few times a minute at most";
     S22 = "what a frame costs in work is bounded by its length, and that of the block it asks for";
-    S23 = "whom the loop refused a frame, for want of room, it owes a word that there is room, or that the connection is closed";
+    S23 = "whom the loop refused a frame, for want of room, or whose queue it says is at its high watermark, it owes a word that there is room, or that the connection is closed";
     S24 = "nobody is told of an address at which no dial of the teller found somebody, unless it is the teller's own";
     S25 = "no frame is given to a connection that has used up its work for the turn, and none to any when the turn's is used up";
     L1 = "every honest node has the outbound connections it wants or all there are, and a path to every other, within 75 s";

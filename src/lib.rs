@@ -9,7 +9,7 @@
 //! | [`proto`] | decisions: sessions, peers, relay, sync, as inputs and outputs | to configure a node |
 //! | [`link`] | one connection's pipe: bytes in, frames out, and back | hardly |
 //! | [`wire`] | frames and messages as pure functions | for a codec or a protocol of one's own |
-//! | [`time`], [`rng`], [`id`], [`address`], [`admit`], [`rate`], [`limits`], [`close`], [`config`], [`invariant`] | values | by their types |
+//! | [`time`], [`rng`], [`id`], [`address`], [`admit`], [`rate`], [`limits`], [`histogram`], [`close`], [`config`], [`invariant`] | values | by their types |
 #![cfg_attr(
     feature = "chain",
     doc = "| [`chain`] | the reference chain, behind [`proto::sync::chain::Chain`] | to run one |"
@@ -126,7 +126,7 @@
 //!                 Output::Close { conn, reason, .. } => answers.push_back(Input::Closed { conn, reason }),
 //!                 Output::Event(event) => self.told.push(event),
 //!                 // `node.peers()` is worth a file.
-//!                 Output::SavePeers => {}
+//!                 Output::SavePeers | Output::SaveBans => {}
 //!             }
 //!         }
 //!         answers
@@ -240,6 +240,7 @@ pub mod config;
 pub mod driver;
 mod files;
 pub mod frame_start;
+pub mod histogram;
 pub mod id;
 pub mod invariant;
 pub mod limits;
@@ -247,6 +248,7 @@ pub mod link;
 pub mod proto;
 pub mod rate;
 pub mod rng;
+mod sharded;
 pub mod shares;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -44,7 +44,7 @@ pub const WRITE_BYTES: usize = 256 * 1024;
 /// page, runs many times slower on current processors.
 pub const COPY_STEP: usize = 2 * 1024;
 
-/// Empty chunks that the loop keeps: 2 MiB at most, enough for a sender's high mark twice over.
+/// Empty chunks that the loop keeps: 2 MiB at most, enough for eight senders at their high marks.
 pub const POOL_CHUNKS: usize = 32;
 
 /// Buffers of finished large frames that the loop keeps, and the largest one worth keeping. Fresh pages cost more than
@@ -59,10 +59,13 @@ pub const LEDGER_FROM: usize = 64 * 1024;
 /// Bytes queued to one connection beyond which frames are refused or dropped: one frame of the largest size and half of
 /// another.
 pub const OUTBOX_HARD: usize = 24 * 1024 * 1024;
-/// Bytes queued to one connection from which its sender should wait: the high watermark of backpressure.
-pub const OUTBOX_HIGH: usize = 1024 * 1024;
-/// Bytes queued at which a sender that waits is told to go on: the low watermark.
-pub const OUTBOX_LOW: usize = 256 * 1024;
+/// Bytes queued to one connection from which its sender should wait: the high watermark of backpressure. As much as one
+/// vectored write takes: with several times that, chunks have left the processor's second cache level before they are written.
+/// A larger frame passes it, as it does any mark.
+pub const OUTBOX_HIGH: usize = WRITE_BYTES;
+/// Bytes queued at which a sender that waits is told to go on: the low watermark. One chunk, so that the socket has something
+/// to take until the queue is filled again.
+pub const OUTBOX_LOW: usize = CHUNK;
 
 /// Bytes of a TLS handshake in each direction, and of TLS's own messages between two of the peer's frames: several times
 /// what two nodes need with post-quantum keys, and room for a short chain of a private authority.
@@ -142,6 +145,10 @@ pub const TURN_TIME: Duration = Duration::from_millis(20);
 pub const SPIN: Duration = Duration::from_micros(100);
 /// The first such look after a short sleep.
 pub const SPIN_START: Duration = Duration::from_micros(10);
+/// Such a loop offers its core to other threads. Below this time nobody took it: the call alone takes about half of it.
+pub const YIELD_ALONE: Duration = Duration::from_nanos(1500);
+/// So many looks make no offer after one that nobody took: a few microseconds.
+pub const LOOKS_ALONE: u32 = 15;
 
 /// Connections of one loop, dials included.
 pub const CONNECTIONS: usize = 1024;

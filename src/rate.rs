@@ -160,6 +160,114 @@ impl Pace {
     }
 }
 
+/// So many bytes in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRate {
+    per_second: u64,
+    burst: u64,
+}
+
+impl ByteRate {
+    /// The slowest rate, in bytes per second: below it no frame of any size would ever end.
+    pub const SLOWEST: u64 = 1024;
+
+    /// `per_second` bytes, [`ByteRate::SLOWEST`] at least; up to a tenth of it at once.
+    pub const fn new(per_second: u64) -> Self {
+        let per_second = if per_second < ByteRate::SLOWEST { ByteRate::SLOWEST } else { per_second };
+        ByteRate { per_second, burst: per_second / 10 }
+    }
+
+    /// `per_second` bytes, [`ByteRate::SLOWEST`] at least, up to `burst` at once.
+    pub const fn with_burst(per_second: u64, burst: u64) -> Self {
+        ByteRate { burst, ..ByteRate::new(per_second) }
+    }
+
+    /// Bytes in a second.
+    pub const fn per_second(self) -> u64 {
+        self.per_second
+    }
+
+    /// How many bytes one of many takes in its turn: a fiftieth of a second's, between 1 KiB and 64 KiB, and never more than there
+    /// can be at once.
+    pub const fn quantum(self) -> u64 {
+        let quantum = match self.per_second / 50 {
+            small if small < 1024 => 1024,
+            large if large > 64 * 1024 => 64 * 1024,
+            other => other,
+        };
+        if quantum < self.burst { quantum } else { self.burst }
+    }
+}
+
+/// A token bucket for bytes that may run into debt: as long as it is not in debt more may be taken than it holds, and nothing
+/// after that until the debt is paid. So what cannot be cut is never larger than the bucket. Starts full. Exact: what was taken in
+/// any time is the rate times that, a burst and the last debt at most.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteBucket {
+    rate: ByteRate,
+    /// Bytes times [`NANOS`]; below zero a debt.
+    level: i128,
+    at: Instant,
+}
+
+/// In a second.
+const NANOS: i128 = 1_000_000_000;
+
+impl ByteBucket {
+    /// A full bucket.
+    pub const fn new(rate: ByteRate, now: Instant) -> Self {
+        ByteBucket { rate, level: rate.burst as i128 * NANOS, at: now }
+    }
+
+    /// Its rate.
+    pub const fn rate(&self) -> ByteRate {
+        self.rate
+    }
+
+    /// From now on it fills at another rate. What it holds or owes it keeps, as far as the new burst has room for it.
+    pub fn set_rate(&mut self, rate: ByteRate, now: Instant) {
+        self.fill(now);
+        self.rate = rate;
+        self.level = self.level.min(i128::from(rate.burst) * NANOS);
+    }
+
+    /// Bytes that are there; 0 in debt.
+    pub fn available(&mut self, now: Instant) -> u64 {
+        self.fill(now);
+        u64::try_from(self.level.max(0) / NANOS).unwrap_or(0)
+    }
+
+    /// How long until the debt is paid; zero without one.
+    pub fn debt(&mut self, now: Instant) -> Duration {
+        self.ready_at(0, now).since(now)
+    }
+
+    /// Takes so many bytes, whether they are there or not.
+    pub fn take(&mut self, bytes: u64, now: Instant) {
+        self.fill(now);
+        self.level -= i128::from(bytes) * NANOS;
+    }
+
+    /// When so many bytes will be there, of a burst at most: `now` when they are.
+    pub fn ready_at(&mut self, bytes: u64, now: Instant) -> Instant {
+        self.fill(now);
+        let missing = i128::from(bytes.min(self.rate.burst)) * NANOS - self.level;
+        if missing <= 0 {
+            return now;
+        }
+        let rate = i128::from(self.rate.per_second);
+        let nanos = u64::try_from((missing + rate - 1) / rate).unwrap_or(u64::MAX);
+        now + Duration::from_nanos(nanos)
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let nanos = i128::try_from(now.since(self.at).as_nanos()).unwrap_or(i128::MAX / NANOS);
+        let full = i128::from(self.rate.burst) * NANOS;
+        self.level = self.level.saturating_add(nanos.saturating_mul(i128::from(self.rate.per_second))).min(full);
+        self.at = self.at.max(now);
+    }
+}
+
 /// Keys that a table has room for, unless it is told otherwise: with the default rates at most some 800 are ever in use, since
 /// the rate of all bounds them.
 pub const BUCKETS_MAX: usize = 4096;
@@ -342,6 +450,71 @@ mod tests {
                 for key in 0..8 {
                     prop_assert_eq!(table.owed(key, at), naive.get(&key).copied().unwrap_or_default().owed(at));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_of_bytes_lends_what_cannot_be_cut_and_gives_nothing_until_that_is_paid() {
+        let at = Instant::from_millis;
+        let mut bucket = ByteBucket::new(ByteRate::new(1 << 20), at(0));
+        assert_eq!(bucket.available(at(0)), (1 << 20) / 10);
+        // A frame of 16 seconds.
+        bucket.take(16 << 20, at(0));
+        assert_eq!((bucket.debt(at(15_000)).as_millis(), bucket.available(at(15_899))), (900, 0));
+        assert!(bucket.available(at(15_901)) > 0 && bucket.ready_at(1 << 12, at(15_901)) > at(15_901));
+        // Half as fast from here on, and no more at once than that has.
+        bucket.set_rate(ByteRate::new(1 << 19), at(100_000));
+        assert_eq!(bucket.available(at(100_000)), (1 << 19) / 10);
+        assert_eq!(bucket.ready_at(u64::MAX, at(100_000)), at(100_000), "never more than a burst is waited for");
+        assert_eq!(ByteRate::new(0).per_second(), ByteRate::SLOWEST);
+        for per_second in [0, 1 << 10, 1 << 14, 1 << 20, 1 << 40, u64::MAX] {
+            let rate = ByteRate::new(per_second);
+            assert!(rate.quantum() > 0 && rate.quantum() <= rate.burst, "{rate:?}: a turn must come");
+        }
+    }
+
+    proptest! {
+        /// Whoever takes whenever there is something, whatever the frames are like, gets the rate: no more than it and a burst in
+        /// any time, and no less where he always wants more.
+        #[test]
+        fn bytes_are_neither_lost_nor_gained(
+            per_second in 1024u64..1 << 40, steps in prop::collection::vec((1u64..200_000_000, 0u64..1 << 20), 1..300)
+        ) {
+            let rate = ByteRate::new(per_second);
+            let mut bucket = ByteBucket::new(rate, Instant::ZERO);
+            let (mut now, mut taken, mut level) = (0u64, 0u128, u128::from(rate.burst) * 1_000_000_000);
+            let mut debt = 0u128;
+            for (nanos, bytes) in steps {
+                now += nanos;
+                // The naive one keeps what is there and what is owed apart.
+                let gain = u128::from(nanos) * u128::from(per_second);
+                let paid = gain.min(debt);
+                debt -= paid;
+                level = (level + gain - paid).min(u128::from(rate.burst) * 1_000_000_000);
+                let at = Instant::from_nanos(now);
+                prop_assert_eq!(u128::from(bucket.available(at)), level / 1_000_000_000);
+                prop_assert_eq!(bucket.debt(at).is_zero(), debt == 0);
+                if debt == 0 {
+                    bucket.take(bytes, at);
+                    taken += u128::from(bytes);
+                    let price = u128::from(bytes) * 1_000_000_000;
+                    (level, debt) = (level.saturating_sub(price), price.saturating_sub(level));
+                }
+                let most = u128::from(per_second) * u128::from(now) / 1_000_000_000 + u128::from(rate.burst) + (1 << 20);
+                prop_assert!(taken <= most);
+            }
+        }
+
+        #[test]
+        fn a_bucket_of_bytes_at_the_end_of_time_does_not_panic(
+            rate in any::<u64>(), steps in prop::collection::vec((any::<u64>(), any::<u64>()), 1..50)
+        ) {
+            let mut bucket = ByteBucket::new(ByteRate::new(rate), Instant::ZERO);
+            for (time, bytes) in steps {
+                let at = Instant::from_nanos(time);
+                bucket.take(bytes, at);
+                bucket.ready_at(bytes, at);
             }
         }
     }

@@ -3,15 +3,27 @@
 //! Each flag is also an environment variable, `SPACETIME_NODE_<FLAG>`, and a key of the `--config` file (see
 //! [`settings`](crate::settings)); both are added to what is declared here in one place, so that no flag is forgotten.
 
+#[cfg(feature = "http")]
+mod admin;
+mod bandwidth;
+mod bans;
+mod simulate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spacetime_network::id::VerifiedId;
-use spacetime_network::sim::Scenario;
 use spacetime_network::wire::Hash;
 
+#[cfg(feature = "http")]
+pub(crate) use crate::cli::admin::{
+    AdminArgs, AdminLogArgs, HttpArgs, LimitsArgs, ReachArgs, StatusArgs, StopArgs, TopArgs,
+};
+pub(crate) use crate::cli::bandwidth::BandwidthArgs;
+pub(crate) use crate::cli::bans::{BanAction, BanArgs};
+pub(crate) use crate::cli::simulate::{FaultLevel, SimulateArgs};
 use crate::key::KeyReaders;
 use crate::value::{self, Endpoint, Exempt, ListenAddress};
 
@@ -43,10 +55,11 @@ pub(crate) enum Command {
     #[command(
         after_help = "SIGINT and SIGTERM stop the node with everything saved; a second one ends it at once. SIGHUP does the same, \
                       unless the node was started by nohup; with --tls ca it reads the certificate, its key and the \
-                      authority again instead, as the node does by itself every few seconds.\n\n\
+                      authority again instead, as the node does by itself every few seconds, and with --log-file it \
+                      opens the log anew.\n\n\
                       Example:\n  spacetime-node run --data-dir ./one --listen 0.0.0.0:7193 --seed-node 192.0.2.7:7193 --mine"
     )]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show the whole thing at work: several full nodes in one process
     #[command(
         after_help = "Examples:\n  spacetime-node demo --nodes 5 --blocks 20\n  spacetime-node demo --tls pinned"
@@ -64,8 +77,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  spacetime-node ping 192.0.2.7:7193 --count 10 --interval 500ms\n  \
                             spacetime-node ping 192.0.2.7:7193 --tls first-use")]
     Ping(PingArgs),
-    /// Ask a running node for the addresses that it shares
-    #[command(after_help = "Example:\n  spacetime-node peers 192.0.2.7:7193 --json")]
+    /// Ask a running node for the addresses that it shares, or one of yours for its peers
+    #[command(after_help = "Examples:\n  spacetime-node peers 192.0.2.7:7193 --json\n  \
+                            spacetime-node peers --http 9464")]
     Peers(PeersArgs),
     /// Ask a running node for block headers
     #[command(after_help = "Example:\n  spacetime-node headers 192.0.2.7:7193 --max 10")]
@@ -94,9 +108,53 @@ pub(crate) enum Command {
     /// Forget who was met at an address, so that --tls first-use trusts whoever answers there next
     #[command(after_help = "Example:\n  spacetime-node forget 192.0.2.7:7193 --data-dir ./one")]
     Forget(ForgetArgs),
+    /// Show how a node of yours is, by its administration endpoint
+    #[cfg(feature = "http")]
+    #[command(after_help = "Example:\n  spacetime-node status --http 127.0.0.1:9464 --json")]
+    Status(StatusArgs),
+    /// Watch a node of yours in this terminal: what it carries, and its peers
+    #[cfg(feature = "http")]
+    #[command(after_help = "Example:\n  spacetime-node top --http 127.0.0.1:9464")]
+    Top(TopArgs),
+    /// Have a node of yours keep a connection to another one
+    #[cfg(feature = "http")]
+    #[command(after_help = "Example:\n  spacetime-node connect 192.0.2.7:7193 --http 127.0.0.1:9464")]
+    Connect(ReachArgs),
+    /// Have a node of yours leave another one, and keep no connection to it
+    #[cfg(feature = "http")]
+    #[command(after_help = "Example:\n  spacetime-node disconnect 192.0.2.7:7193 --http 127.0.0.1:9464")]
+    Disconnect(ReachArgs),
+    /// List or change who is banned: in the data directory of a node that is stopped, or by one that runs
+    #[command(
+        after_help = "A ban keeps an address, a range or a node id out: it is neither let in, nor dialed, nor told to others. What \
+                            --exempt names, this machine by default, and whom --connect names stay exempt. An IPv6 address \
+                            alone stands for its /64. A node id means something with --tls only. To remove a range removes the \
+                            bans of all its parts, those of the node's own rules too.\n\n\
+                            Examples:\n  spacetime-node ban list --data-dir ./one\n  \
+                            spacetime-node ban add 192.0.2.0/24 --for 30days --reason \"floods\" --data-dir ./one\n  \
+                            spacetime-node ban remove 192.0.2.0/24 --data-dir ./one\n  \
+                            spacetime-node ban add 192.0.2.7 --for 2h --http 9464"
+    )]
+    Ban(BanArgs),
+    /// Show the last lines of the log of a node of yours, or change its level
+    #[cfg(feature = "http")]
+    #[command(after_help = "Examples:\n  spacetime-node log --http 127.0.0.1:9464\n  \
+                            spacetime-node log debug --http unix:/run/spacetime-node/http.sock")]
+    Log(AdminLogArgs),
+    /// Show the limits of a node of yours, or change those of bandwidth until it stops
+    #[cfg(feature = "http")]
+    #[command(after_help = "Example:\n  spacetime-node limits --max-upload 2MiB --max-download none --http 9464")]
+    Limits(LimitsArgs),
+    /// Stop a node of yours, as SIGTERM does
+    #[cfg(feature = "http")]
+    #[command(after_help = "Example:\n  spacetime-node stop --http 127.0.0.1:9464")]
+    Stop(StopArgs),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  spacetime-node completions bash > /etc/bash_completion.d/spacetime-node")]
     Completions(CompletionsArgs),
+    /// Write man pages, one for each command, to a directory
+    #[command(hide = true, after_help = "Example:\n  spacetime-node man /usr/local/share/man/man1")]
+    Man(ManArgs),
 }
 
 /// Where a node keeps its files.
@@ -116,7 +174,7 @@ pub(crate) struct JsonArg {
 }
 
 /// How much is logged, and how.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct LogArgs {
     /// Log lines of this weight and above, on standard error
     #[arg(long, value_enum, default_value_t = LogLevel::Info, value_name = "LEVEL", help_heading = "Logging")]
@@ -124,6 +182,9 @@ pub(crate) struct LogArgs {
     /// Log as text or as one JSON object per line
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = "Logging")]
     pub(crate) log_format: LogFormat,
+    /// Append the log to this file instead; SIGHUP opens it anew, as after logrotate moved it away
+    #[arg(long, value_parser = value::path(), value_name = "FILE", help_heading = "Logging")]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 /// The weight of a log line.
@@ -165,6 +226,9 @@ pub(crate) struct TlsArgs {
     /// With --tls ca: our certificate's private key, PEM
     #[arg(long, value_parser = value::path(), value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// With --tls any or ca: the oldest TLS to speak; 1.2 is for others than nodes, which have 1.3
+    #[arg(long, value_enum, default_value_t = TlsMin::V1_3, value_name = "VERSION", help_heading = "TLS")]
+    pub(crate) tls_min: TlsMin,
     /// Use a private key that its group may read too (mode 0640), as where Kubernetes gives files to an fsGroup
     #[arg(long, help_heading = "TLS")]
     pub(crate) key_mode_group: bool,
@@ -175,6 +239,26 @@ impl TlsArgs {
     pub(crate) fn key_readers(&self) -> KeyReaders {
         KeyReaders::of_flag(self.key_mode_group)
     }
+}
+
+/// The oldest TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsMin {
+    /// TLS 1.2, with modern suites
+    #[value(name = "1.2")]
+    V1_2,
+    /// TLS 1.3
+    #[value(name = "1.3")]
+    V1_3,
+}
+
+/// What those who dial us must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsClientsArg {
+    /// A certificate and our protocol (ALPN), as every node has them
+    Required,
+    /// Nothing, if they have nothing: their ids are claims then, as in plain text
+    Optional,
 }
 
 /// Whom to trust.
@@ -272,6 +356,10 @@ pub(crate) struct RunArgs {
     /// [default: loopback]
     #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = "Network")]
     pub(crate) exempt: Vec<Exempt>,
+    /// Ranges from which clients may come that do not introduce themselves, as the C# library's miner and download do; they are
+    /// answered and are no peers [default: none]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) without_handshake: Vec<Exempt>,
     /// Tell each peer this often that we are here
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = value::duration, help_heading = "Network")]
     pub(crate) heartbeat: Duration,
@@ -283,7 +371,12 @@ pub(crate) struct RunArgs {
     pub(crate) handshake_timeout: Duration,
 
     #[command(flatten)]
+    pub(crate) bandwidth: BandwidthArgs,
+    #[command(flatten)]
     pub(crate) tls: TlsArgs,
+    /// With --tls any or ca: what those who dial us must show
+    #[arg(long, value_enum, default_value_t = TlsClientsArg::Required, value_name = "WHAT", help_heading = "TLS")]
+    pub(crate) tls_clients: TlsClientsArg,
     #[command(flatten)]
     pub(crate) data: DataDirArg,
 
@@ -300,6 +393,9 @@ pub(crate) struct RunArgs {
     pub(crate) genesis: GenesisArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+    #[cfg(feature = "http")]
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -321,77 +417,6 @@ pub(crate) struct DemoArgs {
     pub(crate) keep: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: JsonArg,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct SimulateArgs {
-    /// Decides everything that happens [default: one that the clock gives]
-    // In the environment and in a file, addresses under this name are those that `run` asks for peers.
-    #[arg(long, value_name = "N", value_parser = simulation_seed)]
-    pub(crate) seed: Option<u64>,
-    /// Runs this many seeds, from --seed upwards, and keeps those that fail in a file
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = how_many_seeds)]
-    pub(crate) seeds: u64,
-    /// File that seeds which fail are added to
-    #[arg(long, default_value = "failed-seeds.txt", value_parser = value::path(), value_name = "FILE")]
-    pub(crate) failures: PathBuf,
-    /// Honest nodes
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = value::whole(2..=5_000))]
-    pub(crate) nodes: u32,
-    /// Simulated minutes with faults; three more follow without
-    #[arg(long, default_value_t = 30, value_name = "N", value_parser = value::whole(1..=10_000))]
-    pub(crate) minutes: u32,
-    /// How much goes wrong
-    #[arg(long, value_enum, default_value_t = FaultLevel::Light, value_name = "LEVEL")]
-    pub(crate) faults: FaultLevel,
-    /// A class of faults at this rate, whatever the seed draws for it; `--faults list` names them
-    #[arg(long, value_name = "NAME=RATE", value_parser = value::fault, value_delimiter = ',')]
-    pub(crate) fault: Vec<(&'static str, u64)>,
-    /// Leaves a class of faults out
-    #[arg(long, value_name = "NAME", value_parser = value::fault_class, value_delimiter = ',')]
-    pub(crate) without: Vec<&'static str>,
-    /// A situation with a name, on top of the faults
-    #[arg(long, value_name = "NAME", value_parser = value::scenario)]
-    pub(crate) scenario: Option<Scenario>,
-    /// Write what happened to this file, a line each; of one seed
-    #[arg(long, value_parser = value::path(), value_name = "FILE")]
-    pub(crate) trace: Option<PathBuf>,
-    /// Draw how fast blocks reached the nodes to this file, as SVG; of one seed
-    #[arg(long, value_parser = value::path(), value_name = "FILE")]
-    pub(crate) plot: Option<PathBuf>,
-    /// Looks for the smallest run that fails as this one does: fewer faults, nodes and minutes
-    #[arg(long, conflicts_with_all = ["trace", "plot", "seeds"])]
-    pub(crate) shrink: bool,
-    /// Prints how fast blocks and payments spread in networks of several kinds, from fixed seeds
-    // The table is the same for everybody, so it takes nothing that would change a run.
-    #[arg(long, conflicts_with_all = ["seed", "seeds", "failures", "nodes", "minutes", "faults", "fault", "without",
-                                      "scenario", "trace", "plot", "shrink"])]
-    pub(crate) table: bool,
-    #[command(flatten)]
-    pub(crate) output: JsonArg,
-}
-
-/// How many runs a campaign has.
-fn how_many_seeds(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|seeds| *seeds > 0).ok_or_else(|| "expected a whole number from 1".to_owned())
-}
-
-/// What decides a simulated run.
-fn simulation_seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
-}
-
-/// How much goes wrong in a simulation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FaultLevel {
-    /// Nothing: the network is slow and that is all
-    None,
-    /// Resets, clogs, short reads and writes, restarts
-    Light,
-    /// Everything, attackers and corrupted bytes too
-    Full,
-    /// Runs nothing: prints the classes of faults, with their units and ranges, and the attackers
-    List,
 }
 
 /// What all questions to a running node share.
@@ -425,8 +450,21 @@ pub(crate) struct PingArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PeersArgs {
+    /// The node to ask: ip:port or name:port
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: Option<Endpoint>,
+    /// Longest wait for the connection, and for each answer
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = value::duration)]
+    pub(crate) timeout: Duration,
     #[command(flatten)]
-    pub(crate) ask: AskArgs,
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) data: ClientDirArg,
+    #[command(flatten)]
+    pub(crate) output: JsonArg,
+    #[cfg(feature = "http")]
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -532,6 +570,13 @@ pub(crate) struct ForgetArgs {
     pub(crate) data: DataDirArg,
     #[command(flatten)]
     pub(crate) output: JsonArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where to, made where it is missing
+    #[arg(value_name = "DIR", value_parser = value::path())]
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

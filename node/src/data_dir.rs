@@ -201,6 +201,21 @@ impl DataDir {
         self.path.join("peers.json")
     }
 
+    /// The address book.
+    pub(crate) fn addresses(&self) -> PathBuf {
+        self.path.join("addresses.json")
+    }
+
+    /// Who is banned.
+    pub(crate) fn bans(&self) -> PathBuf {
+        self.path.join("bans.json")
+    }
+
+    /// What was sent in the period of a quota.
+    pub(crate) fn upload_quota(&self) -> PathBuf {
+        self.path.join("upload_quota.json")
+    }
+
     /// The identities that nodes had when they were met first.
     pub(crate) fn known_identities(&self) -> PathBuf {
         self.path.join("known_identities.json")

@@ -64,6 +64,10 @@ impl Ours {
                 "its certificate is not a node's own with an Ed25519 key; if it runs with --tls ca, use that on both \
                  sides or on neither"
             }
+            (TlsFault::NoCertificate, _) => {
+                "it showed no certificate, or has none of a kind accepted here: it must present its node key; those who have \
+                 none, as programs of .NET, are let in by --tls-clients optional, with --tls any or --tls ca"
+            }
             (TlsFault::UnknownAuthority, _) => {
                 "its certificate is signed by no trusted authority; compare our --ca with who signed it, and see that it \
                  runs with --tls ca, too"
@@ -85,7 +89,7 @@ impl Ours {
             }
             (TlsFault::NothingInCommon | TlsFault::Alert(40 | 71 | 116), true) => {
                 "no TLS version, cipher, key exchange or kind of key in common; without --tls ca it takes Ed25519 keys \
-                 only: use --tls ca on both sides"
+                 only: use --tls ca on both sides; who dials with TLS 1.2 alone needs --tls-min 1.2 at the node"
             }
             (TlsFault::NothingInCommon | TlsFault::Alert(40 | 71 | 116), false) => {
                 "no TLS version, cipher, key exchange or kind of key in common; it needs TLS 1.3 and an Ed25519 key, or \

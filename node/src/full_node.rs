@@ -13,21 +13,27 @@ use spacetime_network::chain::{Params, ReferenceChain};
 use spacetime_network::driver::node::resolver::Resolver;
 use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeMut, NodeProtocol, Observer};
 use spacetime_network::driver::store::check_free;
-use spacetime_network::driver::{self, Handle};
+use spacetime_network::driver::{self, Bandwidth, Handle, Net};
 use spacetime_network::link::tls::Tls;
-use spacetime_network::proto::peer::PeerName;
+use spacetime_network::proto::peer::address_book::{AddressBook, SavedAddress};
 use spacetime_network::proto::peer::peer_table::PeerTable;
+use spacetime_network::proto::peer::{Ban, PeerName};
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Command, Event, Node};
 use spacetime_network::time::{Instant, Now};
 
 use crate::data_dir::DataDir;
 use crate::failure::{Failure, disk_remedy};
+use crate::keeper::Keeper;
 use crate::peers_file::{self, Saver};
+use crate::quota::QuotaWatch;
 use crate::security::{Security, SecurityWatch};
+use crate::stopping::{Progress, Stage};
 use crate::tip_signal::TipSignal;
 use crate::turn_watch::TurnWatch;
 use crate::typed_names::TypedNames;
+use crate::value::Quota;
+use crate::{addresses_file, bans_file};
 
 /// A node of the reference chain.
 pub(crate) type LiveNode = Node<ReferenceChain>;
@@ -54,8 +60,37 @@ impl<F: FnMut(Now, &Event, &LiveNode) + Send> Sink for F {
     }
 }
 
+/// Two who are told the same, one after the other.
+#[cfg(feature = "http")]
+pub(crate) struct Both<A, B>(pub(crate) A, pub(crate) B);
+
+#[cfg(feature = "http")]
+impl<A: Sink, B: Sink> Sink for Both<A, B> {
+    fn on_event(&mut self, now: Now, event: &Event, node: &LiveNode) {
+        self.0.on_event(now, event, node);
+        self.1.on_event(now, event, node);
+    }
+
+    fn turn_ended(&mut self, now: Now, node: &LiveNode) {
+        self.0.turn_ended(now, node);
+        self.1.turn_ended(now, node);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline().into_iter().chain(self.1.deadline()).min()
+    }
+}
+
 /// How long the store may take to finish when a node stops; the whole stop has five seconds.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// How long a connection may be quiet before the system asks whether it still stands, where clients come that need not speak.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// A book of fewer addresses is saved whenever the peers are, a larger one every few minutes.
+const SMALL_BOOK: usize = 1_000;
+/// Time between two saves of a large book.
+const SAVE_ADDRESSES: Duration = Duration::from_secs(300);
 
 /// What a node is to be.
 pub(crate) struct Plan {
@@ -64,6 +99,10 @@ pub(crate) struct Plan {
     pub(crate) params: Params,
     /// TLS, and who we are under it.
     pub(crate) security: Option<Security>,
+    /// How many bytes a second may pass.
+    pub(crate) bandwidth: Bandwidth,
+    /// How much may be sent in a period.
+    pub(crate) upload_quota: Option<Quota>,
 }
 
 /// A node that listens and is ready to run.
@@ -73,15 +112,20 @@ pub(crate) struct Ready {
     listening: Vec<SocketAddr>,
     signal: Arc<TipSignal>,
     traffic: Arc<Traffic>,
+    progress: Arc<Progress>,
     security: Option<SecurityWatch>,
+    quota: Option<QuotaWatch>,
     turn_times: TurnWatch,
 }
 
-/// What a node has sent so far, for other threads to read at any time.
+/// What a node has sent so far and has open, for other threads to read at any time.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     bytes: AtomicU64,
     frames: AtomicU64,
+    turns: AtomicU64,
+    connections: AtomicU64,
+    queued: AtomicU64,
 }
 
 impl Traffic {
@@ -89,12 +133,35 @@ impl Traffic {
     pub(crate) fn sent(&self) -> (u64, u64) {
         (self.bytes.load(Ordering::Relaxed), self.frames.load(Ordering::Relaxed))
     }
+
+    /// How often the loop has turned.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are open, and bytes that wait to be written to them.
+    pub(crate) fn open(&self) -> (u64, u64) {
+        (self.connections.load(Ordering::Relaxed), self.queued.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, net: &Net) {
+        let (totals, (_, queued)) = (net.totals(), net.memory());
+        self.bytes.store(totals.bytes_out, Ordering::Relaxed);
+        self.frames.store(totals.frames_out, Ordering::Relaxed);
+        self.turns.store(totals.turns.count, Ordering::Relaxed);
+        self.connections.store(net.connections() as u64, Ordering::Relaxed);
+        self.queued.store(queued as u64, Ordering::Relaxed);
+    }
 }
 
 /// The observer: rings the miner's bell, hands peers to the saver, has names looked up, tells the sink.
 pub(crate) struct Watch {
     signal: Arc<TipSignal>,
     saver: Saver,
+    bans: Keeper<Vec<Ban>>,
+    addresses: Keeper<Vec<SavedAddress>>,
+    /// When the addresses were given to be saved last: there may be thousands, and few change.
+    addresses_saved: Option<Instant>,
     resolver: Option<Resolver>,
     names: TypedNames,
     tls: Option<Tls>,
@@ -117,11 +184,26 @@ impl Observer<ReferenceChain> for Watch {
     }
 
     fn turn_ended(&mut self, now: Now, node: &LiveNode) {
+        // What could not be handed over.
+        self.bans.keep(None);
+        self.addresses.keep(None);
         self.sink.turn_ended(now, node);
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.sink.deadline()
+    }
+
+    fn save_addresses(&mut self, now: Now, book: &AddressBook) {
+        let is_small = book.len() < SMALL_BOOK;
+        if is_small || self.addresses_saved.is_none_or(|saved| now.at.since(saved) >= SAVE_ADDRESSES) {
+            self.addresses_saved = Some(now.at);
+            self.addresses.keep(Some(book.saved()));
+        }
+    }
+
+    fn save_bans(&mut self, _: Now, bans: Vec<Ban>) {
+        self.bans.keep(Some(bans));
     }
 
     fn resolve(&mut self, _: Now, name: &PeerName) -> bool {
@@ -141,9 +223,14 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     if let Some(security) = &plan.security {
         // What every peer compares with the certificate.
         config.node_id = security.id().to_string();
+        config.secured = true;
     }
     let mut loop_config = driver::Config::default();
-    loop_config.connections = config.admission.connections_max;
+    let clients = config.admission.clients_max();
+    loop_config.connections = config.admission.connections_max.saturating_add(clients);
+    // Of one who need not say anything nobody else finds out that he is gone.
+    loop_config.keep_alive = (clients > 0).then_some(KEEP_ALIVE);
+    loop_config.bandwidth = plan.bandwidth;
     loop_config.tls = plan.security.as_ref().map(Security::tls);
     // Before a file is opened.
     config.validate().and_then(|()| loop_config.validate()).map_err(|errors| Failure::settings(&errors))?;
@@ -156,9 +243,20 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
         .map_err(|errors| Failure::settings(&errors))?;
 
     let signal = Arc::new(TipSignal::default());
-    let (saver, tls) = (Saver::start(&data.peers())?, loop_config.tls.clone());
-    let watch = Watch { signal: Arc::clone(&signal), saver, resolver: None, names, tls, sink };
+    let (saver, bans, tls) = (Saver::start(&data.peers())?, bans_file::keeper(&data.bans())?, loop_config.tls.clone());
+    let watch = Watch {
+        signal: Arc::clone(&signal),
+        saver,
+        bans,
+        addresses: addresses_file::keeper(&data.addresses())?,
+        addresses_saved: None,
+        resolver: None,
+        names,
+        tls,
+        sink,
+    };
     let security = plan.security.as_ref().map(|security| security.watch(named)).transpose()?;
+    let quota = plan.upload_quota.map(|quota| QuotaWatch::start(&data.upload_quota(), quota)).transpose()?;
     let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
         .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;
     let handle = driver.handle();
@@ -167,14 +265,20 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     driver.protocol_mut().observer_mut().resolver = Some(Resolver::system(handle));
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
     driver.protocol_mut().node_mut().set_listening(&listening);
-    driver.with(|protocol, now, _| peers_file::restore(&data.peers(), protocol.node_mut(), now))?;
+    driver.with(|protocol, now, _| {
+        bans_file::restore(&data.bans(), protocol.node_mut(), now)?;
+        addresses_file::restore(&data.addresses(), protocol.node_mut(), now)?;
+        peers_file::restore(&data.peers(), protocol.node_mut(), now)
+    })?;
     Ok(Ready {
         driver,
         data: data.clone(),
         listening,
         signal,
         traffic: Arc::default(),
+        progress: Arc::default(),
         security,
+        quota,
         turn_times: TurnWatch::default(),
     })
 }
@@ -235,26 +339,47 @@ impl Ready {
         Arc::clone(&self.traffic)
     }
 
+    /// How far a stop is.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
     /// Runs the loop until it is stopped, then saves everything. Answers where the saved chain ends.
     pub(crate) fn run(mut self) -> Result<Tip, Failure> {
         let ran = self.turns();
         tracing::info!("stopping");
         self.turn_times.finish(&self.driver.net().totals().turns);
         self.signal.stop();
+        self.progress.at(Stage::Peers);
         let protocol = self.driver.protocol_mut();
         protocol.observer_mut().saver.finish();
+        let book = protocol.node().book().saved();
+        protocol.observer_mut().addresses.keep(Some(book));
+        let noted = protocol.observer_mut().addresses.finish();
+        let kept = protocol.observer_mut().bans.finish();
+        if let Err(failure) = &kept {
+            // Also when it is not the first thing that went wrong.
+            tracing::error!("{failure}; who was banned since is let in again");
+        }
+        let counted = self.quota.as_mut().map_or(Ok(()), QuotaWatch::finish);
+        self.progress.at(Stage::Identities);
         let remembered = self.security.as_mut().map_or(Ok(()), SecurityWatch::finish);
         if let Err(failure) = &remembered {
             // Also when it is not the first thing that went wrong.
             tracing::error!("{failure}; whoever was met since is met as if for the first time");
         }
+        self.progress.at(Stage::Peers);
         let saved = peers_file::save(&self.data.peers(), protocol.node().peers());
+        self.progress.at(Stage::Chain);
         let flushed = protocol.node_mut().chain_mut().flush(FLUSH);
         // Blocks that were being judged may have joined it.
         let best = protocol.node().chain().best();
         ran.map_err(|error| Failure::new("wait for events", error, "look at the system's limits and log"))?;
         flushed.map_err(|error| Failure::plain("finish writing the chain", error))?;
         remembered?;
+        kept?;
+        noted?;
+        counted?;
         saved?;
         Ok(best)
     }
@@ -262,15 +387,19 @@ impl Ready {
     fn turns(&mut self) -> io::Result<()> {
         loop {
             let goes_on = self.driver.turn(None)?;
-            let (now, bytes, frames) =
-                self.driver.with(|_, now, net| (now.at, net.totals().bytes_out, net.totals().frames_out));
+            let now = self.driver.net().now().at;
             if let Some(security) = &mut self.security {
                 security.look(now);
                 security.log_overload(now, self.driver.net());
             }
+            if let Some(quota) = &mut self.quota {
+                let (both, sent) = (self.driver.net().now(), self.driver.net().totals().bytes_out);
+                if let Some(serves) = quota.look(both, sent) {
+                    self.driver.protocol_mut().node_mut().set_serves_history(serves);
+                }
+            }
             self.turn_times.look(now, &self.driver.net().totals().turns);
-            self.traffic.bytes.store(bytes, Ordering::Relaxed);
-            self.traffic.frames.store(frames, Ordering::Relaxed);
+            self.traffic.note(self.driver.net());
             if !goes_on {
                 return Ok(());
             }

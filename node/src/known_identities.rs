@@ -6,10 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::path::Path;
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use spacetime_network::driver::store::{read_bounded, replace_file};
@@ -17,14 +14,11 @@ use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::trust::{KNOWN_MAX, KnownIdentities};
 
 use crate::failure::{Failure, disk_remedy, read_remedy};
+use crate::keeper::{Keeper, Kept};
 use crate::value::Endpoint;
 
 /// Room for all addresses that may be remembered, at about 120 bytes each.
 const FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
-/// How long after a failed save the next is tried; twice as long after each.
-const RETRY: Duration = Duration::from_millis(250);
-/// The longest time between two tries.
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Reads the file. A damaged one is an error: without it, whoever stands in a known node's place would be trusted. Saves
 /// are atomic, so it was not a crash that damaged it.
@@ -135,97 +129,16 @@ fn encode(known: &KnownIdentities) -> Vec<u8> {
     format!("{{\n{}\n}}\n", lines.join(",\n")).into_bytes()
 }
 
-/// Saves on a thread of its own, so that a slow disk does not stop the loop. Nothing that was remembered is left out: what
-/// cannot be handed over yet is handed over later, and what could not be saved is tried again until it is.
-#[derive(Debug)]
-pub(crate) struct Keeper {
-    path: PathBuf,
-    queue: Option<SyncSender<KnownIdentities>>,
-    /// Answers what it could not save.
-    thread: Option<JoinHandle<Option<KnownIdentities>>>,
-    unsaved: Option<KnownIdentities>,
-}
-
-impl Keeper {
-    /// Starts the thread.
-    pub(crate) fn start(path: &Path) -> Result<Self, Failure> {
-        let (queue, waiting) = sync_channel(1);
-        let of_thread = path.to_path_buf();
-        let thread = thread::Builder::new()
-            .name("identities".to_owned())
-            .spawn(move || save_all(&of_thread, &waiting))
-            .map_err(|error| Failure::new("start a thread that saves identities", error, "try again"))?;
-        Ok(Keeper { path: path.to_path_buf(), queue: Some(queue), thread: Some(thread), unsaved: None })
-    }
-
-    /// Has this saved soon, or what waited before when there is nothing new.
-    pub(crate) fn keep(&mut self, newer: Option<KnownIdentities>) {
-        let Some(known) = newer.or_else(|| self.unsaved.take()) else { return };
-        let Some(queue) = &self.queue else { return };
-        self.unsaved = match queue.try_send(known) {
-            Ok(()) => None,
-            Err(TrySendError::Full(known) | TrySendError::Disconnected(known)) => Some(known),
-        };
-    }
-
-    /// Waits for what is under way, then saves what was left.
-    ///
-    /// # Errors
-    ///
-    /// The disk does not take it: the next start will trust strangers in the place of those who were met.
-    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        self.queue = None;
-        let failed = match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(failed)) => failed,
-            Some(Err(_)) => {
-                tracing::error!("the thread that saves identities ended early");
-                None
-            }
-            None => None,
-        };
-        // What was not handed over is the newer.
-        let left = self.unsaved.take().or(failed);
-        left.map_or(Ok(()), |known| save(&self.path, &known))
-    }
-}
-
-/// Saves what comes until no more can come. A save that fails is tried again, later each time, unless something newer comes,
-/// which holds all that was to be saved before. Answers what is still unsaved at the end.
-fn save_all(path: &Path, waiting: &Receiver<KnownIdentities>) -> Option<KnownIdentities> {
-    let mut unsaved = None;
-    let mut told: Option<Failure> = None;
-    let mut pause = RETRY;
-    loop {
-        let next = match unsaved {
-            None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(_) => waiting.recv_timeout(pause),
-        };
-        match next {
-            Ok(known) => unsaved = Some(known),
-            Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(RETRY_MAX),
-            Err(RecvTimeoutError::Disconnected) => return unsaved,
-        }
-        let Some(known) = &unsaved else { continue };
-        match save(path, known) {
-            Ok(()) => {
-                if told.take().is_some() {
-                    tracing::info!(file = %path.display(), "the remembered identities are saved again");
-                }
-                (unsaved, pause) = (None, RETRY);
-            }
-            Err(failure) => {
-                if told.as_ref() != Some(&failure) {
-                    tracing::warn!("{failure}; it is tried again, but a restart before forgets who was met");
-                }
-                told = Some(failure);
-            }
-        }
-    }
+/// Saves what was met on a thread of its own, until the disk takes it.
+pub(crate) fn keeper(path: &Path) -> Result<Keeper<KnownIdentities>, Failure> {
+    Keeper::start(path, Kept { what: "identities", at_risk: "a restart before forgets who was met", save })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
+    use std::time::Duration;
 
     fn id(byte: u8) -> VerifiedId {
         VerifiedId::from_bytes([byte; 32])
@@ -241,13 +154,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("known_identities.json");
         (directory, path)
-    }
-
-    /// What stands where a new file would be written first: nobody can save, whatever the user's rights.
-    fn jam(path: &Path) -> PathBuf {
-        let jam = path.with_extension("json.tmp");
-        std::fs::create_dir(&jam).unwrap();
-        jam
     }
 
     #[test]
@@ -337,53 +243,5 @@ mod tests {
         let conflict = Conflict { address: theirs, saved: id(2), learned: id(3) };
         assert_eq!(add(&path, &KnownIdentities::default(), &learned), Ok(Err(conflict)));
         assert_eq!(load(&path).unwrap().get(theirs), Some(id(2)));
-    }
-
-    #[test]
-    fn the_keeper_leaves_nothing_out() {
-        let (_directory, path) = place();
-        let mut keeper = Keeper::start(&path).unwrap();
-        let mut growing = KnownIdentities::default();
-        for (address, id) in known().iter() {
-            for port in 1..100 {
-                growing.insert(SocketAddr::new(address.ip(), port), id);
-                keeper.keep(Some(growing.clone()));
-            }
-        }
-        assert_eq!(keeper.finish(), Ok(()));
-        assert_eq!(load(&path).unwrap(), growing);
-    }
-
-    /// Once a save that failed was lost, though the disk had room again seconds later.
-    #[test]
-    fn a_save_that_failed_is_tried_until_the_disk_takes_it() {
-        let (_directory, path) = place();
-        let jam = jam(&path);
-        let mut keeper = Keeper::start(&path).unwrap();
-        keeper.keep(Some(known()));
-        std::fs::remove_dir(jam).unwrap();
-        while load(&path) != Ok(known()) {
-            thread::yield_now();
-        }
-        assert_eq!(keeper.finish(), Ok(()));
-    }
-
-    #[test]
-    fn what_the_disk_never_took_is_saved_at_the_end_or_reported() {
-        let (_directory, path) = place();
-        let jam = jam(&path);
-        for works in [false, true] {
-            let (queue, waiting) = sync_channel(1);
-            queue.send(known()).unwrap();
-            drop(queue);
-            let failed = save_all(&path, &waiting);
-            assert_eq!(failed, Some(known()));
-            if works {
-                std::fs::remove_dir(&jam).unwrap();
-            }
-            let mut keeper = Keeper { path: path.clone(), queue: None, thread: None, unsaved: failed };
-            assert_eq!(keeper.finish().is_ok(), works);
-        }
-        assert_eq!(load(&path), Ok(known()));
     }
 }

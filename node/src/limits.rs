@@ -5,13 +5,14 @@ use crate::failure::Failure;
 /// Descriptors kept back for the store, the log, listeners, saves and dials under way.
 const RESERVE: u64 = 32;
 
-/// Raises the limit on open files and answers how many connections fit, at most `wanted`.
-pub(crate) fn connections(wanted: u32) -> Result<u32, Failure> {
+/// Raises the limit on open files and answers how many connections fit, at most `wanted`, beside `others` of the program's own.
+pub(crate) fn connections(wanted: u32, others: u64) -> Result<u32, Failure> {
     // An increase that is refused leaves the limit as it is, which is then what counts.
-    match rlimit::increase_nofile_limit(u64::from(wanted).saturating_add(RESERVE)) {
-        Ok(limit) => clamp(wanted, limit),
-        Err(_) => clamp(wanted, current()),
-    }
+    let limit = match rlimit::increase_nofile_limit(u64::from(wanted).saturating_add(RESERVE).saturating_add(others)) {
+        Ok(limit) => limit,
+        Err(_) => current(),
+    };
+    clamp(wanted, limit.saturating_sub(others))
 }
 
 #[cfg(unix)]

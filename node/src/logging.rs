@@ -1,15 +1,22 @@
-//! The program's log: text or JSON lines on standard error, and a limit for lines that strangers can cause.
+//! The program's log: text or JSON lines on standard error or in a file, and a limit for lines that strangers can cause.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use spacetime_network::time::Instant;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::cli::{LogArgs, LogFormat, LogLevel};
+use crate::failure::{Failure, disk_remedy};
+use crate::log_file::LogFile;
 use crate::log_format::Logfmt;
+use crate::log_tail::{Tail, Tee};
 use crate::safe_text::{Lines, SafeWriter};
 
 impl LogLevel {
@@ -23,33 +30,120 @@ impl LogLevel {
             LogLevel::Trace => LevelFilter::TRACE,
         }
     }
+
+    fn of(filter: LevelFilter) -> Self {
+        let all = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+        all.into_iter().find(|level| level.filter() == filter).unwrap_or(LogLevel::Off)
+    }
 }
 
 /// Lines that may wait for whoever reads the log; later ones are lost rather than waited for.
 const LINES_WAITING_MAX: usize = 4096;
 
+/// A log that is written. Dropping it writes what still waits, for about a second.
+pub(crate) struct Log {
+    _guard: WorkerGuard,
+    control: LogControl,
+}
+
+impl Log {
+    /// What may be asked of it while it is written.
+    pub(crate) fn control(&self) -> LogControl {
+        self.control.clone()
+    }
+}
+
+/// What may be asked of a log while it is written, from any thread.
+#[derive(Clone)]
+pub(crate) struct LogControl {
+    filter: reload::Handle<LevelFilter, Registry>,
+    /// Its last lines, for whoever has asked that they be kept.
+    pub(crate) tail: Arc<Tail>,
+    file: Option<Arc<LogFile>>,
+    bar: Option<ProgressBar>,
+}
+
+impl LogControl {
+    /// Which lines are written.
+    pub(crate) fn level(&self) -> LogLevel {
+        self.filter.clone_current().map_or(LogLevel::Off, LogLevel::of)
+    }
+
+    /// Writes lines of this weight and above from now on. False when there is no log any more.
+    pub(crate) fn set_level(&self, level: LogLevel) -> bool {
+        self.filter.reload(level.filter()).is_ok()
+    }
+
+    /// Has a log in a file begun anew under its name, as after it was moved away. `None` for one that is in none.
+    pub(crate) fn reopen(&self) -> Option<impl Fn() + Send + 'static> {
+        let file = Arc::clone(self.file.as_ref()?);
+        Some(move || file.reopen())
+    }
+
+    /// A bar beside which lines are written without spoiling it. `None` where nobody would see one.
+    pub(crate) fn bar(&self) -> Option<ProgressBar> {
+        self.bar.clone()
+    }
+}
+
+/// Where lines go.
+enum Out {
+    Standard(io::Stderr, Option<ProgressBar>),
+    File(Arc<LogFile>),
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::Standard(out, None) => out.write(bytes),
+            Out::Standard(out, Some(bar)) => bar.suspend(|| out.write(bytes)),
+            Out::File(file) => file.current().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Out::Standard(out, _) => out.flush(),
+            Out::File(file) => file.current().flush(),
+        }
+    }
+}
+
 /// Starts the log for this process. Called once, before anything is logged. Lines are written by a thread of their own,
-/// so that a reader that stalls holds up nothing; dropping the answer writes what still waits, for about a second.
-pub(crate) fn start(args: LogArgs) -> WorkerGuard {
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+/// so that a reader that stalls holds up nothing.
+pub(crate) fn start(args: &LogArgs) -> Result<Log, Failure> {
+    let is_terminal = args.log_file.is_none() && io::stderr().is_terminal();
+    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = match (args.log_format, colour) {
         (LogFormat::Json, _) => Lines::Json,
         (LogFormat::Text, true) => Lines::Coloured,
         (LogFormat::Text, false) => Lines::Plain,
     };
+    let bar = is_terminal.then(ProgressBar::hidden);
+    let (out, file) = match &args.log_file {
+        None => (Out::Standard(io::stderr(), bar.clone()), None),
+        Some(path) => {
+            let failed =
+                |error: io::Error| Failure::new(format!("log to {}", path.display()), &error, disk_remedy(&error));
+            let file = Arc::new(LogFile::open(path).map_err(failed)?);
+            (Out::File(Arc::clone(&file)), Some(file))
+        }
+    };
+    let tail = Arc::<Tail>::default();
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING_MAX)
         .lossy(true)
         .thread_name("log")
-        .finish(SafeWriter::new(io::stderr(), lines));
+        .finish(Tee::new(SafeWriter::new(out, lines), Arc::clone(&tail)));
+    let (filter, handle) = reload::Layer::new(args.log_level.filter());
     // A log that cannot be written must not become a panic, hence no reports about reports.
-    let builder =
-        fmt().with_writer(writer).with_max_level(args.log_level.filter()).with_target(false).log_internal_errors(false);
-    match args.log_format {
-        LogFormat::Text => builder.fmt_fields(Logfmt).with_ansi(colour).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
-    guard
+    let layer = fmt::layer().with_writer(writer).with_target(false).log_internal_errors(false);
+    let layer: Box<dyn Layer<_> + Send + Sync> = match args.log_format {
+        LogFormat::Text => layer.fmt_fields(Logfmt).with_ansi(colour).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(layer).init();
+    Ok(Log { _guard: guard, control: LogControl { filter: handle, tail, file, bar } })
 }
 
 /// How many lines of one sort are written: a stranger who causes an event a thousand times a second must not fill a disk, and

@@ -174,6 +174,31 @@ pub(crate) fn mine_now(handle: &NodeHandle, name: &str) -> bool {
     }
 }
 
+/// What became of a search for one block.
+#[derive(Debug)]
+pub(crate) enum Mined {
+    /// It was found, and is handed in by whoever asked.
+    Found(Block),
+    /// Nobody found it so soon.
+    NotInTime,
+    /// The node gave nothing to search on: it is busy or gone.
+    NoWork,
+}
+
+/// Searches one block on the best tip, whatever the spacing, at most so long.
+pub(crate) fn mine_within(handle: &NodeHandle, name: &str, patience: Duration) -> Mined {
+    let plan = MinerPlan { name: name.to_owned(), interval: Duration::ZERO };
+    let until = std::time::Instant::now() + patience;
+    let Some(work) = fetch(&plan, handle) else { return Mined::NoWork };
+    let mut search = Search::new(work.template.header);
+    while std::time::Instant::now() < until {
+        if let Some(header) = search.run(SLICE) {
+            return Mined::Found(Block { header, ..work.template });
+        }
+    }
+    Mined::NotInTime
+}
+
 fn fetch(plan: &MinerPlan, handle: &NodeHandle) -> Option<Work> {
     let name = plan.name.clone();
     full_node::look(handle, PATIENCE, move |node: &LiveNode, now| {

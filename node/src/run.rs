@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use spacetime_network::address::ExemptRanges;
 use spacetime_network::chain::Params;
 use spacetime_network::proto;
 
@@ -11,12 +12,16 @@ use crate::cli::{GenesisArgs, RunArgs};
 use crate::data_dir::DataDir;
 use crate::event_log::EventLog;
 use crate::failure::Failure;
-use crate::full_node::{self, Plan};
+#[cfg(feature = "http")]
+use crate::full_node::Both;
+use crate::full_node::{self, Plan, Sink};
+#[cfg(feature = "http")]
+use crate::http;
 use crate::miner::{self, MinerPlan};
 use crate::output::announce;
 use crate::security::Security;
-use crate::value::{apart, exempt_ranges};
-use crate::{limits, logging, signals};
+use crate::value::{apart, ranges_of};
+use crate::{catch_up, limits, logging, service, signals, stopping};
 
 /// Where a node listens when it is not told. IANA has given the port to nobody (the ports 7182 to 7199 are unassigned), no program
 /// of note uses it, and no system takes it for the near end of a dial. 8333, which it was before, is Bitcoin's.
@@ -29,34 +34,63 @@ const MINER_DIGITS: usize = 16;
 /// Runs a node until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     signals::may_leave("stopped before it was ready");
-    let _log = logging::start(args.log);
+    let written = logging::start(&args.log)?;
+    let log_control = written.control();
     let params = params(args.genesis)?;
     let config = config(args)?;
     let data = DataDir::create(args.data.data_dir.as_deref())?.with_key_readers(args.tls.key_readers());
     let _lock = data.lock()?;
     data.warn_of_weak_names();
-    let security = Security::of_node(&args.tls, &data)?;
+    let security = Security::of_node(&args.tls, args.tls_clients, &data)?;
     let node_id = match &security {
         Some(security) => security.id().to_string(),
         None => data.node_id()?,
     };
 
+    #[cfg(feature = "http")]
+    let endpoint = args.http.plan()?.map(|plan| http::Endpoint::listen(&plan)).transpose()?;
     let log = EventLog::new(&args.connect, &args.seed_node, security.clone());
+    #[cfg(feature = "http")]
+    let watched = endpoint.as_ref().map(|_| std::sync::Arc::<http::admin::Watched>::default());
+    #[cfg(feature = "http")]
+    let sink: Box<dyn Sink> = match &watched {
+        Some(watched) => Box::new(Both(log, http::admin::Watcher(std::sync::Arc::clone(watched)))),
+        None => Box::new(log),
+    };
+    #[cfg(not(feature = "http"))]
+    let sink: Box<dyn Sink> = Box::new(log);
     let renewal = security.as_ref().and_then(Security::renewal);
-    let plan = Plan { config: proto_with_id(config, &node_id), listen: listeners(args)?, params, security };
-    let ready = full_node::prepare(plan, &data, Box::new(log))?;
+    let plan = Plan {
+        config: proto_with_id(config, &node_id),
+        listen: listeners(args)?,
+        params,
+        security,
+        bandwidth: args.bandwidth.limits(),
+        upload_quota: args.bandwidth.upload_quota,
+    };
+    #[cfg(feature = "http")]
+    let limits = &plan.config.admission;
+    #[cfg(feature = "http")]
+    let (connections_max, inbound_max, outbound) = (limits.connections_max, limits.inbound_max, plan.config.outbound);
+    let ready = full_node::prepare(plan, &data, sink)?;
     let (handle, signal) = (ready.handle(), ready.signal());
     let stop = {
         let (handle, signal) = (handle.clone(), std::sync::Arc::clone(&signal));
+        let (progress, traffic) = (ready.progress(), ready.traffic());
         move || {
             signal.stop();
             handle.stop();
+            stopping::tell(progress, traffic);
         }
     };
     signals::watch(stop, || {});
-    if let Some(renewal) = renewal {
-        let bell = renewal.start(handle.clone())?;
-        signals::reload_on_hangup(move || bell.ring());
+    let bell = renewal.map(|renewal| renewal.start(handle.clone())).transpose()?;
+    let (reopen, bar) = (log_control.reopen(), log_control.bar());
+    if bell.is_some() || reopen.is_some() {
+        signals::reload_on_hangup(move || {
+            bell.iter().for_each(|bell| bell.ring());
+            reopen.iter().for_each(|reopen| reopen());
+        });
     }
 
     let listening = ready.listening().to_vec();
@@ -64,17 +98,43 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     for address in &listening {
         announce(format_args!("listening {address}"))?;
     }
+    #[cfg(feature = "http")]
+    let _endpoint = match (endpoint, watched) {
+        (Some(endpoint), Some(watched)) => {
+            announce(format_args!("http {}", endpoint.at()))?;
+            let facts = http::admin::Facts {
+                node_id: node_id.clone(),
+                listening: listening.iter().map(ToString::to_string).collect(),
+                params,
+                tls: args.tls.tls.name(),
+                miner: miner_plan(args, &node_id).name,
+                connections_max,
+                inbound_max,
+                outbound,
+                started: std::time::SystemTime::now(),
+                began: std::time::Instant::now(),
+            };
+            Some(endpoint.start(handle.clone(), facts, watched, log_control)?)
+        }
+        _ => None,
+    };
     let miner = match args.mine {
-        true => Some(miner::start(miner_plan(args, &node_id), handle, signal)?),
+        true => Some(miner::start(miner_plan(args, &node_id), handle.clone(), signal)?),
         false => None,
     };
     announce("ready")?;
+    if let Some(bar) = bar {
+        catch_up::show(bar, handle.clone())?;
+    }
+    service::watch(handle.clone(), ready.traffic())?;
+    service::ready(&listening.iter().map(|address| format!("listening {address}")).collect::<Vec<_>>().join(", "));
     let tls = args.tls.tls.name();
     if !args.tls.tls.is_on() {
         warn_of_plain_text(&listening);
     }
     tracing::info!(directory = %data.path().display(), network = %params, tls, "running");
     let ran = ready.run();
+    service::stopping();
     if let Some(miner) = miner
         && miner.join().is_err()
     {
@@ -126,7 +186,12 @@ fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
     if args.idle_timeout <= args.heartbeat {
         return Err(Failure::usage("--idle-timeout must be longer than --heartbeat, or quiet peers are dropped"));
     }
-    let connections = limits::connections(args.max_connections)?;
+    // Those who administrate the node do not cost it peers, nor its peers them.
+    #[cfg(feature = "http")]
+    let others = if args.http.http.is_some() { http::DESCRIPTORS } else { 0 };
+    #[cfg(not(feature = "http"))]
+    let others = 0;
+    let connections = limits::connections(args.max_connections, others)?;
     if connections < args.max_connections {
         tracing::warn!(connections, asked = args.max_connections, "fewer connections: the limit on open files is low");
     }
@@ -142,12 +207,13 @@ fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
     config.heartbeat = args.heartbeat;
     config.idle_timeout = args.idle_timeout;
     node_limits(&mut config, connections, ranges(args)?);
+    config.admission.without_handshake = ExemptRanges(ranges_of("--without-handshake", &args.without_handshake)?);
     Ok(config)
 }
 
 /// `None` when nothing was said about exemptions.
 fn ranges(args: &RunArgs) -> Result<Option<Vec<IpNet>>, Failure> {
-    if args.exempt.is_empty() { Ok(None) } else { exempt_ranges(&args.exempt).map(Some) }
+    if args.exempt.is_empty() { Ok(None) } else { ranges_of("--exempt", &args.exempt).map(Some) }
 }
 
 fn node_limits(config: &mut proto::Config, connections: u32, exempt: Option<Vec<IpNet>>) {
@@ -155,6 +221,6 @@ fn node_limits(config: &mut proto::Config, connections: u32, exempt: Option<Vec<
     config.admission.connections_max = connections;
     config.admission.inbound_max = connections.saturating_sub(config.outbound).max(1).min(connections);
     if let Some(ranges) = exempt {
-        config.admission.exempt = spacetime_network::address::ExemptRanges(ranges);
+        config.admission.exempt = ExemptRanges(ranges);
     }
 }

@@ -14,14 +14,15 @@ use spacetime_network::driver::Net;
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::trust::{KnownIdentities, Trust};
-use spacetime_network::link::tls::{Tls, TlsOptions, TlsRefusal};
+use spacetime_network::link::tls::{Tls, TlsClients, TlsOptions, TlsRefusal};
 use spacetime_network::time::Instant;
 
-use crate::cli::{TlsArgs, TlsMode};
+use crate::cli::{TlsArgs, TlsClientsArg, TlsMin, TlsMode};
 use crate::data_dir::DataDir;
 use crate::explain::Ours;
 use crate::failure::Failure;
-use crate::known_identities::{self, Conflict, Keeper};
+use crate::keeper::Keeper;
+use crate::known_identities::{self, Conflict};
 use crate::logging::LineLimit;
 use crate::renewal::{CertificateFiles, Renewal, unix_time};
 use crate::typed_names::KnownAddresses;
@@ -58,9 +59,15 @@ struct Memory {
 
 impl Security {
     /// As a node asks for it; `None` without TLS.
-    pub(crate) fn of_node(args: &TlsArgs, data: &DataDir) -> Result<Option<Self>, Failure> {
+    pub(crate) fn of_node(args: &TlsArgs, clients: TlsClientsArg, data: &DataDir) -> Result<Option<Self>, Failure> {
         check(args)?;
-        args.tls.is_on().then(|| Security::new(args, data, &args.tls_name, false)).transpose()
+        if clients == TlsClientsArg::Optional && !lets_strangers_in(args.tls) {
+            return Err(Failure::usage(
+                "--tls-clients optional needs --tls any or --tls ca: with pins and at first use everybody shows who he is",
+            ));
+        }
+        let options = options(args, clients);
+        args.tls.is_on().then(|| Security::new(args, options, data, &args.tls_name, false)).transpose()
     }
 
     /// As a question to `endpoint` asks for it; `None` without TLS. An authority's certificate must be for the name that was
@@ -71,16 +78,16 @@ impl Security {
         endpoint: &Endpoint,
     ) -> Result<Option<Self>, Failure> {
         check(args)?;
-        let readers = args.key_readers();
+        let (readers, options) = (args.key_readers(), options(args, TlsClientsArg::Required));
         match args.tls {
             TlsMode::Off => Ok(None),
             // Nothing is remembered, so nothing needs a place: a health check may come from a container without a home.
             TlsMode::Any => {
                 if let Some(identity) = DataDir::client_identity(directory, readers)? {
-                    return Security::with(&identity, Trust::Any, None).map(Some);
+                    return Security::with(&identity, Trust::Any, options, None).map(Some);
                 }
                 let identity = Identity::generate().map_err(|error| Failure::new("make a key", error, "try again"))?;
-                let mut security = Security::with(&identity, Trust::Any, None)?;
+                let mut security = Security::with(&identity, Trust::Any, options, None)?;
                 security.ours.is_lasting = false;
                 Ok(Some(security))
             }
@@ -88,34 +95,41 @@ impl Security {
                 let data = DataDir::of_client(directory)?.with_key_readers(readers);
                 let named: Vec<String> = endpoint.name().map(str::to_owned).into_iter().collect();
                 let names = if args.tls_name.is_empty() { &named } else { &args.tls_name };
-                Security::new(args, &data, names, true).map(Some)
+                Security::new(args, options, &data, names, true).map(Some)
             }
         }
     }
 
-    fn new(args: &TlsArgs, data: &DataDir, names: &[String], shared: bool) -> Result<Self, Failure> {
+    fn new(
+        args: &TlsArgs,
+        options: TlsOptions,
+        data: &DataDir,
+        names: &[String],
+        shared: bool,
+    ) -> Result<Self, Failure> {
         let TlsArgs { tls, pin, ca, tls_cert, tls_key, .. } = args;
         let trust = match (tls, ca, tls_cert, tls_key) {
             (TlsMode::Pinned, ..) => Trust::Pinned(pin.iter().copied().collect()),
             (TlsMode::FirstUse, ..) => return Security::remembering(data, shared),
             (TlsMode::Ca, Some(ca), Some(certificate), Some(key)) => {
-                return Security::of_files(CertificateFiles {
+                let files = CertificateFiles {
                     certificate: certificate.clone(),
                     key: key.clone(),
                     authority: ca.clone(),
                     names: names.to_vec(),
                     key_readers: args.key_readers(),
-                });
+                };
+                return Security::of_files(files, options);
             }
             (TlsMode::Any, ..) => Trust::Any,
             // `check` asks for the files, and nobody without TLS comes here. Who is not sure whom to trust trusts nobody.
             (TlsMode::Ca, ..) => return Err(Failure::usage("--tls ca needs --ca, --tls-cert and --tls-key")),
             (TlsMode::Off, ..) => return Err(Failure::usage("whom to trust is a question of --tls")),
         };
-        Security::with(&data.identity()?, trust, None)
+        Security::with(&data.identity()?, trust, options, None)
     }
 
-    fn of_files(files: CertificateFiles) -> Result<Self, Failure> {
+    fn of_files(files: CertificateFiles, options: TlsOptions) -> Result<Self, Failure> {
         // Before they are read: what is written meanwhile is noticed later.
         let stamp = files.stamp();
         let (identity, authority) = files.load()?;
@@ -123,7 +137,7 @@ impl Security {
             // The clock may be what is wrong, and others' clocks decide.
             tracing::warn!("{}", files.out_of_time());
         }
-        let security = Security::with(&identity, Trust::Authority(authority), None)?;
+        let security = Security::with(&identity, Trust::Authority(authority), options, None)?;
         let renewal = Renewal::new(files, stamp, security.tls());
         Ok(Security { renewal: Some(renewal), ..security })
     }
@@ -135,7 +149,7 @@ impl Security {
 
     /// The node of `data` trusts `trust`.
     pub(crate) fn trusting(data: &DataDir, trust: Trust) -> Result<Self, Failure> {
-        Security::with(&data.identity()?, trust, None)
+        Security::with(&data.identity()?, trust, TlsOptions::default(), None)
     }
 
     /// The node of `data` trusts whoever it met first at an address.
@@ -146,13 +160,13 @@ impl Security {
     fn remembering(data: &DataDir, shared: bool) -> Result<Self, Failure> {
         let known = known_identities::load(&data.known_identities())?;
         let memory = Memory { data: data.clone(), shared: shared.then(|| Arc::new(known.clone())) };
-        Security::with(&data.identity()?, Trust::FirstUse(known), Some(memory))
+        Security::with(&data.identity()?, Trust::FirstUse(known), TlsOptions::default(), Some(memory))
     }
 
-    fn with(identity: &Identity, trust: Trust, memory: Option<Memory>) -> Result<Self, Failure> {
+    fn with(identity: &Identity, trust: Trust, options: TlsOptions, memory: Option<Memory>) -> Result<Self, Failure> {
         let by_authority = matches!(trust, Trust::Authority(_));
-        let tls = Tls::new(identity, trust, TlsOptions::default())
-            .map_err(|error| Failure::new("set up TLS", error, "report this"))?;
+        let tls =
+            Tls::new(identity, trust, options).map_err(|error| Failure::new("set up TLS", error, "report this"))?;
         let directory = memory.as_ref().map(|memory| memory.data.path().to_path_buf());
         Ok(Security {
             ours: Ours { id: tls.id(), directory, by_authority, is_lasting: true },
@@ -189,7 +203,8 @@ impl Security {
     ///
     /// Of those in `named` the event log speaks, which knows whether they were reached since.
     pub(crate) fn watch(&self, named: KnownAddresses) -> Result<SecurityWatch, Failure> {
-        let keeper = self.memory.as_ref().map(|memory| Keeper::start(&memory.data.known_identities())).transpose()?;
+        let keeper =
+            self.memory.as_ref().map(|memory| known_identities::keeper(&memory.data.known_identities())).transpose()?;
         let lines = LineLimit::new(LINES_BURST, LINES_EVERY);
         let overload_lines = LineLimit::new(1, OVERLOAD_LINE_EVERY);
         Ok(SecurityWatch { security: self.clone(), keeper, lines, named, overload_lines, told: (0, 0) })
@@ -220,7 +235,7 @@ impl Security {
 #[derive(Debug)]
 pub(crate) struct SecurityWatch {
     security: Security,
-    keeper: Option<Keeper>,
+    keeper: Option<Keeper<KnownIdentities>>,
     lines: LineLimit,
     named: KnownAddresses,
     overload_lines: LineLimit,
@@ -277,10 +292,31 @@ impl SecurityWatch {
     }
 }
 
+/// May others than nodes come? Who is compared with a list must have an identity.
+fn lets_strangers_in(mode: TlsMode) -> bool {
+    matches!(mode, TlsMode::Any | TlsMode::Ca)
+}
+
+/// What may be chosen beside identity and trust.
+fn options(args: &TlsArgs, clients: TlsClientsArg) -> TlsOptions {
+    let mut options = TlsOptions::default();
+    options.tls12 = args.tls_min == TlsMin::V1_2;
+    options.clients = match clients {
+        TlsClientsArg::Required => TlsClients::Required,
+        TlsClientsArg::Optional => TlsClients::Optional,
+    };
+    options
+}
+
 /// Flags that need each other, and flags that would do nothing.
 fn check(args: &TlsArgs) -> Result<(), Failure> {
     let TlsArgs { tls, pin, ca, tls_name, tls_cert, tls_key, .. } = args;
     let wrong = |text: &str| Err(Failure::usage(text));
+    if args.tls_min == TlsMin::V1_2 && !lets_strangers_in(*tls) {
+        return wrong(
+            "--tls-min 1.2 needs --tls any or --tls ca: with pins and at first use all are nodes, which have TLS 1.3",
+        );
+    }
     if *tls == TlsMode::Pinned && pin.is_empty() {
         return wrong("--tls pinned trusts nobody without --pin ID: give the ids of the nodes to trust");
     }

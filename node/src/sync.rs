@@ -1,31 +1,30 @@
 //! `sync`: downloads the whole chain from given nodes, then leaves.
 //!
-//! Which network it is, the first node that answers says: its greeting names the genesis block, and that block holds the
-//! chain's numbers.
+//! Which network it is, the nodes say: the greeting of each names the genesis block, and that block holds the chain's numbers.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use spacetime_network::chain::{Block, Params};
+use spacetime_network::driver::Bandwidth;
 use spacetime_network::proto::sync::BranchProgress;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Event};
 use spacetime_network::time::Now;
 use spacetime_network::wire::Hash;
 
-use crate::cli::SyncArgs;
+use crate::cli::{SyncArgs, TlsClientsArg};
 use crate::client::blocking::Client;
 use crate::client::fetch_block;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::full_node::{self, LiveNode, NodeHandle, Plan, Sink};
+use crate::progress::Progress;
 use crate::security::Security;
 use crate::value::{Endpoint, apart};
 use crate::{output, signals};
@@ -34,8 +33,8 @@ use crate::{output, signals};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long nothing more may be missing before we believe that this is all.
 const SETTLED_FOR: Duration = Duration::from_millis(500);
-/// Time between two lines where there is no terminal for a bar.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// How long is waited for those who do not say at once which network they are of, where others do.
+const SOON: Duration = Duration::from_secs(3);
 /// How long the loop may take to answer a look.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -72,8 +71,8 @@ struct NodeView {
 pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     let data = DataDir::create(args.data.data_dir.as_deref())?.with_key_readers(args.tls.key_readers());
     let _lock = data.lock()?;
-    let security = Security::of_node(&args.tls, &data)?;
-    let params = network_of(args, security.as_ref())?;
+    let security = Security::of_node(&args.tls, TlsClientsArg::Required, &data)?;
+    let (params, helpers) = network_of(args, security.as_ref())?;
     let started = Instant::now();
 
     let mut config = proto::Config::default();
@@ -83,11 +82,12 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     };
     config.user_agent = concat!("spacetime-node/", env!("CARGO_PKG_VERSION"), " (sync)").to_owned();
     config.outbound = 0;
-    (config.connect, config.connect_names) = apart(&args.addresses);
+    (config.connect, config.connect_names) = apart(&helpers);
     config.allow_private = true;
     config.dial_timeout = args.timeout;
     config.handshake_timeout = args.timeout;
-    let plan = Plan { config, listen: Vec::new(), params, security };
+    let bandwidth = Bandwidth::UNLIMITED;
+    let plan = Plan { config, listen: Vec::new(), params, security, bandwidth, upload_quota: None };
     let blocks = Arc::new(AtomicU64::new(0));
     let ready = full_node::prepare(plan, &data, Box::new(Blocks(Arc::clone(&blocks))))?;
     let handle = ready.handle();
@@ -147,16 +147,44 @@ impl Sink for Blocks {
     }
 }
 
-/// The network of the first node that answers.
-fn network_of(args: &SyncArgs, security: Option<&Security>) -> Result<Params, Failure> {
-    let mut last = Failure::usage("give the address of at least one node");
-    for endpoint in &args.addresses {
-        match ask_network(endpoint, args.timeout, security) {
-            Ok(params) => return Ok(params),
-            Err(failure) => last = failure,
+/// The network that most of the nodes are of, among equals that of the first who is named, and the nodes to download from. All are asked
+/// at once, and one that does not answer soon holds up nobody who does; it may answer later. Who is of another network is left out.
+fn network_of(args: &SyncArgs, security: Option<&Security>) -> Result<(Params, Vec<Endpoint>), Failure> {
+    let mut answers = ask_all(&args.addresses, args.timeout.min(SOON), security);
+    if !answers.iter().any(Result::is_ok) && args.timeout > SOON {
+        answers = ask_all(&args.addresses, args.timeout, security);
+    }
+    let told: Vec<Params> = answers.iter().filter_map(|answer| answer.as_ref().ok().copied()).collect();
+    let Some(params) = most_named(&told) else {
+        let last = answers.into_iter().filter_map(Result::err).next_back();
+        return Err(last.unwrap_or_else(|| Failure::usage("give the address of at least one node")));
+    };
+    let mut helpers = Vec::new();
+    for (endpoint, answer) in args.addresses.iter().zip(&answers) {
+        match answer {
+            Ok(other) if *other != params => output::note(format_args!(
+                "note: {endpoint} is of another network ({other}) than the others ({params}), and is left out"
+            )),
+            _ => helpers.push(endpoint.clone()),
         }
     }
-    Err(last)
+    Ok((params, helpers))
+}
+
+/// What each says within this time.
+fn ask_all(endpoints: &[Endpoint], timeout: Duration, security: Option<&Security>) -> Vec<Result<Params, Failure>> {
+    thread::scope(|scope| {
+        let asked: Vec<_> =
+            endpoints.iter().map(|endpoint| scope.spawn(move || ask_network(endpoint, timeout, security))).collect();
+        let died = || Failure::new("ask for the network", "it ended early", "report this");
+        asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(died()))).collect()
+    })
+}
+
+/// What is named most often; among equals the first.
+fn most_named(told: &[Params]) -> Option<Params> {
+    let count = |params: &Params| told.iter().filter(|other| *other == params).count();
+    told.iter().rev().max_by_key(|params| count(params)).copied()
 }
 
 fn ask_network(endpoint: &Endpoint, timeout: Duration, security: Option<&Security>) -> Result<Params, Failure> {
@@ -304,7 +332,7 @@ fn watch(
             return Err(Failure::new(operation, "interrupted", again(&now)));
         }
         let goal = download.goal(now.proven);
-        progress.show(&now, goal);
+        progress.show(begun.elapsed(), (now.best.height, goal), now.blocks, &besides(&now));
         match download.step(begun.elapsed(), &now) {
             Step::GoOn => {}
             Step::Done => {
@@ -354,52 +382,15 @@ fn look((handle, blocks): (&NodeHandle, &Arc<AtomicU64>)) -> Result<NodeView, Fa
     .ok_or_else(|| Failure::new("download the chain", "the node has stopped", "look at the lines above"))
 }
 
-/// A bar on a terminal, a line now and then elsewhere.
-#[derive(Debug)]
-struct Progress {
-    bar: Option<ProgressBar>,
-    line: Instant,
-}
-
-impl Progress {
-    fn start() -> Self {
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} blocks, {per_sec}, {eta} left  {msg}");
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Progress { bar, line: Instant::now() }
-    }
-
-    fn show(&mut self, look: &NodeView, goal: u64) {
-        let other = look.next.filter(|next| *next <= look.best.height);
-        let branch = match (look.branches.counting, other) {
-            (Some(headers), _) => format!(", counting another branch: {headers} headers"),
-            (None, Some(next)) => format!(", fetching another branch: at height {next}"),
-            (None, None) => String::new(),
-        };
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(goal);
-                bar.set_position(look.best.height);
-                bar.set_message(format!("{} peers{branch}", look.peers));
-            }
-            None if self.line.elapsed() >= LINE_EVERY => {
-                self.line = Instant::now();
-                output::note(format_args!("height {} of {goal}, {} peers{branch}", look.best.height, look.peers));
-            }
-            None => {}
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
+/// What there is to say besides the heights.
+fn besides(look: &NodeView) -> String {
+    let other = look.next.filter(|next| *next <= look.best.height);
+    let branch = match (look.branches.counting, other) {
+        (Some(headers), _) => format!(", counting another branch: {headers} headers"),
+        (None, Some(next)) => format!(", fetching another branch: at height {next}"),
+        (None, None) => String::new(),
+    };
+    format!("{} peers{branch}", look.peers)
 }
 
 #[cfg(test)]
@@ -491,6 +482,16 @@ mod tests {
         // One who breaks off and tells the same again and again is not waited for beside a chain that is there.
         let again = |at: u64| counted(view(500, 500, &[500, 900]), at * 4000, at.min(20) * 4000);
         assert_eq!(ends(again), (50, Step::DoneBelow(900)));
+    }
+
+    #[test]
+    fn the_network_is_the_one_that_most_name_and_among_equals_that_of_the_first() {
+        let [one, two] = [1, 2].map(|difficulty| Params::new(difficulty, 50).unwrap());
+        assert_eq!(most_named(&[]), None);
+        assert_eq!(most_named(&[one, two]), Some(one));
+        assert_eq!(most_named(&[two, one]), Some(two));
+        assert_eq!(most_named(&[one, two, two]), Some(two));
+        assert_eq!(most_named(&[one, two, two, one]), Some(one));
     }
 
     /// A node that mined a thousand blocks a second was followed for ever.

@@ -231,6 +231,75 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// "24h", "30days", "10years": a time with a unit, above zero and as long as one likes.
+pub(crate) fn term(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration < Duration::from_secs(1) => Err("it must be a second at least".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err("expected a number with a unit, like 24h or 30days".to_owned()),
+    }
+}
+
+/// The slowest limit of bandwidth: below it peers are silent for longer than they may be.
+const RATE_MIN: u64 = 16 * 1024;
+
+/// "1MiB", "1.5 MB", "8Mbit/s": bytes in a second.
+pub(crate) fn byte_rate(text: &str) -> Result<u64, String> {
+    let rate = size(text.strip_suffix("/s").unwrap_or(text).trim())?;
+    if rate < RATE_MIN { Err("it must be 16KiB (131,072 bits) a second at least".to_owned()) } else { Ok(rate) }
+}
+
+/// Bytes from a number with a unit, of bytes or of bits.
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || "expected a number with a unit, like 1MiB, 500kB or 8Mbit".to_owned();
+    let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').ok_or_else(expected)?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| expected())?;
+    let bytes = match unit.trim() {
+        "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "TiB" => 1_099_511_627_776.0,
+        "kbit" | "Kbit" => 125.0,
+        "Mbit" => 125e3,
+        "Gbit" => 125e6,
+        _ => return Err(expected()),
+    };
+    let bytes = number * bytes;
+    // Above that a number that has a fraction loses single bytes.
+    if bytes.is_finite() && bytes < 9e15 { Ok(bytes as u64) } else { Err("it is too large".to_owned()) }
+}
+
+/// So many bytes in each period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) bytes: u64,
+    pub(crate) period: Duration,
+}
+
+/// "20GiB/day", "500GB/30days": bytes in each period.
+pub(crate) fn quota(text: &str) -> Result<Quota, String> {
+    let expected = "expected SIZE/PERIOD, like 20GiB/day or 500GB/30days";
+    let (bytes, period) = text.split_once('/').ok_or(expected)?;
+    let bytes = size(bytes.trim())?;
+    let period = match period.trim() {
+        "hour" => Duration::from_secs(3600),
+        "day" => Duration::from_secs(24 * 3600),
+        "week" => Duration::from_secs(7 * 24 * 3600),
+        "month" => Duration::from_secs(30 * 24 * 3600),
+        other => humantime::parse_duration(other).map_err(|_| expected)?,
+    };
+    if bytes == 0 || period < Duration::from_secs(60) || period > LONGEST {
+        return Err("it must be more than nothing, in a minute at least and a year at most".to_owned());
+    }
+    Ok(Quota { bytes, period })
+}
+
 /// Seconds as a plain number, perhaps with a fraction, or a time with a unit; zero is allowed.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let expected = || "expected seconds, like 10 or 0.5, or a time with a unit, like 500ms".to_owned();
@@ -272,7 +341,7 @@ impl FromStr for Exempt {
 }
 
 /// The ranges that a list means: `none` stands alone.
-pub(crate) fn exempt_ranges(list: &[Exempt]) -> Result<Vec<IpNet>, Failure> {
+pub(crate) fn ranges_of(flag: &str, list: &[Exempt]) -> Result<Vec<IpNet>, Failure> {
     let ranges_of = |item: &Exempt| match item {
         Exempt::Nobody => Vec::new(),
         Exempt::Loopback => ExemptRanges::default().0,
@@ -280,7 +349,7 @@ pub(crate) fn exempt_ranges(list: &[Exempt]) -> Result<Vec<IpNet>, Failure> {
     };
     let ranges: Vec<IpNet> = list.iter().flat_map(ranges_of).collect();
     if list.contains(&Exempt::Nobody) && !ranges.is_empty() {
-        return Err(Failure::usage("--exempt none cannot be combined with ranges: give one or the other"));
+        return Err(Failure::usage(format!("{flag} none cannot be combined with ranges: give one or the other")));
     }
     Ok(ranges)
 }
@@ -428,6 +497,31 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_has_a_unit_of_bytes_or_bits() {
+        for (text, bytes) in [
+            ("1MiB", 1 << 20),
+            ("1MiB/s", 1 << 20),
+            ("1.5 MB", 1_500_000),
+            ("8Mbit", 1_000_000),
+            ("8 Mbit/s", 1_000_000),
+            ("500kB", 500_000),
+            ("16384B", 16_384),
+        ] {
+            assert_eq!(byte_rate(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "1", "1MiBs", "MiB", "-1MiB", "1e9MiB", "1KiB", "0MiB", "1mib", "99999999TiB", "1..2MiB", "1M"]
+        {
+            assert!(byte_rate(bad).is_err(), "{bad}");
+        }
+        let day = Duration::from_secs(86_400);
+        assert_eq!(quota("20GiB/day"), Ok(Quota { bytes: 20 << 30, period: day }));
+        assert_eq!(quota("500 GB / 30days"), Ok(Quota { bytes: 500_000_000_000, period: day * 30 }));
+        for bad in ["20GiB", "20/day", "20GiB/", "20GiB/fortnight", "0GiB/day", "1GiB/1s", "1GiB/2years"] {
+            assert!(quota(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_home_directory_is_where_it_is_or_an_error() {
         let at = |path: &str, home: Option<&str>| at_home(Path::new(path), home.map(PathBuf::from));
         assert_eq!(at("~/a/b", Some("/home/u")), Ok("/home/u/a/b".into()));
@@ -445,15 +539,15 @@ mod tests {
     #[test]
     fn none_stands_alone_among_exempt_ranges() {
         let parse = |list: &[&str]| list.iter().map(|item| item.parse().unwrap()).collect::<Vec<Exempt>>();
-        assert_eq!(exempt_ranges(&parse(&["none"])), Ok(vec![]));
-        assert_eq!(exempt_ranges(&parse(&["10.0.0.0/8", "::1"])).unwrap().len(), 2);
-        assert!(exempt_ranges(&parse(&["none", "10.0.0.0/8"])).is_err());
+        assert_eq!(ranges_of("--exempt", &parse(&["none"])), Ok(vec![]));
+        assert_eq!(ranges_of("--exempt", &parse(&["10.0.0.0/8", "::1"])).unwrap().len(), 2);
+        assert!(ranges_of("--exempt", &parse(&["none", "10.0.0.0/8"])).is_err());
         assert!("10.0.0.0/33".parse::<Exempt>().is_err());
         // The help calls it the default, and it was not understood.
         let usual = ExemptRanges::default().0;
-        assert_eq!(exempt_ranges(&parse(&["loopback"])), Ok(usual.clone()));
-        assert_eq!(exempt_ranges(&parse(&["loopback", "10.0.0.0/8"])).unwrap().len(), usual.len() + 1);
-        assert!(exempt_ranges(&parse(&["none", "loopback"])).is_err());
+        assert_eq!(ranges_of("--exempt", &parse(&["loopback"])), Ok(usual.clone()));
+        assert_eq!(ranges_of("--exempt", &parse(&["loopback", "10.0.0.0/8"])).unwrap().len(), usual.len() + 1);
+        assert!(ranges_of("--exempt", &parse(&["none", "loopback"])).is_err());
     }
 
     #[test]

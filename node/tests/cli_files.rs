@@ -28,7 +28,16 @@ fn a_link_to_a_disk_that_is_not_mounted_is_an_error_with_a_remedy_and_stays_a_li
     let directory = tempfile::tempdir().unwrap();
     let elsewhere = directory.path().join("mnt");
     fs::create_dir(&elsewhere).unwrap();
-    for name in ["chain", "chain.redb", "peers.json", "node.key", "known_identities.json", "lock"] {
+    for name in [
+        "chain",
+        "chain.redb",
+        "peers.json",
+        "addresses.json",
+        "bans.json",
+        "node.key",
+        "known_identities.json",
+        "lock",
+    ] {
         let data = directory.path().join(format!("data-{name}"));
         fs::create_dir(&data).unwrap();
         let link = data.join(name);

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::chain::entering::Keeping;
 use crate::chain::index::Node;
 use crate::chain::off_loop::{Body, Found, Judged, OffLoop, Read, Stored};
 use crate::chain::reference::ReferenceChain;
@@ -49,9 +50,15 @@ impl ReferenceChain {
     }
 
     /// Has any block read elsewhere that stands on a disk: under which number. A disk may take tens of milliseconds for the smallest,
-    /// so those that follow it in the chain come along, twice as many as were read in a row before it: who downloads asks for them
-    /// next, and finds them here, and who asks for any here and there has few read for nothing.
-    pub(super) fn serve_elsewhere(&mut self, source: Source, hash: &Hash) -> Option<u64> {
+    /// so those come along that are asked for next, wherever they stand. Where nobody says which these are, they are those that follow
+    /// it in the chain, twice as many as were read in a row before it: who downloads asks for them next, and finds them here, and who
+    /// asks for any here and there has few read for nothing.
+    pub(super) fn serve_elsewhere(
+        &mut self,
+        source: Source,
+        hash: &Hash,
+        asked_next: &mut dyn Iterator<Item = Hash>,
+    ) -> Option<u64> {
         let off_loop = self.off_loop.as_mut()?;
         let id = self.index.find(hash)?;
         let node = self.index.node(id);
@@ -64,7 +71,23 @@ impl ReferenceChain {
             return Some(ticket);
         }
         let mut ahead = Vec::new();
-        if !off_loop.is_large(len) && self.index.is_best(id) {
+        if !off_loop.is_large(len) {
+            for next in asked_next.take(AHEAD_BLOCKS) {
+                self.work.spend(1);
+                let Some(id) = self.index.find(&next).filter(|_| !self.served.holds(&next)) else { continue };
+                let next = self.index.node(id);
+                let more = usize::try_from(next.len).unwrap_or(usize::MAX);
+                let Some(next_stored) = stored(&self.store, next).filter(|_| !off_loop.is_large(more)) else {
+                    continue;
+                };
+                if more > AHEAD_BYTES.saturating_sub(len) {
+                    break;
+                }
+                len = len.saturating_add(more);
+                ahead.push((next.tip.hash, next_stored));
+            }
+        }
+        if ahead.is_empty() && !off_loop.is_large(len) && self.index.is_best(id) {
             let before = (0..node.tip.height).rev().take(AHEAD_BLOCKS / 2).map_while(|height| self.index.at(height));
             let in_a_row = before.take_while(|node| self.served.holds(&node.tip.hash)).count();
             self.work.spend(in_a_row);
@@ -87,10 +110,13 @@ impl ReferenceChain {
     /// them yet, but who mined one or has sent it need not do so again.
     pub(super) fn finish_judging(&mut self, patience: Duration) {
         let began = Instant::now();
-        while let Some(off_loop) = &self.off_loop
-            && off_loop.wait_for_judgement(patience.saturating_sub(began.elapsed()))
+        while self.keeping.is_some()
+            || self
+                .off_loop
+                .as_ref()
+                .is_some_and(|off_loop| off_loop.wait_for_judgement(patience.saturating_sub(began.elapsed())))
         {
-            while self.finish_judged().is_some() {}
+            while self.finish_judged().is_some() || self.keeping.is_some() {}
         }
     }
 
@@ -127,23 +153,43 @@ impl ReferenceChain {
     }
 
     fn finish_judged(&mut self) -> Option<Finished> {
-        let Judged { ticket, block, body } = self.off_loop.as_mut()?.next_judged()?;
-        let header = block.header();
-        let verdict = match body {
-            Ok(body) => self.finish(header, block, body),
-            Err(why) => Verdict::Ignored(why),
+        let (ticket, hash, verdict) = match self.keeping.take() {
+            Some((ticket, block)) => {
+                let hash = block.hash(&self.index);
+                (ticket, hash, self.keep_on(block))
+            }
+            None => {
+                let Judged { ticket, block, body } = self.off_loop.as_mut()?.next_judged()?;
+                let header = block.header();
+                let verdict = match body {
+                    Ok(body) => self.finish(header, block, body),
+                    Err(why) => Ok(Verdict::Ignored(why)),
+                };
+                (ticket, header.hash(), verdict)
+            }
         };
-        let is_held = self.index.find(&header.hash()).is_some();
-        self.off_loop.as_mut()?.ended(&header.hash(), is_held);
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(block) => {
+                self.keeping = Some((ticket, block));
+                return None;
+            }
+        };
+        let is_held = self.index.find(&hash).is_some();
+        self.off_loop.as_mut()?.ended(&hash, is_held);
         Some(Finished::Judged(ticket, verdict))
     }
 
-    fn finish(&mut self, header: CheckedHeader, block: CheckedBlock, body: Body) -> Verdict {
+    /// The verdict, or what is being kept when there is more to do.
+    fn finish(&mut self, header: CheckedHeader, block: CheckedBlock, body: Body) -> Result<Verdict, Keeping> {
         let parent = match self.place_for(&header) {
             Ok(Ok(parent)) => parent,
-            Ok(Err(verdict)) => return verdict,
-            Err(rejection) => return Verdict::Invalid(rejection),
+            Ok(Err(verdict)) => return Ok(verdict),
+            Err(rejection) => return Ok(Verdict::Invalid(rejection)),
         };
-        self.keep(parent, header, block.into_bytes(), body).unwrap_or_else(Verdict::Invalid)
+        match self.begin_to_keep(parent, header, block.into_bytes(), body) {
+            Ok(block) => self.keep_on(block),
+            Err(rejection) => Ok(Verdict::Invalid(rejection)),
+        }
     }
 }

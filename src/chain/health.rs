@@ -3,6 +3,8 @@
 use core::fmt;
 use std::io;
 
+use crate::histogram::Histogram;
+
 /// How the store is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -13,6 +15,10 @@ pub struct Health {
     pub backlog_bytes: usize,
     /// Blocks made durable since the store was opened.
     pub written: u64,
+    /// How long batches took to be written and made durable, those not counted that failed; empty where the caller writes himself.
+    pub writes: Histogram,
+    /// Writes that failed.
+    pub failures: u64,
 }
 
 /// Why a flush ended with something not durable.

@@ -13,9 +13,10 @@ use slab::Slab;
 
 use crate::chain::block::{HEADER_LEN, Header};
 use crate::chain::rules::MEDIAN_OF;
-use crate::chain::sharded::Sharded;
+use crate::chain::side_leaves::{Leaf, SideLeaves};
 use crate::proto::sync::chain::Tip;
 use crate::proto::work::Work;
+use crate::sharded::Sharded;
 use crate::time::UnixTime;
 use crate::wire::Hash;
 
@@ -25,7 +26,7 @@ const SIDE_BLOCKS: usize = 10_000;
 /// Bytes of side blocks that are kept in the store, besides as many as the best chain has.
 const SIDE_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// A block's place in the index. Valid until the block is dropped by [`Index::prune`].
+/// A block's place in the index. Valid until the block is dropped by [`Index::prune`] and forgotten by [`Index::tidy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeId(usize);
 
@@ -62,6 +63,8 @@ pub(super) struct Node {
     pub(super) parent: NodeId,
     jump: NodeId,
     children: u32,
+    /// Can it be found, and built upon? Not before all of its transactions are listed, and no more once it is dropped.
+    is_linked: bool,
 }
 
 /// A block that is about to enter the index.
@@ -102,6 +105,20 @@ impl Places {
             Places::Many(ids) => ids.push(id),
         }
     }
+
+    /// Takes a block out. True when no other is left.
+    fn take_out(&mut self, id: NodeId) -> bool {
+        match self {
+            Places::One(one) => *one == id,
+            Places::Many(ids) => {
+                ids.retain(|place| *place != id);
+                if let [one] = ids[..] {
+                    *self = Places::One(one);
+                }
+                matches!(self, Places::Many(ids) if ids.is_empty())
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -113,10 +130,13 @@ pub(super) struct Index {
     best: Vec<NodeId>,
     tip: NodeId,
     best_bytes: u64,
-    /// Blocks off the best chain that have no child, by arrival.
-    side_leaves: BTreeSet<(Option<u64>, NodeId)>,
+    side_leaves: SideLeaves<NodeId>,
     side_count: usize,
     side_bytes: u64,
+    /// Blocks that can be found.
+    linked: usize,
+    /// Blocks that were dropped, and how many of their transactions are still listed.
+    unlisting: Vec<(NodeId, usize)>,
     /// What questions and moves have cost.
     pub(super) work: Work,
 }
@@ -135,7 +155,8 @@ impl Index {
         }
         let len = genesis.len as u64;
         let (header, ids) = (genesis.header.encode(), genesis.ids.into());
-        entry.insert(Node { header, tip, seq: None, ids, len, parent: root, jump: root, children: 0 });
+        let (parent, jump) = (root, root);
+        entry.insert(Node { header, tip, seq: None, ids, len, parent, jump, children: 0, is_linked: true });
         Index {
             nodes,
             by_hash,
@@ -143,32 +164,72 @@ impl Index {
             best: vec![root],
             tip: root,
             best_bytes: len,
-            side_leaves: BTreeSet::new(),
+            side_leaves: SideLeaves::default(),
             side_count: 0,
             side_bytes: 0,
+            linked: 1,
+            unlisting: Vec::new(),
             work: Work::default(),
         }
     }
 
     /// Adds a block under `parent`; its ids must have passed [`Index::repeats`]. The best chain does not move yet.
     pub(super) fn insert(&mut self, parent: NodeId, block: NewBlock) -> NodeId {
+        let seq = block.seq;
+        let id = self.reserve(parent, block);
+        let all = self.nodes[id].ids.len();
+        self.list(id, 0, all);
+        self.link(id, seq);
+        id
+    }
+
+    /// Makes a place for a block under `parent`, which stays for as long. Nobody finds the block before it is [linked](Index::link),
+    /// and nothing is in it.
+    pub(super) fn reserve(&mut self, parent: NodeId, block: NewBlock) -> NodeId {
         let above = &self.nodes[parent];
         let height = above.tip.height.saturating_add(1);
         let tip = Tip { hash: block.hash, height, work: above.tip.work.saturating_add(block.work) };
         let len = block.len as u64;
         let (header, ids) = (block.header.encode(), block.ids.into());
         let jump = self.jump_below(parent);
-        let node = Node { header, tip, seq: block.seq, ids, len, parent, jump, children: 0 };
+        let node = Node { header, tip, seq: None, ids, len, parent, jump, children: 0, is_linked: false };
         let id = NodeId(self.nodes.0.insert(node));
-        self.by_hash.insert(block.hash, id);
-        for transaction in self.nodes[id].ids.iter() {
-            self.places.change_or_insert(*transaction, |places| places.push(id), || Places::One(id));
-        }
-        self.nodes[parent].children += 1;
-        let parent_seq = self.nodes[parent].seq;
-        self.side_leaves.remove(&(parent_seq, parent));
-        self.joins_side(id);
+        let above = &mut self.nodes[parent];
+        above.children += 1;
+        let leaf = leaf(parent, above);
+        self.side_leaves.remove(leaf);
         id
+    }
+
+    /// Lists the transactions of a reserved block from the one at `from` on, at most so many. Answers where to go on.
+    pub(super) fn list(&mut self, id: NodeId, from: usize, most: usize) -> usize {
+        let mut at = from;
+        for transaction in self.nodes[id].ids.iter().skip(from).take(most) {
+            self.work.spend(2);
+            self.places.change_or_insert(*transaction, |places| places.push(id), || Places::One(id));
+            at += 1;
+        }
+        at
+    }
+
+    /// From now on the block is there; all of its transactions are listed.
+    pub(super) fn link(&mut self, id: NodeId, seq: Option<u64>) {
+        let node = &mut self.nodes[id];
+        node.seq = seq;
+        node.is_linked = true;
+        self.linked += 1;
+        self.by_hash.insert(node.tip.hash, id);
+        self.joins_side(id);
+    }
+
+    /// Gives up a reserved block of which so many transactions are listed.
+    pub(super) fn release(&mut self, id: NodeId, listed: usize) {
+        self.leaves_parent(self.nodes[id].parent);
+        if listed == 0 {
+            self.nodes.0.remove(id.0);
+        } else {
+            self.unlisting.push((id, listed));
+        }
     }
 
     /// Moves the best chain to `id` when that has more work than its end; nothing moves among equals.
@@ -200,18 +261,46 @@ impl Index {
         reorg
     }
 
-    /// Drops side blocks while there are more than the limits allow, the branch first whose end arrived longest ago, from
-    /// its end downwards. What was dropped: hash and place in the store.
-    pub(super) fn prune(&mut self) -> Vec<(Hash, Option<u64>)> {
+    /// Drops side blocks while there are more than the limits allow, from the ends of branches downwards and at most so many; see
+    /// [`SideLeaves`] for the order. What was dropped: hash and place in the store.
+    pub(super) fn prune(&mut self, most: usize) -> Vec<(Hash, Option<u64>)> {
         let mut dropped = Vec::new();
-        while self.side_count > SIDE_BLOCKS.saturating_add(self.best.len())
-            || self.side_bytes > SIDE_BYTES.saturating_add(self.best_bytes)
-        {
-            let Some((seq, id)) = self.side_leaves.pop_first() else { break };
-            dropped.push((self.nodes[id].tip.hash, seq));
-            self.remove_leaf(id);
+        while self.is_above_limits() && dropped.len() < most {
+            let Some(id) = self.side_leaves.pop() else { break };
+            let node = &self.nodes[id];
+            dropped.push((node.tip.hash, node.seq));
+            self.drop_leaf(id);
         }
         dropped
+    }
+
+    /// Are there more side blocks than the limits allow?
+    pub(super) fn is_above_limits(&self) -> bool {
+        self.side_count > SIDE_BLOCKS.saturating_add(self.best.len())
+            || self.side_bytes > SIDE_BYTES.saturating_add(self.best_bytes)
+    }
+
+    /// Forgets at most so many of the transactions that dropped blocks held.
+    pub(super) fn tidy(&mut self, most: usize) {
+        let mut left = most;
+        while let Some((id, listed)) = self.unlisting.pop() {
+            let stay = listed.saturating_sub(left);
+            let ids = Arc::clone(&self.nodes[id].ids);
+            for transaction in ids.iter().take(listed).skip(stay) {
+                self.unlist(transaction, id);
+            }
+            left -= listed - stay;
+            if stay > 0 {
+                self.unlisting.push((id, stay));
+                return;
+            }
+            self.nodes.0.remove(id.0);
+        }
+    }
+
+    /// Is there something for [`Index::tidy`] to do?
+    pub(super) fn is_untidy(&self) -> bool {
+        !self.unlisting.is_empty()
     }
 
     /// Where a block is.
@@ -226,12 +315,18 @@ impl Index {
 
     /// Every block, in no order.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.0.iter().map(|(_, node)| node)
+        self.nodes.0.iter().map(|(_, node)| node).filter(|node| node.is_linked)
     }
 
     /// How many blocks there are, on all branches.
     pub(super) fn len(&self) -> usize {
-        self.nodes.0.len()
+        self.linked
+    }
+
+    /// How many blocks and transactions there are, those included that nobody finds.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.nodes.0.len(), self.places.len())
     }
 
     /// The end of the best chain.
@@ -285,9 +380,20 @@ impl Index {
 
     /// True when one of `ids` is in `parent` or an ancestor of it.
     pub(super) fn repeats(&self, parent: NodeId, ids: &[Hash]) -> bool {
-        // Blocks with many transactions in common are asked about once each, and not once for each transaction.
-        let mut apart: BTreeSet<NodeId> = BTreeSet::new();
-        for places in ids.iter().filter_map(|id| self.places.get(id)).map(Places::as_slice) {
+        self.repeats_beside(parent, ids, &mut BTreeSet::new())
+    }
+
+    /// The same, where some blocks are known not to be ancestors: those with many transactions in common are asked about once each,
+    /// and not once for each transaction. Those that were found are added.
+    pub(super) fn repeats_beside<'a>(
+        &self,
+        parent: NodeId,
+        ids: impl IntoIterator<Item = &'a Hash>,
+        apart: &mut BTreeSet<NodeId>,
+    ) -> bool {
+        for id in ids {
+            self.work.spend(2);
+            let places = self.places.get(id).map_or(&[][..], Places::as_slice);
             self.work.spend_light(places.len());
             for &place in places {
                 if apart.contains(&place) {
@@ -330,7 +436,7 @@ impl Index {
         self.side_count += 1;
         self.side_bytes += node.len;
         if node.children == 0 {
-            self.side_leaves.insert((node.seq, id));
+            self.side_leaves.insert(leaf(id, node));
         }
     }
 
@@ -338,172 +444,46 @@ impl Index {
         let node = &self.nodes[id];
         self.side_count -= 1;
         self.side_bytes -= node.len;
-        self.side_leaves.remove(&(node.seq, id));
+        self.side_leaves.remove(leaf(id, node));
     }
 
-    fn remove_leaf(&mut self, id: NodeId) {
+    fn drop_leaf(&mut self, id: NodeId) {
         self.leaves_side(id);
-        let node = self.nodes.0.remove(id.0);
-        self.by_hash.remove(&node.tip.hash);
-        for transaction in node.ids.iter() {
-            let mut left = self.places.get(transaction).map_or(Vec::new(), |places| places.as_slice().to_vec());
-            self.work.spend(2);
-            self.work.spend_light(left.len());
-            left.retain(|&place| place != id);
-            match left.as_slice() {
-                [] => self.places.remove(transaction),
-                [one] => self.places.insert(*transaction, Places::One(*one)),
-                _ => self.places.insert(*transaction, Places::Many(left)),
-            };
-        }
-        let parent_is_best = self.is_best(node.parent);
-        let parent = &mut self.nodes[node.parent];
-        parent.children -= 1;
-        if parent.children == 0 && !parent_is_best {
-            self.side_leaves.insert((parent.seq, node.parent));
+        self.linked -= 1;
+        let node = &mut self.nodes[id];
+        node.is_linked = false;
+        let (hash, parent, listed) = (node.tip.hash, node.parent, node.ids.len());
+        self.by_hash.remove(&hash);
+        self.work.spend(2);
+        self.leaves_parent(parent);
+        self.unlisting.push((id, listed));
+    }
+
+    /// A child fewer, of a block that may be the end of a branch then.
+    fn leaves_parent(&mut self, parent: NodeId) {
+        let is_best = self.is_best(parent);
+        let node = &mut self.nodes[parent];
+        node.children -= 1;
+        if node.children == 0 && !is_best {
+            let leaf = leaf(parent, node);
+            self.side_leaves.insert(leaf);
         }
     }
+
+    fn unlist(&mut self, transaction: &Hash, id: NodeId) {
+        self.work.spend(2);
+        let Some(places) = self.places.get_mut(transaction) else { return };
+        self.work.spend_light(places.as_slice().len());
+        if places.take_out(id) {
+            self.places.remove(transaction);
+        }
+    }
+}
+
+fn leaf(id: NodeId, node: &Node) -> Leaf<NodeId> {
+    Leaf { work: node.tip.work, seq: node.seq, id }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chain::sha256;
-
-    /// An index without real blocks: work 1 each, a hash and a transaction per number.
-    struct Bench {
-        index: Index,
-        count: u64,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            Bench { index: Index::new(Self::numbered(0)), count: 0 }
-        }
-
-        fn numbered(number: u64) -> NewBlock {
-            let (hash, time) = (sha256(&number.to_le_bytes()), UnixTime::from_millis(0));
-            let zero = Hash::ZERO;
-            let header = Header { height: 0, previous: zero, root: zero, time, difficulty: 0, nonce: number };
-            let seq = number.checked_sub(1);
-            NewBlock { header, hash, work: 1, seq, len: 100, ids: vec![sha256(&hash.0)] }
-        }
-
-        fn add(&mut self, parent: NodeId) -> (NodeId, Reorg) {
-            self.count += 1;
-            let id = self.index.insert(parent, Self::numbered(self.count));
-            (id, self.index.follow(id))
-        }
-
-        fn run(&mut self, mut parent: NodeId, count: usize) -> (NodeId, Reorg) {
-            let mut reorg = Reorg::default();
-            for _ in 0..count {
-                (parent, reorg) = self.add(parent);
-            }
-            (parent, reorg)
-        }
-
-        fn root(&self) -> NodeId {
-            self.index.best[0]
-        }
-    }
-
-    #[test]
-    fn a_fork_of_a_hundred_thousand_blocks_needs_no_stack_and_takes_over_once() {
-        const DEPTH: usize = 100_000;
-        let mut bench = Bench::new();
-        let old = bench.run(bench.root(), DEPTH).0;
-        let (level, reorg) = bench.run(bench.root(), DEPTH);
-        assert!(reorg.joined.is_empty() && bench.index.tip == old);
-        let (new, reorg) = bench.add(level);
-        assert_eq!((reorg.left.len(), reorg.joined.len()), (DEPTH, DEPTH + 1));
-        assert_eq!(bench.index.tip, new);
-        let deep = bench.index.nodes[old].ids.to_vec();
-        assert!(!bench.index.repeats(new, &deep) && bench.index.repeats(old, &deep));
-        let first = bench.index.at(1).unwrap().ids.to_vec();
-        assert!(bench.index.repeats(new, &first) && !bench.index.repeats(old, &first));
-    }
-
-    #[test]
-    fn ancestors_are_what_following_parents_says() {
-        let mut bench = Bench::new();
-        let mut ids = vec![bench.root()];
-        for n in 1..300usize {
-            // Long branches with forks all over them.
-            let parent = ids[if n % 7 == 0 { n * 31 % ids.len() } else { ids.len() - 1 }];
-            ids.push(bench.add(parent).0);
-        }
-        for &below in &ids {
-            let mut ancestors = vec![below];
-            let mut at = below;
-            while at != bench.root() {
-                at = bench.index.nodes[at].parent;
-                ancestors.push(at);
-            }
-            for &above in &ids {
-                assert_eq!(bench.index.is_ancestor(above, below), ancestors.contains(&above));
-            }
-        }
-    }
-
-    /// One body of 32,768 transactions under new headers: each copy was asked about once more for each transaction of the next one.
-    #[test]
-    fn what_copies_of_a_body_cost_the_next_one_is_no_step_of_the_tree_for_each_transaction() {
-        const COPIES: usize = 8;
-        let mut bench = Bench::new();
-        let parent = bench.run(bench.root(), 3).0;
-        let ids: Vec<Hash> = (0..1000_u64).map(|n| sha256(&(n << 32).to_le_bytes())).collect();
-        for n in 0..COPIES as u64 {
-            bench.index.insert(parent, NewBlock { ids: ids.clone(), ..Bench::numbered(100 + n) });
-        }
-        bench.index.work.take();
-        assert!(!bench.index.repeats(parent, &ids));
-        let work = bench.index.work.take() as usize;
-        assert!(work <= ids.len() * COPIES / 8 + 4 * COPIES, "{work} units for {} transactions", ids.len());
-        // Another one is still found behind all of them.
-        let below = bench.index.insert(parent, NewBlock { ids: ids.clone(), ..Bench::numbered(200) });
-        assert!(bench.index.repeats(below, &ids[999..]) && !bench.index.repeats(parent, &ids));
-    }
-
-    #[test]
-    fn side_blocks_beyond_the_limit_go_oldest_branch_first_and_from_its_end() {
-        let mut bench = Bench::new();
-        let main = bench.run(bench.root(), 100).0;
-        let old = bench.run(bench.root(), 50).0;
-        let old_end = bench.index.nodes[old].tip.hash;
-        // As many as fit besides the old branch and the best chain's 101, each a branch of its own.
-        let above = bench.index.nodes[main].parent;
-        for _ in 0..SIDE_BLOCKS + 101 - 50 {
-            bench.add(above);
-        }
-        assert!(bench.index.prune().is_empty());
-        let last = bench.add(above).0;
-        let dropped = bench.index.prune();
-        assert_eq!(dropped, [(old_end, Some(149))]);
-        assert_eq!(bench.index.find(&old_end), None);
-        for _ in 0..49 {
-            bench.add(above);
-        }
-        assert_eq!(bench.index.prune().len(), 49, "the rest of the old branch");
-        assert_eq!(bench.index.side_count, SIDE_BLOCKS + 101);
-        assert!(bench.index.nodes.0.contains(last.0) && bench.index.tip == main);
-        let ids: usize = bench.index.places.len();
-        assert_eq!(ids, bench.index.len(), "a dropped block takes its transactions along");
-        bench.add(above);
-        assert_eq!(bench.index.prune().len(), 1, "then the oldest of the small ones");
-    }
-
-    #[test]
-    fn side_bytes_have_a_limit_too_and_the_best_chain_is_never_dropped() {
-        let mut bench = Bench::new();
-        bench.run(bench.root(), 2);
-        let root = bench.root();
-        let mut large = Bench::numbered(77);
-        large.len = usize::try_from(SIDE_BYTES).unwrap() + 301;
-        let hash = large.hash;
-        let id = bench.index.insert(root, large);
-        assert!(bench.index.follow(id).joined.is_empty());
-        assert_eq!(bench.index.prune(), [(hash, Some(76))]);
-        assert_eq!((bench.index.side_count, bench.index.side_bytes, bench.index.len()), (0, 0, 3));
-    }
-}
+#[path = "index_tests.rs"]
+mod tests;

@@ -13,7 +13,6 @@
 //! | `genesis`     | the two numbers that make a network, and its first block                   |
 //! | `rules`       | what can be judged of a block without knowing its ancestors                |
 //! | `index`       | the tree of blocks in memory: work, ancestors, the best chain              |
-//! | `sharded`     | the tables under it, which grow a little at a time                         |
 //! | `mempool`     | transactions that wait for a block                                         |
 //! | `gossip`      | the layouts of what this chain only passes on                               |
 //! | `store`       | the blocks on disk, and what is promised of them                           |
@@ -29,16 +28,20 @@
 //! | `workers`     | those threads, and the queue before them                                   |
 //! | `settle`      | what a move of the best chain means for the pool                           |
 //! | `returning`   | abandoned blocks whose transactions are on their way back                  |
+//! | `reorganisations` | how often the best chain left blocks behind                            |
+//! | `reading`     | blocks for whoever looks at a running node                                 |
 //! | `served`      | blocks that were read lately                                               |
 //! | `reference`   | [`ReferenceChain`]: all of these behind the engine's trait                 |
 //! | `verify`      | looking at a chain: iteration, balances, full verification                 |
 
 pub mod block;
 mod elsewhere;
+mod entering;
 pub mod genesis;
 mod gossip;
 pub(crate) mod health;
 mod index;
+mod keeping;
 mod log;
 pub mod mempool;
 pub mod merkle;
@@ -47,14 +50,16 @@ mod open;
 mod places;
 pub mod pow;
 mod read;
+mod reading;
 mod record;
 pub mod reference;
+mod reorganisations;
 mod returning;
 mod rules;
 mod scan;
 mod served;
 mod settle;
-mod sharded;
+mod side_leaves;
 mod storage;
 pub mod store;
 pub mod transaction;
@@ -67,8 +72,10 @@ pub use genesis::{Params, ParamsError};
 pub use mempool::Mempool;
 pub use open::OpenError;
 pub use pow::Miner;
+pub use reading::BlockReader;
 pub use reference::ReferenceChain;
-pub use rules::check_transaction;
+pub use reorganisations::Reorganisations;
+pub use rules::{check_block, check_transaction};
 #[cfg(feature = "sim")]
 pub(crate) use storage::{Access, Lock, SegmentFile, Storage};
 pub use store::{Health, Store, StoreError};

@@ -12,12 +12,14 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::chain::block::{Block, HEADER_LEN, Header, MAX_BLOCK_LEN};
+use crate::chain::entering::Keeping;
 use crate::chain::genesis::Params;
 use crate::chain::gossip::{self, Gossip};
 use crate::chain::index::{Index, NewBlock, Node, NodeId};
 use crate::chain::mempool::Mempool;
-use crate::chain::off_loop::{Body, OffLoop};
+use crate::chain::off_loop::OffLoop;
 use crate::chain::open::OpenError;
+use crate::chain::reorganisations::Reorganisations;
 use crate::chain::returning::Returning;
 use crate::chain::served::Served;
 use crate::chain::store::{Health, Store, StoreError};
@@ -38,6 +40,8 @@ const LOCATOR_DENSE: usize = 10;
 const LOCATOR_MAX: usize = 65;
 /// The most headers in one answer: what a Headers frame carries.
 const HEADERS_MAX: usize = 2000;
+/// Transactions of dropped blocks that are forgotten at once.
+const FORGOTTEN_AT_ONCE: usize = 2_048;
 
 /// The reference chain. Not `Clone`: it owns its store.
 #[derive(Debug)]
@@ -59,7 +63,10 @@ pub struct ReferenceChain {
     pub(super) off_loop: Option<OffLoop>,
     /// Blocks that were read there, for each who waits for one.
     pub(super) read: VecDeque<(u64, Option<Bytes>)>,
+    /// The block that enters the index a slice at a time, and under which number its verdict is promised.
+    pub(super) keeping: Option<(u64, Keeping)>,
     pub(super) work: Work,
+    pub(super) reorganisations: Reorganisations,
 }
 
 impl ReferenceChain {
@@ -158,7 +165,9 @@ impl ReferenceChain {
             served: Served::default(),
             off_loop: None,
             read: VecDeque::new(),
+            keeping: None,
             work: Work::default(),
+            reorganisations: Reorganisations::default(),
         }
     }
 
@@ -308,37 +317,6 @@ impl ReferenceChain {
         }
         Ok(Ok(parent))
     }
-
-    /// What is left once a block was found right by itself: whether it is right where it stands, and keeping it.
-    pub(super) fn keep(
-        &mut self,
-        parent: NodeId,
-        info: CheckedHeader,
-        bytes: Bytes,
-        body: Body,
-    ) -> Result<Verdict, Rejection> {
-        let (header, ids) = body?;
-        // Told apart, and put into the index.
-        self.work.spend(ids.len().saturating_mul(4));
-        rules::in_order(self.index.median_time(parent), header.time)?;
-        debug_assert_eq!(header.hash(), info.hash(), "the header was checked by a chain with other rules");
-        if self.index.repeats(parent, &ids) {
-            return Err(Rejection::invalid("transaction is in an ancestor already"));
-        }
-        let (hash, work, len) = (info.hash(), info.work(), bytes.len());
-        let seq = Some(self.store.append(bytes));
-        let id = self.index.insert(parent, NewBlock { header, hash, work, seq, len, ids });
-        let reorg = self.index.follow(id);
-        let best_changed = !reorg.joined.is_empty();
-        self.settle(&reorg);
-        for (_, seq) in self.index.prune() {
-            seq.into_iter().for_each(|seq| self.store.remove(seq));
-        }
-        if self.index.find(&hash).is_none() {
-            return Ok(Verdict::Ignored("too many side blocks"));
-        }
-        Ok(Verdict::Accepted { best_changed })
-    }
 }
 
 /// Where the header stands in a block.
@@ -428,10 +406,14 @@ impl Chain for ReferenceChain {
     }
 
     fn look_up(&mut self, source: Source, hash: &Hash) -> Lookup {
+        self.look_up_ahead(source, hash, &mut core::iter::empty())
+    }
+
+    fn look_up_ahead(&mut self, source: Source, hash: &Hash, next: &mut dyn Iterator<Item = Hash>) -> Lookup {
         if let Some(bytes) = self.served.find(hash) {
             return Lookup::Here(bytes);
         }
-        match self.serve_elsewhere(source, hash) {
+        match self.serve_elsewhere(source, hash, next) {
             Some(ticket) => Lookup::Pending(ticket),
             None => self.block(hash).map_or(Lookup::Missing, Lookup::Here),
         }
@@ -508,6 +490,8 @@ impl Chain for ReferenceChain {
 
     fn turn_ended(&mut self) {
         self.return_some();
+        let _ = self.drop_some();
+        self.index.tidy(FORGOTTEN_AT_ONCE);
         self.pool.free_some();
         self.store.hand_over();
         #[cfg(feature = "sim")]
@@ -520,7 +504,8 @@ impl Chain for ReferenceChain {
 
     fn has_work(&self) -> bool {
         let is_ready = self.off_loop.as_ref().is_some_and(OffLoop::is_ready);
-        is_ready || !self.read.is_empty() || self.is_settling() || self.store.has_room_again(false)
+        let is_keeping = self.keeping.is_some() || self.index.is_untidy() || self.index.is_above_limits();
+        is_ready || is_keeping || !self.read.is_empty() || self.is_settling() || self.store.has_room_again(false)
     }
 }
 

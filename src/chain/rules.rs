@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::chain::block::{Block, Header, MAX_BLOCK_LEN, MAX_TRANSACTIONS};
+use crate::chain::block::{Block, HEADER_LEN, Header, MAX_BLOCK_LEN, MAX_TRANSACTIONS};
 use crate::chain::genesis::Params;
 use crate::chain::transaction::{self, Transaction};
 use crate::chain::{merkle, pow};
@@ -115,6 +115,28 @@ pub fn check_transaction(bytes: &[u8]) -> Result<(), Rejection> {
         return Err(Rejection::invalid("reward outside a block"));
     }
     Ok(())
+}
+
+/// Checks all of a block that can be checked without its ancestors, as a node does with one that comes, but for how far its time is
+/// ahead. Genesis is right as it is.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_block(params: &Params, bytes: &Bytes) -> Result<Header, Rejection> {
+    let genesis = params.genesis();
+    let due = UnixTime::from_millis(i64::MAX);
+    let begin = bytes.get(..HEADER_LEN).ok_or(Rejection::invalid("shorter than a header"))?;
+    let checked = header(params, &genesis.header.hash(), due, begin);
+    let (header, info) = checked.map_err(|problem| match problem {
+        HeaderError::Invalid(rejection) => rejection,
+        HeaderError::Early => Rejection::invalid("its time is too far ahead"),
+    })?;
+    if info.hash == genesis.header.hash() {
+        let is_same = **bytes == *genesis.encode();
+        return if is_same { Ok(header) } else { Err(Rejection::mutated("another genesis")) };
+    }
+    body(params, bytes).map(|(header, _)| header)
 }
 
 fn transaction(bytes: &[u8]) -> Result<Transaction<'_>, Rejection> {

@@ -23,6 +23,7 @@ use crate::chain::log::{Change, Log};
 use crate::chain::open::Opened;
 use crate::chain::places::{Places, ReadError};
 use crate::chain::workers::Waker;
+use crate::histogram::Histogram;
 
 /// The most bytes that may wait for the disk: a few of the largest blocks, or minutes of small ones. Above it the chain
 /// takes no more blocks until the disk has caught up.
@@ -95,6 +96,8 @@ struct State {
     /// True while the thread holds changes that are not durable.
     writing: bool,
     durable: u64,
+    /// How long batches took.
+    writes: Histogram,
     error: Option<String>,
     failures: u64,
     /// Somebody was told that there is no room, and waits for some.
@@ -251,7 +254,8 @@ impl Writer {
         let state = self.shared.lock();
         let error = state.error.clone().or_else(|| ended.then(|| "the store's thread has ended".into()));
         let error = error.or_else(|| spoiled.then(|| SPOILED.into()));
-        Health { error, backlog_bytes: state.backlog(), written: state.durable }
+        let (written, writes, failures) = (state.durable, state.writes, state.failures);
+        Health { error, backlog_bytes: state.backlog(), written, writes, failures }
     }
 
     /// Waits until everything is durable, at most `patience`, and not beyond a failure.
@@ -404,8 +408,13 @@ fn release(shared: &Shared, batch: &[Change]) {
 fn write_until_done(shared: &Shared, log: &mut Log, batch: &[Change]) -> bool {
     let mut pause = RETRY_FIRST;
     loop {
-        let Err(error) = log.write(batch) else { return true };
+        let began = Instant::now();
+        let written = log.write(batch);
         let mut state = shared.lock();
+        let Err(error) = written else {
+            state.writes.record(began.elapsed());
+            return true;
+        };
         state.fail(told(&error));
         shared.done.notify_all();
         if state.stop {

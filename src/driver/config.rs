@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 
+use super::bandwidth::Bandwidth;
 use crate::close::TlsFault;
 use crate::config::{ConfigCheck, ConfigErrors};
 use crate::id::Direction;
@@ -31,7 +32,7 @@ use crate::wire::FrameRules;
 /// let mut config = Config::default();
 /// config.rules = &RULES;
 /// config.connections = 100;
-/// config.outbox.high = 64 << 10;
+/// config.outbox.high = 32 << 10;
 /// config.write_stall = Duration::from_secs(5);
 ///
 /// // Everything that is wrong, at once, each with its remedy.
@@ -52,6 +53,10 @@ pub struct Config {
     pub commands: usize,
     /// Connections that the kernel may hold ready before they are accepted.
     pub backlog: i32,
+    /// Have the system ask the other side of an accepted connection whether it is still there when nothing came for so long (TCP
+    /// keep-alive); four times, and then the connection ends. `None` asks nobody: a protocol that hears of its peers now and then
+    /// needs it not.
+    pub keep_alive: Option<Duration>,
     /// A listener on an IPv6 address takes IPv4 connections as well.
     pub dual_stack: bool,
     /// The loop's read buffer, in bytes. All connections share it.
@@ -73,6 +78,9 @@ pub struct Config {
     /// Memory for queued frames over all connections, in bytes; a payload that many share counts once. Above half
     /// of it a connection queues no more than an equal share of the other half, critical frames excepted.
     pub send_budget: usize,
+    /// How many bytes a second may leave and come; changed in a running loop by [`Net::set_bandwidth`](super::Net::set_bandwidth).
+    /// Without limits by default.
+    pub bandwidth: Bandwidth,
     /// Close a peer that took no byte for this long while something is queued.
     pub write_stall: Duration,
     /// Close a peer that sent no byte of an unfinished frame for this long, or was slower than this and 64 KiB/s.
@@ -118,6 +126,7 @@ impl Default for Config {
             connections: limits::CONNECTIONS,
             commands: limits::COMMANDS,
             backlog: limits::BACKLOG,
+            keep_alive: None,
             dual_stack: false,
             read_buffer: limits::READ_BUFFER,
             turn_bytes: limits::TURN_BYTES,
@@ -127,6 +136,7 @@ impl Default for Config {
             outbox: OutboxLimits::default(),
             receive_budget: limits::RECEIVE_BUDGET,
             send_budget: limits::SEND_BUDGET,
+            bandwidth: Bandwidth::UNLIMITED,
             write_stall: limits::WRITE_STALL,
             frame_stall: limits::FRAME_STALL,
             half_close_drain: limits::HALF_CLOSE_DRAIN,

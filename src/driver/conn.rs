@@ -88,8 +88,8 @@ pub(super) struct Flags {
     pub(super) paused: bool,
     /// Its TLS handshake had to wait before it could begin.
     pub(super) throttled: bool,
-    /// Backpressure: the outbox went above its high watermark, or refused a frame, and the protocol is owed an event when it has
-    /// drained to the low one.
+    /// Backpressure: what is queued went above the high watermark, or a frame was refused, and the protocol is owed an event when
+    /// it has drained to the low one.
     pub(super) backpressure: bool,
 }
 
@@ -171,6 +171,13 @@ impl Conn {
     #[inline]
     pub(super) fn has_output(&self) -> bool {
         !self.link.is_flushed() || (self.is_draining() && self.link.transport.owes_close_notify())
+    }
+
+    /// Bytes that wait to be written; `lent` of them in a transport that is taken out. The watermarks are compared with this sum,
+    /// which is the one that a protocol sees.
+    #[inline]
+    pub(super) fn queued_bytes(&self, lent: usize) -> usize {
+        self.link.queued_bytes() + lent
     }
 
     /// What will still be written: nothing behind the last frame of a connection that drains.

@@ -45,6 +45,7 @@ pub(super) fn read_some(
 ) -> Received {
     debug_assert!(room > 0, "a read without room looks like the end of the stream");
     loop {
+        totals.reads += 1;
         return match read(&mut conn.stream) {
             Ok(0) => Received::End,
             Ok(count) => {

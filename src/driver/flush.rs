@@ -5,7 +5,7 @@ use super::net::{Net, Notice};
 use crate::close::CloseReason;
 use crate::id::ConnId;
 use crate::limits::TURN_WRITE_BYTES;
-use crate::link::Progress;
+use crate::link::{OutboxLimits, Progress, WriteBudget};
 
 impl Net {
     /// Flushes every connection that has something to write or to end. What becomes dirty meanwhile is for the next turn.
@@ -16,19 +16,39 @@ impl Net {
         }
     }
 
-    /// Writes as much as the socket takes, within the turn's budget.
+    /// Writes as much as the socket takes, within the turn's budget, and within the limits of bandwidth where there are some.
     pub(super) fn flush(&mut self, id: ConnId) {
+        if !self.throttle.limits_upload() {
+            return self.flush_within(id, None);
+        }
+        let wants = self.conns.get(id).is_some_and(|conn| conn.flags.writable && conn.has_output());
+        match if wants { self.upload_share(id) } else { Some(0) } {
+            Some(most) => self.flush_within(id, Some(most)),
+            None => self.after_flush(id),
+        }
+    }
+
+    /// The same, of at most so many bytes.
+    pub(super) fn flush_within(&mut self, id: ConnId, most: Option<usize>) {
         let now = self.now.at;
-        let low = self.config.outbox.low;
+        let OutboxLimits { low, high, .. } = self.config.outbox;
         let Some(mut entry) = self.conns.entry(id) else { return };
         let conn = &mut *entry.conn;
-        let budget = if buggify!(self, WriteOneByte) { 1 } else { TURN_WRITE_BYTES };
+        let budget = match most {
+            _ if buggify!(self, WriteOneByte) => WriteBudget::About(1),
+            None => WriteBudget::About(TURN_WRITE_BYTES),
+            Some(most) => WriteBudget::Exactly(most.min(TURN_WRITE_BYTES)),
+        };
         if matches!(conn.state, ConnState::Connecting | ConnState::Lingering { .. }) {
             return;
         }
         if conn.flags.writable && conn.has_output() {
             let (stream, side) = (&conn.stream, conn.write_side());
-            let flush = conn.link.flush(&mut self.pool, budget, side, |slices| stream.write_vectored(slices));
+            let writes = &mut self.totals.writes;
+            let flush = conn.link.flush(&mut self.pool, budget, side, |slices| {
+                *writes += 1;
+                stream.write_vectored(slices)
+            });
             conn.counters.bytes_out += flush.bytes as u64;
             conn.counters.frames_out += flush.frames as u64;
             self.totals.bytes_out += flush.bytes as u64;
@@ -43,16 +63,27 @@ impl Net {
                 Progress::Blocked => conn.flags.writable = false,
                 Progress::Failed(error) => return self.remove(id, CloseReason::Io(error.kind())),
             }
-            if conn.flags.backpressure && conn.link.outbox.queued_bytes() <= low {
+            let queued = conn.queued_bytes(0);
+            if queued >= high {
+                // Sealed, it may have grown past the mark.
+                conn.flags.backpressure |= conn.takes_frames();
+            } else if conn.flags.backpressure && queued <= low {
                 conn.flags.backpressure = false;
                 self.notices.push_back(Notice::Writable(id));
             }
-            if has_more {
+            let written = flush.bytes;
+            if has_more && most.is_none() {
                 entry.mark_dirty();
             }
             if sealing_failed {
                 // The next read of the connection, which reads nothing, says so.
                 entry.mark_ready();
+            }
+            if most.is_some() {
+                self.uploaded(id, written);
+                if has_more {
+                    self.goes_on_later(id);
+                }
             }
         }
         self.after_flush(id);

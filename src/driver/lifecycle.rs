@@ -56,6 +56,7 @@ impl Net {
         // Closing the descriptor would do as much, but not before everyone who shares it has.
         let _ = self.system.deregister(&mut conn.stream);
         self.receive.release(conn.link.held());
+        self.throttle.forget(id);
         conn.clear(&mut self.pool);
         Some(match conn.pending.map(|pending| *pending) {
             None => {
@@ -64,6 +65,9 @@ impl Net {
             }
             Some(PendingConn { direction: Direction::Outbound(dial), remote, .. }) => {
                 self.totals.dial_failures += 1;
+                if matches!(reason, CloseReason::Tls(_)) {
+                    *self.totals.tls_dial_failures.entry(reason.label()).or_insert(0) += 1;
+                }
                 Notice::DialFailed { dial, remote, reason }
             }
             Some(PendingConn { direction: Direction::Inbound, remote, told, .. }) => {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::conn::{Conn, ConnState, PendingConn};
 use super::listener::{Listener, listener_token};
 use super::net::Net;
-use super::system::Stream;
+use super::system::{PortUse, Stream};
 use super::timer::Due;
 use super::tls::TURNED_AWAY;
 use super::waiting_room::Waiting;
@@ -23,7 +23,12 @@ impl<P: Protocol> Driver<P> {
     ///
     /// Whatever the system says to the address: in use, not ours, not allowed.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let mut socket = self.net.system.listen(address, &self.net.config)?;
+        self.listen_on(address, PortUse::Alone)
+    }
+
+    /// The same, of a port that may be shared with other loops.
+    pub(super) fn listen_on(&mut self, address: SocketAddr, port: PortUse) -> io::Result<SocketAddr> {
+        let mut socket = self.net.system.listen(address, &self.net.config, port)?;
         let bound = socket.local_addr()?;
         self.net.system.register_acceptor(&mut socket, listener_token(self.listeners.len()))?;
         self.listeners.push(Listener::new(socket));
@@ -206,7 +211,9 @@ impl<P: Protocol> Driver<P> {
         }
         // The connection may be gone again already; then one of these says so and there is nothing to report.
         let until = net.now.at + net.config.tls_timeout;
-        let inserted = stream.set_nodelay().and_then(|()| stream.local_addr()).and_then(|local| {
+        let keep_alive = net.config.keep_alive;
+        let ready = stream.set_nodelay().and_then(|()| keep_alive.map_or(Ok(()), |idle| stream.set_keep_alive(idle)));
+        let inserted = ready.and_then(|()| stream.local_addr()).and_then(|local| {
             let mut conn = Conn::new(stream, ConnState::Connecting, net.config.rules);
             conn.introduce(PendingConn { direction: Direction::Inbound, remote, until, told: false });
             Ok((net.insert(conn)?, local))

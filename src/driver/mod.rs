@@ -30,7 +30,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `run` | the turn and its order |
+//! | `run`, `courtesy` | the turn and its order; how often a loop that looks for work lets others go first |
+//! | `shards` | several loops over one port |
 //! | `net` | what a protocol calls |
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
@@ -48,10 +49,12 @@
 #[cfg(feature = "sim")]
 mod audit;
 mod backlog;
+mod bandwidth;
 mod budget;
 mod buffer;
 mod config;
 mod conn;
+mod courtesy;
 mod dial;
 mod edge;
 mod errno;
@@ -65,9 +68,11 @@ mod meter;
 mod net;
 mod read;
 mod run;
+mod shards;
 mod slab;
 mod stats;
 mod system;
+mod throttled;
 mod timer;
 mod tls;
 mod turn_shares;
@@ -86,6 +91,7 @@ use crate::wire::{Frame, FrameError};
 
 pub use crate::admit::Admit;
 pub use crate::frame_start::{Begun, FrameStart};
+pub use bandwidth::Bandwidth;
 pub use config::Config;
 #[cfg(feature = "sim")]
 pub(crate) use errno::{EMFILE, ENOBUFS};
@@ -93,6 +99,7 @@ pub use handle::{Handle, HandleError};
 pub use meter::Meter;
 pub use net::{Net, SendOutcome};
 pub use run::Driver;
+pub use shards::Shards;
 pub use stats::{ConnStats, Totals};
 #[cfg(feature = "sim")]
 pub(crate) use system::{Kernel, Readiness, SharedKernel, SocketId};
@@ -264,8 +271,9 @@ pub trait Protocol {
     fn handle(&mut self, now: Now, event: Event<'_, Self::Command>, net: &mut Net);
 
     /// Is a large frame worth its memory? Asked once for each of more than [`LARGE_FRAME`](crate::limits::LARGE_FRAME) bytes, when
-    /// the first [`FRAME_START`](crate::limits::FRAME_START) of its payload are there. What else follows from them is done with
-    /// the next event, [`Event::TurnEnded`] at the latest; what the look has cost is spent by `meter`.
+    /// the first [`FRAME_START`](crate::limits::FRAME_START) of its payload are there and the rest is not: one that comes whole
+    /// in one read is delivered without a question. What else follows from the look is done with the next event,
+    /// [`Event::TurnEnded`] at the latest; what the look has cost is spent by `meter`.
     fn begun(&mut self, _now: Now, _start: FrameStart<'_>, _meter: &mut Meter<'_>) -> Begun {
         Begun::Read
     }

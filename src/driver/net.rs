@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::backlog::Backlog;
+use super::bandwidth::Throttle;
 use super::budget::{ReceiveBudget, SendBudget, free_half, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
@@ -145,6 +146,8 @@ pub struct Net {
     pub(super) receive: ReceiveBudget,
     /// Who waits for room to send. The account of queued bytes is the pool's.
     pub(super) send: SendBudget,
+    /// How many bytes a second may pass, and who waits for that.
+    pub(super) throttle: Throttle,
     /// Inbound connections whose TLS handshake is under way, their budgets, and who waits for those.
     pub(super) handshakes: Handshakes,
     /// Who waits for a place among them.
@@ -158,6 +161,8 @@ pub struct Net {
     pub(super) shares: TurnShares,
     /// A call has changed what the delivery of frames goes by: it looks at its connection again before the next frame.
     pub(super) touched: bool,
+    /// Whose transport is taken out of its connection while its records are opened, and the bytes that it has still to write.
+    pub(super) lent: Option<(ConnId, usize)>,
     /// A simulation has the loop misbehave now and then.
     #[cfg(feature = "sim")]
     pub(super) buggify: Option<crate::buggify::Buggify>,
@@ -176,6 +181,7 @@ impl Net {
     pub(super) fn new(config: Config, system: System, now: Now) -> Self {
         Net {
             system,
+            throttle: Throttle::new(config.bandwidth, now.at),
             config,
             now,
             phase: Phase::Running,
@@ -191,6 +197,7 @@ impl Net {
             totals: Totals::default(),
             shares: TurnShares::default(),
             touched: false,
+            lent: None,
             #[cfg(feature = "sim")]
             buggify: None,
         }
@@ -199,27 +206,50 @@ impl Net {
     /// Queues a frame; the payload is copied.
     #[inline]
     pub fn send(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &[u8]) -> SendOutcome {
-        self.push(conn, priority, payload.len(), |link, config, pool| {
+        let fails = priority != Priority::Critical && buggify!(self, SendRefused);
+        if !fails && self.append(conn, priority, kind, payload) {
+            return SendOutcome::Accepted { dropped: 0 };
+        }
+        self.push(conn, priority, payload.len(), fails, |link, config, pool| {
             link.outbox.push(priority, kind, payload, &config.outbox, pool)
         })
+    }
+
+    /// The way of nearly all small frames of those who send many: one more behind the last, to a connection that is to be flushed
+    /// anyway, where no limit and no mark is near. Answers whether it was that; if not, nothing has changed.
+    #[inline]
+    fn append(&mut self, id: ConnId, priority: Priority, kind: u8, payload: &[u8]) -> bool {
+        if self.pool.queued_bytes() >= self.config.send_budget / 2 || self.lent.is_some() {
+            return false;
+        }
+        match self.conns.dirty_mut(id) {
+            // What TLS has still to write counts as well.
+            Some(conn) if conn.is_open() && conn.link.transport.is_plain() => {
+                conn.link.outbox.append(priority, kind, payload, self.config.outbox.high, &mut self.pool)
+            }
+            _ => false,
+        }
     }
 
     /// Queues a frame whose payload is shared when large, copied when small.
     #[inline]
     pub fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
-        self.push(conn, priority, payload.len(), |link, config, pool| {
+        let fails = priority != Priority::Critical && buggify!(self, SendRefused);
+        self.push(conn, priority, payload.len(), fails, |link, config, pool| {
             link.outbox.push_shared(priority, kind, payload, &config.outbox, pool)
         })
     }
 
-    #[inline]
+    /// Queues a frame by `push`. A simulation may have it refused (`fails`) as if the budget were used up.
     fn push(
         &mut self,
         id: ConnId,
         priority: Priority,
         len: usize,
+        fails: bool,
         push: impl FnOnce(&mut Link, &Config, &mut BufferPool) -> Result<u32, PushError>,
     ) -> SendOutcome {
+        let lent = self.lent_by(id);
         let Some(mut entry) = self.conns.entry(id).filter(|entry| entry.conn.takes_frames()) else {
             return SendOutcome::Closed;
         };
@@ -231,7 +261,7 @@ impl Net {
         let would_hold = conn.link.outbox.queued_bytes().saturating_add(len);
         let over = priority != Priority::Critical
             && (is_over(self.pool.queued_bytes(), self.config.send_budget, would_hold, self.config.connections)
-                || buggify!(self, SendRefused));
+                || fails);
         let pushed = if over { Err(PushError::Full) } else { push(&mut conn.link, &self.config, &mut self.pool) };
         let dropped = match pushed {
             Ok(dropped) => dropped,
@@ -245,7 +275,7 @@ impl Net {
         if was_empty {
             conn.progressed = self.now.at;
         }
-        if conn.link.outbox.queued_bytes() >= self.config.outbox.high {
+        if conn.queued_bytes(lent) >= self.config.outbox.high {
             conn.flags.backpressure = true;
         }
         entry.mark_dirty();
@@ -266,10 +296,11 @@ impl Net {
     /// drains to the low watermark, or from the send budget, for which it was refused, when nothing of its own will drain.
     #[cold]
     fn refuse(&mut self, id: ConnId, over_send_budget: bool) -> SendOutcome {
+        let lent = self.lent_by(id);
         let Some(conn) = self.conns.get_mut(id) else { return SendOutcome::Closed };
         conn.counters.refused = conn.counters.refused.saturating_add(1);
         self.totals.refused_frames += 1;
-        if !over_send_budget || conn.link.outbox.queued_bytes() > self.config.outbox.low {
+        if !over_send_budget || conn.queued_bytes(lent) > self.config.outbox.low {
             conn.flags.backpressure = true;
         } else {
             self.send.wait(id, self.now.at, &mut self.timers);
@@ -461,10 +492,34 @@ impl Net {
         }
     }
 
-    /// Bytes that wait to be written to a connection; 0 when it is gone.
+    /// Bytes that wait to be written to a connection, under TLS those included that are sealed and not written; 0 when it is gone.
+    ///
+    /// This is the sum that the watermarks are compared with: whoever finds it at [`high`](crate::link::OutboxLimits::high) or above,
+    /// in whatever event and however it came to be so, is told by [`Event::Writable`](super::Event::Writable) when it has come down
+    /// to [`low`](crate::link::OutboxLimits::low).
     #[inline]
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
-        self.conns.get(conn).map_or(0, |conn| conn.link.queued_bytes())
+        let lent = self.lent_by(conn);
+        self.conns.get(conn).map_or(0, |conn| conn.queued_bytes(lent))
+    }
+
+    /// What a transport has to write that is not with its connection at the moment.
+    #[inline]
+    fn lent_by(&self, id: ConnId) -> usize {
+        self.lent.map_or(0, |(conn, unsent)| if conn == id { unsent } else { 0 })
+    }
+
+    /// The protocol is owed an event when what waits is at the high watermark, also where no frame of its own has brought it there:
+    /// TLS has words of its own, and its records are longer than what is in them. To be called wherever that may have grown, before
+    /// the protocol can look.
+    pub(super) fn note_backpressure(&mut self, id: ConnId) {
+        let (high, lent) = (self.config.outbox.high, self.lent_by(id));
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.takes_frames()
+            && conn.queued_bytes(lent) >= high
+        {
+            conn.flags.backpressure = true;
+        }
     }
 
     /// Memory that all connections hold for received and unfinished frames, and for queued ones, in bytes.
@@ -479,13 +534,14 @@ impl Net {
 
     /// One connection's counters.
     pub fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
+        let lent = self.lent_by(conn);
         let conn = self.conns.get(conn).filter(|conn| conn.pending.is_none())?;
         Some(ConnStats {
             bytes_in: conn.counters.bytes_in,
             bytes_out: conn.counters.bytes_out,
             frames_in: conn.counters.frames_in,
             frames_out: conn.counters.frames_out,
-            queued_bytes: conn.link.queued_bytes(),
+            queued_bytes: conn.queued_bytes(lent),
             queued_frames: conn.link.outbox.queued_frames(),
             dropped_frames: conn.counters.dropped.into(),
             refused_frames: conn.counters.refused.into(),

@@ -2,25 +2,32 @@
 //!
 //! It decides nothing. The one rule it adds is the order: one input in, all outputs out, before the next.
 
+mod control;
 pub mod resolver;
 
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
 
 use crate::close::CloseReason;
-use crate::driver::{self, Admit, Begun, ConnStats, Driver, FrameStart, Meter, Net, Protocol, SendOutcome};
+use crate::driver::{self, Admit, Bandwidth, Begun, ConnStats, Driver, FrameStart, Meter, Net, Protocol, SendOutcome};
 use crate::id::{ConnId, DialId};
 use crate::proto::Node;
 use crate::proto::event::{Command, Event, Input, Output, Received};
+use crate::proto::peer::address_book::{AddressBook, SavedAddress};
+use crate::proto::peer::ban::{Ban, Banned, Lifted};
 use crate::proto::peer::name::PeerName;
+use crate::proto::peer::operator_bans::TooManyBans;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
 use crate::wire::{FrameRules, Kind, Priority};
+
+pub use self::control::NoAnswer;
 
 /// A node's driver.
 pub type NodeDriver<C, O> = Driver<NodeProtocol<C, O>>;
@@ -68,9 +75,38 @@ impl<C: Chain> NodeMut<'_, C> {
         self.0.set_listening(listening);
     }
 
+    /// See [`Node::set_serves_history`].
+    pub fn set_serves_history(&mut self, serves: bool) {
+        self.0.set_serves_history(serves);
+    }
+
     /// See [`Node::restore_peers`].
     pub fn restore_peers(&mut self, now: Now, records: impl IntoIterator<Item = PeerRecord>) {
         self.0.restore_peers(now, records);
+    }
+
+    /// See [`Node::restore_addresses`].
+    pub fn restore_addresses(&mut self, now: Now, saved: impl IntoIterator<Item = SavedAddress>) -> usize {
+        self.0.restore_addresses(now, saved)
+    }
+
+    /// See [`Node::restore_bans`].
+    pub fn restore_bans(&mut self, now: Now, bans: impl IntoIterator<Item = Ban>) {
+        self.0.restore_bans(now, bans);
+    }
+
+    /// Keeps somebody out, as [`Command::Ban`] does.
+    ///
+    /// # Errors
+    ///
+    /// The list of bans is full; nothing changed.
+    pub fn ban(&mut self, now: Now, who: Banned, term: Option<Duration>, reason: &str) -> Result<(), TooManyBans> {
+        self.0.ban(now, who, term, reason)
+    }
+
+    /// Ends bans, as [`Command::LiftBan`] does.
+    pub fn lift_ban(&mut self, now: Now, who: Banned) -> Lifted {
+        self.0.lift_ban(now, who)
     }
 
     /// See [`Node::chain_mut`]. It must stay the chain that the node was made with.
@@ -85,20 +121,78 @@ impl<C: Chain> NodeMut<'_, C> {
     }
 }
 
+/// A running node and its loop, to be looked at for a moment.
+#[derive(Debug)]
+pub struct Look<'a, C> {
+    /// The node.
+    pub node: &'a Node<C>,
+    /// Its connections, and what the loop counted.
+    pub net: &'a Net,
+    /// What the clocks say.
+    pub now: Now,
+}
+
+/// What is to be seen of a running node, on the loop's thread.
+pub type NodeLook<C> = Box<dyn FnOnce(Look<'_, C>) + Send>;
+
+impl<C: 'static> NodeHandle<C> {
+    /// Looks at the node and its loop on the loop's thread, and has the answer sent to whoever receives. Never blocks. Nothing else
+    /// happens while `look` looks, so it must return soon: of what there may be thousands, it takes a piece.
+    ///
+    /// The receiver learns that the node is gone, or is driven without a loop, by an error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::send`](driver::Handle::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use spacetime_network::driver::node::NodeHandle;
+    ///
+    /// /// Peers, bytes read, and the time below which 99 of 100 turns of the loop stayed.
+    /// fn ask<C: 'static>(handle: &NodeHandle<C>) -> Option<(usize, u64, Option<std::time::Duration>)> {
+    ///     let answer = handle.look(|look| {
+    ///         let totals = look.net.totals();
+    ///         (look.node.connected().count(), totals.bytes_in, totals.turns.times.quantile(0.99))
+    ///     });
+    ///     answer.ok()?.recv().ok()
+    /// }
+    /// ```
+    pub fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(Look<'_, C>) -> T + Send + 'static,
+    ) -> Result<Receiver<T>, driver::HandleError<NodeCommand<C>>> {
+        let (sender, answer) = sync_channel(1);
+        let task = move |seen: Look<'_, C>| {
+            // Whoever asked may have left.
+            let _ = sender.try_send(look(seen));
+        };
+        self.send(NodeCommand::Look(Box::new(task))).map(|()| answer)
+    }
+}
+
 /// What other threads may ask of a running node.
 pub enum NodeCommand<C> {
     /// One of the protocol's commands.
     Do(Command),
+    /// Changes how many bytes a second may leave and come.
+    SetBandwidth(Bandwidth),
     /// Runs on the loop's thread with the node at hand: to read its state, or to make a block template from its chain.
     /// It must return soon, since nothing else happens meanwhile.
     With(NodeTask<C>),
+    /// Runs on the loop's thread with the node and its connections at hand, to be looked at; see
+    /// [`look`](driver::Handle::look). It must return soon, since nothing else happens meanwhile.
+    Look(NodeLook<C>),
 }
 
 impl<C> fmt::Debug for NodeCommand<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NodeCommand::Do(command) => f.debug_tuple("Do").field(command).finish(),
+            NodeCommand::SetBandwidth(limits) => f.debug_tuple("SetBandwidth").field(limits).finish(),
             NodeCommand::With(_) => f.write_str("With(..)"),
+            NodeCommand::Look(_) => f.write_str("Look(..)"),
         }
     }
 }
@@ -126,6 +220,12 @@ pub trait Observer<C> {
 
     /// The table of known peers is due to be saved.
     fn save_peers(&mut self, _now: Now, _peers: &PeerTable) {}
+
+    /// The address book is due to be saved, as the known peers are.
+    fn save_addresses(&mut self, _now: Now, _book: &AddressBook) {}
+
+    /// The bans have changed and are due to be saved. They are these; those that are missing are over.
+    fn save_bans(&mut self, _now: Now, _bans: Vec<Ban>) {}
 }
 
 impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
@@ -152,6 +252,13 @@ pub trait NetApi {
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
     /// See [`Net::spend`].
     fn spend(&mut self, units: u32);
+    /// See [`Net::set_bandwidth`]. A carrier that has no limits ignores it.
+    fn set_bandwidth(&mut self, _limits: Bandwidth) {}
+
+    /// The loop's connections, for whoever [looks](Look) at them. A carrier without a loop has none.
+    fn net(&self) -> Option<&Net> {
+        None
+    }
 }
 
 impl NetApi for Net {
@@ -185,6 +292,14 @@ impl NetApi for Net {
 
     fn spend(&mut self, units: u32) {
         Net::spend(self, units);
+    }
+
+    fn net(&self) -> Option<&Net> {
+        Some(self)
+    }
+
+    fn set_bandwidth(&mut self, limits: Bandwidth) {
+        Net::set_bandwidth(self, limits);
     }
 }
 
@@ -264,9 +379,16 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             }
             driver::Event::Stopping => Input::Command(Command::Stop),
             driver::Event::Command(NodeCommand::Do(command)) => Input::Command(command),
+            driver::Event::Command(NodeCommand::SetBandwidth(limits)) => return net.set_bandwidth(limits),
             driver::Event::Command(NodeCommand::With(task)) => {
                 task(NodeMut(&mut self.node), now);
                 return self.finish(now, net);
+            }
+            driver::Event::Command(NodeCommand::Look(look)) => {
+                if let Some(net) = net.net() {
+                    look(Look { node: &self.node, net, now });
+                }
+                return;
             }
         };
         self.node.handle(now, input);
@@ -300,8 +422,8 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                         self.answers.push_back(Input::Command(answer));
                     }
                 }
-                Output::Send { conn, kind, priority, payload, report } => {
-                    match net.send_shared(conn, priority, kind as u8, &payload) {
+                Output::Send { conn, kind, byte, priority, payload, report } => {
+                    match net.send_shared(conn, priority, byte, &payload) {
                         SendOutcome::Accepted { .. } if report => {
                             self.answers.push_back(Input::SendAccepted { conn });
                         }
@@ -335,7 +457,11 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                     net.close(conn, reason, drain);
                 }
                 Output::Event(event) => self.observer.on_event(now, &event, &self.node),
-                Output::SavePeers => self.observer.save_peers(now, self.node.peers()),
+                Output::SavePeers => {
+                    self.observer.save_peers(now, self.node.peers());
+                    self.observer.save_addresses(now, self.node.book());
+                }
+                Output::SaveBans => self.observer.save_bans(now, self.node.bans(now)),
             }
         }
     }

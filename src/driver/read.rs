@@ -22,6 +22,8 @@ pub(super) enum Pause {
     Protocol,
     /// The loop holds too much already.
     OverReceiveBudget,
+    /// Others are read first, for we take only so many bytes a second.
+    Throttled,
     /// The bytes can never be a frame.
     Violation(FrameError),
     /// The peer has ended its direction, and so will the connection for this reason.
@@ -59,8 +61,11 @@ impl<P: Protocol> Driver<P> {
         let stall = net.config.frame_stall;
         match net.conns.get_mut(id) {
             Some(conn) if conn.is_open() => {
-                if matches!(pause, Pause::OverReceiveBudget) {
-                    inbox.excuse(now);
+                match pause {
+                    Pause::OverReceiveBudget => inbox.excuse(now),
+                    // How slow it is, is our doing.
+                    Pause::Throttled => inbox.restart(now),
+                    _ => {}
                 }
                 conn.link.inbox = inbox;
                 let (held, deadline) = (conn.link.held(), conn.link.deadline(stall));
@@ -78,6 +83,7 @@ impl<P: Protocol> Driver<P> {
             Pause::Drained | Pause::Protocol => {}
             Pause::Budget => net.conns.mark_ready(id),
             Pause::OverReceiveBudget => net.receive.wait(id, now, &mut net.timers),
+            Pause::Throttled => net.wait_to_read(id),
             Pause::PeerFinished(reason, finish) => self.on_peer_finished(id, reason, finish),
             Pause::Failed(reason) if is_plain => net.remove(id, reason),
             Pause::Failed(reason) => net.end_sealed(id, reason),
@@ -99,6 +105,11 @@ impl<P: Protocol> Driver<P> {
         {
             return pause;
         }
+        let share = net.download_share(id);
+        if share == 0 {
+            return Pause::Throttled;
+        }
+        bytes_left = bytes_left.min(share);
         loop {
             if bytes_left == 0 {
                 return Pause::Budget;
@@ -110,11 +121,13 @@ impl<P: Protocol> Driver<P> {
             let Some(conn) = net.conns.get_mut(id) else { return Pause::Protocol };
             let size = buffer.len().min(bytes_left);
             let mut position = conn.counters.bytes_in;
-            let direct = inbox.space().map_or(0, |space| space.len());
-            let is_last = inbox.space_ends(direct);
+            let room_of_frame = inbox.space().map_or(0, |space| space.len());
+            let direct = room_of_frame.min(if share == usize::MAX { usize::MAX } else { bytes_left });
+            let is_last = direct == room_of_frame && inbox.space_ends(direct);
             let (received, direct) = match inbox.space() {
                 // More of a large frame would only be copied there.
                 Some(space) if !is_last => {
+                    let space = space.get_mut(..direct).unwrap_or_default();
                     (read_some(conn, &mut net.totals, direct, |stream| stream.read(space)), direct)
                 }
                 // What a large frame misses goes where it belongs, what follows it into the buffer: one call for both.
@@ -140,6 +153,7 @@ impl<P: Protocol> Driver<P> {
                 }
                 Received::Failed(reason) => return Pause::Failed(reason),
             };
+            net.downloaded(id, count);
             // What went straight to a large frame may be more than what was left.
             bytes_left = bytes_left.saturating_sub(count);
             if direct > 0 {
@@ -205,6 +219,7 @@ fn answer_foreign(net: &mut Net, id: ConnId, foreign: Foreign) {
     if answer.is_empty() || !conn.link.transport.is_plain() || !conn.link.outbox.is_empty() {
         return;
     }
+    net.totals.writes += 1;
     if let Ok(count) = conn.stream.write_vectored(&[IoSlice::new(answer)]) {
         conn.counters.bytes_out += count as u64;
         net.totals.bytes_out += count as u64;
@@ -310,7 +325,7 @@ impl Net {
         inbox.clear(&mut self.pool);
     }
 
-    /// How many frames and bytes a connection may deliver in its turn.
+    /// How many frames and bytes a connection may deliver in its turn, before limits of bandwidth.
     pub(super) fn turn_budget(&mut self) -> (usize, usize) {
         let frames = if buggify!(self, OneFrame) { 1 } else { self.config.turn_frames };
         let bytes = if buggify!(self, ReadOneByte) { 1 } else { self.config.turn_bytes };

@@ -7,6 +7,7 @@ use std::time::Instant as SystemInstant;
 
 use super::buffer::ReadBuffer;
 use super::config::Config;
+use super::courtesy::Courtesy;
 use super::handle::{Commands, Handle};
 use super::listener::{Listener, WAKER, listener_index};
 use super::net::{Net, Notice, Phase};
@@ -142,6 +143,11 @@ impl<P: Protocol> Driver<P> {
         &self.protocol
     }
 
+    /// The protocol, of a loop that is needed no longer. Connections that are left are closed without a word.
+    pub fn into_protocol(self) -> P {
+        self.protocol
+    }
+
     /// The protocol, to change.
     pub fn protocol_mut(&mut self) -> &mut P {
         &mut self.protocol
@@ -245,16 +251,23 @@ impl<P: Protocol> Driver<P> {
     ///
     /// The window for that is learned as KVM's halt polling learns its own: a sleep that turns out shorter than `most`
     /// doubles it up to `most`, a longer one closes it. A loop whose events come seldom sleeps at once, and one whose
-    /// events come in close succession never does. Each look lets other threads of the same core go first.
+    /// events come in close succession never does. Between looks other threads of the same core may go first, see [`Courtesy`].
     fn wait_awake(&mut self, wait: Option<Duration>, most: Duration) -> io::Result<()> {
         let start = SystemInstant::now();
         let window = wait.map_or(self.window, |wait| wait.min(self.window));
-        while start.elapsed() < window {
+        let (mut courtesy, mut at) = (Courtesy::default(), Duration::ZERO);
+        while at < window {
             self.poller.poll(Some(Duration::ZERO))?;
             if !self.poller.is_empty() || self.commands.is_awake() {
                 return Ok(());
             }
-            std::thread::yield_now();
+            at = start.elapsed();
+            if courtesy.is_due() {
+                std::thread::yield_now();
+                let offered = at;
+                at = start.elapsed();
+                courtesy.came_back_after(at.saturating_sub(offered));
+            }
         }
         self.poller.poll(wait.map(|wait| wait.saturating_sub(start.elapsed())))?;
         if !self.poller.is_empty() {
@@ -361,6 +374,8 @@ impl<P: Protocol> Driver<P> {
                     }
                 }
                 Due::Send => self.net.wake_sender(),
+                Due::Upload => self.net.serve_upload(),
+                Due::Download => self.net.serve_download(),
                 Due::Backlog => self.check_backlog(),
                 // Looked at behind all that may free a place.
                 Due::WaitingRoom => self.net.waiting_room.due = None,

@@ -124,6 +124,13 @@ impl<T> ConnSlab<T> {
         Some(Entry { conn: &mut slot.conn, id, marks: &mut slot.marks, queues: &mut self.queues })
     }
 
+    /// The connection, if it is among those to flush: whoever queues something for it has nothing to mark.
+    #[inline]
+    pub(super) fn dirty_mut(&mut self, id: ConnId) -> Option<&mut T> {
+        let slot = self.slots.get_mut(id.index() as usize).filter(|slot| slot.is(id) && slot.marks.dirty)?;
+        Some(&mut slot.conn)
+    }
+
     /// Every connection, in the order of the slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
         self.slots.iter().filter_map(|(key, slot)| Some((slot.id(key)?, &slot.conn)))

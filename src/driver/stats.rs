@@ -36,6 +36,14 @@ pub struct Totals {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
+    /// Calls that read from a connection's socket, those included that found nothing.
+    pub reads: u64,
+    /// Calls that wrote to a connection's socket, those included that were refused.
+    pub writes: u64,
+    /// Bytes that left later than their socket would have taken them, because of a limit of [`Bandwidth`](super::Bandwidth).
+    pub upload_held_back: u64,
+    /// How often a connection that had something to read waited for such a limit.
+    pub download_held_back: u64,
     /// Frames delivered.
     pub frames_in: u64,
     /// Frames written to their last byte.
@@ -68,6 +76,8 @@ pub struct Totals {
     pub tls_evicted: u64,
     /// Inbound connections whose TLS handshake failed, by `CloseReason::label`. No protocol saw them.
     pub tls_failures: BTreeMap<&'static str, u64>,
+    /// Dials of ours that failed in TLS, by `CloseReason::label`.
+    pub tls_dial_failures: BTreeMap<&'static str, u64>,
     /// Errors of `accept`.
     pub accept_errors: u64,
     /// Dials started.
@@ -80,4 +90,98 @@ pub struct Totals {
     pub refused_frames: u64,
     /// Closes by `CloseReason::label`.
     pub closes: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    /// Adds what another loop has counted.
+    pub(super) fn add(&mut self, other: &Totals) {
+        // Taken apart, so that nothing that is counted can be forgotten here.
+        let Totals {
+            bytes_in,
+            bytes_out,
+            reads,
+            writes,
+            upload_held_back,
+            download_held_back,
+            frames_in,
+            frames_out,
+            frames_skipped,
+            work,
+            turns,
+            accepted,
+            refused,
+            refused_limit,
+            refused_admit,
+            drains_cut,
+            tls_handshakes,
+            tls_throttled,
+            tls_waited,
+            admit_waited,
+            tls_evicted,
+            tls_failures,
+            tls_dial_failures,
+            accept_errors,
+            dialed,
+            dial_failures,
+            dropped_frames,
+            refused_frames,
+            closes,
+        } = other;
+        for (sum, count) in [
+            (&mut self.bytes_in, bytes_in),
+            (&mut self.bytes_out, bytes_out),
+            (&mut self.reads, reads),
+            (&mut self.writes, writes),
+            (&mut self.upload_held_back, upload_held_back),
+            (&mut self.download_held_back, download_held_back),
+            (&mut self.frames_in, frames_in),
+            (&mut self.frames_out, frames_out),
+            (&mut self.frames_skipped, frames_skipped),
+            (&mut self.work, work),
+            (&mut self.accepted, accepted),
+            (&mut self.refused, refused),
+            (&mut self.refused_limit, refused_limit),
+            (&mut self.refused_admit, refused_admit),
+            (&mut self.drains_cut, drains_cut),
+            (&mut self.tls_handshakes, tls_handshakes),
+            (&mut self.tls_throttled, tls_throttled),
+            (&mut self.tls_waited, tls_waited),
+            (&mut self.admit_waited, admit_waited),
+            (&mut self.tls_evicted, tls_evicted),
+            (&mut self.accept_errors, accept_errors),
+            (&mut self.dialed, dialed),
+            (&mut self.dial_failures, dial_failures),
+            (&mut self.dropped_frames, dropped_frames),
+            (&mut self.refused_frames, refused_frames),
+        ] {
+            *sum = sum.saturating_add(*count);
+        }
+        self.turns.add(turns);
+        for (sums, counts) in [
+            (&mut self.tls_failures, tls_failures),
+            (&mut self.tls_dial_failures, tls_dial_failures),
+            (&mut self.closes, closes),
+        ] {
+            for (label, count) in counts {
+                let sum = sums.entry(label).or_insert(0);
+                *sum = sum.saturating_add(*count);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_of_two_loops_add_up_by_their_labels() {
+        let mut one = Totals { reads: 3, accepted: 1, ..Totals::default() };
+        one.closes.insert("done", 2);
+        let mut two = Totals { reads: 4, refused: 5, ..Totals::default() };
+        two.closes.extend([("done", 1), ("lost", 7)]);
+        one.add(&two);
+        assert_eq!((one.reads, one.accepted, one.refused), (7, 1, 5));
+        assert_eq!(one.closes, BTreeMap::from([("done", 3), ("lost", 7)]));
+    }
 }

@@ -20,6 +20,10 @@ pub(super) enum Due {
     Receive,
     /// Connections that met the send budget may queue again.
     Send,
+    /// Connections that wait to write may, as far as the limit of bandwidth goes.
+    Upload,
+    /// Connections that wait to be read may be.
+    Download,
     /// Handshakes may begin for which there was no budget.
     Handshakes,
     /// Somebody waits for the place of a handshake: a silent one may have to give way.

@@ -28,6 +28,10 @@ impl<P: Protocol> Driver<P> {
             Some(ConnState::Connecting) => {
                 if let Some(local) = self.net.finish_dial(id) {
                     self.on_connected(id, local);
+                    // Whoever speaks first may have done so with the word that the connection stands, and there is no other.
+                    if self.net.conns.get(id).is_some_and(Conn::is_securing) {
+                        self.secure(id);
+                    }
                 }
             }
             Some(ConnState::Securing { .. }) => self.secure(id),
@@ -60,6 +64,7 @@ impl<P: Protocol> Driver<P> {
         let net = &mut self.net;
         // Where nothing was said yet an alert may be, and tells a dialer of ours that he may come again.
         if let Some(conn) = net.conns.get_mut(id).filter(|conn| conn.counters.bytes_out == 0) {
+            net.totals.writes += 1;
             let _ = conn.stream.write_vectored(&[IoSlice::new(&TURNED_AWAY)]);
         }
         match net.take_out(id, CloseReason::LimitReached) {
@@ -77,6 +82,7 @@ impl<P: Protocol> Driver<P> {
         let net = &mut self.net;
         net.leave_securing(id);
         let Some(pending) = net.conns.open(id) else { return };
+        net.note_backpressure(id);
         let identity = net.conns.get(id).and_then(|conn| conn.link.transport.identity());
         let (remote, direction) = (pending.remote, pending.direction);
         self.protocol.handle(net.now, Event::Opened { conn: id, remote, local, direction, identity }, net);
@@ -156,19 +162,28 @@ impl<P: Protocol> Driver<P> {
     /// As for a plain connection: reads, opens and delivers within the connection's budgets. Records are opened as they
     /// come, so that a pause leaves the plaintext of one read at most.
     pub(super) fn read_sealed(&mut self, id: ConnId, inbox: &mut Inbox) -> Pause {
-        let (mut frames_left, bytes_left) = self.net.turn_budget();
+        let (mut frames_left, mut bytes_left) = self.net.turn_budget();
         if inbox.has_stash()
             && let Some(pause) = deliver(&mut self.protocol, &mut self.net, id, inbox, &[], &mut frames_left)
         {
             return pause;
         }
+        if self.net.conns.get(id).is_some_and(|conn| conn.link.transport.end().is_none()) {
+            match self.net.download_share(id) {
+                0 => return Pause::Throttled,
+                share => bytes_left = bytes_left.min(share),
+            }
+        }
         let Some(conn) = self.net.conns.get_mut(id) else { return Pause::Protocol };
         // Taken out, as the inbox is: the protocol may do anything to the connection meanwhile.
         let mut transport = core::mem::take(&mut conn.link.transport);
+        self.net.lent = Some((id, transport.unsent()));
         let pause = self.read_records(id, &mut transport, inbox, (frames_left, bytes_left));
+        self.net.lent = None;
         match self.net.conns.get_mut(id) {
             Some(conn) => {
                 conn.link.transport = transport;
+                self.net.note_backpressure(id);
                 self.net.mark_dirty_if_queued(id);
             }
             None => transport.clear(&mut self.net.pool),
@@ -215,6 +230,7 @@ impl<P: Protocol> Driver<P> {
                 Received::Failed(reason) => return Pause::Failed(reason),
             };
             debug_assert!(count <= bytes_left, "the room was cut to what is left");
+            net.downloaded(id, count);
             bytes_left = bytes_left.saturating_sub(count);
             let mut pause = None;
             transport.open(buffer.filled_mut(position, count), now, &mut |mut plaintext| {

@@ -5,6 +5,7 @@
 
 use core::time::Duration;
 
+use crate::histogram::Histogram;
 use crate::time::Instant;
 
 /// How long "lately" is, at least.
@@ -18,6 +19,8 @@ pub struct TurnTimes {
     pub count: u64,
     /// Of these, those that took longer than each of [`TurnTimes::ABOVE`].
     pub above: [u64; TurnTimes::ABOVE.len()],
+    /// How long they took.
+    pub times: Histogram,
     /// The longest.
     pub worst: WorstTurn,
     /// The longest of the minute under way.
@@ -53,6 +56,7 @@ impl TurnTimes {
     pub(super) fn ended(&mut self, began: Instant, now: Instant, work: u64) {
         let turn = WorstTurn { time: now.since(began), work };
         self.count += 1;
+        self.times.record(turn.time);
         if now.since(self.minute_began) >= LATELY {
             self.begin_minute(now);
         }
@@ -64,6 +68,18 @@ impl TurnTimes {
                 *count += 1;
             }
         }
+    }
+
+    /// Adds the turns of another loop, whose clock began when it wanted: what was lately there is lately here.
+    pub(super) fn add(&mut self, other: &TurnTimes) {
+        self.count += other.count;
+        self.times.add(&other.times);
+        for (sum, count) in self.above.iter_mut().zip(other.above) {
+            *sum += count;
+        }
+        let longer = |one: WorstTurn, two: WorstTurn| if two.time > one.time { two } else { one };
+        self.worst = longer(self.worst, other.worst);
+        self.minute = longer(self.minute, other.worst_lately());
     }
 
     fn note(&mut self, turn: WorstTurn) {
@@ -96,8 +112,19 @@ mod tests {
             turn(&mut times, 1000, took, work);
         }
         assert_eq!((times.count, times.above), (8, [6, 4, 3, 1]));
+        assert_eq!((times.times.count(), times.times.sum()), (8, Duration::from_millis(304)));
         assert_eq!(times.worst, WorstTurn { time: Duration::from_millis(101), work: 7 });
         assert_eq!(times.worst_lately(), times.worst);
+    }
+
+    #[test]
+    fn the_turns_of_two_loops_are_all_counted_and_the_worst_of_both_is_the_worst() {
+        let (mut one, mut two) = (TurnTimes::default(), TurnTimes::default());
+        turn(&mut one, 1_000, 6, 1);
+        turn(&mut two, 1_000, 21, 2);
+        one.add(&two);
+        assert_eq!((one.count, one.above, one.worst.work, one.worst_lately().work), (2, [2, 1, 0, 0], 2, 2));
+        assert_eq!((one.times.count(), one.times.sum()), (2, Duration::from_millis(27)));
     }
 
     #[test]

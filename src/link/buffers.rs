@@ -9,27 +9,38 @@ use crate::wire::frame::KEPT_WASTE;
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     chunks: Vec<Vec<u8>>,
+    /// Of [`CHUNK_START`] bytes each: what an answer now and then takes, which would else be allocated for each.
+    small: Vec<Vec<u8>>,
     large: Vec<BytesMut>,
 }
 
 impl Buffers {
     /// Bytes of memory that are kept.
     pub(super) fn kept_bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let chunks: usize = self.chunks.iter().chain(&self.small).map(Vec::capacity).sum();
         let large: usize = self.large.iter().map(BytesMut::capacity).sum();
         chunks + large
     }
 
     /// An empty chunk: a warm one of [`CHUNK`] bytes, or a small one that grows.
     pub(super) fn chunk(&mut self, need: usize) -> Vec<u8> {
-        self.chunks.pop().unwrap_or_else(|| Vec::with_capacity(need.max(CHUNK_START)))
+        if let Some(warm) = self.chunks.pop() {
+            return warm;
+        }
+        let small = if need <= CHUNK_START { self.small.pop() } else { None };
+        small.unwrap_or_else(|| Vec::with_capacity(need.max(CHUNK_START)))
     }
 
-    /// Takes a chunk back. Small ones are not worth the place.
+    /// Takes a chunk back: one that has grown, or one that has not. What lies between is not worth the place.
     pub(super) fn give_chunk(&mut self, mut chunk: Vec<u8>) {
-        if self.chunks.len() < POOL_CHUNKS && (CHUNK / 2..=2 * CHUNK).contains(&chunk.capacity()) {
+        let kept = match chunk.capacity() {
+            CHUNK_START => &mut self.small,
+            grown if (CHUNK / 2..=2 * CHUNK).contains(&grown) => &mut self.chunks,
+            _ => return,
+        };
+        if kept.len() < POOL_CHUNKS {
             chunk.clear();
-            self.chunks.push(chunk);
+            kept.push(chunk);
         }
     }
 

@@ -36,7 +36,7 @@ use crate::time::Instant;
 
 pub use buffer_pool::BufferPool;
 pub use inbox::Inbox;
-pub use outbox::{Flush, Outbox, OutboxLimits, Progress, PushError, WriteSide};
+pub use outbox::{Flush, Outbox, OutboxLimits, Progress, PushError, WriteBudget, WriteSide};
 pub use transport::Transport;
 
 /// One connection's two directions and what lies between them and the socket.
@@ -77,7 +77,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Writes until nothing is queued, `write` takes no more, or about `budget` bytes of frames are written; see
+    /// Writes until nothing is queued, `write` takes no more, or `budget` bytes of frames are written; see
     /// [`Outbox::flush`]. `side` says what follows the queued frames.
     ///
     /// The answer's bytes are the socket's.
@@ -85,7 +85,7 @@ impl Link {
     pub fn flush(
         &mut self,
         pool: &mut BufferPool,
-        budget: usize,
+        budget: impl Into<WriteBudget>,
         side: WriteSide,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
@@ -95,7 +95,17 @@ impl Link {
                 self.outbox.flush(pool, budget, write)
             }
             #[cfg(feature = "tls")]
-            Transport::Tls(stream) => stream.flush(&mut self.outbox, pool, budget, side, write),
+            Transport::Tls(stream) => stream.flush(&mut self.outbox, pool, budget.into(), side, write),
+        }
+    }
+
+    /// Bytes that leave however slow the rest is to go: critical frames, and what is left of a record or a small frame before them.
+    pub(crate) fn urgent_bytes(&self) -> usize {
+        match self.outbox.urgent_bytes() {
+            // What TLS has to say by itself is an end.
+            0 if self.outbox.is_empty() => self.transport.unsent(),
+            0 => 0,
+            frames => frames + self.transport.unsent(),
         }
     }
 

@@ -35,7 +35,10 @@ pub const fn default_rate(kind: Kind) -> Option<Rate> {
         // not cut off a peer whose chain mines as fast as it can.
         Kind::NewBlock => Rate::per(64, SECOND, 1024),
         // A proof is the dearest thing to verify.
-        Kind::ProofSubmission | Kind::NewChallenge => Rate::per(20, MINUTE, 20),
+        Kind::ProofSubmission => Rate::per(20, MINUTE, 20),
+        // At most 4 KiB, and as a transaction a look-up and a relay. One line carries what everybody behind it says: with fewer
+        // places at once than there are subnets, one word of each leaves none to who comes next.
+        Kind::NewChallenge => Rate::per(60, MINUTE, 60),
         // One for each block.
         Kind::BlockAccepted => Rate::per(64, SECOND, 1024),
         // Twenty bytes for twenty: monitors may ask ten times a second.
@@ -55,10 +58,10 @@ pub const fn default_rate(kind: Kind) -> Option<Rate> {
         Kind::Pong => Rate::per(20, SECOND, 40),
         // Once, and again from a peer that is not sure.
         Kind::Handshake | Kind::HandshakeAck => Rate::per(1, MINUTE, 3),
-        Kind::Block | Kind::NotFound => return None,
+        Kind::Block | Kind::Blocks | Kind::NotFound => return None,
         // What they cost is counted: the bytes that they bring, by [`Serving`], and all that is done for them, by the loop. Who asks
         // for more than its share waits.
-        Kind::GetBlock | Kind::GetHeaders => return None,
+        Kind::GetBlock | Kind::GetBlocks | Kind::GetHeaders => return None,
     })
 }
 
@@ -143,8 +146,8 @@ pub struct Serving {
     paid_at: Instant,
     /// What was given lately, oldest first: of each hash all words in one. Whoever finds two blocks that share it gains a wait.
     served: VecDeque<u64>,
-    /// What the last one cost, and whether it was new, in case that it is taken back.
-    last: (Duration, bool),
+    /// What the last frame of blocks cost, and how many of them were new, in case that it is taken back.
+    last: (Duration, usize),
 }
 
 impl Serving {
@@ -156,7 +159,7 @@ impl Serving {
             repeat: REPEAT.checked_div(factor).unwrap_or(REPEAT),
             paid_at: Instant::ZERO,
             served: VecDeque::new(),
-            last: (Duration::ZERO, false),
+            last: (Duration::ZERO, 0),
         }
     }
 
@@ -177,6 +180,12 @@ impl Serving {
 
     /// A block of `len` bytes goes.
     pub fn give(&mut self, now: Instant, hash: Hash, len: usize) {
+        self.last = (Duration::ZERO, 0);
+        self.give_with_it(now, hash, len);
+    }
+
+    /// A block of `len` bytes goes in the same frame as the one before.
+    pub fn give_with_it(&mut self, now: Instant, hash: Hash, len: usize) {
         let mut cost = self.price(len);
         let word = fold(&hash);
         let again = self.served.contains(&word);
@@ -189,16 +198,15 @@ impl Serving {
             self.served.push_back(word);
         }
         self.paid_at = self.paid_at.max(now) + cost;
-        self.last = (cost, !again);
+        let (all, new) = self.last;
+        self.last = (all.saturating_add(cost), new.saturating_add(usize::from(!again)));
     }
 
-    /// The last one found no room, and did not go.
+    /// The last frame found no room, and did not go.
     pub fn take_back(&mut self) {
         let (cost, new) = core::mem::take(&mut self.last);
         self.paid_at = self.paid_at - cost;
-        if new {
-            self.served.pop_back();
-        }
+        self.served.truncate(self.served.len().saturating_sub(new));
     }
 }
 
@@ -325,8 +333,13 @@ mod tests {
         for hash in [[1; 32], [2; 32]] {
             serving.give(now, Hash(hash), 1 << 24);
             assert!(serving.ready_at() > now);
+            // A repetition too, and one that is new, in one frame.
+            serving.give_with_it(now, Hash(hash), 1000);
+            serving.give_with_it(now, Hash([3; 32]), 1000);
             serving.take_back();
             assert_eq!((serving.paid_at, serving.served.len()), (before.paid_at, before.served.len()));
+            serving.take_back();
+            assert_eq!(serving.paid_at, before.paid_at, "and only once");
         }
     }
 

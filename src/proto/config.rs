@@ -49,6 +49,9 @@ pub struct Config {
     /// Addresses at which others reach us, as the operator knows them: behind a router that forwards a port, or with several
     /// lines. Peers are told of them. Port 0 stands for the port of the listener of that family.
     pub external: Vec<SocketAddr>,
+    /// Connections prove who is at their other end, by TLS. Whoever has shown nothing all the same is known by his address alone, so that
+    /// what he calls himself takes no proven peer's name and is in no peer's way.
+    pub secured: bool,
     /// Connections to keep by dialing known peers.
     pub outbound: usize,
     /// A node that has all of these keeps one more, a feeler, and goes on to another node after so long: who looks no further
@@ -102,6 +105,7 @@ impl Default for Config {
             version: 2,
             listening_port: 0,
             external: Vec::new(),
+            secured: false,
             outbound: 8,
             feeler_every: Some(FEELER_EVERY),
             connect: Vec::new(),

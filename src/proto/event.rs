@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::proto::peer::ban::{Banned, Lifted};
 use crate::proto::peer::name::PeerName;
 use crate::proto::peer::outbound::AddressFamily;
 use crate::proto::sync::DeepBranch;
@@ -163,6 +164,18 @@ pub enum Command {
     Gossip(Kind, Bytes),
     /// The verdict that was pending under this number.
     Verdict(u64, Verdict),
+    /// Keep somebody out, for this long or until it is lifted: neither let in, nor dialed, nor told to others. Who is connected is
+    /// closed. Whoever is exempt stays so. [`Event::Banned`] when it is done, [`Event::BanRefused`] when the list is full.
+    Ban {
+        /// An address, a range or a proven identity.
+        who: Banned,
+        /// For how long, by the monotonic clock; `None` until it is lifted.
+        term: Option<Duration>,
+        /// Why, for whoever reads the list of bans.
+        reason: String,
+    },
+    /// End the bans of somebody and of every part of it, those of the rules too. [`Event::BanLifted`].
+    LiftBan(Banned),
     /// Close every connection; dial and admit nobody any more.
     Stop,
 }
@@ -191,6 +204,8 @@ pub enum Output {
         conn: ConnId,
         /// The kind.
         kind: Kind,
+        /// The type byte under which the other side knows it: the kind's own, but for some of version 1's dialects.
+        byte: u8,
         /// How urgent it is: the kind's own priority, but for answers that must stay in the order of their parts.
         priority: Priority,
         /// The payload; shared when it goes to many.
@@ -239,8 +254,12 @@ pub enum Output {
     },
     /// Something the embedder may want to know.
     Event(Event),
-    /// The peer table changed enough to be saved; read it from the node.
+    /// The peer table and the address book changed enough to be saved; read them from the node. Now and then, and soon after a peer
+    /// was reached that a restart should begin with.
     SavePeers,
+    /// The bans changed and are worth a save: [`Node::bans`](crate::proto::Node::bans). Within seconds where the rules banned
+    /// somebody, at once where a person did.
+    SaveBans,
 }
 
 /// What a node tells its embedder.
@@ -266,10 +285,34 @@ pub enum Event {
         conn: ConnId,
         /// Its id.
         node_id: String,
+        /// Who TLS had proven it to be; where that is nobody, its id was a claim.
+        identity: Option<VerifiedId>,
         /// The connection's remote address.
         remote: SocketAddr,
         /// Why.
         reason: CloseReason,
+        /// What it said last, in an Error frame: its words, cut but not escaped; see [`Event::RemoteError`].
+        remote_error: Option<String>,
+    },
+    /// A client that does not introduce itself is let in, from where that is allowed. It is no peer.
+    ClientConnected {
+        /// Its connection.
+        conn: ConnId,
+        /// What it is called: by its proven identity, or else `peer_<ip>_<port>`.
+        name: String,
+        /// The connection's remote address.
+        remote: SocketAddr,
+    },
+    /// Such a client is gone, or has introduced itself and is a peer now.
+    ClientDisconnected {
+        /// Its connection.
+        conn: ConnId,
+        /// What it was called.
+        name: String,
+        /// The connection's remote address.
+        remote: SocketAddr,
+        /// Why; `None` when it is a peer now.
+        reason: Option<CloseReason>,
         /// What it said last, in an Error frame: its words, cut but not escaped; see [`Event::RemoteError`].
         remote_error: Option<String>,
     },
@@ -341,6 +384,25 @@ pub enum Event {
         reason: CloseReason,
         /// For how long.
         duration: Duration,
+    },
+    /// Somebody is kept out from now on, because a person said so.
+    Banned {
+        /// Whom.
+        who: Banned,
+        /// For how long; `None` until it is lifted.
+        term: Option<Duration>,
+    },
+    /// The list of bans is full, and nothing changed.
+    BanRefused {
+        /// Who is not kept out.
+        who: Banned,
+    },
+    /// Bans were lifted, or there was none to lift.
+    BanLifted {
+        /// Whose, and of all its parts.
+        who: Banned,
+        /// How many, and what still keeps them out.
+        lifted: Lifted,
     },
     /// A peer sent an Error frame.
     RemoteError {

@@ -20,5 +20,5 @@ pub use crate::admit::Admit;
 pub use crate::frame_start::{Begun, FrameStart};
 pub use config::Config;
 pub use event::{Command, Event, Input, Output, Received};
-pub use node::{Counters, Node};
-pub use session::PeerInfo;
+pub use node::{ConnTally, Counters, Node};
+pub use session::{ClientInfo, PeerInfo};

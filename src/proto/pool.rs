@@ -143,6 +143,15 @@ impl PoolExchange {
         self.due = now + self.wait;
     }
 
+    /// The peer lacks this one, which found no room among the news for it: it is offered behind them. False when there is no room
+    /// here either.
+    pub(super) fn put_off(&mut self, id: Hash) -> bool {
+        self.offers.len() < OFFERS_MAX && {
+            self.offers.insert(id);
+            true
+        }
+    }
+
     /// The peer has it.
     pub(super) fn has_it(&mut self, id: &Hash) {
         self.offers.remove(id);

@@ -1,5 +1,8 @@
 //! What is known of a peer that has introduced itself: who it is, in which version we talk, how alive it is, what it may still do.
 
+pub(super) mod client;
+pub(super) mod speech;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -10,13 +13,22 @@ use crate::proto::clock::PeerClock;
 use crate::proto::event::Received;
 use crate::proto::gossip::{FairQueue, OwnGossip, RelayedGossip};
 use crate::proto::pool::PoolExchange;
+use crate::proto::session::speech::Speech;
 use crate::time::Instant;
-use crate::wire::Hash;
 use crate::wire::message::GetHeaders;
+use crate::wire::{FrameRules, Hash, Kind};
 
 /// Transactions that may wait for one peer's pace, in about 1 MiB; what gives way is offered when the pools are compared, which
 /// comes before the last of so many would leave at the slowest pace.
 pub(super) const WAITING_TRANSACTIONS_MAX: usize = 5_000;
+
+/// Headers that a peer asked for and that were not told yet.
+#[derive(Clone, Debug)]
+pub(super) struct HeadersWanted {
+    pub(super) request: GetHeaders,
+    /// It is the rest of an answer, which goes on only from where it has come to.
+    pub(super) goes_on: bool,
+}
 
 /// What a handshake told us, and what happened since.
 #[derive(Debug)]
@@ -27,9 +39,11 @@ pub(super) struct Peer {
     pub(super) user_agent: String,
     /// The version in force: the smaller of both sides'.
     pub(super) version: u8,
+    /// How we speak with it.
+    pub(super) speech: Speech,
     /// Where others can reach it, when it listens.
     pub(super) address: Option<SocketAddr>,
-    /// Its frames are judged by rules that have a Block in them.
+    /// Its frames are judged by rules that have blocks in them.
     pub(super) may_send_block: bool,
     /// Blocks of its chain, as it last said.
     pub(super) chain_length: u64,
@@ -75,12 +89,18 @@ pub(super) struct Peer {
     /// When it last brought a transaction that was new and valid, and a block.
     pub(super) transaction_at: Option<Instant>,
     pub(super) block_at: Option<Instant>,
+    /// Both of us serve runs of blocks.
+    pub(super) serves_runs: bool,
+    /// Between us an answer to a question for headers may be several frames.
+    pub(super) tells_many_headers: bool,
     /// What it may still be given of blocks.
     pub(super) serving: Serving,
     /// Blocks it asked for while its queue was full, or its budget used up.
     pub(super) deferred: VecDeque<Hash>,
     /// The same of headers.
-    pub(super) deferred_headers: VecDeque<GetHeaders>,
+    pub(super) deferred_headers: VecDeque<HeadersWanted>,
+    /// What the last Headers answered of which the rest is the next of these, in case that it finds no room.
+    pub(super) headers_sent: Option<HeadersWanted>,
     /// It will send no more, and its connection is held for these.
     pub(super) held: bool,
 }
@@ -88,7 +108,7 @@ pub(super) struct Peer {
 impl Peer {
     /// A peer that has just introduced itself.
     pub(super) fn new(
-        (node_id, user_agent, version): (String, String, u8),
+        (node_id, user_agent, version, speech): (String, String, u8, Speech),
         (now, next_heartbeat): (Instant, Instant),
         transaction_pace: TransactionPace,
         (send_budgets, serving, relayed): (SendBudgets, Serving, RelayedGossip),
@@ -99,6 +119,7 @@ impl Peer {
             node_id,
             user_agent,
             version,
+            speech,
             address: None,
             may_send_block: false,
             chain_length: 0,
@@ -125,17 +146,96 @@ impl Peer {
             waited_in_a_row: 0,
             transaction_at: None,
             block_at: None,
+            serves_runs: false,
+            tells_many_headers: false,
             serving,
             deferred: VecDeque::new(),
             deferred_headers: VecDeque::new(),
+            headers_sent: None,
             held: false,
         }
+    }
+
+    /// What it may send now: a block only as long as it was asked for one, so that any other is refused by its header, before memory is
+    /// held for it. In version 1 a block that was not asked for is a new one.
+    pub(super) fn rules(&self) -> &'static FrameRules {
+        if self.speech.is_version_1() {
+            return self.speech.rules();
+        }
+        match (self.serves_runs, self.may_send_block) {
+            (true, true) => FrameRules::version(self.version),
+            (true, false) => FrameRules::version_without_blocks(self.version),
+            (false, true) => FrameRules::version_without_runs(self.version),
+            (false, false) => FrameRules::version_without_runs_and_blocks(self.version),
+        }
+    }
+
+    /// May a transaction of so many bytes leave now? It is charged then.
+    pub(super) fn take_transaction(&mut self, now: Instant, len: usize) -> bool {
+        let takes = self.speech.ready_at(Kind::Transaction) <= now && self.transaction_pace.take(now, len);
+        if takes {
+            self.speech.sent(now, Kind::Transaction);
+        }
+        takes
+    }
+
+    /// When to try one again that found no place.
+    pub(super) fn try_transaction_again(&self, now: Instant, len: usize) -> Instant {
+        self.transaction_pace.try_again(now, len).max(self.speech.ready_at(Kind::Transaction))
+    }
+
+    /// May one of a kind that others said leave now? It is charged then. Words of our own that wait go first.
+    pub(super) fn take_passed_on(&mut self, now: Instant, kind: Kind) -> bool {
+        let own_waits = self.own_gossip.waits(kind);
+        let takes = self.speech.ready_at(kind) <= now && self.send_budgets.take(now, kind, own_waits);
+        if takes {
+            self.speech.sent(now, kind);
+        }
+        takes
+    }
+
+    /// Takes the place of one of a kind that we say ourselves.
+    ///
+    /// # Errors
+    ///
+    /// None is free: when the next one will be, if others leave it to us.
+    pub(super) fn take_own(&mut self, now: Instant, kind: Kind) -> Result<(), Instant> {
+        let ready_at = self.speech.ready_at(kind);
+        if ready_at > now {
+            return Err(ready_at);
+        }
+        self.send_budgets.take_own(now, kind)?;
+        self.speech.sent(now, kind);
+        Ok(())
+    }
+
+    /// When one of a kind that others said may leave next.
+    pub(super) fn ready_at(&self, kind: Kind) -> Instant {
+        self.send_budgets.ready_at(kind).max(self.speech.ready_at(kind))
     }
 
     /// Its id, which never changes: by that and its address the sessions find it.
     pub(super) fn node_id(&self) -> &str {
         &self.node_id
     }
+}
+
+/// What a node says about a client that does not introduce itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// Its connection.
+    pub conn: ConnId,
+    /// What it is called: by its proven identity, or else `peer_<ip>_<port>`.
+    pub name: String,
+    /// Who it is, as TLS has proven; `None` where it has not.
+    pub identity: Option<VerifiedId>,
+    /// The connection's remote address.
+    pub remote: SocketAddr,
+    /// It has asked something, so that nothing is said to it unasked.
+    pub has_asked: bool,
+    /// Since when it is here.
+    pub since: Instant,
 }
 
 /// What a node says about one of its connected peers.

@@ -38,6 +38,12 @@ impl Work {
         self.spend(bytes / 4096);
     }
 
+    /// What was spent since it was taken.
+    #[cfg(feature = "chain")]
+    pub(crate) fn sum(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// All of it, once.
     pub(crate) fn take(&self) -> u32 {
         let work = self.0.load(Ordering::Relaxed);

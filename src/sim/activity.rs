@@ -83,6 +83,9 @@ impl World<'_> {
         let enough = there.len() > (self.hosts.len() * 2 / 3).max(2);
         if enough && (left.is_empty() || self.workload.toss()) {
             let Some(at) = self.workload.pick(there.len()).map(|at| there[at]) else { return };
+            if self.is_last_contact(at, &there) {
+                return;
+            }
             let departure = if self.workload.toss() { Departure::Stopped } else { Departure::Killed };
             let leaver = self.hosts[at].address;
             self.hosts[at].leave(&mut self.sim, departure);
@@ -103,6 +106,19 @@ impl World<'_> {
                 self.sim.count("join");
             }
         }
+    }
+
+    /// Is it the only one of these that a node knows which runs? Without it, that node could never meet anybody again.
+    fn is_last_contact(&self, at: usize, there: &[usize]) -> bool {
+        self.hosts.iter().filter(|host| host.index as usize != at).any(|host| {
+            let knows = |other: usize| {
+                let address = self.hosts[other].address;
+                host.node()
+                    .is_some_and(|node| node.config().seeds.contains(&address) || node.book().get(address).is_some())
+            };
+            let others = there.iter().copied().filter(|other| *other != at && *other != host.index as usize);
+            knows(at) && !others.into_iter().any(knows)
+        })
     }
 
     /// The address of one of these, but not of those.

@@ -1,5 +1,6 @@
 //! The real node behind the real adapter, as the loop's protocol, with an auditor on both sides of it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 
@@ -27,11 +28,11 @@ const TRANSACTIONS_AT_ONCE: usize = 200;
 
 /// Units of work that a frame may cost whatever its length: the longest answer, or a change of branch.
 const FRAME_WORK: u64 = 20_000;
-/// The same of the end of a turn, for what was judged and read elsewhere: some of it, or one block of the most transactions, each
-/// of which takes some steps of the index.
-const FINISHING_WORK: u64 = BLOCK_WORK + 6 * MAX_TRANSACTIONS as u64;
 /// The same of a Block: others that waited for it are judged with it.
 const BLOCK_WORK: u64 = 30_000;
+/// The same of the end of a turn, for what was judged and read elsewhere: a slice of what enters the index, and one block of the most
+/// transactions that leave the pool together.
+const FINISHING_WORK: u64 = BLOCK_WORK + MAX_TRANSACTIONS as u64;
 /// Bytes of a frame for which it may cost one more.
 const BYTES_PER_WORK: u64 = 2;
 /// The same of a block that is asked for: it is read and hashed, and its transactions are told apart.
@@ -41,17 +42,28 @@ const BYTES_PER_BLOCK_WORK: u64 = 16;
 #[derive(Default)]
 struct Log {
     events: Vec<proto::Event>,
-    /// The peers that are to be saved.
-    saved: Option<Vec<PeerRecord>>,
+    /// Where its dials found a peer.
+    reached: BTreeSet<SocketAddr>,
+    /// The peers that are to be saved, and where a peer had been reached when that was said: a turn may reach more afterwards.
+    saved: Option<Saved>,
+}
+
+/// See [`Log::saved`].
+pub(super) struct Saved {
+    pub(super) peers: Vec<PeerRecord>,
+    pub(super) reached: BTreeSet<SocketAddr>,
 }
 
 impl Observer<ReferenceChain> for Log {
     fn on_event(&mut self, _: Now, event: &proto::Event, _: &Node<ReferenceChain>) {
+        if let proto::Event::PeerConnected { remote, outbound: true, .. } = event {
+            self.reached.insert(*remote);
+        }
         self.events.push(event.clone());
     }
 
     fn save_peers(&mut self, _: Now, peers: &PeerTable) {
-        self.saved = Some(peers.saved_peers().cloned().collect());
+        self.saved = Some(Saved { peers: peers.saved_peers().cloned().collect(), reached: self.reached.clone() });
     }
 }
 
@@ -86,7 +98,7 @@ impl AuditedNode {
     }
 
     /// The peers that the node wants to be saved.
-    pub(super) fn take_saved(&mut self) -> Option<Vec<PeerRecord>> {
+    pub(super) fn take_saved(&mut self) -> Option<Saved> {
         self.inner.observer_mut().saved.take()
     }
 
@@ -101,13 +113,15 @@ impl AuditedNode {
         inner.handle_over(now, event, &mut AuditedNet { net, auditor });
     }
 
-    /// Bytes of the block that the frame asks for.
-    fn asked_block(&self, frame: &Frame<'_>) -> u64 {
-        let asks = frame.kind == Kind::GetBlock as u8;
-        match asks.then(|| Message::decode(Kind::GetBlock, &frame.payload)) {
-            Some(Ok(Message::GetBlock(hash))) => self.node().chain().block_len(&hash).unwrap_or(0),
-            _ => 0,
-        }
+    /// Bytes of the blocks that the frame asks for.
+    fn asked_blocks(&self, frame: &Frame<'_>) -> u64 {
+        let asks = [Kind::GetBlock, Kind::GetBlocks].into_iter().find(|kind| frame.kind == *kind as u8);
+        let hashes = match asks.map(|kind| Message::decode(kind, &frame.payload)) {
+            Some(Ok(Message::GetBlock(hash))) => vec![hash],
+            Some(Ok(Message::GetBlocks(hashes))) => hashes,
+            _ => Vec::new(),
+        };
+        hashes.iter().filter_map(|hash| self.node().chain().block_len(hash)).fold(0, u64::saturating_add)
     }
 
     fn on_frame(&mut self, now: Now, conn: ConnId, frame: Frame<'_>, net: &mut Net) {
@@ -125,7 +139,7 @@ impl AuditedNode {
             self.auditor.answering = Some(conn);
         }
         let takes_many = takes_many(&frame);
-        let brings = |kind: Kind| kind.is_relayed() || matches!(kind, Kind::Block | Kind::Headers);
+        let brings = |kind: Kind| kind.is_relayed() || matches!(kind, Kind::Block | Kind::Blocks | Kind::Headers);
         let brings = Kind::from_byte(frame.kind).is_some_and(brings);
         self.auditor.heard(conn);
         if let Some(entry) = self.auditor.entries.get_mut(&conn) {
@@ -135,8 +149,9 @@ impl AuditedNode {
                 entry.send_rate.takes_many();
             }
         }
-        let base = if frame.kind == Kind::Block as u8 { BLOCK_WORK } else { FRAME_WORK };
-        let asked = self.asked_block(&frame) / BYTES_PER_BLOCK_WORK;
+        let is_block = [Kind::Block, Kind::Blocks].into_iter().any(|kind| frame.kind == kind as u8);
+        let base = if is_block { BLOCK_WORK } else { FRAME_WORK };
+        let asked = self.asked_blocks(&frame) / BYTES_PER_BLOCK_WORK;
         let bound = base.saturating_add(frame.payload.len() as u64 / BYTES_PER_WORK).saturating_add(asked);
         let frame_kind = frame.kind;
         self.auditor.check_turn(conn);
@@ -174,10 +189,7 @@ impl AuditedNode {
         for event in core::mem::take(&mut self.inner.observer_mut().events) {
             let auditor = &mut self.auditor;
             match event {
-                proto::Event::PeerConnected { conn, node_id, version, remote, outbound } => {
-                    if outbound {
-                        auditor.reached.insert(remote);
-                    }
+                proto::Event::PeerConnected { conn, node_id, version, .. } => {
                     auditor.line(What::Ready, u64::from(conn.index()), u64::from(version));
                     let peer = name(&node_id);
                     let again = auditor.ready.insert(conn, peer).is_some();
@@ -205,13 +217,20 @@ impl AuditedNode {
         }
     }
 
-    /// S23: a sender who waits after a refusal is not forgotten.
+    /// S23: a sender who waits after a refusal is not forgotten, nor one who finds its queue at the high watermark.
     fn check_promises(&mut self, net: &Net) {
         let AuditedNode { auditor, .. } = self;
         let refused = auditor.entries.iter().filter(|(_, entry)| entry.refused);
         let forgotten = refused.map(|(conn, _)| *conn).find(|conn| !net.owes_a_word(*conn));
         auditor.tally.that(Invariant::S23, forgotten.is_none(), || {
             format!("connection {forgotten:?} was refused a frame and will not hear that there is room")
+        });
+        let high = net.config().outbox.high;
+        let full = auditor.entries.keys().find(|conn| net.queued_bytes(**conn) >= high && !net.owes_a_word(**conn));
+        auditor.tally.that(Invariant::S23, full.is_none(), || {
+            format!(
+                "the queue of connection {full:?} is at its high watermark, and nobody will hear that it has drained"
+            )
         });
     }
 

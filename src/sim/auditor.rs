@@ -109,8 +109,6 @@ pub(super) struct Auditor {
     pub(super) tally: Tally,
     /// When dials failed for want of a family.
     away: VecDeque<Instant>,
-    /// Where its dials found a peer.
-    pub(super) reached: BTreeSet<SocketAddr>,
     /// Where its dials found somebody of whom others may be told, and what it may say of itself.
     pub(super) found: BTreeSet<SocketAddr>,
     own: Vec<SocketAddr>,
@@ -149,7 +147,6 @@ impl Auditor {
             notes: Vec::new(),
             tally: Tally::default(),
             away: VecDeque::new(),
-            reached: BTreeSet::new(),
             found: BTreeSet::new(),
             own: external.chain([address]).collect(),
             outputs: 0,
@@ -488,5 +485,9 @@ impl NetApi for AuditedNet<'_> {
     fn spend(&mut self, units: u32) {
         self.auditor.work = self.auditor.work.saturating_add(units.into());
         self.net.spend(units);
+    }
+
+    fn net(&self) -> Option<&Net> {
+        Some(self.net)
     }
 }

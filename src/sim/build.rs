@@ -11,6 +11,7 @@ use super::adversary::{Adversary, Role, Setting};
 use super::clock::Clock;
 use super::counters::TurnCount;
 use super::fault::{Faults, Plan, Rates};
+use super::guest::{GuestHost, Invitation};
 use super::host::Host;
 use super::kernel::{Calls, Machine, SharedMachine};
 use super::run::{Options, World};
@@ -257,6 +258,22 @@ impl Blueprint {
     }
 }
 
+impl World<'_> {
+    /// Guests come, before anything has begun, each to a machine of its own.
+    pub(super) fn invite(&mut self, invitations: Vec<Invitation>) {
+        for Invitation { guest, dials, dialed_by } in invitations {
+            let index = (self.hosts.len() + self.adversaries.len() + self.guests.len()) as u32;
+            let machine = machine(&mut self.sim, index, Calls::QUIET, u64::from(index));
+            if let Some(host) = dialed_by.and_then(|host| self.hosts.get_mut(host as usize)) {
+                host.config.connect.push(address(index));
+            }
+            self.guests.push(GuestHost::new((index, address(index)), guest, dials.map(address), machine));
+            // The nodes are there by then.
+            self.sim.schedule.turn_at(index, self.sim.now() + Duration::from_secs(2));
+        }
+    }
+}
+
 impl<'w> World<'w> {
     /// Everything that there is when a run begins, and what comes by itself.
     pub(super) fn new(options: &Options, trace: Trace<'w>) -> Self {
@@ -282,6 +299,7 @@ impl<'w> World<'w> {
         World {
             hosts,
             adversaries,
+            guests: Vec::new(),
             sim,
             rng,
             chaos: blueprint.chaos,

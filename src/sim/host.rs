@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::audited_node::{AuditedNode, CLOCK_OFF};
+use super::audited_node::{AuditedNode, CLOCK_OFF, Saved};
 use super::auditor::Auditor;
 use super::clock::Clock;
 use super::data::{Data, Exit};
@@ -352,10 +352,10 @@ impl Host {
         let Some(driver) = &mut self.driver else { return false };
         let audited = driver.protocol_mut();
         self.data.look(audited.node().chain());
-        let Some(peers) = audited.take_saved() else { return false };
+        let Some(Saved { peers, reached }) = audited.take_saved() else { return false };
         let honest = |address: &&SocketAddr| sim.machines.is_honest_ip(address.ip());
         let is_saved = |address: &SocketAddr| peers.iter().any(|peer| peer.reached && peer.address == Some(*address));
-        let lost = audited.auditor.reached.iter().filter(honest).find(|address| !is_saved(address));
+        let lost = reached.iter().filter(honest).find(|address| !is_saved(address));
         // Whose handshake is changed on its way may look like one of another network, and who is of another one is forgotten.
         sim.check.that(Invariant::S20, self.index, lost.is_none() || sim.has_corrupted(), || {
             format!("{lost:?} was reached, and is not among the {} peers that are saved", peers.len())

@@ -16,6 +16,7 @@
 //! | `audited_node`, `auditor`, `turn_report` | the node's embedder, who writes down what it does; what becomes of that |
 //! | `delivery_checker`, `fairness_checker`, `send_rate_checker` | what one connection carries: in order, fairly, not too much |
 //! | `adversary` | those who do not keep the rules |
+//! | `guest` | those whom a test plays |
 //! | `disk` | a machine's disk, and what is left of it after a crash |
 //! | `data` | what a host keeps on its disk, and the proof that it comes back |
 //! | `workload`, `activity`, `node_commands` | what the hosts are asked for, who does it, and how one does |
@@ -49,6 +50,7 @@ mod delivery_checker;
 mod disk;
 mod fairness_checker;
 mod fault;
+mod guest;
 mod host;
 mod kernel;
 mod liveness_checks;
@@ -74,5 +76,6 @@ pub use crate::invariant::Invariant;
 pub use adversary::ATTACKERS;
 pub use check::Failure;
 pub use fault::{Class, Faults, Plan, PlanError};
-pub use run::{HEALING, Options, Report, run};
+pub use guest::{Guest, Invitation, Said};
+pub use run::{HEALING, Options, Report, run, run_with_guests};
 pub use scenario::Scenario;

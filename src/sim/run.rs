@@ -12,6 +12,7 @@ use super::check::Failure;
 use super::counters::TurnCount;
 use super::data::Exit;
 use super::fault::Faults;
+use super::guest::{GuestHost, Invitation};
 use super::host::Host;
 use super::scenario::Scenario;
 use super::schedule::{Event, Milestone};
@@ -108,6 +109,18 @@ pub fn run(options: &Options, trace: Option<&mut dyn Write>) -> io::Result<Repor
     finish(World::new(options, Trace::new(trace)), options)
 }
 
+/// Runs the first phase alone, with guests whom the caller plays among the nodes.
+///
+/// # Errors
+///
+/// None, as long as nothing is written.
+pub fn run_with_guests(options: &Options, guests: Vec<Invitation>) -> io::Result<Report> {
+    let mut world = World::new(options, Trace::new(None));
+    world.heals = false;
+    world.invite(guests);
+    finish(world, options)
+}
+
 /// Runs the first phase alone, to measure what happens under faults.
 pub(super) fn chaos_only(options: &Options) -> io::Result<Report> {
     let mut world = World::new(options, Trace::new(None));
@@ -152,6 +165,7 @@ fn finish(mut world: World<'_>, options: &Options) -> io::Result<Report> {
 pub(super) struct World<'w> {
     pub(super) hosts: Vec<Host>,
     pub(super) adversaries: Vec<Adversary>,
+    pub(super) guests: Vec<GuestHost>,
     pub(super) sim: SimState<'w>,
     pub(super) rng: Rng,
     pub(super) chaos: Duration,
@@ -246,8 +260,11 @@ impl World<'_> {
                 }
             }
             None => {
-                if let Some(adversary) = self.adversaries.get_mut(index as usize - self.hosts.len()) {
+                let other = index as usize - self.hosts.len();
+                if let Some(adversary) = self.adversaries.get_mut(other) {
                     adversary.turn(&mut self.sim);
+                } else if let Some(guest) = self.guests.get_mut(other - self.adversaries.len()) {
+                    guest.turn(&mut self.sim);
                 }
             }
         }

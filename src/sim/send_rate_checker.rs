@@ -47,7 +47,7 @@ impl Allowed {
         let most = |kind: Kind| match kind {
             Kind::Pong => asked(Kind::Ping),
             // Answers to these are bounded in bytes, and in work.
-            Kind::Block | Kind::NotFound | Kind::Headers => u64::MAX,
+            Kind::Block | Kind::Blocks | Kind::NotFound | Kind::Headers => u64::MAX,
             Kind::Peers => asked(Kind::GetPeers).saturating_add(passed(Kind::Peers)),
             Kind::TxPool => asked(Kind::TxPoolRequest),
             Kind::Transaction => passed(kind),
@@ -147,7 +147,7 @@ impl SendRateChecker {
         recent.add(now, len);
         let (count, most) = (recent.frames.len() as u64, allowed.frames.get(&kind).copied().unwrap_or(0));
         check(count <= most, || format!("{count} frames of {} in 10 s, {most} are allowed", kind.name()))?;
-        if matches!(kind, Kind::Block | Kind::Headers) && recent.bytes > allowed.block_bytes {
+        if matches!(kind, Kind::Block | Kind::Blocks | Kind::Headers) && recent.bytes > allowed.block_bytes {
             let (bytes, most) = (recent.bytes, allowed.block_bytes.saturating_add(recent.longest()));
             check(bytes <= most, || format!("{bytes} bytes of {} in 10 s, {most} are allowed", kind.name()))?;
         }

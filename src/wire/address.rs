@@ -35,6 +35,12 @@ pub enum GetPeers<'a> {
 }
 
 impl<'a> GetPeers<'a> {
+    /// What means the same as [`GetPeers::All`] and can be read by every revision of the C# library, of which later ones take an
+    /// empty question for a broken one.
+    pub const fn everybody() -> Self {
+        GetPeers::Limited { max: MAX_PEERS, exclude: Vec::new() }
+    }
+
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         if reader.is_empty() {
             return Ok(GetPeers::All);

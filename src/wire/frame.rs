@@ -98,14 +98,31 @@ impl FrameRules {
         &GREETING
     }
 
-    /// What protocol version `version` accepts after the handshake: 1, or 2 for everything above.
+    /// What is accepted of one who need not introduce himself: whatever version 1 has, as small as a greeting.
+    pub const fn unintroduced() -> &'static Self {
+        &UNINTRODUCED
+    }
+
+    /// What protocol version `version` accepts after the handshake, extensions included: 1, or 2 for everything above. In version
+    /// 1 it is what any revision of the C# library may send, see [`Dialect`](crate::wire::Dialect).
     pub const fn version(version: u8) -> &'static Self {
         if version <= 1 { &VERSION_1 } else { &VERSION_2 }
     }
 
-    /// The same for a peer of which no block was asked, so that one which comes all the same is refused by its header.
+    /// The same for a peer of which no block was asked, so that one which comes all the same is refused by its header. In version 1,
+    /// where such a block is a new one, there is nothing to refuse.
     pub const fn version_without_blocks(version: u8) -> &'static Self {
-        if version <= 1 { &VERSION_1_WITHOUT_BLOCKS } else { &VERSION_2_WITHOUT_BLOCKS }
+        if version <= 1 { &VERSION_1 } else { &VERSION_2_WITHOUT_BLOCKS }
+    }
+
+    /// What version 2 accepts of a peer that [serves no runs](crate::wire::message::Extension::SERVES_RUNS), or all of it from version 1.
+    pub const fn version_without_runs(version: u8) -> &'static Self {
+        if version <= 1 { &VERSION_1 } else { &VERSION_2_WITHOUT_RUNS }
+    }
+
+    /// The same for a peer of which no block was asked.
+    pub const fn version_without_runs_and_blocks(version: u8) -> &'static Self {
+        if version <= 1 { &VERSION_1 } else { &VERSION_2_WITHOUT_RUNS_AND_BLOCKS }
     }
 
     /// The largest payload of type `byte`; `None` when the type is not accepted.
@@ -114,18 +131,30 @@ impl FrameRules {
     }
 
     #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places; `get_mut` is not const")]
+    const fn up_to(mut self, max_payload: u32) -> Self {
+        let mut index = 0;
+        while index < self.bounds.len() {
+            if self.bounds[index] > max_payload + 1 {
+                self.bounds[index] = max_payload + 1;
+            }
+            index += 1;
+        }
+        self
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "a u8 indexes 256 places; `get_mut` is not const")]
     const fn without(mut self, byte: u8) -> Self {
         self.bounds[byte as usize] = 0;
         self
     }
 
-    const fn for_version(version: u8) -> Self {
+    pub(super) const fn of_version(version: u8) -> Self {
         let mut rules = FrameRules::none();
         let mut index = 0;
         #[allow(clippy::indexing_slicing, reason = "the index is below the length")]
         while index < Kind::ALL.len() {
             let kind = Kind::ALL[index];
-            if kind.since() <= version {
+            if version >= 2 || kind.is_said_in_version_1() {
                 rules = rules.with(kind as u8, kind.max_payload());
             }
             index += 1;
@@ -145,10 +174,17 @@ static GREETING: FrameRules = FrameRules::none()
     .with(Kind::HandshakeAck as u8, MAX_GREETING_PAYLOAD)
     .with(Kind::Error as u8, MAX_GREETING_PAYLOAD)
     .with_foreign();
-static VERSION_1: FrameRules = FrameRules::for_version(1);
-static VERSION_2: FrameRules = FrameRules::for_version(2);
-static VERSION_1_WITHOUT_BLOCKS: FrameRules = FrameRules::for_version(1).without(Kind::Block as u8);
-static VERSION_2_WITHOUT_BLOCKS: FrameRules = FrameRules::for_version(2).without(Kind::Block as u8);
+/// A later revision says under 0x40 what is a ProofSubmission.
+static VERSION_1: FrameRules =
+    FrameRules::of_version(1).with(Kind::NewChallenge as u8, Kind::ProofSubmission.max_payload());
+static UNINTRODUCED: FrameRules = FrameRules::of_version(1).up_to(MAX_GREETING_PAYLOAD).with_foreign();
+static VERSION_2: FrameRules = FrameRules::of_version(2);
+static VERSION_2_WITHOUT_BLOCKS: FrameRules =
+    FrameRules::of_version(2).without(Kind::Block as u8).without(Kind::Blocks as u8);
+static VERSION_2_WITHOUT_RUNS: FrameRules =
+    FrameRules::of_version(2).without(Kind::GetBlocks as u8).without(Kind::Blocks as u8);
+static VERSION_2_WITHOUT_RUNS_AND_BLOCKS: FrameRules =
+    FrameRules::of_version(2).without(Kind::GetBlocks as u8).without(Kind::Blocks as u8).without(Kind::Block as u8);
 
 /// Why bytes can never become a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -87,6 +87,25 @@ impl Extension {
     /// The feature bit of a side at which questions for blocks and headers wait for their turn, instead of being lost above a rate:
     /// it may be asked for 8,192 blocks ahead.
     pub const WAITS_WITH_ANSWERS: u64 = 1 << 9;
+    /// The feature bit of a side that also answers GetBlocks, and takes Blocks, from another one that sets it. It says nothing
+    /// without [`WAITS_WITH_ANSWERS`](Self::WAITS_WITH_ANSWERS).
+    pub const SERVES_RUNS: u64 = 1 << 10;
+
+    /// The feature bit of a side that answers a GetHeaders for more than 2000 headers with several Headers, and takes such answers, from
+    /// another one that sets it. It says nothing without [`WAITS_WITH_ANSWERS`](Self::WAITS_WITH_ANSWERS).
+    pub const TELLS_MANY_HEADERS: u64 = 1 << 11;
+
+    /// Whether a side with these feature bits tells many headers in one answer.
+    pub(crate) const fn tells_many_headers(features: u64) -> bool {
+        const BOTH: u64 = Extension::WAITS_WITH_ANSWERS | Extension::TELLS_MANY_HEADERS;
+        features & BOTH == BOTH
+    }
+
+    /// Whether a side with these feature bits serves runs.
+    pub(crate) const fn serves_runs(features: u64) -> bool {
+        const BOTH: u64 = Extension::WAITS_WITH_ANSWERS | Extension::SERVES_RUNS;
+        features & BOTH == BOTH
+    }
 
     fn read(tail: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(tail);

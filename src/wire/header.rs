@@ -5,8 +5,10 @@ use crate::wire::error::DecodeError;
 use crate::wire::hash::Hash;
 use crate::wire::kind::Kind;
 
-/// The most headers in one Headers, and so the most that a GetHeaders may ask for.
+/// The most headers in one Headers.
 pub const MAX_HEADERS: u32 = 2000;
+/// The most that a GetHeaders may ask for, where both sides say that an answer may be several Headers; elsewhere it is [`MAX_HEADERS`].
+pub const MAX_HEADERS_ASKED: u32 = 8 * MAX_HEADERS;
 /// The most locator hashes after the main one.
 pub const MAX_MORE_LOCATORS: u16 = 64;
 
@@ -25,7 +27,7 @@ pub struct GetHeaders {
     pub locator: Hash,
     /// Where to stop, if anywhere.
     pub stop: Option<Hash>,
-    /// 1 to 2000.
+    /// 1 to 16,000; above 2000 only with the feature bit for it.
     pub max: u32,
     /// Version 2: at most 64 further locator hashes, newest first. `None` when the tail is absent.
     pub more: Option<Vec<Hash>>,
@@ -35,7 +37,7 @@ impl GetHeaders {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let locator = reader.hash("locator")?;
         let stop = if reader.flag("stop flag")? { Some(reader.hash("stop")?) } else { None };
-        let max = reader.within("max", 1..=MAX_HEADERS)?;
+        let max = reader.within("max", 1..=MAX_HEADERS_ASKED)?;
         let more = if reader.is_empty() { None } else { Some(read_more(reader)?) };
         Ok(GetHeaders { locator, stop, max, more })
     }
@@ -44,7 +46,7 @@ impl GetHeaders {
         writer.hash(&self.locator)?;
         writer.bytes(&[u8::from(self.stop.is_some())])?;
         writer.hashes(self.stop.as_slice())?;
-        writer.within("max", self.max, 1..=MAX_HEADERS)?;
+        writer.within("max", self.max, 1..=MAX_HEADERS_ASKED)?;
         let Some(more) = &self.more else { return Ok(()) };
         let count = u16::try_from(more.len()).ok().filter(|count| *count <= MAX_MORE_LOCATORS);
         writer.bytes(&count.ok_or("locator count")?.to_le_bytes())?;

@@ -8,9 +8,9 @@ pub const MAX_PAYLOAD: u32 = 16_777_215;
 pub enum Priority {
     /// Handshakes, liveness and errors: always first.
     Critical,
-    /// Blocks and challenges.
+    /// News of blocks, challenges and acceptances.
     High,
-    /// Requests and their answers.
+    /// Requests and their answers, blocks that were asked for among them.
     Normal,
     /// Transactions: the first to be dropped.
     Low,
@@ -72,6 +72,13 @@ macro_rules! kinds {
     };
 }
 
+impl Kind {
+    /// Whether some revision of the C# library, all of which announce version 1, says this under the same type byte.
+    pub const fn is_said_in_version_1(self) -> bool {
+        self.since() <= 1 || matches!(self, Kind::Ping | Kind::Pong | Kind::TxPoolRequest)
+    }
+}
+
 kinds! {
     /// The dialer's first frame.
     Handshake = 0x01, since 1, relayed false, Critical, max 1024;
@@ -94,7 +101,7 @@ kinds! {
     /// Asks for a block by hash.
     GetBlock = 0x22, since 1, relayed false, Normal, max 32;
     /// A block that was asked for.
-    Block = 0x23, since 1, relayed false, High, max MAX_PAYLOAD;
+    Block = 0x23, since 1, relayed false, Normal, max MAX_PAYLOAD;
     /// "I do not have that block".
     NotFound = 0x24, since 2, relayed false, Normal, max 32;
     /// One transaction.
@@ -111,6 +118,10 @@ kinds! {
     ProofSubmission = 0x41, since 1, relayed true, Normal, max 1_048_621;
     /// "This block is now part of the chain".
     BlockAccepted = 0x42, since 2, relayed true, High, max 40;
+    /// Asks for several blocks by their hashes; only between peers that both serve runs.
+    GetBlocks = 0x50, since 2, relayed false, Normal, max 32_004;
+    /// Blocks that were asked for, several in one frame; only between peers that both serve runs.
+    Blocks = 0x51, since 2, relayed false, Normal, max 4_194_304;
     /// A short text before a close; only ever logged.
     Error = 0xff, since 1, relayed false, Critical, max 1_024;
 }
@@ -130,6 +141,6 @@ mod tests {
             }
         }
         assert_eq!((0..=255u8).filter_map(Kind::from_byte).count(), Kind::ALL.len());
-        assert_eq!(Kind::ALL.len(), 20);
+        assert_eq!(Kind::ALL.len(), 22);
     }
 }

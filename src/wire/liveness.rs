@@ -28,6 +28,11 @@ pub struct Ping {
 }
 
 impl<'a> Heartbeat<'a> {
+    /// Does it say nothing?
+    pub const fn is_empty(&self) -> bool {
+        matches!(self, Heartbeat::Opaque([]))
+    }
+
     /// Any payload is a heartbeat; one that is a status to the last byte is read as that.
     pub(super) fn read(payload: &'a [u8]) -> Self {
         Heartbeat::read_status(payload).unwrap_or(Heartbeat::Opaque(payload))

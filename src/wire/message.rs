@@ -6,16 +6,16 @@
 use core::net::SocketAddr;
 
 pub use crate::wire::address::{GetPeers, MAX_EXCLUDED, MAX_PEERS};
-pub use crate::wire::block::BlockAccepted;
+pub use crate::wire::block::{BlockAccepted, MAX_RUN};
 pub use crate::wire::error::{DecodeError, EncodeError};
 pub use crate::wire::handshake::{Extension, Handshake, MAX_NODE_ID_LEN, MAX_USER_AGENT_LEN};
-pub use crate::wire::header::{GetHeaders, MAX_HEADERS, MAX_MORE_LOCATORS};
+pub use crate::wire::header::{GetHeaders, MAX_HEADERS, MAX_HEADERS_ASKED, MAX_MORE_LOCATORS};
 pub use crate::wire::liveness::{Heartbeat, Ping};
 pub use crate::wire::proof::{MAX_PROOF_LEN, ProofSubmission};
 pub use crate::wire::transaction::{MAX_TX_IDS, TxPoolRequest};
 
 use crate::wire::address::{read_peers, write_peers};
-use crate::wire::block::{read_opaque, write_opaque};
+use crate::wire::block::{read_opaque, read_run, read_wanted, write_opaque, write_run, write_wanted};
 use crate::wire::cursor::{Reader, Writer, Written};
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::hash::Hash;
@@ -64,6 +64,10 @@ pub enum Message<'a> {
     ProofSubmission(ProofSubmission<'a>),
     /// "This block is now part of the chain".
     BlockAccepted(BlockAccepted),
+    /// Asks for several blocks; 1 to 1000.
+    GetBlocks(Vec<Hash>),
+    /// Blocks that were asked for; 1 to 1000.
+    Blocks(Vec<&'a [u8]>),
     /// A short text, only ever logged.
     Error(&'a str),
 }
@@ -92,6 +96,8 @@ impl<'a> Message<'a> {
             Message::NewChallenge(_) => Kind::NewChallenge,
             Message::ProofSubmission(_) => Kind::ProofSubmission,
             Message::BlockAccepted(_) => Kind::BlockAccepted,
+            Message::GetBlocks(_) => Kind::GetBlocks,
+            Message::Blocks(_) => Kind::Blocks,
             Message::Error(_) => Kind::Error,
         }
     }
@@ -138,6 +144,8 @@ impl<'a> Message<'a> {
             Kind::NewChallenge => Message::NewChallenge(read_opaque(reader)?),
             Kind::ProofSubmission => Message::ProofSubmission(ProofSubmission::read(reader)?),
             Kind::BlockAccepted => Message::BlockAccepted(BlockAccepted::read(reader)?),
+            Kind::GetBlocks => Message::GetBlocks(read_wanted(reader)?),
+            Kind::Blocks => Message::Blocks(read_run(reader)?),
             Kind::Error => {
                 let text = core::str::from_utf8(reader.remainder());
                 Message::Error(text.map_err(|_| DecodeError::Text("text"))?)
@@ -165,6 +173,8 @@ impl<'a> Message<'a> {
             Message::TxPool(ids) => write_ids(ids, writer),
             Message::ProofSubmission(submission) => submission.write(writer),
             Message::BlockAccepted(accepted) => accepted.write(writer),
+            Message::GetBlocks(hashes) => write_wanted(hashes, writer),
+            Message::Blocks(blocks) => write_run(blocks.iter().copied(), writer),
             Message::Error(text) => writer.bytes(text.as_bytes()),
         }
     }
@@ -201,6 +211,18 @@ impl<'a> Message<'a> {
     /// A field that breaks its cap; `out` is then as it was.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        // What is opaque has its length already, and its header once.
+        match self {
+            Message::Transaction(bytes) => encode_opaque(Kind::Transaction, bytes, out),
+            Message::Block(bytes) => encode_opaque(Kind::Block, bytes, out),
+            Message::NewBlock(bytes) => encode_opaque(Kind::NewBlock, bytes, out),
+            Message::NewChallenge(bytes) => encode_opaque(Kind::NewChallenge, bytes, out),
+            _ => self.encode_measured(out),
+        }
+    }
+
+    /// A frame whose length is known when it is written.
+    fn encode_measured(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let (kind, start) = (self.kind(), out.len());
         // The header is written when the length is known; its place is kept so that nothing moves afterwards.
         out.extend_from_slice(&[0; HEADER_LEN]);
@@ -220,4 +242,16 @@ impl<'a> Message<'a> {
             }
         }
     }
+}
+
+/// A frame whose payload is these bytes and nothing else, at least one.
+#[inline]
+fn encode_opaque(kind: Kind, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let fits = !bytes.is_empty() && u32::try_from(bytes.len()).is_ok_and(|len| len <= kind.max_payload());
+    let Some(header) = Some(bytes.len()).filter(|_| fits).and_then(|len| frame::header(kind as u8, len).ok()) else {
+        return Err(EncodeError { kind, field: "payload" });
+    };
+    out.extend_from_slice(&header);
+    out.extend_from_slice(bytes);
+    Ok(())
 }

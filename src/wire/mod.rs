@@ -32,6 +32,7 @@
 mod address;
 mod block;
 mod cursor;
+pub mod dialect;
 mod error;
 pub mod foreign;
 pub mod frame;
@@ -47,6 +48,7 @@ mod transaction;
 #[doc = include_str!("protocol.md")]
 pub mod protocol {}
 
+pub use dialect::Dialect;
 pub use foreign::Foreign;
 pub use frame::{Frame, FrameError, FrameRules, Parse, Payload};
 pub use hash::Hash;

@@ -40,7 +40,7 @@ fn a_crowd_of_strangers_does_not_make_a_node_flood_its_neighbour_with_challenges
     }
     assert_eq!(world.quarrels, []);
     assert_eq!(world.count(bob, |e| matches!(e, Event::PeerDisconnected { .. })), 0);
-    assert!((10..=20).contains(&heard(&world)), "what fits the budget still comes");
+    assert!((10..=45).contains(&heard(&world)), "what fits the budget still comes");
     assert_eq!(world.get(bob).counters().over_budget.get(&Kind::NewChallenge), None);
 }
 

@@ -44,7 +44,7 @@ impl NetApi for Carrier<'_> {
             assert!(fresh, "a {} goes twice to a peer, or back to it", kind.name());
         }
         let Some(other) = self.world.links.get(&end).copied() else { return SendOutcome::Closed };
-        if kind == Kind::Block {
+        if matches!(kind, Kind::Block | Kind::Blocks) {
             *self.world.blocks_offered.entry(end).or_default() += 1;
             match self.world.room.get_mut(&end) {
                 Some(0) => return SendOutcome::Full,

@@ -183,6 +183,18 @@ fn a_stranger_who_fills_the_pool_keeps_nobody_out_of_it() {
     assert!(world.get(alice).chain().pool().bytes() <= 64 << 20);
 }
 
+/// The challenges that came to a peer, which says what keeps its connection alive.
+fn challenges(world: &mut World, to: Stranger) -> Vec<Bytes> {
+    let mut heard = Vec::new();
+    while let Some((kind, payload)) = world.hear(to) {
+        if let Ok(Message::Ping(ping)) = Message::decode(kind, &payload) {
+            world.say(to, &Message::Pong(ping));
+        }
+        heard.extend((kind == Kind::NewChallenge).then_some(payload));
+    }
+    heard
+}
+
 /// 20 junk challenges used up what every peer takes of them, and five honest ones were never passed on.
 #[test]
 fn a_stranger_who_says_much_silences_nobody_else() {
@@ -190,26 +202,16 @@ fn a_stranger_who_says_much_silences_nobody_else() {
     let alice = world.node("alice", ALICE, |_| {});
     let receiver = world.peer(alice, "10.6.0.1:1", "receiver", 2);
     let (honest, bad) = (world.peer(alice, "10.5.0.1:1", "honest", 2), world.peer(alice, "10.9.0.1:1", "bad", 2));
-    let challenges = |world: &mut World, to| {
-        let mut heard = Vec::new();
-        while let Some((kind, payload)) = world.hear(to) {
-            if let Ok(Message::Ping(ping)) = Message::decode(kind, &payload) {
-                world.say(to, &Message::Pong(ping));
-            }
-            heard.extend((kind == Kind::NewChallenge).then_some(payload));
-        }
-        heard
-    };
-    (0..20u8).for_each(|n| world.say(bad, &Message::NewChallenge(&[1, n])));
+    (0..60u8).for_each(|n| world.say(bad, &Message::NewChallenge(&[1, n])));
     let junk = challenges(&mut world, receiver);
-    assert!((5..12).contains(&junk.len()), "{} of 20 went at once", junk.len());
-    (0..5u8).for_each(|n| world.say(honest, &Message::NewChallenge(&[2, n])));
+    assert!((8..20).contains(&junk.len()), "{} of 60 went at once", junk.len());
+    (0..4u8).for_each(|n| world.say(honest, &Message::NewChallenge(&[2, n])));
     let heard = challenges(&mut world, receiver);
-    assert_eq!(heard, (0..5).map(|n| Bytes::copy_from_slice(&[2, n])).collect::<Vec<_>>());
+    assert_eq!(heard, (0..4).map(|n| Bytes::copy_from_slice(&[2, n])).collect::<Vec<_>>());
     // The stranger goes on at the pace that he has; what others say now and then comes soon all the same.
     for minute in 0..20u8 {
         for quarter in 0..4u8 {
-            (0..5u8).for_each(|n| world.say(bad, &Message::NewChallenge(&[3, minute, quarter, n])));
+            (0..15u8).for_each(|n| world.say(bad, &Message::NewChallenge(&[3, minute, quarter, n])));
             let words = [4, minute, quarter];
             if quarter == 0 {
                 world.say(honest, &Message::NewChallenge(&words));
@@ -225,6 +227,48 @@ fn a_stranger_who_says_much_silences_nobody_else() {
         }
     }
     assert!(world.get(alice).counters().relay_dropped > 0 && !world.is_closed(bad));
+}
+
+/// Twenty of as many subnets, who say all that they may, left no place to five others: none of these was heard within a minute,
+/// for one in four seconds went out, and each of the twenty had its turn before.
+#[test]
+fn twenty_subnets_that_say_all_they_may_keep_five_honest_ones_back_for_seconds() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    let receiver = world.peer(alice, "10.6.0.1:1", "receiver", 2);
+    let junkers: Vec<Stranger> =
+        (0..20).map(|n| world.peer(alice, &format!("10.9.{n}.1:1"), &format!("junk{n}"), 2)).collect();
+    let honest: Vec<Stranger> =
+        (0..5).map(|n| world.peer(alice, &format!("10.5.{n}.1:1"), &format!("honest{n}"), 2)).collect();
+    for (from, junker) in (0u8..).zip(&junkers) {
+        (0..60u8).for_each(|n| world.say(*junker, &Message::NewChallenge(&[1, from, n])));
+    }
+    challenges(&mut world, receiver);
+    for round in 0..4u8 {
+        (0u8..).zip(&honest).for_each(|(from, one)| world.say(*one, &Message::NewChallenge(&[2, round, from])));
+        let (mut came, mut junk) = (0, 0);
+        for second in 0..60u8 {
+            (0u8..).zip(&junkers).for_each(|(from, junker)| {
+                world.say(*junker, &Message::NewChallenge(&[3, round, from, second]));
+            });
+            let heard = challenges(&mut world, receiver);
+            came += heard.iter().filter(|words| words.starts_with(&[2, round])).count();
+            junk += heard.iter().filter(|words| !words.starts_with(&[2])).count();
+            assert!(second < 8 || came == 5, "round {round}: {came} of 5 after 8 s");
+            world.advance(SECOND);
+            if second % 20 == 0 {
+                for peer in junkers.iter().chain(&honest).chain([&receiver]) {
+                    world.say(*peer, &Message::Heartbeat(Heartbeat::Status { chain_length: 1, node_id: "peer" }));
+                }
+            }
+            for peer in junkers.iter().chain(&honest) {
+                challenges(&mut world, *peer);
+            }
+        }
+        // In a minute 45 go, of which at first some places become free again.
+        assert!(junk >= 15, "what they leave is for the twenty: {junk}");
+    }
+    assert!(junkers.iter().chain(&honest).all(|peer| !world.is_closed(*peer)));
 }
 
 /// 60 strangers who claimed a long chain and told nothing of it had two seconds each, two at a time, before a node was asked that we

@@ -24,6 +24,7 @@ impl Door {
         let now = Now { at: Instant::from_millis(1), unix: UnixTime::from_millis(1_800_000_000_000) };
         let mut config = Config::default();
         config.node_id = us().to_string();
+        config.secured = true;
         let node = Node::new(config, ReferenceChain::memory(Params::new(1, 50).unwrap()), 1, 1).unwrap();
         let mut door = Door { node, now, guests: 0, outputs: Vec::new() };
         door.feed(Input::Tick);
@@ -119,6 +120,31 @@ fn nobody_takes_the_place_of_a_proven_peer_by_claiming_its_id() {
     door.greet(thief, &id(1).to_string());
     assert_eq!(door.closes(), [(thief, CloseReason::IdentityMismatch)]);
     assert_eq!(door.node.connected().map(|peer| peer.conn).collect::<Vec<_>>(), [host]);
+}
+
+/// From one address, as behind a router: what somebody without a certificate calls himself stands beside no proven name.
+#[test]
+fn a_claim_takes_no_proven_peers_name_and_is_in_nobodys_way() {
+    let mut door = Door::new();
+    let name = id(1).to_string();
+    let early = door.enter("10.1.0.1:1", None);
+    door.greet(early, &name);
+    let proven = door.enter("10.1.0.1:2", Some(id(1)));
+    door.greet(proven, &name);
+    let late = door.enter("10.1.0.1:3", None);
+    door.greet(late, &name);
+    let closes = door.closes();
+    assert!(closes.iter().all(|(conn, _)| *conn != proven), "{closes:?}");
+    let listed: Vec<_> = door.node.connected().map(|peer| (peer.conn, peer.identity)).collect();
+    assert!(listed.contains(&(proven, Some(id(1)))), "{listed:?}");
+    let record = door.node.peers().get(&name).expect("the proven one");
+    assert!(record.connected && record.seen_from == Some("10.1.0.1:2".parse().unwrap()), "{record:?}");
+    assert!(door.node.peers().get("peer_10.1.0.1_1").is_some(), "known by its address");
+    // When the proven peer has left, its name is still nobody's.
+    door.feed(Input::Closed { conn: proven, reason: CloseReason::RemoteClosed });
+    let again = door.enter("10.1.0.1:4", None);
+    door.greet(again, &name);
+    assert!(door.node.peers().get(&name).is_some_and(|record| !record.connected));
 }
 
 #[test]

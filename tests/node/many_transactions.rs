@@ -73,6 +73,23 @@ fn a_thousand_transactions_a_second_go_through_three_nodes_in_a_line_and_none_ta
     assert_eq!(world.quarrels, []);
 }
 
+/// Of ten thousand payments that a node was given at once, five thousand found no room among what waited for its peer. They came when
+/// the pools were compared, two thousand every half a minute: after 61 seconds.
+#[test]
+fn what_a_node_is_given_at_once_goes_at_the_relays_pace_to_its_end() {
+    let mut world = World::new();
+    let [first, _, last] = line(&mut world, true);
+    for nonce in 0..10_000 {
+        world.command(first, Command::SubmitTransaction(transaction("ann", nonce)));
+    }
+    for _ in 0..900 {
+        world.advance(STEP);
+    }
+    assert_eq!(world.get(last).chain().pool().len(), 10_000);
+    assert_eq!(world.get(first).counters().relay_dropped, 0, "none was left out");
+    assert_eq!(world.quarrels, []);
+}
+
 #[test]
 fn a_node_that_does_not_say_that_it_takes_many_drops_none_of_what_it_is_sent() {
     let mut world = World::new();

@@ -98,6 +98,8 @@ fn challenges_proofs_and_acceptances_are_relayed_once_to_those_who_know_them() {
     let alice = world.node("alice", ALICE, |_| {});
     let from = world.peer(alice, "10.9.0.1:1", "from", 2);
     let (new, old) = (world.peer(alice, "10.8.0.1:1", "new", 2), world.peer(alice, "10.7.0.1:1", "old", 1));
+    // As our own nodes do in version 1.
+    world.say(old, &Message::Heartbeat(Heartbeat::Status { chain_length: 1, node_id: "old" }));
     let proof = ProofSubmission { height: 7, miner: [2; 33], proof: &[9, 8, 7] };
     for _ in 0..2 {
         world.say(from, &Message::NewChallenge(b"challenge"));

@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    fn get_mut(&mut self, node: usize) -> NodeMut<'_, ReferenceChain> {
+    pub fn get_mut(&mut self, node: usize) -> NodeMut<'_, ReferenceChain> {
         self.protocol(node).as_mut().expect("it handles no event").node_mut()
     }
 

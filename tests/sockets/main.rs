@@ -5,6 +5,7 @@ mod friends;
 mod half_close;
 #[path = "../node/introduction.rs"]
 mod introduction;
+mod look;
 mod malformed;
 mod stranger;
 #[cfg(feature = "tls")]

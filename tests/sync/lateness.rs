@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::toy::Toy;
 use crate::world::{Habit, Remote, World, conn};
+use spacetime_network::proto::sync::SyncConfig;
 use spacetime_network::proto::sync::chain::Chain;
 
 /// A peer that is near, and sends 4,000 blocks a second if it does.
@@ -36,6 +37,29 @@ fn peers_that_never_send_their_blocks_cost_a_download_a_moment() {
         let in_vain: u32 = (2..6).filter_map(|n| world.asked_of.get(&conn(n))).sum();
         assert!(in_vain <= 4 * others as u32, "{in_vain} blocks are asked of {others}");
     }
+}
+
+/// Four who had been asked for the first blocks before anybody else was there held up an honest one for seven seconds of a download of
+/// one: with large blocks there is soon no more to be had of him, and that nothing came then was taken for the pace of the download.
+#[test]
+fn that_nothing_comes_for_those_who_are_silent_is_no_slower_download() {
+    let theirs = Toy::grown(100, &"main".repeat(16 * 1024));
+    // Room for sixteen blocks.
+    let config = || SyncConfig { window_bytes: 1 << 20, bytes_in_flight: 256 * 1024, ..SyncConfig::default() };
+    let honest = || Remote { each: Duration::from_millis(12), ..near(&theirs, Habit::Honest) };
+    let download = |others: u32| {
+        let mut world = World::configured(Toy::new(), config());
+        for n in 2..2 + others {
+            world.connect(n, near(&theirs, Habit::Withholds));
+        }
+        world.run_for(Duration::from_secs(2));
+        world.connect(1, honest());
+        let time = world.time_to(&theirs);
+        assert_eq!(world.chain.best(), theirs.best(), "after {time:?} beside {others}");
+        time
+    };
+    let (alone, beside) = (download(0), download(4));
+    assert!(beside <= alone + Duration::from_millis(700), "{beside:?} beside four, {alone:?} alone");
 }
 
 /// A block that nobody else is asked for holds up all that come after it, whoever else it answers.

@@ -73,7 +73,11 @@ fn play(cast: &Cast) -> World {
     };
     let mut world = World::configured(part(cast.ours), config);
     for (n, (count, habit, latency, version)) in (2..).zip(&cast.peers) {
-        let features = if latency % 2 == 0 { 0 } else { Extension::WAITS_WITH_ANSWERS };
+        let features = match latency % 3 {
+            0 => 0,
+            1 => Extension::WAITS_WITH_ANSWERS,
+            _ => Extension::WAITS_WITH_ANSWERS | Extension::SERVES_RUNS,
+        };
         let (latency, each) = (Duration::from_millis(*latency), Duration::ZERO);
         world.connect(n, Remote { chain: part(*count), version: *version, features, latency, each, habit: *habit });
     }

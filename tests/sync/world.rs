@@ -277,6 +277,13 @@ impl World {
                 *self.asked.entry(*hash).or_default() += 1;
                 *self.asked_of.entry(conn).or_default() += 1;
             }
+            Message::GetBlocks(hashes) => {
+                let remote = self.remotes.get(&conn).expect("asked a connection that is gone");
+                assert!(remote.features & Extension::SERVES_RUNS != 0, "{conn} does not know the word");
+                // Each is a question of its own, and has an answer of its own here.
+                let one = |hash: &Hash| Message::GetBlock(*hash).to_payload().unwrap();
+                return hashes.iter().for_each(|hash| self.serve(conn, Kind::GetBlock, &one(hash)));
+            }
             other => panic!("the engine never sends {other:?}"),
         }
         let asked = if let Message::GetBlock(hash) = &message { Some(*hash) } else { None };

@@ -3,6 +3,8 @@
 
 mod budget;
 mod end;
+#[path = "../driver/fill.rs"]
+mod fill;
 mod half_close;
 #[cfg(feature = "chain")]
 mod last_word;

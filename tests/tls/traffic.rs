@@ -9,6 +9,7 @@ use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::wire::Priority;
 use spacetime_network::wire::frame::MAX_PAYLOAD;
 
+use crate::fill;
 use crate::party::{Seen, connect, echo, listen, party, payload, reacting, turn_both};
 use crate::setting::{Wire, assert_nothing_left, node, secured};
 
@@ -36,6 +37,21 @@ fn frames_of_every_size_pass_both_ways_and_each_end_knows_the_other() {
     assert!(stats.bytes_out > sizes.iter().sum::<usize>() as u64, "the socket's bytes are counted");
     assert_eq!(one.net().memory(), (0, 0), "nothing is held by an idle connection");
     assert_eq!((one.net().totals().tls_handshakes, two.net().totals().tls_handshakes), (1, 1));
+}
+
+/// The sum that a protocol filled up to held what TLS had sealed, and the mark behind `Writable` did not: who filled a queue in
+/// `Opened`, where the handshake's last words still wait, or in any event while the peer did not read, was never told to go on.
+#[test]
+fn who_fills_a_queue_from_any_event_hears_when_to_go_on_whichever_side_dialed() {
+    for from in fill::PLACES {
+        fill::arrives(|| secured(Trust::Any), from, true);
+        fill::arrives(|| secured(Trust::Any), from, false);
+    }
+}
+
+#[test]
+fn what_is_sealed_and_not_written_counts_in_every_event() {
+    fill::is_one_sum_everywhere(|| secured(Trust::Any));
 }
 
 #[test]

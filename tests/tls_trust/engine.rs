@@ -10,7 +10,7 @@ use spacetime_network::driver::{Config, Driver, Event, Handle, Net, Protocol};
 use spacetime_network::id::{ConnId, DialId, VerifiedId};
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::trust::Trust;
-use spacetime_network::link::tls::{Tls, TlsOptions};
+use spacetime_network::link::tls::{Tls, TlsClients, TlsOptions};
 use spacetime_network::time::Now;
 use spacetime_network::wire::{FrameRules, Priority};
 
@@ -87,6 +87,13 @@ impl Engine {
     /// An engine that only listens.
     pub(crate) fn silent(identity: &Identity, trust: Trust) -> Self {
         Self::with(Tls::new(identity, trust, TlsOptions::default()).unwrap(), false)
+    }
+
+    /// One that lets those in who show nothing of themselves, and speaks TLS 1.2 with them.
+    pub(crate) fn for_anybody(identity: &Identity, trust: Trust) -> Self {
+        let mut options = TlsOptions::default();
+        (options.clients, options.tls12) = (TlsClients::Optional, true);
+        Self::with(Tls::new(identity, trust, options).unwrap(), true)
     }
 
     fn with(tls: Tls, echoes: bool) -> Self {

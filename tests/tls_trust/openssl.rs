@@ -4,11 +4,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use spacetime_network::close::TlsFault;
+use spacetime_network::close::{Blame, TlsFault};
 use spacetime_network::id::VerifiedId;
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::link::tls::trust::Trust;
@@ -171,6 +171,73 @@ fn a_client_of_openssl_with_another_kind_of_key_is_refused() {
         let expected = [TlsFault::NoCertificate, TlsFault::UnfitCertificate, TlsFault::Alert(40), TlsFault::Cut];
         assert!(expected.contains(&fault), "{algorithm:?}: {fault:?}");
     }
+}
+
+/// As .NET's SslStream and browsers come.
+#[test]
+fn a_client_of_openssl_without_certificate_and_alpn_is_let_in_where_that_is_allowed() {
+    let Some(foreign) = Foreign::new() else { return };
+    let id = foreign.certificate(&["ed25519"]);
+    let engine = Engine::for_anybody(&Identity::generate().unwrap(), Trust::Any);
+    for version in ["-tls1_3", "-tls1_2"] {
+        let mut client = foreign.dial(engine.address, &[version]);
+        let Seen::Opened(conn, None) = engine.next() else { panic!("it is let in, and nobody is proven") };
+        let sent = frame(version.as_bytes());
+        client.0.stdin.as_mut().unwrap().write_all(&sent).unwrap();
+        assert_eq!(engine.next(), Seen::Frame(conn, version.as_bytes().to_vec()));
+        let mut echoed = vec![0; sent.len()];
+        client.0.stdout.as_mut().unwrap().read_exact(&mut echoed).unwrap();
+        assert_eq!(echoed, sent, "{version}");
+        drop(client);
+        assert!(matches!(engine.next(), Seen::Closed(_)));
+    }
+    // Who shows something is judged by it.
+    let _client = foreign.dial(engine.address, &OURS);
+    assert_eq!(engine.opened().1, id);
+}
+
+#[test]
+fn a_client_of_openssl_without_certificate_is_refused_where_identities_are_compared() {
+    let Some(foreign) = Foreign::new() else { return };
+    foreign.certificate(&["ed25519"]);
+    let engine = Engine::for_anybody(&Identity::generate().unwrap(), Trust::Any);
+    let pinned = Trust::Pinned([engine.tls.id()].into());
+    for trust in [pinned, Trust::FirstUse(Default::default())] {
+        engine.tls.set_trust(trust);
+        let _client = foreign.dial(engine.address, &["-alpn", "spacetime/2"]);
+        assert_eq!(engine.fault(), TlsFault::NoCertificate);
+        let _client = foreign.dial(engine.address, &[]);
+        assert_eq!(engine.fault(), TlsFault::NoCertificate);
+    }
+    engine.tls.set_trust(Trust::Any);
+    let _client = foreign.dial(engine.address, &["-alpn", "h2"]);
+    assert_eq!(engine.fault(), TlsFault::WrongService);
+}
+
+/// The C# library's listener begins TLS as a client. It was said to have broken the protocol, and blamed.
+#[test]
+fn a_listener_that_begins_as_a_client_is_incompatible_and_not_to_blame() {
+    let Some(foreign) = Foreign::new() else { return };
+    let engine = anyone();
+    let hello = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = foreign.dial(listener.local_addr().unwrap(), &[]);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = vec![0; 4096];
+        let count = stream.read(&mut bytes).unwrap();
+        bytes.truncate(count);
+        bytes
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    engine.dial(listener.local_addr().unwrap());
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(&hello).unwrap();
+    let fault = engine.fault();
+    assert_eq!((fault, fault.blame()), (TlsFault::AlsoClient, Blame::Incompatible));
+    // From one who dials us a second hello is none of that.
+    let mut stream = TcpStream::connect(engine.address).unwrap();
+    stream.write_all(&[&hello[..], &hello].concat()).unwrap();
+    assert_ne!(engine.fault(), TlsFault::AlsoClient);
 }
 
 /// `s_server`, and where it listens.

@@ -61,7 +61,8 @@ fn a_type_that_the_version_does_not_have_is_known_at_the_fifth_byte() {
     for (rules, version) in versions {
         for byte in 0..=255u8 {
             let bytes = head(1, byte);
-            let known = Kind::from_byte(byte).is_some_and(|kind| kind.since() <= version);
+            let known = |kind: Kind| kind.since() <= version || kind.is_said_in_version_1();
+            let known = Kind::from_byte(byte).is_some_and(known);
             let answer = frame::parse(&bytes, rules);
             if known {
                 assert_eq!(answer, Parse::Complete { kind: byte, payload: &[], rest: &[] });
@@ -69,6 +70,25 @@ fn a_type_that_the_version_does_not_have_is_known_at_the_fifth_byte() {
                 assert_eq!(answer, Parse::Never(FrameError::UnknownType(byte)));
             }
         }
+    }
+}
+
+/// Without the feature bit the types of runs are as unknown as any that is not defined.
+#[test]
+fn runs_of_blocks_are_types_only_between_those_who_say_so() {
+    let known = |rules: &FrameRules| {
+        [Kind::Block, Kind::GetBlocks, Kind::Blocks].map(|kind| rules.max_payload(kind as u8).is_some())
+    };
+    assert_eq!(known(FrameRules::version(2)), [true, true, true]);
+    assert_eq!(known(FrameRules::version_without_blocks(2)), [false, true, false]);
+    assert_eq!(known(FrameRules::version_without_runs(2)), [true, false, false]);
+    assert_eq!(known(FrameRules::version_without_runs_and_blocks(2)), [false, false, false]);
+    for rules in [FrameRules::version(1), FrameRules::version_without_runs(1)] {
+        assert_eq!(known(rules), [true, false, false]);
+    }
+    // In version 1 a block that was not asked for is a new one.
+    for rules in [FrameRules::version_without_blocks(1), FrameRules::version_without_runs_and_blocks(1)] {
+        assert_eq!(known(rules), [true, false, false]);
     }
 }
 
@@ -137,9 +157,14 @@ fn naive(stream: &[u8], version: u8) -> (Frames, Option<FrameError>) {
             continue;
         }
         let (payload_len, kind) = (number(&held[..4]) as usize - 1, held[4]);
-        match Kind::from_byte(kind).filter(|kind| kind.since() <= version) {
+        // In version 1 the type of a challenge may be a later revision's proof.
+        let max = |known: Kind| match (version, known) {
+            (1, Kind::NewChallenge) => Kind::ProofSubmission.max_payload() as usize,
+            _ => known.max_payload() as usize,
+        };
+        match Kind::from_byte(kind).filter(|kind| kind.since() <= version || kind.is_said_in_version_1()) {
             None => return (frames, Some(FrameError::UnknownType(kind))),
-            Some(known) if payload_len > known.max_payload() as usize => {
+            Some(known) if payload_len > max(known) => {
                 return (frames, Some(FrameError::Oversize { kind, len: payload_len as u32 }));
             }
             Some(_) if held.len() == 5 + payload_len => {

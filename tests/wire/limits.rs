@@ -198,18 +198,18 @@ fn limits_and_locators_of_get_headers() {
         |max, more| Message::GetHeaders(GetHeaders { locator: Hash::ZERO, stop: Some(Hash([1; 32])), max, more });
     sends(&asked(1, None));
     sends(&asked(2000, Some(vec![])));
-    sends(&asked(2000, Some(vec![Hash([2; 32]); 64])));
+    sends(&asked(16_000, Some(vec![Hash([2; 32]); 64])));
     assert_eq!(asked(1, Some(vec![Hash::ZERO; 64])).to_payload().unwrap().len(), 2_119);
     cannot_send(&asked(0, None), "max");
-    cannot_send(&asked(2001, None), "max");
+    cannot_send(&asked(16_001, None), "max");
     cannot_send(&asked(1, Some(vec![Hash::ZERO; 65])), "locator count");
 
     let raw = |stop: &[u8], max: i32, tail: &[u8]| join(&[&[3; 32], stop, &int(max), tail]);
     accepts(Kind::GetHeaders, &raw(&[0], 1, b""));
     accepts(Kind::GetHeaders, &raw(&[0], 1, &[0, 0]));
-    accepts(Kind::GetHeaders, &raw(&[1; 33], 2000, b""));
+    accepts(Kind::GetHeaders, &raw(&[1; 33], 16_000, b""));
     refuses(Kind::GetHeaders, &raw(&[2; 33], 1, b""), OutOfRange("stop flag"));
-    for max in [i32::MIN, -1, 0, 2001, i32::MAX] {
+    for max in [i32::MIN, -1, 0, 16_001, i32::MAX] {
         refuses(Kind::GetHeaders, &raw(&[0], max, b""), OutOfRange("max"));
     }
     refuses(Kind::GetHeaders, &raw(&[0], 1, &[1]), Truncated("locator count"));
@@ -237,6 +237,37 @@ fn counts_and_lengths_of_headers() {
     refuses(Kind::Headers, &join(&[&int(1), &int(2), b"h"]), Truncated("header"));
     refuses(Kind::Headers, &join(&[&int(1), &int(i32::MAX), b"h"]), Truncated("header"));
     refuses(Kind::Headers, &join(&[&int(1), &int(1), b"hh"]), Trailing);
+}
+
+#[test]
+fn runs_of_blocks_and_questions_for_them() {
+    let asked = |count: usize| Message::GetBlocks(vec![Hash([1; 32]); count]);
+    sends(&asked(1));
+    sends(&asked(1000));
+    assert_eq!(asked(1000).to_payload().unwrap().len(), 32_004);
+    cannot_send(&asked(0), "count");
+    cannot_send(&asked(1001), "count");
+    for count in [i32::MIN, -1, 0, 1001, i32::MAX] {
+        refuses(Kind::GetBlocks, &join(&[&int(count), &[0; 64]]), OutOfRange("count"));
+        refuses(Kind::Blocks, &join(&[&int(count), &[0; 64]]), OutOfRange("count"));
+    }
+    refuses(Kind::GetBlocks, &join(&[&int(2), &[0; 63]]), Truncated("count"));
+    refuses(Kind::GetBlocks, &join(&[&int(1), &[0; 33]]), Trailing);
+
+    sends(&Message::Blocks(vec![b"b"; 1000]));
+    cannot_send(&Message::Blocks(vec![]), "count");
+    cannot_send(&Message::Blocks(vec![b"b"; 1001]), "count");
+    cannot_send(&Message::Blocks(vec![b"b", b""]), "block length");
+    let largest = vec![0; 4_194_304 - 8];
+    sends(&Message::Blocks(vec![&largest]));
+    cannot_send(&Message::Blocks(vec![&largest, b"b"]), "payload");
+    refuses(Kind::Blocks, &join(&[&int(1), &int(4_194_304), &largest, b"b"]), OutOfRange("payload"));
+    for len in [i32::MIN, -1, 0, 4_194_305, i32::MAX] {
+        refuses(Kind::Blocks, &join(&[&int(1), &int(len), b"b"]), OutOfRange("block length"));
+    }
+    refuses(Kind::Blocks, &join(&[&int(1), &int(2), b"b"]), Truncated("block"));
+    refuses(Kind::Blocks, &join(&[&int(2), &int(5), b"bbbbb"]), Truncated("count"));
+    refuses(Kind::Blocks, &join(&[&int(1), &int(1), b"bb"]), Trailing);
 }
 
 #[test]

@@ -133,6 +133,16 @@ proptest! {
     }
 
     #[test]
+    fn get_blocks(hashes in vec(hash(), 1..100)) {
+        round_trips(&Message::GetBlocks(hashes));
+    }
+
+    #[test]
+    fn blocks(blocks in vec(vec(any::<u8>(), 1..200), 1..40)) {
+        round_trips(&Message::Blocks(blocks.iter().map(Vec::as_slice).collect()));
+    }
+
+    #[test]
     fn new_block(bytes in vec(any::<u8>(), 1..3000)) {
         round_trips(&Message::NewBlock(&bytes));
     }

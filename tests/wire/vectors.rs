@@ -123,6 +123,8 @@ pub(crate) fn samples() -> Vec<(&'static str, Message<'static>)> {
         ("tx-pool-request", Message::TxPoolRequest(TxPoolRequest { max: 100, include_data: true })),
         ("tx-pool", Message::TxPool(vec![Hash([6; 32]), Hash([7; 32])])),
         ("new-challenge", Message::NewChallenge(b"challenge")),
+        ("get-blocks", Message::GetBlocks(vec![Hash([8; 32]), Hash([9; 32])])),
+        ("blocks", Message::Blocks(vec![b"one block", b"2"])),
         ("error", Message::Error("wrong network")),
     ]
 }

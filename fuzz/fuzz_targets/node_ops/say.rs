@@ -130,6 +130,16 @@ pub fn message(input: &mut Unstructured<'_>, last_ping: Option<&Bytes>) -> Resul
             Message::Headers(headers).to_payload().ok()
         }
         Kind::GetBlock => Message::GetBlock(hash(input)?).to_payload().ok(),
+        Kind::GetBlocks => {
+            let count = input.int_in_range(1..=8)?;
+            let hashes = (0..count).map(|_| hash(input)).collect::<Result<Vec<_>>>()?;
+            Message::GetBlocks(hashes).to_payload().ok()
+        }
+        Kind::Blocks => {
+            let count = input.int_in_range(1..=8)?;
+            let blocks = (0..count).map(|_| some_block(input)).collect::<Result<Vec<_>>>()?;
+            Message::Blocks(blocks.iter().map(|block| &block[..]).collect()).to_payload().ok()
+        }
         Kind::NotFound => Message::NotFound(hash(input)?).to_payload().ok(),
         Kind::Block => Message::Block(&some_block(input)?).to_payload().ok(),
         Kind::NewBlock => Message::NewBlock(&some_block(input)?).to_payload().ok(),

@@ -474,7 +474,7 @@ impl Table {
                 let found = self.conns.get(&conn).expect("a word about a connection that is there");
                 assert!(found.closing.is_none(), "a hold after the close");
             }
-            Output::Event(_) | Output::SavePeers => {}
+            Output::Event(_) | Output::SavePeers | Output::SaveBans => {}
         }
     }
 }

@@ -101,6 +101,7 @@ mod on_linux {
         ("side-blocks", "44 strangers with side blocks within every budget, and two honest nodes", bans::side_blocks),
         ("fast-miner", "an honest node that mines as fast as it can, and another one", bans::fast_miner),
         ("ban-table", "violations from as many addresses as come in", bans::table),
+        ("ban-subnet", "violations from 16 addresses of one subnet", bans::subnet),
         (
             "squatted-others",
             "three nodes told that somebody else is the one who is about to dial them",

@@ -7,12 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConnection, Error};
 use socket2::{Domain, Socket, Type};
 use spacetime_network::link::tls::identity::Identity;
 use spacetime_network::wire::Kind;
@@ -21,6 +18,9 @@ use crate::node::{Node, forget_peak, program};
 use crate::scene::{PING_P99_MAX, Report, STALL_MAX, place};
 use crate::settings::Settings;
 use crate::words::{Greeting, source};
+
+#[path = "../../../tests/tls_support/anyone.rs"]
+mod anyone;
 
 /// Connections of attackers.
 const CONNECTIONS: usize = 16;
@@ -142,53 +142,9 @@ fn talk(node: SocketAddr, index: usize, end: Instant, records: &mut u64) -> std:
 fn client(identity: &Identity, key: Vec<u8>) -> Result<ClientConnection, Error> {
     let certificate = CertificateDer::from(identity.certificate().to_vec());
     let key = PrivateKeyDer::try_from(key).map_err(|why| Error::General(why.to_owned()))?;
-    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-    let anyone = Arc::new(Anyone(provider.signature_verification_algorithms));
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(anyone)
-        .with_client_auth_cert(vec![certificate], key)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = anyone::trusting(provider).with_client_auth_cert(vec![certificate], key)?;
     config.alpn_protocols = vec![b"spacetime/2".to_vec()];
     let name = ServerName::try_from("peer.invalid").map_err(|_| Error::General("no name".to_owned()))?;
     ClientConnection::new(config.into(), name)
-}
-
-/// Trusts whoever signs: who attacks does not mind whom.
-#[derive(Debug)]
-struct Anyone(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

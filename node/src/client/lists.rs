@@ -8,7 +8,7 @@ use spacetime_network::chain::{Header, transaction};
 use spacetime_network::wire::message::{GetHeaders, GetPeers, Ping, TxPoolRequest};
 use spacetime_network::wire::{Hash, Message};
 
-use crate::cli::{HeadersArgs, PeersArgs, TxPoolArgs};
+use crate::cli::{AskArgs, HeadersArgs, PeersArgs, TxPoolArgs};
 use crate::client::blocking::{Client, unix_millis};
 use crate::client::fetch_block;
 use crate::client::view::{HeaderView, TransactionView};
@@ -26,7 +26,18 @@ const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// Prints the addresses that a node shares.
 pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
-    let mut client = Client::open(&args.ask)?;
+    #[cfg(feature = "http")]
+    if args.address.is_none() && args.admin.http.is_some() {
+        return crate::admin_client::peers(args);
+    }
+    let Some(address) = args.address.clone() else {
+        return Err(Failure::usage(
+            "no node was named: give the ADDR of any node, or --http ADDR of one of yours; try --help",
+        ));
+    };
+    let (tls, data) = (args.tls.clone(), args.data.clone());
+    let ask = AskArgs { address, timeout: args.timeout, tls, data, output: args.output };
+    let mut client = Client::open(&ask)?;
     // A node that has addresses of its own announces them unasked, in a Peers frame too: what comes behind a Pong is the answer.
     // Version 1 knows no Ping.
     let mut is_answer = client.host().version < 2;
@@ -34,7 +45,7 @@ pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
     if !is_answer {
         client.say("ask for its peers", &Message::Ping(Ping { nonce: 0, unix_millis: unix_millis() }))?;
     }
-    let asked = client.ask("its peers", &Message::GetPeers(GetPeers::All), |message| match message {
+    let asked = client.ask("its peers", &Message::GetPeers(GetPeers::everybody()), |message| match message {
         Message::Pong(_) => {
             is_answer = true;
             None
@@ -48,7 +59,7 @@ pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
     // Whoever answers no Ping may have answered this.
     let answer = asked.or_else(|failure| unasked.ok_or(failure))?;
     client.leave();
-    output::result(args.ask.output.json, &answer, Clone::clone)
+    output::result(args.output.json, &answer, Clone::clone)
 }
 
 /// Prints headers of a node's best chain.

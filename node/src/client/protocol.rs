@@ -9,8 +9,9 @@ use spacetime_network::close::CloseReason;
 use spacetime_network::driver::{self, Net, Protocol};
 use spacetime_network::id::{ConnId, VerifiedId};
 use spacetime_network::time::Now;
+use spacetime_network::wire::dialect::{Meaning, ReadError};
 use spacetime_network::wire::message::{Extension, Handshake, Ping};
-use spacetime_network::wire::{Frame, FrameRules, Hash, Kind, Message};
+use spacetime_network::wire::{Dialect, Frame, FrameRules, Hash, Kind, Message};
 
 use crate::client::blocking::unix_millis;
 use crate::failure::one_line;
@@ -55,6 +56,8 @@ pub(super) enum State {
 pub(super) struct ClientProtocol {
     pub(super) state: State,
     greeting: Vec<u8>,
+    /// How the node speaks.
+    dialect: Dialect,
     pub(super) host: Host,
     /// Who we are under TLS.
     identity: Option<VerifiedId>,
@@ -95,6 +98,7 @@ impl ClientProtocol {
         Ok(ClientProtocol {
             state: State::Dialing,
             greeting: greeting(identity)?,
+            dialect: Dialect::Current,
             host: Host::default(),
             identity,
             proven: None,
@@ -104,17 +108,25 @@ impl ClientProtocol {
     }
 
     fn frame(&mut self, conn: ConnId, frame: Frame<'_>, net: &mut Net) -> Result<(), CloseReason> {
-        let Some(kind) = Kind::from_byte(frame.kind) else { return Ok(()) };
-        let message = Message::decode(kind, &frame.payload).map_err(|error| CloseReason::Payload(kind, error))?;
+        let message = match self.dialect.read(frame.kind, &frame.payload) {
+            Ok(Meaning::Said(message)) => message,
+            // Nothing that was asked for.
+            Ok(Meaning::Ambiguous) | Err(ReadError::Type(_)) => return Ok(()),
+            Err(ReadError::Payload(kind, error)) => return Err(CloseReason::Payload(kind, error)),
+        };
+        let kind = message.kind();
         match (&self.state, &message) {
             (_, Message::Error(text)) => self.complaint = Some(one_line(text)),
             (State::Greeting(_), Message::HandshakeAck(theirs)) => {
                 self.host = host(theirs.as_ref(), self.proven)?;
+                self.dialect = Dialect::of_version(self.host.version).after(&message);
                 net.set_rules(conn, FrameRules::version(self.host.version));
                 self.state = State::Open(conn);
             }
+            // The answer would be answered by a later revision of the C# library, and that again, for ever.
+            (State::Open(_), Message::Ping(_)) if self.dialect.is_version_1() => {}
             (State::Open(_), message) => match courtesy(message) {
-                Some(answer) => reply(conn, &answer, net),
+                Some(answer) => reply(conn, self.dialect, &answer, net),
                 None => self.inbox.push_back((kind, frame.payload.into_bytes())),
             },
             _ => return Err(CloseReason::Unexpected(kind)),
@@ -150,10 +162,12 @@ fn courtesy<'a>(message: &Message<'a>) -> Option<Message<'a>> {
     }
 }
 
-fn reply(conn: ConnId, answer: &Message<'_>, net: &mut Net) {
-    // An answer that does not fit the queue is a courtesy not paid, nothing more.
-    if let Ok(payload) = answer.to_payload() {
-        let _ = net.send(conn, answer.kind().priority(), answer.kind() as u8, &payload);
+fn reply(conn: ConnId, dialect: Dialect, answer: &Message<'_>, net: &mut Net) {
+    // An answer that does not fit the queue is a courtesy not paid, nothing more; and so is one that cannot be read.
+    if let Ok(payload) = answer.to_payload()
+        && let Some(byte) = dialect.type_byte(answer.kind(), &payload)
+    {
+        let _ = net.send(conn, answer.kind().priority(), byte, &payload);
     }
 }
 

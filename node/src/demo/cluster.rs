@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spacetime_network::chain::Params;
+use spacetime_network::driver::Bandwidth;
 use spacetime_network::link::tls::trust::Trust;
 use spacetime_network::proto::{self, Event};
 use spacetime_network::time::Now;
@@ -148,6 +149,8 @@ impl NodeSlot {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             params: Params::default(),
             security,
+            bandwidth: Bandwidth::UNLIMITED,
+            upload_quota: None,
         };
         let index = self.index;
         let sink = Box::new(move |_: Now, event: &Event, _: &full_node::LiveNode| {

@@ -77,8 +77,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let litter = directory.is_temporary.then(|| directory.path.clone());
     let tidy = move || {
         if let Some(path) = &litter {
-            // Nodes may write into it until the end, and there is nobody left to tell.
-            let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_dir_all(path));
+            remove_in_use(path);
         }
     };
     signals::watch(move || flag.store(true, Ordering::Relaxed), tidy);
@@ -91,6 +90,19 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     stopped?;
     let report = report(&coordinator, &agreed, args.keep.clone());
     output::result(args.output.json, &report, lines)
+}
+
+/// Rounds of removing what somebody else removes or fills.
+const REMOVALS_MAX: usize = 100;
+
+/// Removes a directory in which nodes may make files until the end: under another name they find it no more. Both the end of the demo
+/// and a second signal do so, at the same time if need be, and neither leaves the process before it is gone.
+fn remove_in_use(path: &Path) -> bool {
+    let aside = path.with_extension("gone");
+    let _ = std::fs::rename(path, &aside);
+    // Again, for what was being made meanwhile, or removed by the other: each round fails on what it finds gone.
+    let removed = |one: &Path| (0..REMOVALS_MAX).any(|_| std::fs::remove_dir_all(one).is_ok() || !one.exists());
+    removed(&aside) && removed(path)
 }
 
 fn report(coordinator: &Coordinator, agreed: &NodeView, kept: Option<PathBuf>) -> Report {
@@ -172,7 +184,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if self.is_temporary && std::fs::remove_dir_all(&self.path).is_err() && self.path.exists() {
+        if self.is_temporary && !remove_in_use(&self.path) {
             output::note(format_args!("note: {} was not removed", self.path.display()));
         }
     }

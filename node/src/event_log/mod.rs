@@ -6,6 +6,7 @@
 //! | `isolation` | since when there is no peer, and why |
 //! | `not_let_in` | why those who dialed us are no peers |
 //! | `turned_away` | whom a limit kept out |
+//! | `pace` | how fast a download goes |
 //! | `clocks` | nothing: of a clock that is off the node itself tells once |
 //! | `deep_branch` | how many lines about long branches there were |
 
@@ -16,6 +17,7 @@ mod isolation;
 mod isolation_tests;
 mod named;
 mod not_let_in;
+mod pace;
 mod turned_away;
 
 use std::collections::BTreeSet;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use spacetime_network::close::{Blame, CloseReason, TlsFault};
 use spacetime_network::id::ConnId;
 use spacetime_network::proto::Event;
+use spacetime_network::proto::peer::operator_bans::TooManyBans;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::time::{Instant, Now};
 use tracing::{debug, info, warn};
@@ -34,6 +37,7 @@ use crate::event_log::clocks::offset;
 use crate::event_log::isolation::{Isolation, IsolationChange};
 use crate::event_log::named::{Named, News, nowhere};
 use crate::event_log::not_let_in::NotLetIn;
+use crate::event_log::pace::Pace;
 use crate::event_log::turned_away::TurnedAway;
 use crate::explain::{PeerError, ended, remedy};
 use crate::full_node::{LiveNode, Sink};
@@ -73,6 +77,7 @@ pub(crate) struct EventLog {
     relay: LineLimit,
     branches: LineLimit,
     sync_logged: Option<Instant>,
+    pace: Pace,
     security: Option<Security>,
     connect: Named,
     seeds: Named,
@@ -129,6 +134,7 @@ impl EventLog {
             relay: others(),
             branches: others(),
             sync_logged: None,
+            pace: Pace::default(),
             security,
             connect: Named::new(connect),
             seeds: Named::new(seeds),
@@ -152,23 +158,38 @@ impl EventLog {
                     self.seeds.reached(*remote);
                 }
                 let peers = peers_of(node);
+                let claimed = self.is_claim(node, *conn).then_some(true);
                 if node.connected().any(|peer| peer.conn == *conn && is_client(&peer.user_agent)) {
                     self.clients.insert(*conn);
                     if let Some(withheld) = self.questions.admit(at) {
                         debug!(%remote, id = node_id, version, withheld, "a question came");
                     }
                 } else if let Some(withheld) = self.peers.admit(at) {
-                    info!(%remote, id = node_id, outbound, version, peers, withheld, "peer connected");
+                    info!(%remote, id = node_id, claimed, outbound, version, peers, withheld, "peer connected");
                 }
             }
-            Event::PeerDisconnected { conn, node_id, remote, reason, remote_error } => {
+            Event::PeerDisconnected { conn, node_id, identity, remote, reason, remote_error } => {
                 let why = ended(*reason, remote_error.as_deref());
+                let claimed = (self.security.is_some() && identity.is_none()).then_some(true);
                 if self.clients.remove(conn) {
                     if let Some(withheld) = self.questions.admit(at) {
                         debug!(%remote, id = node_id, reason = why, withheld, "the question is over");
                     }
                 } else if let Some(withheld) = self.peers.admit(at) {
-                    info!(%remote, id = node_id, reason = why, withheld, "peer disconnected");
+                    info!(%remote, id = node_id, claimed, reason = why, withheld, "peer disconnected");
+                }
+            }
+            Event::ClientConnected { name, remote, .. } => {
+                if let Some(withheld) = self.peers.admit(at) {
+                    let clients = node.clients().count();
+                    info!(%remote, name, clients, withheld, "client connected, which does not introduce itself");
+                }
+            }
+            Event::ClientDisconnected { name, remote, reason, remote_error, .. } => {
+                if let Some(withheld) = self.peers.admit(at) {
+                    let why = |reason| ended(reason, remote_error.as_deref());
+                    let reason = reason.map_or_else(|| "it has introduced itself, and is a peer now".to_owned(), why);
+                    info!(%remote, name, reason, withheld, "client disconnected");
                 }
             }
             Event::HandshakeFailed { remote, outbound, reason, remote_error } => self.failed(
@@ -227,6 +248,13 @@ impl EventLog {
                     warn!(%remote, reason, seconds, withheld, "address banned");
                 }
             }
+            Event::Banned { who, term } => {
+                info!(%who, seconds = term.map(|term| term.as_secs()), "banned by the operator");
+            }
+            Event::BanLifted { who, lifted } => {
+                info!(%who, lifted = lifted.lifted, still_banned_by = lifted.still.map(tracing::field::display), "ban lifted");
+            }
+            Event::BanRefused { who } => warn!(%who, "not banned: {TooManyBans}"),
             // Why it leaves stands in the line about its end, and why it does not take us in that about the handshake.
             Event::RemoteError { conn, remote, text }
                 if PeerError::of(text) != PeerError::Other || !node.connected().any(|peer| peer.conn == *conn) =>
@@ -252,12 +280,14 @@ impl EventLog {
             Event::Sync { height, target } => {
                 if height >= target {
                     // Said once, and only by a node that was behind.
+                    self.pace.end();
                     if self.sync_logged.take().is_some() {
                         info!(height, "caught up");
                     }
                 } else if self.sync_logged.is_none_or(|last| at.since(last) >= SYNC_EVERY) {
                     self.sync_logged = Some(at);
-                    info!(height, target, "catching up");
+                    let seconds_left = self.pace.look(at, *height, *target);
+                    info!(height, target, seconds_left, "catching up");
                 }
             }
             Event::ClockOff { millis, peers } => {
@@ -286,6 +316,11 @@ impl EventLog {
             Event::DeepBranch { conn, fork, height, news } => self.deep_branch(at, *conn, (*fork, *height), *news),
             other => debug!(event = ?other, "event"),
         }
+    }
+
+    /// Whether an id is only what its owner calls himself, where others prove theirs.
+    fn is_claim(&self, node: &LiveNode, conn: ConnId) -> bool {
+        self.security.is_some() && node.connected().any(|peer| peer.conn == conn && peer.identity.is_none())
     }
 
     /// What time alone changes. Called after every turn of the loop.

@@ -11,7 +11,7 @@ fn run_with(file: &str, arguments: &[&str]) -> Result<crate::cli::RunArgs, Failu
     line.extend(arguments.iter().map(OsString::from));
     match read(line)? {
         Asked::Run(command) => match *command {
-            Command::Run(run) => Ok(run),
+            Command::Run(run) => Ok(*run),
             other => panic!("{other:?}"),
         },
         Asked::Text(text) => panic!("{text}"),

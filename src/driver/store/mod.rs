@@ -19,6 +19,12 @@ use crate::time::UnixTime;
 
 pub use crate::files::{DanglingLink, Names, NotAFile, Readers, check_free, open_file, sync_directory};
 
+#[cfg(feature = "json")]
+pub mod addresses;
+#[cfg(feature = "json")]
+pub mod bans;
+#[cfg(feature = "json")]
+mod checksum;
 pub(crate) mod disk;
 #[cfg(all(test, feature = "json"))]
 mod odd_disks;

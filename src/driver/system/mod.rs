@@ -21,7 +21,7 @@ use mio::{Interest, Registry, Token};
 use super::config::Config;
 
 pub(super) use clock::Clock;
-pub(super) use listener::Acceptor;
+pub(super) use listener::{Acceptor, PortUse};
 pub(super) use poller::{Poller, Waker};
 pub(crate) use readiness::Readiness;
 #[cfg(test)]
@@ -59,9 +59,11 @@ impl System {
     }
 
     /// Binds and listens.
-    pub(super) fn listen(&self, address: SocketAddr, config: &Config) -> io::Result<Acceptor> {
+    pub(super) fn listen(&self, address: SocketAddr, config: &Config, port: PortUse) -> io::Result<Acceptor> {
         match self {
-            System::Os(_) => Acceptor::bind(address, config),
+            System::Os(_) => Acceptor::bind(address, config, port),
+            #[cfg(feature = "sim")]
+            System::Virtual(_) if port == PortUse::Shared => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "sim")]
             System::Virtual(kernel) => {
                 let socket = lock(kernel).listen(address, config.backlog)?;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 
@@ -102,6 +103,22 @@ impl Stream {
         }
     }
 
+    /// Has the system ask, when nothing came for so long, whether the other side is still there, and end the connection if it says
+    /// nothing four times.
+    pub(in crate::driver) fn set_keep_alive(&self, idle: Duration) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => {
+                let keep_alive = socket2::TcpKeepalive::new().with_time(idle);
+                #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
+                let keep_alive = keep_alive.with_interval(idle / 4).with_retries(4);
+                socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive)
+            }
+            #[cfg(feature = "sim")]
+            // No machine of a virtual network vanishes without a word to those who write to it.
+            Stream::Virtual(_) => Ok(()),
+        }
+    }
+
     pub(in crate::driver) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Stream::Tcp(stream) => stream.take_error(),
@@ -163,6 +180,10 @@ fn until_refused(
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_NOSIGNAL: i32 = 0x4000;
+    // The system copies the list of slices, and one needs none.
+    if let [one] = slices {
+        return stream.try_io(|| socket2::SockRef::from(stream).send_with_flags(one, MSG_NOSIGNAL));
+    }
     stream.try_io(|| socket2::SockRef::from(stream).send_vectored_with_flags(slices, MSG_NOSIGNAL))
 }
 

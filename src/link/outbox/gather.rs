@@ -4,16 +4,20 @@ use std::io::{self, IoSlice};
 
 use super::plan::{Plan, Rounds, Run};
 use super::queues::Queues;
-use crate::limits::{WRITE_BYTES, WRITE_SLICES};
+use crate::limits::WRITE_BYTES;
 
-/// Makes the next offer and shows it to `write`.
-pub(super) fn offer(
+/// Makes the next offer, of up to `N` slices, and shows it to `write`.
+///
+/// An offer is a kilobyte and more where it has room for a whole vectored write, and to clear that is half of what an echo costs:
+/// whoever has one segment to write takes a smaller one.
+#[inline]
+pub(super) fn offer<const N: usize>(
     queues: &Queues,
     write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-) -> (Plan, io::Result<usize>) {
+) -> (Plan<N>, io::Result<usize>) {
     let mut gather = Gather {
         plan: Plan::new(),
-        slices: [IoSlice::new(&[]); WRITE_SLICES],
+        slices: [IoSlice::new(&[]); N],
         used: 0,
         cursors: [Cursor::default(); 4],
         rounds: queues.rounds,
@@ -34,18 +38,18 @@ struct Cursor {
     skip: usize,
 }
 
-struct Gather<'a> {
-    plan: Plan,
-    slices: [IoSlice<'a>; WRITE_SLICES],
+struct Gather<'a, const N: usize> {
+    plan: Plan<N>,
+    slices: [IoSlice<'a>; N],
     used: usize,
     cursors: [Cursor; 4],
     rounds: Rounds,
 }
 
-impl<'a> Gather<'a> {
+impl<'a, const N: usize> Gather<'a, N> {
     /// Room for one more segment, which takes up to two slices.
     fn has_room(&self) -> bool {
-        self.used + 2 <= WRITE_SLICES && !self.plan.is_full() && self.plan.bytes() < WRITE_BYTES
+        self.used + 2 <= N && !self.plan.is_full() && self.plan.bytes() < WRITE_BYTES
     }
 
     fn add_slices(&mut self, slices: [&'a [u8]; 2]) {

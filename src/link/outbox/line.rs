@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::limits::CHUNK;
+use crate::limits::{CHUNK, COPY_STEP};
 use crate::link::buffers::{Buffers, append};
 use crate::link::queue_account::QueueAccount;
-use crate::wire::frame::HEADER_LEN;
+use crate::wire::frame::{HEADER_LEN, header};
 
 /// A piece of a line that leaves as one or two slices.
 #[derive(Debug)]
@@ -137,11 +137,33 @@ impl Line {
         self.segments.capacity() <= SEGMENTS_KEPT
     }
 
+    /// How many segments wait.
+    #[inline]
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     pub(super) fn segment(&self, index: usize) -> Option<&Segment> {
         self.segments.get(index)
     }
 
+    /// Puts a small frame behind the last one, where that lies in a chunk with room for it. Answers whether it does.
     #[inline]
+    pub(super) fn append(&mut self, kind: u8, payload: &[u8]) -> bool {
+        if payload.len() <= COPY_STEP
+            && let Some(Segment::Packed { bytes, frames, .. }) = self.segments.back_mut()
+            && HEADER_LEN + payload.len() <= bytes.capacity().min(CHUNK).saturating_sub(bytes.len())
+            && let Ok(header) = header(kind, payload.len())
+        {
+            bytes.extend_from_slice(&header);
+            bytes.extend_from_slice(payload);
+            *frames += 1;
+            self.bytes += HEADER_LEN + payload.len();
+            return true;
+        }
+        false
+    }
+
     pub(super) fn push_copied(
         &mut self,
         header: &[u8; HEADER_LEN],

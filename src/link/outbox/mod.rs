@@ -19,7 +19,7 @@ use std::io::{self, IoSlice};
 
 use self::queues::Queues;
 use crate::config::{ConfigCheck, ConfigErrors};
-use crate::limits::{OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, SHARE_FROM};
+use crate::limits::{OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, SHARE_FROM, WRITE_SLICES};
 use crate::link::buffer_pool::BufferPool;
 use crate::wire::Priority;
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, header};
@@ -78,6 +78,21 @@ pub enum WriteSide {
     Open,
     /// Nothing follows what is queued but the transport's close_notify.
     Closing,
+}
+
+/// How many bytes a flush may write. A number alone is one that it is [about](WriteBudget::About).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteBudget {
+    /// It ends when so many are written; the last write may go beyond.
+    About(usize),
+    /// Not a byte more than so many, wherever in a frame that is.
+    Exactly(usize),
+}
+
+impl From<usize> for WriteBudget {
+    fn from(bytes: usize) -> Self {
+        WriteBudget::About(bytes)
+    }
 }
 
 /// How a flush ended.
@@ -155,6 +170,42 @@ impl Outbox {
         limits: &OutboxLimits,
         pool: &mut BufferPool,
     ) -> Result<u32, PushError> {
+        // The way of nearly all small frames: behind others of their line.
+        if let Some(queues) = self.queues.as_deref_mut()
+            && queues.append(priority, kind, payload, limits.hard, &mut pool.account)
+        {
+            return Ok(0);
+        }
+        self.push_copied(priority, kind, payload, limits, pool)
+    }
+
+    /// Queues a small frame behind others of its line where that takes neither memory nor a decision: the chunk there has room, and
+    /// fewer than `below` bytes are queued with it. Answers whether it did.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        priority: Priority,
+        kind: u8,
+        payload: &[u8],
+        below: usize,
+        pool: &mut BufferPool,
+    ) -> bool {
+        match self.queues.as_deref_mut() {
+            Some(queues) => queues.append(priority, kind, payload, below.saturating_sub(1), &mut pool.account),
+            None => false,
+        }
+    }
+
+    /// [`Outbox::push`] of a frame that may need room, a chunk, or the queues themselves.
+    #[inline(never)]
+    fn push_copied(
+        &mut self,
+        priority: Priority,
+        kind: u8,
+        payload: &[u8],
+        limits: &OutboxLimits,
+        pool: &mut BufferPool,
+    ) -> Result<u32, PushError> {
         let header = header(kind, payload.len()).map_err(|_| PushError::TooLarge)?;
         let dropped = self.make_room(priority, payload.len(), limits, pool)?;
         let queues = self.queues.get_or_insert_with(|| pool.queues());
@@ -185,11 +236,42 @@ impl Outbox {
         Ok(dropped)
     }
 
-    /// Writes until the outbox is empty, `write` takes no more, or about `budget` bytes are written.
+    /// Writes until the outbox is empty, `write` takes no more, or `budget` bytes are written.
     ///
     /// `write` gets what leaves next, in order, and answers how many bytes of it were taken. Taking fewer than were
     /// offered means that it would block. `Interrupted` is tried again; writing zero bytes is an error.
     pub fn flush(
+        &mut self,
+        pool: &mut BufferPool,
+        budget: impl Into<WriteBudget>,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Flush {
+        match budget.into() {
+            WriteBudget::About(bytes) => self.flush_about(pool, bytes, write),
+            WriteBudget::Exactly(bytes) => self.flush_exactly(pool, bytes, write),
+        }
+    }
+
+    fn flush_exactly(
+        &mut self,
+        pool: &mut BufferPool,
+        budget: usize,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Flush {
+        let mut left = budget;
+        let mut flush = self.flush_about(pool, budget, |slices| {
+            let count = cut(slices, left, &mut write)?;
+            left -= count.min(left);
+            Ok(count)
+        });
+        if left == 0 && matches!(flush.progress, Progress::Blocked) {
+            // It was cut, and the writer may take more.
+            flush.progress = Progress::Budget;
+        }
+        flush
+    }
+
+    fn flush_about(
         &mut self,
         pool: &mut BufferPool,
         budget: usize,
@@ -201,16 +283,19 @@ impl Outbox {
                 flush.progress = Progress::Budget;
                 return flush;
             }
-            let (plan, outcome) = gather::offer(queues, &mut write);
+            let outcome = if queues.is_lone() {
+                write_some::<LONE_SLICES>(queues, pool, &mut write)
+            } else {
+                write_some::<WRITE_SLICES>(queues, pool, &mut write)
+            };
             match outcome {
-                Ok(0) => {
+                Ok(Written { count: 0, .. }) => {
                     flush.progress = Progress::Failed(io::ErrorKind::WriteZero.into());
                     return flush;
                 }
-                Ok(count) => {
-                    let offered = plan.bytes();
+                Ok(Written { offered, count, frames }) => {
                     flush.bytes += count.min(offered);
-                    flush.frames += queues.written(&plan, count, &mut pool.buffers, &mut pool.account);
+                    flush.frames += frames;
                     if queues.is_empty() {
                         self.clear(pool);
                     } else if count < offered {
@@ -252,6 +337,23 @@ impl Outbox {
         self.queues.as_ref().map_or(0, |queues| queues.bytes())
     }
 
+    /// Bytes up to the end of the last critical frame, if nothing but what is left of a small frame stands before it; else 0. Critical
+    /// frames are heartbeats, pings and greetings: whoever limits his rate lets these go.
+    pub(crate) fn urgent_bytes(&self) -> usize {
+        let Some(queues) = &self.queues else { return 0 };
+        let [critical, ..] = &queues.lines;
+        let before = queues.partial.as_ref().map_or(0, line::PartialFrame::left);
+        match (before, critical.bytes()) {
+            (_, 0) | (URGENT_BEHIND.., _) => 0,
+            (before, critical) => before + critical,
+        }
+    }
+
+    /// Is what leaves next news, and no answer to a question? By its line: see [`Priority`].
+    pub(crate) fn has_news(&self) -> bool {
+        self.queues.as_ref().is_some_and(|queues| queues.has_news())
+    }
+
     /// Bytes of the partial frame that are written already. Its memory is held, and accounted for, until its end.
     #[cfg(feature = "sim")]
     pub(crate) fn partial_frame_written(&self) -> usize {
@@ -282,6 +384,54 @@ impl Outbox {
         let queues = self.queues.as_mut().ok_or(PushError::Full)?;
         queues.drop_below(priority, excess, &mut pool.buffers, &mut pool.account).ok_or(PushError::Full)
     }
+}
+
+/// How much of another frame a critical one waits for where the rate is limited.
+const URGENT_BEHIND: usize = 16 * 1024;
+
+/// Shows the first `most` bytes of `slices` to `write`.
+fn cut(
+    slices: &[IoSlice<'_>],
+    most: usize,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut left = most;
+    let mut shown = [IoSlice::new(&[]); WRITE_SLICES];
+    let mut used = 0;
+    for (place, slice) in shown.iter_mut().zip(slices) {
+        if left == 0 {
+            break;
+        }
+        let bytes: &[u8] = slice;
+        *place = IoSlice::new(bytes.get(..left).unwrap_or(bytes));
+        left -= place.len();
+        used += 1;
+    }
+    write(shown.get(..used).unwrap_or_default())
+}
+
+/// The slices of one segment.
+const LONE_SLICES: usize = 2;
+
+/// What one write took of its offer.
+struct Written {
+    offered: usize,
+    count: usize,
+    /// Frames of which the last byte was among them.
+    frames: usize,
+}
+
+/// One write of up to `N` slices.
+#[inline(never)]
+fn write_some<const N: usize>(
+    queues: &mut Queues,
+    pool: &mut BufferPool,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<Written> {
+    let (plan, outcome) = gather::offer::<N>(queues, write);
+    let count = outcome?;
+    let frames = if count == 0 { 0 } else { queues.written(&plan, count, &mut pool.buffers, &mut pool.account) };
+    Ok(Written { offered: plan.bytes(), count, frames })
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What leaves next, as a plan that changes nothing until the bytes are really written, and the rounds that it follows.
 
-use crate::limits::WRITE_SLICES;
-
 /// Bytes that a line of weight 1 gains in a round.
 const QUANTUM: usize = 16 * 1024;
 /// High, Normal and Low.
@@ -77,17 +75,17 @@ pub(super) struct Run {
     pub(super) rounds: Rounds,
 }
 
-/// An offer to the writer: the rest of the partial frame, then runs.
+/// An offer to the writer: the rest of the partial frame, then runs, of which it has room for `N`.
 #[derive(Debug)]
-pub(super) struct Plan {
-    runs: [Run; WRITE_SLICES],
+pub(super) struct Plan<const N: usize> {
+    runs: [Run; N],
     len: usize,
     bytes: usize,
 }
 
-impl Plan {
+impl<const N: usize> Plan<N> {
     pub(super) fn new() -> Self {
-        Plan { runs: [Run::default(); WRITE_SLICES], len: 0, bytes: 0 }
+        Plan { runs: [Run::default(); N], len: 0, bytes: 0 }
     }
 
     /// So many bytes are offered more.

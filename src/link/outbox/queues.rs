@@ -14,6 +14,8 @@ use crate::wire::frame::HEADER_LEN;
 pub(in crate::link) struct Queues {
     pub(super) lines: [Line; 4],
     pub(super) partial: Option<PartialFrame>,
+    /// The line that the partial frame is of, while there is one.
+    partial_rank: usize,
     pub(super) rounds: Rounds,
     bytes: usize,
     frames: usize,
@@ -30,9 +32,24 @@ impl Queues {
         self.lines.iter().all(Line::is_small)
     }
 
+    /// Is one segment of one line all there is?
+    #[inline]
+    pub(super) fn is_lone(&self) -> bool {
+        self.partial.is_none() && self.lines.iter().map(Line::segments).sum::<usize>() == 1
+    }
+
     /// Bytes queued and not written.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Is what leaves next news? The frame that is written in part says so, or else which lines wait.
+    pub(super) fn has_news(&self) -> bool {
+        let is_news = |rank: usize| rank == Priority::High.rank() || rank == Priority::Low.rank();
+        match &self.partial {
+            Some(_) => is_news(self.partial_rank),
+            None => self.lines.iter().enumerate().any(|(rank, line)| is_news(rank) && line.bytes() > 0),
+        }
     }
 
     /// Frames of which the last byte is not written.
@@ -46,7 +63,28 @@ impl Queues {
         self.partial.as_ref().map_or(0, PartialFrame::written)
     }
 
+    /// Queues a small frame behind the last of its line, if the chunk there and the limit have room for it. Answers whether they
+    /// had: if not, nothing has changed.
     #[inline]
+    pub(super) fn append(
+        &mut self,
+        priority: Priority,
+        kind: u8,
+        payload: &[u8],
+        hard: usize,
+        account: &mut QueueAccount,
+    ) -> bool {
+        let total = HEADER_LEN.saturating_add(payload.len());
+        let after = self.bytes.saturating_add(total);
+        if after > hard || !self.line_mut(priority).append(kind, payload) {
+            return false;
+        }
+        account.charge(total);
+        self.bytes = after;
+        self.frames += 1;
+        true
+    }
+
     pub(super) fn push_copied(
         &mut self,
         priority: Priority,
@@ -102,9 +140,9 @@ impl Queues {
     }
 
     /// Takes the first `count` bytes of what `plan` offered out of the lines; answers how many frames are complete.
-    pub(super) fn written(
+    pub(super) fn written<const N: usize>(
         &mut self,
-        plan: &Plan,
+        plan: &Plan<N>,
         count: usize,
         buffers: &mut Buffers,
         account: &mut QueueAccount,
@@ -138,7 +176,7 @@ impl Queues {
             // The run was charged in full; what has not begun to leave is still owed to its line.
             let beyond = partial.as_ref().map_or(0, PartialFrame::left);
             self.rounds.refund(run.rank, run.bytes - taken - beyond);
-            self.partial = partial;
+            (self.partial, self.partial_rank) = (partial, run.rank);
         }
         debug_assert_eq!(left, 0, "more was written than was planned");
         self.frames -= frames;

@@ -269,3 +269,66 @@ fn writing_nothing_is_a_failure_and_interruption_is_not() {
     assert!(interrupted);
     assert!(matches!(flush.progress, Progress::Failed(error) if error.kind() == io::ErrorKind::WriteZero));
 }
+
+/// A limit of bandwidth cuts where it must; what a peer gets is the same.
+#[test]
+fn an_exact_budget_is_kept_to_the_byte_and_changes_nothing_of_what_leaves() {
+    for budget in [1, 2, 5, 6, 100, 4096, 70_000] {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new());
+        let limits = OutboxLimits::default();
+        let mut expected = 0;
+        for (priority, len) in
+            [(Priority::Low, 10), (Priority::High, 20_000), (Priority::Normal, 0), (Priority::Low, 300)]
+        {
+            outbox.push_shared(priority, 1, &Bytes::from(vec![len as u8; len]), &limits, &mut pool).unwrap();
+            expected += len + 5;
+        }
+        let mut got = Vec::new();
+        while !outbox.is_empty() {
+            let before = got.len();
+            let flush = outbox.flush(&mut pool, WriteBudget::Exactly(budget), |slices| {
+                slices.iter().for_each(|slice| got.extend_from_slice(slice));
+                Ok(total(slices))
+            });
+            let written = got.len() - before;
+            assert_eq!((flush.bytes, written <= budget), (written, true));
+            assert!(written == budget || matches!(flush.progress, Progress::Empty), "{budget}: {flush:?}");
+        }
+        assert_eq!(got.len(), expected);
+        let mut input = &got[..];
+        let mut lens = Vec::new();
+        while !input.is_empty() {
+            let len = u32::from_le_bytes(input[..4].try_into().unwrap()) as usize - 1;
+            assert!(input[5..5 + len].iter().all(|byte| *byte == len as u8));
+            lens.push(len);
+            input = &input[5 + len..];
+        }
+        lens.sort_unstable();
+        assert_eq!(lens, [0, 10, 300, 20_000]);
+        // A writer that takes less is told apart from a budget that is used up.
+        outbox.push(Priority::Low, 1, &[0; 100], &limits, &mut pool).unwrap();
+        let flush = outbox.flush(&mut pool, WriteBudget::Exactly(50), |_| Ok(7));
+        assert!(matches!(flush.progress, Progress::Blocked), "{flush:?}");
+        outbox.clear(&mut pool);
+    }
+}
+
+#[test]
+fn what_is_urgent_are_critical_frames_behind_nothing_large() {
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new());
+    let limits = OutboxLimits::default();
+    assert_eq!((outbox.urgent_bytes(), outbox.has_news()), (0, false));
+    outbox.push_shared(Priority::Normal, 1, &Bytes::from(vec![0; 100_000]), &limits, &mut pool).unwrap();
+    outbox.push(Priority::Critical, 2, &[0; 16], &limits, &mut pool).unwrap();
+    assert_eq!((outbox.urgent_bytes(), outbox.has_news()), (21, false));
+    outbox.flush(&mut pool, WriteBudget::Exactly(21 + 50_000), |slices| Ok(total(slices)));
+    outbox.push(Priority::Critical, 2, &[0; 16], &limits, &mut pool).unwrap();
+    assert_eq!(outbox.urgent_bytes(), 0, "half of a large frame stands before it");
+    outbox.flush(&mut pool, WriteBudget::Exactly(40_000), |slices| Ok(total(slices)));
+    assert_eq!(outbox.urgent_bytes(), 10_005 + 21, "its end does not");
+    outbox.push(Priority::Low, 3, b"", &limits, &mut pool).unwrap();
+    assert!(!outbox.has_news(), "what leaves next is the rest of an answer");
+    outbox.flush(&mut pool, WriteBudget::Exactly(10_026), |slices| Ok(total(slices)));
+    assert!(outbox.has_news());
+    outbox.clear(&mut pool);
+}

@@ -15,6 +15,7 @@ use rustls::{ClientConfig, Error, ServerConfig};
 use crate::close::TlsFault;
 use crate::id::{Direction, VerifiedId};
 use crate::link::tls::alpn::{PROTOCOLS, Resolver, is_ours};
+use crate::link::tls::clients::TlsClients;
 use crate::link::tls::error::TlsError;
 use crate::link::tls::fault::refused_by;
 use crate::link::tls::identity::Identity;
@@ -36,6 +37,9 @@ const TICKETS_PER_SERVER: usize = 8;
 pub struct TlsOptions {
     /// Speak TLS 1.2 with those who have nothing better. Off: its handshake shows certificates to whoever listens.
     pub tls12: bool,
+    /// What is asked of those who dial us. Only where strangers may come in ([`Trust::Any`]) or an authority decides does
+    /// [`TlsClients::Optional`] let anybody in; with pins and at first use everybody must show who he is.
+    pub clients: TlsClients,
     /// Remember sessions, so that connecting again sends no certificates and signs nothing: measured, 1.6 times as many
     /// handshakes and 600 bytes less for each. On. In TLS 1.3 it saves no round trip, since a first handshake has only one.
     /// Nothing is ever sent before the handshake is done (0-RTT), for that could be replayed.
@@ -44,7 +48,7 @@ pub struct TlsOptions {
 
 impl Default for TlsOptions {
     fn default() -> Self {
-        TlsOptions { tls12: false, resumption: true }
+        TlsOptions { tls12: false, clients: TlsClients::Required, resumption: true }
     }
 }
 
@@ -145,7 +149,7 @@ impl Tls {
         options: TlsOptions,
         time: Arc<dyn TimeProvider>,
     ) -> Result<Self, TlsError> {
-        let verifier = Arc::new(Verifier::new(Arc::new(provider()), trust));
+        let verifier = Arc::new(Verifier::new(Arc::new(provider()), trust, options.clients));
         let settings = Mutex::new(Settings::new(identity, &verifier, options, &time)?);
         let inner = Inner { options, verifier, settings, time, refusals: Refusals::default() };
         Ok(Tls { inner: Arc::new(inner) })
@@ -229,15 +233,20 @@ impl Tls {
     }
 
     /// To be called once for each connection, when its handshake is done and before anything is read from it or written
-    /// to it: who is there, if it speaks our protocol and is trusted at this moment. `protocol` is what ALPN settled on.
+    /// to it: who is there, if it speaks our protocol and is trusted at this moment. `protocol` is what ALPN settled on. `None` is
+    /// one who has dialed us and showed nothing of himself, where that is enough.
     pub(crate) fn verified(
         &self,
         remote: SocketAddr,
         direction: Direction,
         protocol: Option<&[u8]>,
         certificates: &[CertificateDer<'_>],
-    ) -> Result<VerifiedId, TlsFault> {
-        let judged = if is_ours(protocol) {
+    ) -> Result<Option<VerifiedId>, TlsFault> {
+        let may_be_nobody = !direction.is_outbound() && self.inner.verifier.lets_anybody_in();
+        let judged = if is_ours(protocol) || may_be_nobody && protocol.is_none() {
+            if may_be_nobody && certificates.is_empty() {
+                return Ok(None);
+            }
             let now = self.inner.time.current_time().ok_or(TlsFault::Internal)?;
             self.inner.verifier.verify(direction.is_outbound().then_some(remote), certificates, now)
         } else {
@@ -248,7 +257,7 @@ impl Tls {
                 if direction.is_outbound() {
                     self.inner.verifier.remember(remote, id);
                 }
-                Ok(id)
+                Ok(Some(id))
             }
             Err(refused) => Err(self.inner.refusals.keep(remote, refused)),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerMisbehaved};
+use rustls::{AlertDescription, CertificateError, Error, HandshakeType, InvalidMessage, OtherError, PeerMisbehaved};
 
 use crate::close::TlsFault;
 use crate::link::tls::alpn::{Offer, last_offer};
@@ -16,6 +16,7 @@ pub(super) fn fault_of(error: &Error) -> TlsFault {
             InvalidMessage::CertificatePayloadTooLarge | InvalidMessage::HandshakePayloadTooLarge,
         ) => TlsFault::HandshakeTooLarge,
         Error::NoCertificatesPresented => TlsFault::NoCertificate,
+        Error::InappropriateHandshakeMessage { got_type: HandshakeType::ClientHello, .. } => TlsFault::AlsoClient,
         Error::InvalidCertificate(error) => fault_of_certificate(error),
         Error::PeerIncompatible(_) => TlsFault::NothingInCommon,
         Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => TlsFault::WrongService,

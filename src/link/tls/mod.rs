@@ -13,12 +13,13 @@
 //! | [`trust`] | whom to believe |
 //! | [`identity`] | our key and the certificate made of it |
 //! | `fault`, `refusal`, `error` | what went wrong: with a peer, for the operator, and with what the operator gave |
-//! | `alpn` | the protocol inside |
+//! | `alpn`, `clients` | the protocol inside; what those who dial us must show |
 //! | `provider` | which crypto library does what |
 //!
 //! Each file imports only from those below it.
 
 mod alpn;
+mod clients;
 mod context;
 mod effort;
 mod error;
@@ -34,6 +35,7 @@ pub mod trust;
 mod unsent;
 mod verify;
 
+pub use clients::TlsClients;
 pub use context::{Tls, TlsOptions};
 pub use error::TlsError;
 pub use refusal::TlsRefusal;

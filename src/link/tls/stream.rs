@@ -33,7 +33,7 @@ use crate::close::TlsFault;
 use crate::id::{Direction, VerifiedId};
 use crate::limits::HANDSHAKE_BYTES;
 use crate::link::buffer_pool::BufferPool;
-use crate::link::outbox::{Flush, Outbox, Progress, WriteSide};
+use crate::link::outbox::{Flush, Outbox, Progress, WriteBudget, WriteSide};
 use crate::time::Instant;
 
 /// The TLS of one connection.
@@ -41,7 +41,7 @@ pub struct TlsStream {
     connection: RustlsConnection,
     /// Until the peer is known.
     handshake: Option<Box<Handshake>>,
-    /// From then on.
+    /// From then on, if it has shown one.
     identity: Option<VerifiedId>,
     tail: Tail,
     unsent: Unsent,
@@ -209,6 +209,11 @@ impl TlsStream {
         self.effort.is_dense()
     }
 
+    /// Is the handshake under way, and did we dial?
+    fn is_dialing(&self) -> bool {
+        self.handshake.as_ref().is_some_and(|handshake| handshake.direction.is_outbound())
+    }
+
     /// Nothing that comes will be opened any more.
     fn is_over(&self) -> bool {
         self.end.is_some() || self.input_closed || self.close_notify_sealed
@@ -241,8 +246,13 @@ impl TlsStream {
                     Some(handshake) => handshake.tls.fault(handshake.remote, &error),
                     None => fault_of(&error),
                 };
-                // Its first bytes were TLS.
-                let fault = if fault == TlsFault::NotTls { TlsFault::Protocol } else { fault };
+                let fault = match fault {
+                    // Its first bytes were TLS.
+                    TlsFault::NotTls => TlsFault::Protocol,
+                    // Only whoever we dial is at the wrong end; from one who dials us it is a second hello.
+                    TlsFault::AlsoClient if !self.is_dialing() => TlsFault::Protocol,
+                    fault => fault,
+                };
                 self.fail(fault);
             }
         }
@@ -285,7 +295,7 @@ impl TlsStream {
         }
         match tls.verified(*remote, *direction, self.connection.protocol(), self.connection.certificates()) {
             Ok(identity) => {
-                self.identity = Some(identity);
+                self.identity = identity;
                 self.handshake = None;
             }
             Err(fault) => self.fail(fault),
@@ -315,7 +325,7 @@ impl TlsStream {
         &mut self,
         outbox: &mut Outbox,
         pool: &mut BufferPool,
-        budget: usize,
+        budget: WriteBudget,
         side: WriteSide,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
@@ -419,14 +429,13 @@ impl TlsStream {
     /// What holds in each state, and so after each change from one to another.
     #[inline]
     fn check(&self) {
-        debug_assert_ne!(
-            self.handshake.is_some(),
-            self.identity.is_some(),
+        debug_assert!(
+            self.handshake.is_none() || self.identity.is_none(),
             "a peer is known from the end of the handshake on, and not before"
         );
         debug_assert!(self.end.is_none() || self.tail.is_empty(), "what will not be opened is kept");
-        debug_assert!(!self.close_notify_sealed || self.identity.is_some(), "nothing is sealed in a handshake");
-        let was_open = self.identity.is_some() || self.end.is_some();
+        debug_assert!(!self.close_notify_sealed || self.handshake.is_none(), "nothing is sealed in a handshake");
+        let was_open = self.handshake.is_none() || self.end.is_some();
         debug_assert!(!self.input_closed || was_open, "plaintext came in the middle of a handshake");
     }
 }

@@ -18,6 +18,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use crate::address::canonical;
 use crate::close::TlsFault;
 use crate::id::VerifiedId;
+use crate::link::tls::clients::TlsClients;
 use crate::link::tls::fault::fault_of;
 use crate::link::tls::identity::SPKI_PREFIX;
 use crate::link::tls::provider::sha256;
@@ -29,17 +30,11 @@ pub(crate) const CERTIFICATES_LEN_MAX: usize = 8 * 1024;
 /// The most certificates in an authority's chain: a node's and three intermediates.
 const CHAIN_LEN_MAX: usize = 4;
 
-/// Whether the signature that a self-signed certificate bears was verified before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signature {
-    Unverified,
-    Verified,
-}
-
 /// Trust at work.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
+    clients: TlsClients,
     // Several loops may share one verifier; each holds it for a look-up.
     trust: Mutex<State>,
 }
@@ -54,8 +49,13 @@ struct State {
 }
 
 impl Verifier {
-    pub(crate) fn new(provider: Arc<CryptoProvider>, trust: Trust) -> Self {
-        Verifier { provider, trust: Mutex::new(State { trust, changed: false, names: BTreeMap::new() }) }
+    pub(crate) fn new(provider: Arc<CryptoProvider>, trust: Trust, clients: TlsClients) -> Self {
+        Verifier { provider, clients, trust: Mutex::new(State { trust, changed: false, names: BTreeMap::new() }) }
+    }
+
+    /// May somebody dial us who shows nothing of himself? Not where only those may come who are known.
+    pub(crate) fn lets_anybody_in(&self) -> bool {
+        self.clients == TlsClients::Optional && matches!(self.state().trust, Trust::Any | Trust::Authority(_))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,8 +111,7 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<VerifiedId, Refused> {
         let (end, intermediates) = chain.split_first().ok_or(TlsFault::NoCertificate)?;
-        // It has passed below once, in this handshake or in the one that is resumed.
-        self.verify_parts(dialed, end, intermediates, now, Signature::Verified)
+        self.verify_parts(dialed, end, intermediates, now)
     }
 
     fn verify_parts(
@@ -121,7 +120,6 @@ impl Verifier {
         end: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-        signature: Signature,
     ) -> Result<VerifiedId, Refused> {
         // Sizes first: nothing is computed for who sends too much.
         let length = intermediates.iter().map(|certificate| certificate.len()).fold(end.len(), usize::saturating_add);
@@ -140,7 +138,7 @@ impl Verifier {
         if !intermediates.is_empty() {
             return Err(TlsFault::UnfitCertificate.into());
         }
-        let id = self.id_of_node(end, signature)?;
+        let id = self.id_of_node(end)?;
         let refused = |fault, expected| Err(Refused { fault, expected, seen: Some(id) });
         match &self.state().trust {
             Trust::Pinned(pins) if pins.contains(&id) => Ok(id),
@@ -169,26 +167,22 @@ impl Verifier {
         self.hash(&parsed.subject_public_key_info())
     }
 
-    /// The id of a self-signed Ed25519 certificate. The signature that proves the key is the handshake's; the certificate's
-    /// own is verified so that a damaged certificate is not half believed.
-    fn id_of_node(&self, end: &CertificateDer<'_>, signature: Signature) -> Result<VerifiedId, Refused> {
+    /// The id of a self-signed Ed25519 certificate: the hash of its key, and of nothing else that it says.
+    ///
+    /// The signature that proves the key is the handshake's. It covers the certificate too, as it was sent, so nobody in between can
+    /// have changed that. The certificate's own signature would show once more that its maker had the key, over names and times that
+    /// nobody here looks at; whoever lacks the key gains nothing by a wrong one. So it is not computed: it is a seventh of a handshake,
+    /// and whoever dials could have us do that.
+    fn id_of_node(&self, end: &CertificateDer<'_>) -> Result<VerifiedId, Refused> {
         let parsed = ParsedCertificate::try_from(end).map_err(|error| fault_of(&error))?;
         let spki = parsed.subject_public_key_info();
-        let key = spki.strip_prefix(&SPKI_PREFIX).filter(|key| key.len() == 32).ok_or(TlsFault::UnfitCertificate)?;
-        if signature == Signature::Unverified {
-            self.verify_own_signature(end, key)?;
+        spki.strip_prefix(&SPKI_PREFIX).filter(|key| key.len() == 32).ok_or(TlsFault::UnfitCertificate)?;
+        // An authority's certificate comes from one who trusts others than we do.
+        let (issuer, subject) = body(end).and_then(issuer_and_subject).ok_or(TlsFault::BadCertificate)?;
+        if issuer != subject {
+            return Err(TlsFault::UnfitCertificate.into());
         }
         self.hash(&spki)
-    }
-
-    fn verify_own_signature(&self, end: &CertificateDer<'_>, key: &[u8]) -> Result<(), TlsFault> {
-        let (body, signature) = signed_parts(end).ok_or(TlsFault::BadCertificate)?;
-        let algorithms = self.provider.signature_verification_algorithms.mapping.iter();
-        let mut ed25519 = algorithms.filter(|(scheme, _)| *scheme == SignatureScheme::ED25519);
-        let algorithm = ed25519.next().and_then(|(_, found)| found.first()).ok_or(TlsFault::Internal)?;
-        // Whoever brings an authority's certificate to those who want none is not to be blamed for its signature.
-        let wrong = if is_self_issued(body) { TlsFault::BadSignature } else { TlsFault::UnfitCertificate };
-        algorithm.verify_signature(key, body, signature).map_err(|_| wrong)
     }
 
     fn hash(&self, spki: &[u8]) -> Result<VerifiedId, Refused> {
@@ -204,30 +198,25 @@ impl Verifier {
     }
 }
 
-/// What a certificate's signature covers, and the signature.
-fn signed_parts<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], &'a [u8])> {
+/// What a certificate's signature covers, if one follows.
+fn body<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
     let (_, content, _) = value(certificate)?;
     let (body, _, rest) = value(content)?;
-    let (_, _, rest) = value(rest)?;
-    let (_, bits, _) = value(rest)?;
-    // The first byte counts the unused bits of the last.
-    Some((body, bits.strip_prefix(&[0])?))
+    let (_, _, rest) = value(rest)?; // signature algorithm
+    value(rest).map(|_| body)
 }
 
-/// Whether a certificate names its subject as its issuer (RFC 5280, section 4.1): what cannot be read is taken to.
-fn is_self_issued(body: &[u8]) -> bool {
-    let names = || {
-        let (_, content, _) = value(body)?;
-        // The version is left out where it is 1.
-        let rest = if content.first() == Some(&0xa0) { value(content)?.2 } else { content };
-        let (_, _, rest) = value(rest)?; // serial number
-        let (_, _, rest) = value(rest)?; // signature algorithm
-        let (issuer, _, rest) = value(rest)?;
-        let (_, _, rest) = value(rest)?; // validity
-        let (subject, _, _) = value(rest)?;
-        Some((issuer, subject))
-    };
-    names().is_none_or(|(issuer, subject)| issuer == subject)
+/// Who a certificate says has issued it, and for whom (RFC 5280, section 4.1). Self-signed, it names one as both.
+fn issuer_and_subject(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_, content, _) = value(body)?;
+    // The version is left out where it is 1.
+    let rest = if content.first() == Some(&0xa0) { value(content)?.2 } else { content };
+    let (_, _, rest) = value(rest)?; // serial number
+    let (_, _, rest) = value(rest)?; // signature algorithm
+    let (issuer, _, rest) = value(rest)?;
+    let (_, _, rest) = value(rest)?; // validity
+    let (subject, _, _) = value(rest)?;
+    Some((issuer, subject))
 }
 
 /// The first DER value of some bytes, its content, and what follows it.
@@ -252,7 +241,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let dialed = address_of(name).ok_or(Error::UnsupportedNameType)?;
-        self.verify_parts(Some(dialed), end, intermediates, now, Signature::Unverified)?;
+        self.verify_parts(Some(dialed), end, intermediates, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -280,6 +269,10 @@ impl ServerCertVerifier for Verifier {
 }
 
 impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.lets_anybody_in()
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         // Who dials has one certificate and shows it; a hint would only be bytes.
         &[]
@@ -291,7 +284,7 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify_parts(None, end, intermediates, now, Signature::Unverified)?;
+        self.verify_parts(None, end, intermediates, now)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -363,25 +356,24 @@ mod tests {
     fn a_certificate_that_is_cut_anywhere_has_no_parts() {
         let identity = crate::link::tls::identity::Identity::generate().unwrap();
         let complete = identity.certificate();
-        assert_eq!(signed_parts(&complete.into()).unwrap().1.len(), 64);
+        assert!(body(&complete.into()).is_some());
         for cut in 0..complete.len() {
-            assert_eq!(signed_parts(&complete[..cut].into()), None, "{cut}");
+            assert_eq!(body(&complete[..cut].into()), None, "{cut}");
         }
     }
 
     #[test]
-    fn an_authoritys_certificate_is_told_from_a_forged_one() {
-        let body = |certificate: &[u8]| signed_parts(&certificate.into()).unwrap().0.to_vec();
+    fn an_authoritys_certificate_is_told_from_a_nodes_own() {
         let own = crate::link::tls::identity::Identity::generate().unwrap();
-        assert!(is_self_issued(&body(own.certificate())));
+        let own = CertificateDer::from(own.certificate());
+        assert!(body(&own).and_then(issuer_and_subject).is_some_and(|(issuer, subject)| issuer == subject));
         let mut params = rcgen::CertificateParams::default();
         params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
         let issuer = rcgen::Issuer::new(params, rcgen::KeyPair::generate().unwrap());
         let key = rcgen::KeyPair::generate().unwrap();
         let signed = rcgen::CertificateParams::new(["node".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-        let signed = body(signed.der());
-        assert!(!is_self_issued(&signed));
-        // What cannot be read gets no milder name.
-        assert!(is_self_issued(&signed[..30]) && is_self_issued(&[]));
+        let signed = body(signed.der()).unwrap();
+        assert!(issuer_and_subject(signed).is_some_and(|(issuer, subject)| issuer != subject));
+        assert!(issuer_and_subject(&signed[..30]).is_none() && issuer_and_subject(&[]).is_none());
     }
 }

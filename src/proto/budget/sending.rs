@@ -50,8 +50,14 @@ impl SendBudgets {
     }
 
     /// When one of `kind` may leave next.
-    pub fn ready_at(&mut self, kind: Kind) -> Instant {
-        self.of(kind).map_or(Instant::ZERO, |left| left.all.ready_at())
+    pub fn ready_at(&self, kind: Kind) -> Instant {
+        self.ready_for(kind, 1)
+    }
+
+    /// When so many of `kind` may leave at once. For more than ever do, when nothing was sent for a while.
+    pub fn ready_for(&self, kind: Kind, places: u32) -> Instant {
+        let left = self.left.iter().find(|left| left.kind == kind);
+        left.map_or(Instant::ZERO, |left| left.all.ready_for(places))
     }
 
     /// Takes the place of one of `kind` that we say ourselves.

@@ -5,8 +5,14 @@
 //! among them who have only a few waiting: ninety who flood at once leave to one who pays now and then a ninetieth by turns, and
 //! by this what he needs. When the queue is full, the newest of the largest source gives way: what is oldest is next, and who
 //! floods loses what he added last.
+//!
+//! All that waits lies in one table, and in one index of it, and both are given up when nothing waits. What waits for a peer is gone in
+//! seconds, what comes with it stays in the pool for days: in pieces of a few hundred bytes each, the two would lie among each other, and
+//! after a flood three quarters of its memory could not be given back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use slab::Slab;
 
 use crate::invariant::{Broken, Invariant};
 use crate::shares::{Shares, Turns};
@@ -18,23 +24,45 @@ const ROUND: u8 = 4;
 /// Whoever's subnet has no more than this waiting has little.
 const FEW: u64 = 3;
 
+/// An empty queue keeps room for so many: one that comes and goes costs no allocation.
+const KEPT_EMPTY: usize = 16;
+
 /// A queue of named things. Every call is O(log n), but for [`next_of`](Self::next_of).
 #[derive(Clone, Debug)]
 pub struct FairQueue<T> {
     most: usize,
-    names: BTreeMap<Hash, (Source, u64)>,
-    lines: BTreeMap<Source, BTreeMap<u64, (Hash, T)>>,
+    /// Where each stands. Nobody goes through it, so its order does not matter.
+    names: HashMap<Hash, usize>,
+    waiting: Slab<Waiting<T>>,
+    lines: BTreeMap<Source, Line>,
     shares: Shares,
     turns: Turns,
     /// The turns of those who have little waiting.
     few: Turns,
     /// The next turn but for our own is one of these.
     serves_few: bool,
-    serial: u64,
     /// How many of our own left since one of somebody else's did.
     own_in_a_row: u8,
     /// From whom nothing is taken, as long as nothing changes.
     refused: BTreeSet<Source>,
+}
+
+/// One that waits, between two others of its source.
+#[derive(Clone, Debug)]
+struct Waiting<T> {
+    source: Source,
+    name: Hash,
+    value: T,
+    older: Option<usize>,
+    newer: Option<usize>,
+}
+
+/// What waits of one source: the ends of its line, and how many there are.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    oldest: usize,
+    newest: usize,
+    len: u64,
 }
 
 impl<T> FairQueue<T> {
@@ -42,13 +70,13 @@ impl<T> FairQueue<T> {
     pub fn new(most: usize) -> Self {
         FairQueue {
             most: most.max(1),
-            names: BTreeMap::new(),
+            names: HashMap::new(),
+            waiting: Slab::new(),
             lines: BTreeMap::new(),
             shares: Shares::default(),
             turns: Turns::default(),
             few: Turns::default(),
             serves_few: true,
-            serial: 0,
             own_in_a_row: 0,
             refused: BTreeSet::new(),
         }
@@ -73,9 +101,7 @@ impl<T> FairQueue<T> {
             return Some((name, value));
         }
         self.refused.clear();
-        self.names.insert(name, (source, self.serial));
-        self.lines.entry(source).or_default().insert(self.serial, (name, value));
-        self.serial = self.serial.wrapping_add(1);
+        self.append(source, name, value);
         self.shares.add(source, 1);
         self.turns.enter(source);
         self.note_few(source);
@@ -88,19 +114,16 @@ impl<T> FairQueue<T> {
     /// The newest of the largest source leaves, and is lost.
     pub fn give_way(&mut self) -> Option<(Hash, T)> {
         let largest = self.shares.largest().unwrap_or(Source::Own);
-        let newest = self.lines.get(&largest).and_then(|line| line.last_key_value()).map(|(_, (name, _))| *name)?;
+        let newest = self.waiting.get(self.lines.get(&largest)?.newest)?.name;
         self.remove(&newest).map(|value| (newest, value))
     }
 
     /// Takes one out, wherever it is.
     pub fn remove(&mut self, name: &Hash) -> Option<T> {
-        let (source, serial) = self.names.remove(name)?;
+        let (source, value) = self.take_out(name)?;
         self.refused.clear();
-        let line = self.lines.get_mut(&source)?;
-        let (_, value) = line.remove(&serial)?;
         self.shares.take(source, 1);
-        if line.is_empty() {
-            self.lines.remove(&source);
+        if !self.lines.contains_key(&source) {
             self.turns.leave(source);
         }
         self.note_few(source);
@@ -126,16 +149,19 @@ impl<T> FairQueue<T> {
         Some((source, self.oldest(source)?))
     }
 
-    /// The same among the sources that may be served now. Looks at every source that has something waiting.
-    pub fn next_of(&self, may: impl Fn(Source) -> bool) -> Option<(Source, Hash)> {
-        let ready = self.lines.keys().copied().filter(|source| may(*source));
-        let source = ready.min_by_key(|source| self.turns.turn_of(*source))?;
+    /// The same, of a class those first that come first by `last`, where that is the same those with less waiting, and then by
+    /// turns. Looks at every source that has something waiting.
+    pub fn next_of<K: Ord>(&self, last: impl Fn(Source) -> K) -> Option<(Source, Hash)> {
+        let source = self.lines.keys().copied().min_by_key(|source| {
+            let [class, subnet, at] = self.turns.turn_of(*source);
+            (class, last(*source), self.shares.of_subnet(*source), subnet, at)
+        })?;
         Some((source, self.oldest(source)?))
     }
 
     /// The one that is [next](Self::next), or any other, leaves because it is its source's turn.
     pub fn serve(&mut self, name: &Hash) -> Option<T> {
-        let (source, _) = *self.names.get(name)?;
+        let source = self.source_of(name)?;
         let in_a_row = self.own_in_a_row.saturating_add(1).min(ROUND);
         self.own_in_a_row = if source == Source::Own { in_a_row } else { 0 };
         self.turns.served(source);
@@ -153,14 +179,62 @@ impl<T> FairQueue<T> {
         self.names.contains_key(name)
     }
 
-    /// Who brought what waits under this name.
-    pub fn source_of(&self, name: &Hash) -> Option<Source> {
-        self.names.get(name).map(|(source, _)| *source)
+    /// Does something of this source wait here?
+    pub fn has_of(&self, source: Source) -> bool {
+        self.lines.contains_key(&source)
     }
 
-    /// All that waits.
+    /// Who brought what waits under this name.
+    pub fn source_of(&self, name: &Hash) -> Option<Source> {
+        Some(self.waiting.get(*self.names.get(name)?)?.source)
+    }
+
+    /// All that waits, the oldest of each source first.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.lines.values().flat_map(BTreeMap::values).map(|(_, value)| value)
+        self.lines.values().flat_map(|line| self.line(*line)).map(|waiting| &waiting.value)
+    }
+
+    fn line(&self, line: Line) -> impl Iterator<Item = &Waiting<T>> {
+        let one = |at: usize| self.waiting.get(at);
+        core::iter::successors(one(line.oldest), move |waiting| one(waiting.newer?))
+    }
+
+    fn append(&mut self, source: Source, name: Hash, value: T) {
+        let older = self.lines.get(&source).map(|line| line.newest);
+        let at = self.waiting.insert(Waiting { source, name, value, older, newer: None });
+        self.names.insert(name, at);
+        let line = self.lines.entry(source).or_insert(Line { oldest: at, newest: at, len: 0 });
+        line.newest = at;
+        line.len = line.len.saturating_add(1);
+        if let Some(older) = older.and_then(|older| self.waiting.get_mut(older)) {
+            older.newer = Some(at);
+        }
+    }
+
+    fn take_out(&mut self, name: &Hash) -> Option<(Source, T)> {
+        let at = self.names.remove(name)?;
+        let Waiting { source, value, older, newer, .. } = self.waiting.try_remove(at)?;
+        if let Some(older) = older.and_then(|older| self.waiting.get_mut(older)) {
+            older.newer = newer;
+        }
+        if let Some(newer) = newer.and_then(|newer| self.waiting.get_mut(newer)) {
+            newer.older = older;
+        }
+        if let Some(line) = self.lines.get_mut(&source) {
+            line.len = line.len.saturating_sub(1);
+            match (older, newer) {
+                (None, None) => {
+                    self.lines.remove(&source);
+                }
+                (None, Some(newer)) => line.oldest = newer,
+                (Some(older), None) => line.newest = older,
+                (Some(_), Some(_)) => {}
+            }
+        }
+        if self.names.is_empty() && self.waiting.capacity() > KEPT_EMPTY {
+            (self.names, self.waiting) = (HashMap::new(), Slab::new());
+        }
+        Some((source, value))
     }
 
     /// Sources of which something waits.
@@ -185,13 +259,16 @@ impl<T> FairQueue<T> {
     /// The rule that is broken, and what was found.
     pub fn audit(&self) -> Result<(), Broken> {
         let (names, most) = (self.names.len(), self.most);
-        let waiting: usize = self.lines.values().map(BTreeMap::len).sum();
-        Invariant::S5
-            .check(names == waiting && names <= most, || format!("{names} names for {waiting} that wait, of {most}"))?;
+        let (waiting, lines) = (self.waiting.len(), self.lines.values().map(|line| line.len).sum::<u64>());
+        Invariant::S5.check(names == waiting && lines == names as u64 && names <= most, || {
+            format!("{names} names for {waiting} that wait, {lines} of them in lines, of {most}")
+        })?;
         for (source, line) in &self.lines {
-            let (has, counted) = (line.len() as u64, self.shares.of(*source));
+            let (has, counted) = (line.len, self.shares.of(*source));
             Invariant::S6
                 .check(has == counted && has > 0, || format!("{source:?} has {has} waiting, {counted} counted"))?;
+            let ends = [line.oldest, line.newest].map(|end| self.waiting.get(end).map(|waiting| waiting.source));
+            Invariant::S6.check(ends == [Some(*source); 2], || format!("the line of {source:?} ends at {ends:?}"))?;
         }
         let served: Vec<Source> = [&self.turns, &self.few].into_iter().filter_map(Turns::first).collect();
         Invariant::S6.check(served.iter().all(|source| self.lines.contains_key(source)), || {
@@ -200,7 +277,7 @@ impl<T> FairQueue<T> {
     }
 
     fn oldest(&self, source: Source) -> Option<Hash> {
-        self.lines.get(&source)?.first_key_value().map(|(_, (name, _))| *name)
+        Some(self.waiting.get(self.lines.get(&source)?.oldest)?.name)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Who knows what: an object goes to each peer at most once, and never back to where it came from.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
-use crate::wire::{Hash, Kind};
+use crate::wire::Hash;
 
 /// Names remembered for each connection, in 200 KiB: at a thousand transactions per second two seconds, which is longer than two
 /// sides take to tell each other the same.
@@ -19,7 +19,8 @@ pub struct Relay {
 
 #[derive(Clone, Debug, Default)]
 struct Known {
-    names: BTreeMap<Hash, u64>,
+    /// In one piece, which is given back with the connection: many small ones would lie among what stays. Nobody goes through it.
+    names: HashMap<Hash, u64>,
     /// The same, oldest first, with some that were removed since: their number is not that of the name.
     order: VecDeque<(u64, Hash)>,
     next: u64,
@@ -109,22 +110,11 @@ impl Relay {
         Ok(())
     }
 
-    /// The peers to send an object of `kind` to, in the order of `peers` (each ready connection with its protocol
-    /// version): those that are not known to have it and whose version has the kind. They count as knowing it from now
-    /// on, and so does `from`.
-    pub fn relay(
-        &mut self,
-        name: Hash,
-        from: Option<ConnId>,
-        peers: impl Iterator<Item = (ConnId, u8)>,
-        kind: Kind,
-    ) -> Vec<ConnId> {
+    /// The peers to send an object to, in the order of `peers`, who are the ready connections that can read it: those that are
+    /// not known to have it. They count as knowing it from now on, and so does `from`.
+    pub fn relay(&mut self, name: Hash, from: Option<ConnId>, peers: impl Iterator<Item = ConnId>) -> Vec<ConnId> {
         self.learned(from, name);
-        peers
-            .filter(|(_, version)| *version >= kind.since())
-            .map(|(conn, _)| conn)
-            .filter(|conn| self.tell(*conn, name))
-            .collect()
+        peers.filter(|conn| self.tell(*conn, name)).collect()
     }
 }
 
@@ -158,10 +148,9 @@ mod tests {
             let mut relay = ready(6);
             let mut has: BTreeSet<(u32, u32)> = BTreeSet::new();
             for (object, from, second) in moves {
-                let kind = if second { Kind::BlockAccepted } else { Kind::NewBlock };
-                // Peers with odd numbers speak version 1.
-                let peers = (0..6).map(|n| (conn(n), if n % 2 == 1 { 1 } else { 2 }));
-                let sent = relay.relay(name(object), from.map(conn), peers, kind);
+                // Peers with odd numbers cannot read some objects.
+                let peers = (0..6).filter(|n| !(second && n % 2 == 1)).map(conn);
+                let sent = relay.relay(name(object), from.map(conn), peers);
                 has.extend(from.map(|n| (n, object)));
                 let expected: Vec<ConnId> =
                     (0..6).filter(|n| !(second && n % 2 == 1)).filter(|n| has.insert((*n, object))).map(conn).collect();
@@ -171,18 +160,10 @@ mod tests {
     }
 
     #[test]
-    fn a_version_1_peer_never_gets_a_version_2_kind() {
-        let mut relay = ready(3);
-        let peers = [(conn(1), 1), (conn(2), 2)];
-        assert_eq!(relay.relay(name(1), None, peers.into_iter(), Kind::BlockAccepted), [conn(2)]);
-        assert_eq!(relay.relay(name(1), None, peers.into_iter(), Kind::NewBlock), [conn(1)]);
-    }
-
-    #[test]
     fn a_connection_that_is_not_ready_gets_nothing_and_leaves_no_trace() {
         let mut relay = ready(1);
         relay.learned(Some(conn(9)), name(1));
-        assert!(relay.relay(name(1), None, [(conn(9), 2)].into_iter(), Kind::NewBlock).is_empty());
+        assert!(relay.relay(name(1), None, [conn(9)].into_iter()).is_empty());
         assert_eq!(relay.known.len(), 1);
     }
 
@@ -203,9 +184,9 @@ mod tests {
         assert!(relay.knows(conn(1), &name(4001)) && relay.knows(conn(1), &name(4000)));
         relay.learned(Some(conn(1)), name(6000));
         assert!(!relay.knows(conn(1), &name(4001)) && relay.knows(conn(1), &name(4000)), "the oldest goes");
-        assert!(relay.relay(name(5999), None, [(conn(1), 2)].into_iter(), Kind::Transaction).is_empty());
+        assert!(relay.relay(name(5999), None, [conn(1)].into_iter()).is_empty());
         relay.forget(conn(1), &name(5999));
-        assert_eq!(relay.relay(name(5999), None, [(conn(1), 2)].into_iter(), Kind::Transaction), [conn(1)]);
+        assert_eq!(relay.relay(name(5999), None, [conn(1)].into_iter()), [conn(1)]);
         assert_eq!(relay.audit(), Ok(()));
         relay.peer_gone(conn(1));
         assert!(!relay.known.contains_key(&conn(1)));

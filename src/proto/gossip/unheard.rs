@@ -43,10 +43,10 @@ impl UnheardGossip {
         true
     }
 
-    /// Takes out those of the kinds that a peer understands, oldest first.
-    pub fn take(&mut self, understands: impl Fn(Kind) -> bool) -> Vec<Unheard> {
+    /// Takes out those that a peer understands, by their kinds and payloads, oldest first.
+    pub fn take(&mut self, understands: impl Fn(Kind, &[u8]) -> bool) -> Vec<Unheard> {
         let all = core::mem::take(&mut self.waiting).into_iter();
-        let (told, left): (Vec<Unheard>, Vec<Unheard>) = all.partition(|one| understands(one.kind));
+        let (told, left): (Vec<Unheard>, Vec<Unheard>) = all.partition(|one| understands(one.kind, &one.payload));
         self.waiting = left.into();
         told
     }

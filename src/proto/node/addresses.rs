@@ -4,9 +4,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use crate::address::{Origin, may_pass};
+use crate::address::may_pass;
 use crate::id::ConnId;
 use crate::proto::node::Node;
+use crate::proto::node::banning::is_kept_out;
 use crate::proto::peer::address_book::Heard;
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::share;
@@ -75,7 +76,8 @@ impl<C: Chain> Node<C> {
         };
         let listening_port = own.map(|address| address.port());
         let asker = share::Asker { remote, conn: Some(conn), listening_port, max: max as usize, excluded: &excluded };
-        let banned = |ip| self.reputation.is_blacklisted(Origin::of(ip), now.at);
+        let exempt = self.admission.exempt();
+        let banned = |ip| !exempt.contains(ip) && is_kept_out((&self.reputation, &self.bans), ip, now.at);
         self.work.spend_light(self.book.len().saturating_mul(4));
         let answer = share::answer(&self.book, asker, now.at, banned, &mut self.rng);
         self.send(conn, &Message::Peers(answer));
@@ -129,7 +131,7 @@ impl<C: Chain> Node<C> {
             peer.asked_peers = true;
             peer.asked_peers_at = Some(now.at);
             session.intake.asked();
-            self.send(conn, &Message::GetPeers(GetPeers::All));
+            self.send(conn, &Message::GetPeers(GetPeers::everybody()));
         }
     }
 

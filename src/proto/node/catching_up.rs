@@ -7,7 +7,7 @@ use crate::proto::node::Node;
 use crate::proto::sync::SyncOutput;
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
-use crate::wire::{FrameError, FrameRules, Kind};
+use crate::wire::{FrameError, Kind};
 
 impl<C: Chain> Node<C> {
     /// Carries out what the sync engine decided.
@@ -51,14 +51,15 @@ impl<C: Chain> Node<C> {
         let may = self.sync.may_send_block(conn);
         let Some(peer) = self.sessions.peer_mut(conn).filter(|peer| peer.may_send_block != may) else { return };
         peer.may_send_block = may;
-        let version = peer.version;
-        let rules = if may { FrameRules::version(version) } else { FrameRules::version_without_blocks(version) };
+        let rules = peer.rules();
         self.outputs.push_back(Output::Rules { conn, rules });
     }
 
     /// Bytes that can be no frame. That of a block is one, but nobody asked for it.
     pub(super) fn on_bad_frame(&mut self, now: Now, conn: ConnId, error: FrameError) {
-        let is_block = error == FrameError::UnknownType(Kind::Block as u8) && self.sessions.peer(conn).is_some();
+        let peer = self.sessions.peer(conn);
+        let is_block = peer.is_some() && error == FrameError::UnknownType(Kind::Block as u8)
+            || peer.is_some_and(|peer| peer.serves_runs) && error == FrameError::UnknownType(Kind::Blocks as u8);
         let reason = if is_block { CloseReason::UnrequestedBlock } else { CloseReason::Frame(error) };
         self.close(now, conn, reason);
     }

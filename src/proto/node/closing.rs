@@ -4,10 +4,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::close::{Blame, CloseReason, Redial};
-use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::id::{ConnId, DialId, Direction, VerifiedId, unnamed};
 use crate::proto::event::{Event, Output};
-use crate::proto::node::sessions::SessionState;
-use crate::proto::node::{Node, origins};
+use crate::proto::node::Node;
+use crate::proto::node::banning::origins;
+use crate::proto::node::sessions::{SessionState, Was};
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::peer_table::{Evidence, Introduced, PeerRecord};
 use crate::proto::session::Peer;
@@ -46,15 +47,16 @@ impl<C: Chain> Node<C> {
         let remote_error = session.remote_error.take();
         let (remote, direction, identity) = (session.remote(), session.direction(), session.identity());
         self.admission.closed(conn);
-        let (reason, node_id) = match session.into_state() {
-            SessionState::Closing { reason, node_id } => (reason, node_id),
+        let was = session.was();
+        let reason = match session.into_state() {
+            SessionState::Closing { reason, .. } => reason,
             SessionState::Ready(peer) => {
                 self.on_left(now, conn, (remote, identity), Some(&peer), reason);
-                (reason, Some(peer.node_id().to_owned()))
+                reason
             }
-            SessionState::Greeting { .. } => {
+            SessionState::Greeting { .. } | SessionState::Client(_) => {
                 self.on_left(now, conn, (remote, identity), None, reason);
-                (reason, None)
+                reason
             }
         };
         *self.counters.closed.entry(reason.label()).or_default() += 1;
@@ -70,9 +72,10 @@ impl<C: Chain> Node<C> {
             self.outbound.closed(dial, reason, now, self.is_online(), &mut self.book, &mut self.rng);
             self.tell_found(now, None);
         }
-        self.emit(match node_id {
-            Some(node_id) => Event::PeerDisconnected { conn, node_id, remote, reason, remote_error },
-            None => Event::HandshakeFailed { remote, outbound: direction.is_outbound(), reason, remote_error },
+        self.emit(match was {
+            Was::Peer(node_id) => Event::PeerDisconnected { conn, node_id, identity, remote, reason, remote_error },
+            Was::Client(name) => Event::ClientDisconnected { conn, name, remote, reason: Some(reason), remote_error },
+            Was::Nobody => Event::HandshakeFailed { remote, outbound: direction.is_outbound(), reason, remote_error },
         });
     }
 
@@ -136,25 +139,14 @@ impl<C: Chain> Node<C> {
             }
             let mut banned = false;
             for origin in origins(remote, identity) {
-                banned |= self.reputation.record_violation(origin, now.at);
+                banned |= self.reputation.record_violation(origin, reason.label(), now.at);
             }
             if banned {
-                self.ban(now, remote, reason);
+                self.bans_changed = true;
+                self.counters.blacklisted += 1;
+                self.emit(Event::Blacklisted { remote, reason, duration: self.config.blacklist.duration });
+                self.close_banned(now);
             }
-        }
-    }
-
-    /// Closes every connection of an address or identity that is blacklisted for this reason.
-    fn ban(&mut self, now: Now, remote: SocketAddr, reason: CloseReason) {
-        self.emit(Event::Blacklisted { remote, reason, duration: self.config.blacklist.duration });
-        let same: Vec<ConnId> = self
-            .sessions
-            .iter()
-            .filter(|s| !s.is_closing() && self.is_banned(now, s.remote(), s.identity()))
-            .map(|s| s.conn())
-            .collect();
-        for conn in same {
-            self.close(now, conn, CloseReason::Blacklisted);
         }
     }
 
@@ -189,13 +181,16 @@ impl<C: Chain> Node<C> {
     /// Puts a peer that introduced itself into the table of known peers. Answers under which id it is there.
     pub(super) fn remember_peer(&mut self, now: Now, session: (SocketAddr, Evidence), peer: &Peer) -> String {
         let (remote, evidence) = session;
+        // Where others prove their ids, one that is only claimed must not stand beside them.
+        let is_nobody = self.config.secured && evidence != Evidence::Proven;
+        let node_id = if is_nobody { unnamed(peer.address.unwrap_or(remote)) } else { peer.node_id().to_owned() };
         let record = PeerRecord {
             connected: true,
             seen_from: Some(remote),
             chain_length: peer.chain_length,
             protocol_version: i32::from(peer.version),
             user_agent: peer.user_agent.clone(),
-            ..PeerRecord::new(peer.node_id().to_owned(), peer.address, now)
+            ..PeerRecord::new(node_id, peer.address, now)
         };
         // The table is for dials and reports: a peer that finds no room in it is served all the same.
         let Introduced { known_as, displaced } = self.peers.introduce(record, evidence);
@@ -208,7 +203,7 @@ impl<C: Chain> Node<C> {
     /// Closes every connection, and asks for a last save.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        self.outputs.push_back(Output::SavePeers);
+        self.outputs.extend([Output::SavePeers, Output::SaveBans]);
         let conns: Vec<ConnId> = self.sessions.iter().map(|s| s.conn()).collect();
         for conn in conns {
             self.close(now, conn, CloseReason::Shutdown);

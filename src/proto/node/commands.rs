@@ -41,18 +41,37 @@ impl<C: Chain> Node<C> {
             Command::SubmitBlock(bytes) => self.submit_block(now, None, bytes),
             Command::Gossip(kind, payload) => self.submit_gossip(now, None, kind, payload),
             Command::Verdict(ticket, verdict) => self.on_verdict(now, ticket, verdict),
+            Command::Ban { who, term, reason } => {
+                if self.ban(now, who, term, &reason).is_err() {
+                    self.emit(Event::BanRefused { who });
+                }
+            }
+            Command::LiftBan(who) => {
+                self.lift_ban(now, who);
+            }
             Command::Stop => self.stop(now),
         }
     }
 
     /// Closes the connections with those who are or listen at these addresses.
     fn disconnect(&mut self, now: Now, addresses: &[SocketAddr]) {
-        let is_one = |address: SocketAddr| addresses.contains(&canonical(address));
-        let meant = |s: &&Session| is_one(s.remote()) || s.peer().and_then(|peer| peer.address).is_some_and(is_one);
-        let conns: Vec<ConnId> = self.sessions.iter().filter(meant).map(|s| s.conn()).collect();
+        let conns: Vec<ConnId> = self.at(addresses).map(|s| s.conn()).collect();
         for conn in conns {
             self.close(now, conn, CloseReason::Requested);
         }
+    }
+
+    /// Those who are or listen at these addresses.
+    fn at(&self, addresses: &[SocketAddr]) -> impl Iterator<Item = &Session> {
+        let is_one = |address: SocketAddr| addresses.contains(&canonical(address));
+        self.sessions
+            .iter()
+            .filter(move |s| is_one(s.remote()) || s.peer().and_then(|peer| peer.address).is_some_and(is_one))
+    }
+
+    /// Is there a connection that [`Command::Disconnect`] of this address would close? A step for each connection.
+    pub fn has_connection_with(&self, address: SocketAddr) -> bool {
+        self.at(&[canonical(address)]).any(|s| !s.is_closing())
     }
 
     /// The answer to a lookup. What cannot be dialed is left out of it.

@@ -3,11 +3,11 @@
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeSet;
 
-use crate::address::Origin;
 use crate::close::CloseReason;
 use crate::id::DialId;
 use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
+use crate::proto::node::banning::is_kept_out;
 use crate::proto::peer::outbound::{DialContext, RouteChange};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
@@ -25,8 +25,8 @@ impl<C: Chain> Node<C> {
         let online = self.is_online();
         loop {
             let connected = |address: &SocketAddr| taken.contains(address);
-            let (reputation, exempt) = (&self.reputation, self.admission.exempt());
-            let banned = |ip: IpAddr| !exempt.contains(ip) && reputation.is_blacklisted(Origin::of(ip), now.at);
+            let (judges, exempt) = ((&self.reputation, &self.bans), self.admission.exempt());
+            let banned = |ip: IpAddr| !exempt.contains(ip) && is_kept_out(judges, ip, now.at);
             let room = self.admission.room_to_dial(self.outbound.dialing());
             let context = DialContext { book: &mut self.book, peers: &self.peers, connected, banned, online, room };
             let Some((dial, address)) = self.outbound.next_dial(now, &mut self.rng, context) else { break };

@@ -3,14 +3,15 @@
 use crate::close::CloseReason;
 use crate::id::{ConnId, Direction, VerifiedId};
 use crate::proto::budget::Charge;
-use crate::proto::event::Event;
+use crate::proto::event::{Event, Output};
 use crate::proto::node::Node;
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::sync::chain::Chain;
 use crate::proto::work::FRAME;
 use crate::time::Now;
+use crate::wire::dialect::{Meaning, ReadError};
 use crate::wire::message::Heartbeat;
-use crate::wire::{Frame, FrameError, Kind, Message};
+use crate::wire::{Frame, Kind, Message};
 
 /// Characters that are kept of what a peer says in an Error frame, as they are shown: `\u{e0001}` is nine.
 const ERROR_TEXT_MAX: usize = 256;
@@ -24,22 +25,50 @@ impl<C: Chain> Node<C> {
             return;
         }
         session.heard(now.at);
-        let Some(kind) = Kind::from_byte(frame.kind) else {
-            self.close(now, conn, CloseReason::Frame(FrameError::UnknownType(frame.kind)));
-            return;
-        };
-        *self.counters.received.entry(kind).or_default() += 1;
-        let message = match Message::decode(kind, &frame.payload) {
-            Ok(message) => message,
-            Err(error) => {
-                self.close(now, conn, CloseReason::Payload(kind, error));
+        let (kind, message) = match session.read(frame.kind, &frame.payload) {
+            Ok(Meaning::Said(message)) => (message.kind(), message),
+            Ok(Meaning::Ambiguous) => {
+                self.counters.ambiguous += 1;
+                // It is one or the other, and counts as the first: who says many is over his budget all the same.
+                let (kind, len) = (Kind::NewChallenge, frame.payload.len());
+                self.counters.note_received(kind, len);
+                if self.charge(now, conn, kind, len) != Charge::Ok {
+                    *self.counters.over_budget.entry(kind).or_default() += 1;
+                }
                 return;
             }
+            Err(ReadError::Type(error)) => return self.close(now, conn, CloseReason::Frame(error)),
+            Err(ReadError::Payload(kind, error)) => {
+                self.counters.note_received(kind, frame.payload.len());
+                return self.close(now, conn, CloseReason::Payload(kind, error));
+            }
         };
-        if session.greeting_deadline().is_some() {
+        self.counters.note_received(kind, frame.payload.len());
+        let (greets, may_be_client) = (session.greeting_deadline().is_some(), session.may_be_client);
+        let introduces = matches!(kind, Kind::Handshake) || greets && matches!(kind, Kind::HandshakeAck | Kind::Error);
+        if may_be_client && !introduces && session.peer().is_none() {
+            if !greets || self.let_in_client(now, conn) {
+                self.on_client_frame(now, conn, &message, &frame);
+            }
+            return;
+        }
+        if greets || session.client().is_some() {
             self.on_greeting(now, conn, &message);
             return;
         }
+        if session.peer_mut().is_some_and(|peer| peer.speech.note(&message)) {
+            self.on_shown(now, conn);
+        }
+        if let Message::Ping(ping) = &message
+            && self.on_echo(now, conn, ping)
+        {
+            return;
+        }
+        // In version 1 a block that was not asked for is a new one, and costs as much.
+        let (kind, message) = match message {
+            Message::Block(block) if self.is_pushed_block(conn, block) => (Kind::NewBlock, Message::NewBlock(block)),
+            message => (kind, message),
+        };
         match self.charge(now, conn, kind, frame.payload.len()) {
             Charge::Ok => self.on_message(now, conn, message, &frame),
             // Who passes on what others say does not choose how much that is.
@@ -64,7 +93,18 @@ impl<C: Chain> Node<C> {
                 return Charge::Ok;
             }
         }
-        session.budgets.charge(now.at, kind, len)
+        let charge = session.budgets.charge(now.at, kind, len);
+        let peer = session.asker_mut().filter(|_| kind == Kind::Ping);
+        if peer.is_some_and(|peer| peer.speech.is_ping_flood(now.at)) { Charge::Flood } else { charge }
+    }
+
+    /// A version 1 peer has shown how it speaks: what waited for that may go.
+    fn on_shown(&mut self, now: Now, conn: ConnId) {
+        let Some(peer) = self.sessions.peer(conn) else { return };
+        let rules = peer.rules();
+        self.outputs.push_back(Output::Rules { conn, rules });
+        self.say_waiting(now, conn);
+        self.pass_on_waiting(now, conn);
     }
 
     fn on_message(&mut self, now: Now, conn: ConnId, message: Message<'_>, frame: &Frame<'_>) {
@@ -72,10 +112,7 @@ impl<C: Chain> Node<C> {
             Message::Handshake(handshake) => self.on_late_handshake(now, conn, Kind::Handshake, Some(&handshake)),
             Message::HandshakeAck(ack) => self.on_late_handshake(now, conn, Kind::HandshakeAck, ack.as_ref()),
             Message::Heartbeat(heartbeat) => self.on_heartbeat(now, conn, &heartbeat),
-            Message::Ping(ping) => self.send(
-                conn,
-                &Message::Pong(crate::wire::message::Ping { nonce: ping.nonce, unix_millis: now.unix.as_millis() }),
-            ),
+            Message::Ping(ping) => self.on_ping(now, conn, &ping),
             Message::Pong(pong) => self.on_pong(now, conn, &pong),
             Message::GetPeers(request) => self.on_get_peers(now, conn, &request),
             Message::Peers(addresses) => self.on_peers(now, conn, addresses),
@@ -84,6 +121,12 @@ impl<C: Chain> Node<C> {
             Message::GetBlock(hash) => self.on_get_block(now, conn, hash),
             Message::Block(block) => {
                 self.sync.handle_block(now, conn, frame.payload.keep(block), &mut self.chain);
+                self.expect_blocks(conn);
+            }
+            Message::GetBlocks(hashes) => self.on_get_blocks(now, conn, &hashes),
+            Message::Blocks(blocks) => {
+                let blocks = blocks.into_iter().map(|block| frame.payload.keep(block)).collect();
+                self.sync.handle_blocks(now, conn, blocks, &mut self.chain);
                 self.expect_blocks(conn);
             }
             Message::NotFound(hash) => {

@@ -59,7 +59,7 @@ impl<C: Chain> Node<C> {
     /// A block that a peer asked for was read, or cannot be.
     fn on_block_read(&mut self, now: Now, ticket: u64, block: Option<Bytes>) {
         let Some(Asked { conn, hash }) = self.reading.take(ticket) else { return };
-        let Some(peer) = self.sessions.peer(conn) else { return };
+        let Some(peer) = self.sessions.asker(conn) else { return };
         let version = peer.version;
         match block {
             // The driver says when there is room for the next.

@@ -16,14 +16,16 @@ use crate::proto::clock::PeerClock;
 use crate::proto::event::{Event, Output};
 use crate::proto::gossip::RelayedGossip;
 use crate::proto::node::Node;
+use crate::proto::node::sessions::{Session, Was};
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::peer_table::Evidence;
 use crate::proto::pool::{Manner, PoolExchange};
 use crate::proto::session::Peer;
+use crate::proto::session::speech::Speech;
 use crate::proto::sync::chain::Chain;
 use crate::time::{Now, UnixTime};
 use crate::wire::message::{Extension, Handshake};
-use crate::wire::{FrameRules, Hash, Kind, Message};
+use crate::wire::{Hash, Kind, Message};
 
 impl<C: Chain> Node<C> {
     /// Greets under another id from now on, as when a renewed certificate has another key. Peers stay, under the id by which
@@ -43,10 +45,12 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// The feature bit that says so, unless we are configured to count questions.
+    /// The feature bits that say so, and that we serve runs and tell many headers, unless we are configured to count questions.
     fn waits_with_answers(&self) -> u64 {
-        let counts = [Kind::GetBlock, Kind::GetHeaders].iter().any(|kind| self.config.rates.0.contains_key(kind));
-        if counts { 0 } else { Extension::WAITS_WITH_ANSWERS }
+        let counts = [Kind::GetBlock, Kind::GetBlocks, Kind::GetHeaders];
+        let counts = counts.iter().any(|kind| self.config.rates.0.contains_key(kind));
+        let bulk = Extension::SERVES_RUNS | Extension::TELLS_MANY_HEADERS;
+        if counts { 0 } else { Extension::WAITS_WITH_ANSWERS | bulk }
     }
 
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
@@ -95,7 +99,7 @@ impl<C: Chain> Node<C> {
         let (remote, identity) = (session.remote(), session.identity());
         match message {
             Message::Handshake(handshake) if !outbound => match self.check_introduction(handshake, identity) {
-                Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version)),
+                Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version), message),
                 Err(reason) => {
                     if reason == CloseReason::SelfConnection {
                         // Our own dialing side learns it from our nonce, and never dials that address again.
@@ -105,11 +109,11 @@ impl<C: Chain> Node<C> {
                 }
             },
             Message::HandshakeAck(Some(handshake)) if outbound => match self.check_introduction(handshake, identity) {
-                Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version)),
+                Ok(version) => self.welcome(now, conn, Introduction::new(handshake, version), message),
                 Err(reason) => self.close(now, conn, reason),
             },
             Message::HandshakeAck(None) if outbound => {
-                self.welcome(now, conn, Introduction::anonymous(remote, identity));
+                self.welcome(now, conn, Introduction::anonymous(remote, identity), message);
             }
             Message::Error(text) => {
                 self.on_error_text(now, conn, text);
@@ -142,7 +146,7 @@ impl<C: Chain> Node<C> {
     }
 
     /// The other side is acceptable: decides which connection to it stays, then opens the session.
-    fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction) {
+    fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction, said: &Message<'_>) {
         let Some(key) = self.sessions.get(conn).map(|session| session.key(&introduction.node_id)) else { return };
         if let Some(other) = self.sessions.with_key(&key) {
             if self.keeps_older(now, other, conn, &key) {
@@ -159,7 +163,7 @@ impl<C: Chain> Node<C> {
             (None, false) => Evidence::Claimed,
         };
         let (remote, direction, outbound) = (session.remote(), session.direction(), session.is_outbound());
-        if !outbound && !self.make_place(now, conn) {
+        if !outbound && (!self.leave_client_place(now, conn) || !self.make_place(now, conn)) {
             self.close(now, conn, CloseReason::LimitReached);
             return;
         }
@@ -180,8 +184,15 @@ impl<C: Chain> Node<C> {
         let in_exempt_range = self.admission.exempt().contains(remote.ip());
         let manner = introduction.manner();
         let takes_many = self.features() & introduction.features & Extension::TAKES_MANY_TRANSACTIONS != 0;
+        let mut speech = Speech::new(introduction.version, &self.config.rates);
+        speech.note(said);
+        let client = self.sessions.get(conn).and_then(Session::client);
+        if introduction.version < 2 && client.is_some_and(|client| client.has_spoken) {
+            // What it has shown before it introduced itself holds. Who was only slow has shown nothing.
+            speech = Speech::unintroduced(&self.config.rates);
+        }
         let mut peer = Peer::new(
-            (introduction.node_id.clone(), introduction.user_agent, introduction.version),
+            (introduction.node_id.clone(), introduction.user_agent, introduction.version, speech),
             (now.at, next_heartbeat),
             TransactionPace::new(self.config.rates.for_sending(Kind::Transaction, in_exempt_range), takes_many),
             (
@@ -191,12 +202,22 @@ impl<C: Chain> Node<C> {
             ),
             PoolExchange::new(now.at, manner, self.rng.next_u64()),
         );
+        // What only one of us can do is nothing that the other may count on.
+        peer.serves_runs = [introduction.features, self.features()].into_iter().all(Extension::serves_runs);
+        peer.tells_many_headers =
+            [introduction.features, self.features()].into_iter().all(Extension::tells_many_headers);
+        let bulk = Extension::SERVES_RUNS | Extension::TELLS_MANY_HEADERS;
+        let features = introduction.features & (!bulk | self.features());
         peer.address = address;
         peer.clock = introduction.clock.map(|clock| PeerClock::read(now.at, clock));
         peer.chain_length = introduction.best.map_or(0, |(height, _)| height.saturating_add(1));
-        let version = peer.version;
+        let (version, rules) = (peer.version, peer.rules());
         peer.known_as = self.remember_peer(now, (remote, evidence), &peer);
         let known_as = peer.known_as.clone();
+        if let Some(Was::Client(name)) = self.sessions.get(conn).map(Session::was) {
+            self.stop_reading(conn);
+            self.emit(Event::ClientDisconnected { conn, name, remote, reason: None, remote_error: None });
+        }
         self.sessions.introduce(conn, peer, next_heartbeat);
         let is_exempt = self.is_exempt(remote);
         if let Some(session) = self.sessions.get_mut(conn).filter(|_| takes_many) {
@@ -209,6 +230,7 @@ impl<C: Chain> Node<C> {
             self.peers.record_reached(&known_as);
             if self.outbound.is_chosen(dial) {
                 self.peers.set_anchor(&known_as);
+                self.save_soon(now);
             }
             let spent = self.outbound.ready(dial, now, &mut self.book, &mut self.rng).map(Direction::Outbound);
             self.tell_found(now, Some(&key));
@@ -220,14 +242,18 @@ impl<C: Chain> Node<C> {
         } else if let Some(address) = address {
             self.on_announced(now, conn, address);
         }
-        self.outputs.push_back(Output::Rules { conn, rules: FrameRules::version_without_blocks(version) });
+        self.outputs.push_back(Output::Rules { conn, rules });
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
         if outbound {
             self.compare_clocks(now);
         }
+        if outbound && version < 2 {
+            // Its content shows at once that we speak as the first revision does, where the other side is one of us.
+            self.send_heartbeat(now, conn);
+        }
         self.first_questions(now, conn, manner, outbound);
         let source = self.source_of(Some(conn));
-        let introduced = (version, introduction.features, source);
+        let introduced = (version, features, source);
         self.sync.peer_ready(now, conn, introduced, introduction.best, &self.chain);
         if is_spent {
             // It was dialed to see whether somebody is there.

@@ -24,6 +24,7 @@ impl<C: Chain> Node<C> {
         Invariant::S7,
         Invariant::S8,
         Invariant::S9,
+        Invariant::S10,
         Invariant::S13,
         Invariant::S14,
         Invariant::S16,
@@ -44,6 +45,7 @@ impl<C: Chain> Node<C> {
         self.book.audit()?;
         self.peers.audit()?;
         self.reputation.audit()?;
+        self.bans.audit()?;
         self.known.audit()?;
         self.unheard.audit()?;
         self.sync.audit()?;
@@ -114,7 +116,7 @@ impl<C: Chain> Node<C> {
         Invariant::S3.check(relayed == ready, || format!("the relay knows {relayed} of {ready} peers"))?;
         let (waiting, numbers) = (self.reading.conns().len(), self.reading.len());
         Invariant::S6.check(waiting == numbers, || format!("{waiting} peers wait for {numbers} blocks"))?;
-        let stray = self.reading.conns().find(|conn| self.sessions.peer(*conn).is_none());
+        let stray = self.reading.conns().find(|conn| self.sessions.asker(*conn).is_none());
         Invariant::S3.check(stray.is_none(), || format!("a block is read for {stray:?}, who is gone"))?;
         let (connections, open) = (self.admission.connections(), self.sessions.len());
         Invariant::S4.check(connections == open, || format!("{connections} connections are counted, {open} are open"))

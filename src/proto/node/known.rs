@@ -87,15 +87,14 @@ impl KnownObjects {
         self.relay.forget(conn, id);
     }
 
-    /// Who of the ready peers, each with its version, is to be sent the object: those that do not have it, and now do.
+    /// Who of those that can read the object is to be sent it: those that do not have it, and now do.
     pub(super) fn recipients(
         &mut self,
         id: Hash,
         from: Option<ConnId>,
-        ready: impl Iterator<Item = (ConnId, u8)>,
-        kind: Kind,
+        readers: impl Iterator<Item = ConnId>,
     ) -> Vec<ConnId> {
-        self.relay.relay(id, from, ready, kind)
+        self.relay.relay(id, from, readers)
     }
 
     /// The object waits for the verdict under this number. The names of those that are forgotten for it.

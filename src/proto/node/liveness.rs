@@ -1,6 +1,6 @@
 //! Who is alive: heartbeats, pings and silence.
 //!
-//! Every `heartbeat` a Heartbeat goes out, and a Ping to version 2; silence of `idle_timeout` or a Ping without its Pong for
+//! Every `heartbeat` a Heartbeat goes out, and a Ping to those who know the word; silence of `idle_timeout` or a Ping without its Pong for
 //! `ping_timeout` ends the connection. A peer in the middle of a large frame is not silent, and neither is one that takes a large
 //! frame from us: before each judgement the driver is asked what the connection has received and sent.
 
@@ -71,7 +71,12 @@ impl<C: Chain> Node<C> {
     pub(super) fn judge_liveness(&mut self, now: Now, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         if let Some(deadline) = session.greeting_deadline() {
-            if deadline <= now.at {
+            if deadline <= now.at && self.admission.has_client_place(conn) {
+                // A miner says nothing until it hears where the chain ends.
+                if self.let_in_client(now, conn) {
+                    self.tell_client(now, conn);
+                }
+            } else if deadline <= now.at {
                 self.close(now, conn, CloseReason::HandshakeTimeout);
             } else {
                 self.sessions.reschedule(conn, deadline);
@@ -79,6 +84,10 @@ impl<C: Chain> Node<C> {
             return;
         }
         let idle_at = session.last_received() + self.config.idle_timeout;
+        if session.client().is_some() {
+            // It may wait for hours. A write that stalls ends it, or the system, which asks whether the line still stands.
+            return self.sessions.reschedule(conn, Instant::NEVER);
+        }
         let Some(peer) = session.peer_mut() else { return };
         let ping_at = peer.ping.map_or(Instant::NEVER, |(_, sent)| sent + self.config.ping_timeout);
         let ping_at = peer.doubted.map_or(ping_at, |since| ping_at.min(since + DOUBT_TIMEOUT));
@@ -100,14 +109,14 @@ impl<C: Chain> Node<C> {
         self.send_heartbeat(now, conn);
     }
 
-    fn send_heartbeat(&mut self, now: Now, conn: ConnId) {
+    pub(super) fn send_heartbeat(&mut self, now: Now, conn: ConnId) {
         let chain_length = i64::try_from(self.chain.best().height.saturating_add(1)).unwrap_or(i64::MAX);
         let node_id = self.config.node_id.clone();
         self.send(conn, &Message::Heartbeat(Heartbeat::Status { chain_length, node_id: &node_id }));
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let last_received = session.last_received();
         let Some(peer) = session.peer_mut() else { return };
-        let (id, ask) = (peer.known_as.clone(), peer.version >= 2 && peer.ping.is_none());
+        let (id, ask) = (peer.known_as.clone(), peer.speech.may_be_pinged() && peer.ping.is_none());
         let nonce = (self.rng.next_u64() >> 1) as i64;
         if ask {
             peer.ping = Some((nonce, now.at));
@@ -136,12 +145,32 @@ impl<C: Chain> Node<C> {
         self.sessions.reschedule(conn, now.at);
     }
 
+    pub(super) fn on_ping(&mut self, now: Now, conn: ConnId, ping: &Ping) {
+        if let Some(peer) = self.sessions.asker_mut(conn) {
+            peer.speech.answered_ping(now.at, ping.nonce);
+        }
+        self.send(conn, &Message::Pong(Ping { nonce: ping.nonce, unix_millis: now.unix.as_millis() }));
+    }
+
+    /// A ping of a version 1 peer that is an answer in truth: to a ping of ours, or the echo of a pong. It costs nothing, for we
+    /// asked for it, and is not answered, or the two would go on for ever.
+    pub(super) fn on_echo(&mut self, now: Now, conn: ConnId, ping: &Ping) -> bool {
+        let peer = self.sessions.asker_mut(conn);
+        let Some(peer) = peer.filter(|peer| peer.speech.is_version_1()) else { return false };
+        if peer.ping.is_some_and(|(nonce, _)| nonce == ping.nonce) {
+            self.on_pong(now, conn, ping);
+            return true;
+        }
+        peer.speech.takes_echo(now.at, ping.nonce)
+    }
+
     pub(super) fn on_pong(&mut self, now: Now, conn: ConnId, pong: &Ping) {
         let Some(peer) = self.sessions.peer_mut(conn) else { return };
         // A pong to no ping of ours is dropped: it may answer one that a slow link delayed.
         if let Some((_, sent)) = peer.ping.filter(|(expected, _)| *expected == pong.nonce) {
             let round_trip = now.at.since(sent);
             peer.round_trip = Some(round_trip);
+            self.counters.round_trips.record(round_trip);
             // What it said is half a round trip old.
             peer.clock = Some(PeerClock::read(sent + round_trip / 2, UnixTime::from_millis(pong.unix_millis)));
             peer.ping = None;

@@ -8,6 +8,8 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `greeting` | who the other side is, and which of two connections to it stays |
+//! | `banning` | who is kept out: by the rules, or by a person |
+//! | `clients` | those who do not introduce themselves, and need not |
 //! | `dispatch` | what each message may cost, and who handles it |
 //! | `objects` | transactions, blocks and gossip: judged, then passed on |
 //! | `pushed_blocks` | blocks that are pushed to us: their headers are judged first |
@@ -27,13 +29,16 @@
 //! | `catching_up` | what the sync engine asks for |
 //! | `clock` | when to warn of a clock |
 //! | `closing` | what a close means for the peer and for us |
+//! | `view` | nothing: what it shows of its tables |
 //! | `invariants` | what holds between two inputs; looked at in debug builds |
 //!
 //! Two tables have rules that only their own files can break: `sessions` (which connections there are, under which ids, and when
 //! each is due) and `known` (which objects are known, to whom, and which wait for a verdict).
 
 mod addresses;
+mod banning;
 mod catching_up;
+mod clients;
 mod clock;
 mod closing;
 mod commands;
@@ -56,11 +61,11 @@ mod serve;
 mod sessions;
 mod timers;
 mod turn_away;
+mod view;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::VecDeque;
 
-use crate::address::Origin;
 use crate::close::CloseReason;
 use crate::config::ConfigErrors;
 use crate::id::{ConnId, Direction, VerifiedId};
@@ -75,13 +80,14 @@ use crate::proto::node::known::KnownObjects;
 use crate::proto::node::reading::Reading;
 use crate::proto::node::rounds::Rounds;
 use crate::proto::node::sessions::Sessions;
-use crate::proto::peer::address_book::{AddressBook, AddressBookConfig};
+pub use crate::proto::node::view::ConnTally;
+use crate::proto::peer::address_book::{AddressBook, AddressBookConfig, SavedAddress};
 use crate::proto::peer::admission::Admission;
+use crate::proto::peer::operator_bans::OperatorBans;
 use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
 use crate::proto::peer::own_addresses::OwnAddresses;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
-use crate::proto::session::PeerInfo;
 use crate::proto::sync::chain::Chain;
 use crate::proto::sync::{BranchProgress, Followed, SyncManager};
 use crate::proto::work::Work;
@@ -186,6 +192,9 @@ pub struct Node<C> {
     rounds: Rounds,
     peers: PeerTable,
     reputation: Reputation,
+    bans: OperatorBans,
+    /// The rules have banned somebody since the bans were saved.
+    bans_changed: bool,
     admission: Admission,
     book: AddressBook,
     outbound: OutboundManager,
@@ -209,6 +218,8 @@ pub struct Node<C> {
     tip: Hash,
     tip_moved_at: Option<Instant>,
     stopping: bool,
+    /// Old blocks are given to those who ask.
+    serves_history: bool,
     #[cfg(feature = "sim")]
     buggify: Option<crate::buggify::Buggify>,
 }
@@ -255,6 +266,8 @@ impl<C: Chain> Node<C> {
                 blacklist: config.blacklist.clone(),
                 ..ReputationConfig::default()
             }),
+            bans: OperatorBans::default(),
+            bans_changed: false,
             admission: Admission::new(config.admission.clone()),
             book: AddressBook::new(AddressBookConfig {
                 allow_private: config.allow_private,
@@ -276,6 +289,7 @@ impl<C: Chain> Node<C> {
             tip,
             tip_moved_at: None,
             stopping: false,
+            serves_history: true,
             #[cfg(feature = "sim")]
             buggify: None,
             config,
@@ -374,7 +388,17 @@ impl<C: Chain> Node<C> {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.local = local;
         }
-        self.outputs.push_back(Output::Rules { conn, rules: FrameRules::greeting() });
+        let may_be_client = !direction.is_outbound() && self.admission.is_of_clients(remote);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.may_be_client = may_be_client;
+        }
+        let rules = match may_be_client {
+            // A miner begins with its block. There are few such places.
+            true if self.admission.has_client_place(conn) => FrameRules::version(1),
+            true => FrameRules::unintroduced(),
+            false => FrameRules::greeting(),
+        };
+        self.outputs.push_back(Output::Rules { conn, rules });
         if !direction.is_outbound() && self.admission.is_full() {
             self.evict_stalled(now);
         }
@@ -402,10 +426,21 @@ impl<C: Chain> Node<C> {
     }
 
     fn send_at(&mut self, priority: Priority, conn: ConnId, kind: Kind, payload: bytes::Bytes) {
+        // What the other side cannot read is not said, and there is nothing that it could read instead.
+        let byte = match self.sessions.asker(conn) {
+            Some(peer) => peer.speech.type_byte(kind, &payload),
+            None => Some(kind as u8),
+        };
+        let Some(byte) = byte else { return };
+        // A client takes answers in the order in which it has asked.
+        let is_client = self.sessions.get(conn).is_some_and(|session| session.client().is_some());
+        let priority = if is_client { Priority::Normal } else { priority };
         *self.counters.sent.entry(kind).or_default() += 1;
-        // The next block that waits for the queue may try as soon as this one is in it.
-        let report = kind == Kind::Block;
-        self.outputs.push_back(Output::Send { conn, kind, priority, payload, report });
+        *self.counters.sent_bytes.entry(kind).or_default() += payload.len() as u64;
+        // What waits for the queue may try as soon as this is in it.
+        let rest = kind == Kind::Headers && self.sessions.asker(conn).is_some_and(|peer| peer.headers_sent.is_some());
+        let report = rest || matches!(kind, Kind::Block | Kind::Blocks);
+        self.outputs.push_back(Output::Send { conn, kind, byte, priority, payload, report });
     }
 
     fn emit(&mut self, event: Event) {
@@ -431,6 +466,12 @@ impl<C> Node<C> {
     pub fn set_listening(&mut self, listening: &[SocketAddr]) {
         self.config.listening_port = listening.first().map_or(0, SocketAddr::port);
         self.own_addresses.set_listening(listening);
+    }
+
+    /// Whether blocks further below the tip than the last 144 are given to those who ask; they are told that there are none
+    /// otherwise, which saves most of what a node sends. True unless it is set.
+    pub fn set_serves_history(&mut self, serves: bool) {
+        self.serves_history = serves;
     }
 
     /// The chain.
@@ -463,6 +504,13 @@ impl<C> Node<C> {
         self.outbound.nudge();
     }
 
+    /// Takes over the addresses that an earlier run saved, as far as the limits of the book go. Answers how many.
+    pub fn restore_addresses(&mut self, now: Now, saved: impl IntoIterator<Item = SavedAddress>) -> usize {
+        let taken = self.book.restore(saved, now, &mut self.rng);
+        self.outbound.nudge();
+        taken
+    }
+
     /// From now on, misbehaves now and then in ways that are legal.
     #[cfg(feature = "sim")]
     pub fn set_buggify(&mut self, mut buggify: crate::buggify::Buggify) {
@@ -472,7 +520,7 @@ impl<C> Node<C> {
 
     /// What it held against whom, and for whom, since the last call; nothing at the first one.
     #[cfg(feature = "sim")]
-    pub fn take_reputation_moves(&mut self) -> Vec<(Origin, i32)> {
+    pub fn take_reputation_moves(&mut self) -> Vec<(crate::address::Origin, i32)> {
         self.reputation.take_moves()
     }
 
@@ -528,48 +576,12 @@ impl<C> Node<C> {
     pub fn branch_progress(&self) -> BranchProgress {
         self.sync.branch_progress()
     }
-
-    /// The peers that have introduced themselves, in the order of their connections.
-    pub fn connected(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.sessions.iter().filter_map(|session| {
-            let peer = session.peer()?;
-            Some(PeerInfo {
-                conn: session.conn(),
-                node_id: peer.node_id().to_owned(),
-                identity: session.identity(),
-                user_agent: peer.user_agent.clone(),
-                remote: session.remote(),
-                address: peer.address,
-                outbound: session.is_outbound(),
-                version: peer.version,
-                chain_length: peer.chain_length,
-                round_trip: peer.round_trip,
-                since: peer.since,
-            })
-        })
-    }
-
-    /// Banned by its address, or by who it has proven to be.
-    fn is_banned(&self, now: Now, remote: SocketAddr, identity: Option<VerifiedId>) -> bool {
-        !self.is_exempt(remote)
-            && origins(remote, identity).any(|origin| self.reputation.is_blacklisted(origin, now.at))
-    }
-
-    /// Exempt from bans, rates and per-address limits: by its range, or because the operator named it.
-    fn is_exempt(&self, remote: SocketAddr) -> bool {
-        self.admission.exempt().contains(remote.ip()) || self.outbound.is_kept(remote)
-    }
 }
 
 /// Listeners on this port for all addresses; none for port 0.
 fn any_address(port: u16) -> Vec<SocketAddr> {
     let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     any.into_iter().filter(|_| port != 0).map(|ip| SocketAddr::new(ip, port)).collect()
-}
-
-/// Whose reputation changes by what a peer does: its address's, and its identity's where it has proven one.
-fn origins(remote: SocketAddr, identity: Option<VerifiedId>) -> impl Iterator<Item = Origin> {
-    core::iter::once(Origin::of(remote.ip())).chain(identity.map(Origin::Identity))
 }
 
 /// What both clocks said at `at`, as far as the monotonic one can tell.

@@ -12,9 +12,12 @@ use crate::id::ConnId;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
 use crate::proto::node::known::Pending;
+use crate::proto::session::Peer;
+use crate::proto::session::speech::Acceptances;
 use crate::proto::sync::chain::{Chain, Verdict};
 use crate::source::Source;
 use crate::time::Now;
+use crate::wire::message::BlockAccepted;
 use crate::wire::{Hash, Kind, Message};
 
 /// Why we do not say again what everybody was told.
@@ -165,8 +168,11 @@ impl<C: Chain> Node<C> {
         if kind == Kind::Transaction {
             return self.pass_on_transaction(now, id, from, source, payload);
         }
-        let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
-        let recipients = self.known.recipients(id, from, ready, kind);
+        let chain = &self.chain;
+        let holds = |hash: &Hash| chain.position(hash).is_some();
+        let knows = |peer: &Peer| peer.speech.takes(kind, payload, holds) || peer.speech.may_come_to_know(kind);
+        let readers = self.sessions.ready().filter(|(_, peer)| knows(peer)).map(|(session, _)| session.conn());
+        let recipients = self.known.recipients(id, from, readers);
         self.work.spend(self.sessions.len().saturating_add(recipients.len().saturating_mul(2)));
         for conn in recipients {
             if is_gossip(kind) {
@@ -178,6 +184,9 @@ impl<C: Chain> Node<C> {
             } else if kind == Kind::NewBlock {
                 self.owe_tip(now, conn);
             }
+        }
+        if kind == Kind::NewBlock {
+            self.tell_acceptance(now);
         }
     }
 
@@ -192,7 +201,8 @@ impl<C: Chain> Node<C> {
             let Some(peer) = self.sessions.peer_mut(conn) else { continue };
             if peer.waiting.refuses(source) {
                 self.work.spend(REFUSED_WORK);
-                if !self.known.has(conn, &id) {
+                let needs_nothing = self.known.has(conn, &id) || (source == Source::Own && peer.pool.put_off(id));
+                if !needs_nothing {
                     self.counters.relay_dropped += 1;
                     peer.pool.missed(id);
                 }
@@ -242,8 +252,7 @@ impl<C: Chain> Node<C> {
 
     /// True when a peer takes one more unasked message of `kind` from us. Otherwise it must do without: others tell it.
     pub(super) fn may_pass_on(&mut self, now: Now, conn: ConnId, kind: Kind) -> bool {
-        let peer = self.sessions.peer_mut(conn);
-        peer.is_some_and(|peer| peer.send_budgets.take(now.at, kind, peer.own_gossip.waits(kind)))
+        self.sessions.peer_mut(conn).is_some_and(|peer| peer.take_passed_on(now.at, kind))
     }
 
     /// True when the peer's pace allows one more transaction; otherwise it waits its turn among those of its source.
@@ -251,19 +260,22 @@ impl<C: Chain> Node<C> {
         let later = buggify!(self, RelayLater);
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if peer.waiting.is_empty() {
-            if !later && peer.transaction_pace.take(now.at, len) {
+            if !later && peer.take_transaction(now.at, len) {
                 peer.pool.has_it(&id);
                 return true;
             }
-            let again = peer.transaction_pace.try_again(now.at, len);
+            let again = peer.try_transaction_again(now.at, len);
             self.sessions.pace(conn, again.max(now.at + STEP));
         }
         let Some(peer) = self.sessions.peer_mut(conn) else { return false };
         if let Some((dropped, ())) = peer.waiting.push(source, id, ()) {
-            self.counters.relay_dropped += 1;
-            // It was not sent, so that comparing the pools may find that the peer lacks it.
-            peer.pool.missed(dropped);
             self.known.forget(conn, &dropped);
+            // What is ours gives way to nobody's but our own.
+            if !(source == Source::Own && dropped == id && peer.pool.put_off(id)) {
+                self.counters.relay_dropped += 1;
+                // It was not sent, so that comparing the pools may find that the peer lacks it.
+                peer.pool.missed(dropped);
+            }
         }
         false
     }
@@ -286,8 +298,8 @@ impl<C: Chain> Node<C> {
                 peer.pool.missed(id);
                 continue;
             };
-            if !peer.transaction_pace.take(now.at, transaction.len()) {
-                let again = peer.transaction_pace.try_again(now.at, transaction.len());
+            if !peer.take_transaction(now.at, transaction.len()) {
+                let again = peer.try_transaction_again(now.at, transaction.len());
                 return self.sessions.pace(conn, again);
             }
             peer.waiting.serve(&id);
@@ -298,17 +310,45 @@ impl<C: Chain> Node<C> {
         self.sessions.pace(conn, now.at + STEP);
     }
 
+    /// Says that our tip is part of the chain to those who are told so of what we hold ourselves, once.
+    fn tell_acceptance(&mut self, now: Now) {
+        let is_told = |peer: &Peer| peer.speech.acceptances() == Acceptances::OfOurs;
+        let told = self.sessions.ready().filter(|(_, peer)| is_told(peer)).map(|(session, _)| session.conn());
+        let told: Vec<ConnId> = told.collect();
+        self.work.spend_light(self.sessions.len());
+        self.tell_clients(now);
+        if told.is_empty() {
+            return;
+        }
+        let Some((id, payload)) = self.tip_acceptance() else { return };
+        for conn in self.known.recipients(id, None, told.into_iter()) {
+            self.work.spend(2);
+            // What finds no room is lost: nothing but the newest is worth a wait, and that says so itself.
+            if self.may_pass_on(now, conn, Kind::BlockAccepted) {
+                self.send_payload(conn, Kind::BlockAccepted, payload.clone());
+            }
+        }
+    }
+
+    /// The acceptance of our tip, and its name among other gossip.
+    pub(super) fn tip_acceptance(&self) -> Option<(Hash, Bytes)> {
+        let tip = self.chain.best();
+        let payload = Message::BlockAccepted(BlockAccepted { hash: tip.hash, height: tip.height }).to_payload().ok()?;
+        Some((self.chain.gossip_id(Kind::BlockAccepted, &payload), payload))
+    }
+
     /// Tells every peer of a tip that came by catching up, with its header: whoever lacks the block will ask for it.
     pub(super) fn announce_tip(&mut self, now: Now) {
         let Some((tip, payload)) = self.tip_announcement() else { return };
-        let ready = self.sessions.ready().map(|(session, peer)| (session.conn(), peer.version));
-        for conn in self.known.recipients(tip, None, ready, Kind::Headers) {
+        let ready = self.sessions.ready().map(|(session, _)| session.conn());
+        for conn in self.known.recipients(tip, None, ready) {
             if self.may_pass_on(now, conn, Kind::Headers) {
                 self.send_payload(conn, Kind::Headers, payload.clone());
             } else {
                 self.owe_tip(now, conn);
             }
         }
+        self.tell_acceptance(now);
     }
 
     /// Something that can never be valid: its sender loses the connection, an embedder learns why.

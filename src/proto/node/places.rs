@@ -33,7 +33,7 @@ impl<C: Chain> Node<C> {
             return false;
         }
         let mut crowds: BTreeMap<Subnet, Crowd> = BTreeMap::new();
-        for session in self.sessions.iter().filter(|s| !s.is_outbound()) {
+        for session in self.sessions.iter().filter(|s| !s.is_outbound() && !self.admission.has_client_place(s.conn())) {
             let Some(deadline) = session.greeting_deadline() else { continue };
             let this = Reverse((deadline, session.conn()));
             let crowd = crowds.entry(Subnet::of(session.remote().ip())).or_insert((0, this));
@@ -51,7 +51,8 @@ impl<C: Chain> Node<C> {
     /// The oldest inbound handshake that had time enough, of those that match.
     fn oldest_stalled(&self, now: Now, matches: impl Fn(&Session) -> bool) -> Option<ConnId> {
         let spared = now.at + self.config.handshake_timeout.saturating_sub(GREETING_SPARED);
-        let inbound = self.sessions.iter().filter(|s| !s.is_outbound() && matches(s));
+        let takes_place = |s: &&Session| !s.is_outbound() && !self.admission.has_client_place(s.conn());
+        let inbound = self.sessions.iter().filter(|s| takes_place(s) && matches(s));
         let stalled = inbound.filter_map(|s| Some((s.greeting_deadline().filter(|at| *at <= spared)?, s.conn())));
         stalled.min().map(|(_, oldest)| oldest)
     }
@@ -65,7 +66,8 @@ impl<C: Chain> Node<C> {
             return false;
         }
         let own = self.admission.with_one_more(own);
-        let pending = self.sessions.iter().filter(|s| !s.is_outbound()).filter_map(|session| {
+        let inbound = self.sessions.iter().filter(|s| !s.is_outbound() && !self.admission.has_client_place(s.conn()));
+        let pending = inbound.filter_map(|session| {
             let deadline = session.greeting_deadline()?;
             Some((self.admission.load(now.at, session.remote())?, Reverse(deadline), session.conn()))
         });

@@ -115,6 +115,7 @@ impl<C: Chain> Node<C> {
         if self.chain.locator().get(1) != Some(&before) {
             self.compare_pools_soon(now);
         }
+        self.counters.new_tips += 1;
         self.emit(Event::NewTip(best));
     }
 
@@ -150,8 +151,8 @@ impl<C: Chain> Node<C> {
         // One that has left the pool meanwhile costs a token: a small delay.
         let transaction = self.chain.pool_transaction(&id);
         let len = transaction.as_ref().map_or(0, bytes::Bytes::len);
-        if !peer.transaction_pace.take(now.at, len) {
-            let again = peer.transaction_pace.try_again(now.at, len);
+        if !peer.take_transaction(now.at, len) {
+            let again = peer.try_transaction_again(now.at, len);
             self.sessions.pace(conn, again);
             return false;
         }

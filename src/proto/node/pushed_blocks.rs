@@ -22,11 +22,17 @@ impl<C: Chain> Node<C> {
     pub fn frame_begun(&mut self, now: Now, start: FrameStart<'_>) -> Begun {
         let FrameStart { conn, kind, len, head } = start;
         let is_ready = self.sessions.get(conn).is_some_and(|s| !s.is_closing() && s.greeting_deadline().is_none());
-        if kind != Kind::NewBlock as u8 || !is_ready {
+        let is_answer = kind == Kind::Block as u8 && self.may_be_pushed(conn);
+        if !is_ready || kind != Kind::NewBlock as u8 && !is_answer {
             return Begun::Read;
         }
         self.work.spend(FRAME);
         let Some(header) = CheckedHeader::of_begun_block(&self.chain, now.unix, head) else { return Begun::Read };
+        let is_asked = |header: CheckedHeader| self.sync.is_asked_for_block(conn, &header.hash());
+        // Of one that has no header nobody can say that it was not asked for, as long as something was.
+        if is_answer && self.sync.may_send_block(conn) && header.map_or(true, is_asked) {
+            return Begun::Read;
+        }
         let is_wanted = match header {
             Ok(header) => !self.has_no_use_for(now, Some(conn), header),
             Err(error) => {
@@ -43,6 +49,24 @@ impl<C: Chain> Node<C> {
             *self.counters.over_budget.entry(Kind::NewBlock).or_default() += 1;
         }
         Begun::Skip
+    }
+
+    /// Is a Block from here a new one, unless we asked for it?
+    fn may_be_pushed(&self, conn: ConnId) -> bool {
+        self.sessions.peer(conn).is_some_and(|peer| peer.speech.is_version_1())
+    }
+
+    /// Is this Block one that we did not ask its sender for, and the sender one who pushes blocks so?
+    pub(super) fn is_pushed_block(&mut self, conn: ConnId, block: &[u8]) -> bool {
+        if !self.may_be_pushed(conn) {
+            return false;
+        }
+        // With no question open there is nothing to look at.
+        if !self.sync.may_send_block(conn) {
+            return true;
+        }
+        self.work.spend(1);
+        self.chain.block_hash(block).is_none_or(|hash| !self.sync.is_asked_for_block(conn, &hash))
     }
 
     pub(super) fn on_new_block(&mut self, now: Now, conn: ConnId, bytes: Bytes) {

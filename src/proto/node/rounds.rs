@@ -13,6 +13,11 @@ pub(super) struct Rounds {
     pub(super) remembered: Round,
     /// The known peers are worth a save.
     pub(super) save: Round,
+    /// A peer was reached that a restart should begin with, and it is not saved yet: it is as soon as this begins.
+    pub(super) soon: Round,
+    pub(super) is_unsaved: bool,
+    /// So are the bans, if there are new ones: looked at whenever something is due.
+    pub(super) bans: Round,
 }
 
 impl Rounds {

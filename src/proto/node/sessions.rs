@@ -8,6 +8,7 @@
 //! - a session is awaited when the driver was asked what it has received, and has not said.
 
 use core::net::SocketAddr;
+use core::ops::Bound;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,10 @@ use crate::proto::budget::PeerBudgets;
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::share::Intake;
 use crate::proto::session::Peer;
+use crate::proto::session::client::Client;
+use crate::proto::session::speech::{read_greeting, read_unintroduced};
 use crate::time::Instant;
+use crate::wire::dialect::{Meaning, ReadError};
 
 /// A session that was due, and whose timer nothing set anew, is due again after this. A driver that does not say within it what
 /// a connection has received has nothing to say in the peer's favour.
@@ -76,6 +80,8 @@ pub(super) struct Session {
     awaited: bool,
     last_received: Instant,
     pub(super) budgets: PeerBudgets,
+    /// It comes from where nobody need introduce himself.
+    pub(super) may_be_client: bool,
     /// How many addresses it may still tell us.
     pub(super) intake: Intake,
     /// What it said last in an Error frame, cut.
@@ -90,15 +96,28 @@ pub(super) enum SessionState {
         /// Then the session is closed.
         deadline: Instant,
     },
+    /// It is one who need not introduce himself, and has not.
+    Client(Box<Client>),
     /// Both sides know each other.
     Ready(Box<Peer>),
     /// We asked the driver to close it; nothing that still arrives counts.
     Closing {
         /// Why.
         reason: CloseReason,
-        /// The peer's id, when it had introduced itself.
-        node_id: Option<String>,
+        /// Who it was.
+        was: Was,
     },
+}
+
+/// Who was there, of one who is going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Was {
+    /// One who had not said so.
+    Nobody,
+    /// One who need not.
+    Client(String),
+    /// The peer of this id.
+    Peer(String),
 }
 
 impl Sessions {
@@ -124,6 +143,7 @@ impl Sessions {
             awaited: false,
             last_received: now,
             budgets,
+            may_be_client: false,
             intake: Intake::new(),
             remote_error: None,
         };
@@ -135,13 +155,44 @@ impl Sessions {
     pub(super) fn introduce(&mut self, conn: ConnId, peer: Peer, due: Instant) {
         let Some(session) = self.all.get_mut(&conn) else { return };
         debug_assert!(
-            matches!(session.state, SessionState::Greeting { .. }),
+            matches!(session.state, SessionState::Greeting { .. } | SessionState::Client(_)),
             "{conn} is introduced, and was {session:?}"
         );
         let earlier = self.index.by_key.insert(session.key(peer.node_id()), conn);
         debug_assert!(earlier.is_none(), "{conn} leads to the node of {earlier:?}");
         session.state = SessionState::Ready(Box::new(peer));
         self.index.reschedule(session, due);
+    }
+
+    /// The other side will not introduce itself, and need not. The session is due next at that time.
+    pub(super) fn let_in_client(&mut self, conn: ConnId, client: Client, due: Instant) {
+        let Some(session) = self.all.get_mut(&conn) else { return };
+        debug_assert!(
+            matches!(session.state, SessionState::Greeting { .. }),
+            "{conn} is a client, and was {session:?}"
+        );
+        session.state = SessionState::Client(Box::new(client));
+        self.index.reschedule(session, due);
+    }
+
+    /// Whoever is answered there, peer or client.
+    pub(super) fn asker(&self, conn: ConnId) -> Option<&Peer> {
+        self.all.get(&conn)?.asker()
+    }
+
+    /// The same, to change it.
+    pub(super) fn asker_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
+        self.all.get_mut(&conn)?.asker_mut()
+    }
+
+    /// The client, if it is one.
+    pub(super) fn client_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
+        self.all.get_mut(&conn)?.client_mut()
+    }
+
+    /// Those who have not introduced themselves and need not.
+    pub(super) fn clients(&self) -> impl Iterator<Item = (&Session, &Client)> {
+        self.all.values().filter_map(|session| Some((session, session.client()?)))
     }
 
     /// We ask for its close: where it came from, and who it was, if it was introduced. `None` when it is gone, or was closed
@@ -153,8 +204,8 @@ impl Sessions {
     ) -> Option<(SocketAddr, Option<VerifiedId>, Option<Box<Peer>>)> {
         let session = self.all.get_mut(&conn).filter(|session| !session.is_closing())?;
         self.index.leave(session);
-        let node_id = session.peer().map(|peer| peer.node_id().to_owned());
-        let before = core::mem::replace(&mut session.state, SessionState::Closing { reason, node_id });
+        let was = session.was();
+        let before = core::mem::replace(&mut session.state, SessionState::Closing { reason, was });
         let peer = match before {
             SessionState::Ready(peer) => Some(peer),
             _ => None,
@@ -212,6 +263,11 @@ impl Sessions {
         self.all.values()
     }
 
+    /// The same from one on.
+    pub(super) fn from(&self, from: Bound<ConnId>) -> impl Iterator<Item = &Session> {
+        self.all.range((from, Bound::Unbounded)).map(|(_, session)| session)
+    }
+
     /// Those whose peer is introduced.
     pub(super) fn ready(&self) -> impl Iterator<Item = (&Session, &Peer)> {
         self.all.values().filter_map(|session| Some((session, session.peer()?)))
@@ -235,7 +291,7 @@ impl Sessions {
 
     /// Something waits for the peer's pace until then; it may be looked at sooner, for something else that waits.
     pub(super) fn pace(&mut self, conn: ConnId, at: Instant) {
-        let Some(session) = self.all.get_mut(&conn).filter(|session| session.peer().is_some()) else { return };
+        let Some(session) = self.all.get_mut(&conn).filter(|session| session.asker().is_some()) else { return };
         if session.pace_at.is_none_or(|before| at < before) {
             self.index.pace(session, Some(at));
         }
@@ -373,6 +429,59 @@ impl Session {
     /// When the last frame, or the last part of a large one, came.
     pub(super) fn last_received(&self) -> Instant {
         self.last_received
+    }
+
+    /// Reads a frame as this side says it.
+    pub(super) fn read<'a>(&self, byte: u8, payload: &'a [u8]) -> Result<Meaning<'a>, ReadError> {
+        match self.asker() {
+            Some(peer) => peer.speech.read(byte, payload),
+            None if self.may_be_client => read_unintroduced(byte, payload),
+            None => read_greeting(byte, payload),
+        }
+    }
+
+    /// Whoever is answered here, peer or client.
+    pub(super) fn asker(&self) -> Option<&Peer> {
+        match &self.state {
+            SessionState::Ready(peer) => Some(peer),
+            SessionState::Client(client) => Some(&client.asker),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(super) fn asker_mut(&mut self) -> Option<&mut Peer> {
+        match &mut self.state {
+            SessionState::Ready(peer) => Some(peer),
+            SessionState::Client(client) => Some(&mut client.asker),
+            _ => None,
+        }
+    }
+
+    /// The client, if it is one.
+    pub(super) fn client(&self) -> Option<&Client> {
+        match &self.state {
+            SessionState::Client(client) => Some(client),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
+        match &mut self.state {
+            SessionState::Client(client) => Some(client),
+            _ => None,
+        }
+    }
+
+    /// Who is there.
+    pub(super) fn was(&self) -> Was {
+        match &self.state {
+            SessionState::Ready(peer) => Was::Peer(peer.node_id().to_owned()),
+            SessionState::Client(client) => Was::Client(client.asker.node_id().to_owned()),
+            SessionState::Closing { was, .. } => was.clone(),
+            SessionState::Greeting { .. } => Was::Nobody,
+        }
     }
 
     /// The peer, once both sides know each other and neither is leaving.

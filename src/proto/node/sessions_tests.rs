@@ -6,6 +6,7 @@ use super::*;
 use crate::proto::budget::{MessageRates, SendBudgets, Serving, TransactionPace};
 use crate::proto::gossip::RelayedGossip;
 use crate::proto::pool::{Manner, PoolExchange};
+use crate::proto::session::speech::Speech;
 
 fn conn(n: u8) -> ConnId {
     ConnId::new(n.into(), 0)
@@ -25,7 +26,7 @@ fn key(id: u8) -> PeerKey {
 fn peer(id: u8, now: Instant) -> Peer {
     let rates = MessageRates::default();
     let pace = TransactionPace::new(None, false);
-    let name = (format!("peer-{id}"), "test".to_owned(), 2);
+    let name = (format!("peer-{id}"), "test".to_owned(), 2, Speech::new(2, &rates));
     Peer::new(
         name,
         (now, now),
@@ -138,9 +139,10 @@ proptest! {
                         (Some(SessionState::Ready(_)), Some(session)) => {
                             prop_assert!(session.id.is_some() && !session.closing);
                         }
-                        (Some(SessionState::Closing { reason, node_id }), Some(session)) => {
+                        (Some(SessionState::Closing { reason, was }), Some(session)) => {
                             prop_assert!(session.closing && reason == CloseReason::Done);
-                            prop_assert_eq!(node_id, session.id.map(|id| format!("peer-{id}")));
+                            let named = session.id.map_or(Was::Nobody, |id| Was::Peer(format!("peer-{id}")));
+                            prop_assert_eq!(was, named);
                         }
                         (gone, expected) => prop_assert!(false, "{gone:?} instead of {expected:?}"),
                     }

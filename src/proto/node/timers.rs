@@ -14,13 +14,23 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// The address book forgets an address that fails for hours. After this it hears again of those that we once reached.
 const REMEMBER: Duration = Duration::from_secs(3600);
 
+/// Time between two saves for peers that were reached.
+const SAVE_SOON: Duration = Duration::from_secs(5);
+/// Time between two saves for bans of the rules, which strangers can cause.
+const SAVE_BANS: Duration = Duration::from_secs(5);
+
 impl<C: Chain> Node<C> {
     pub(super) fn on_tick(&mut self, now: Now) {
         if self.rounds.housekeeping.begins(now.at, HOUSEKEEPING) {
             self.keep_house(now);
         }
         if self.rounds.save.begins(now.at, self.config.save_interval) && !buggify!(self, DelaySave) {
+            self.rounds.is_unsaved = false;
             self.outputs.push_back(Output::SavePeers);
+        }
+        self.save_unsaved(now);
+        if self.bans_changed && self.rounds.bans.begins(now.at, SAVE_BANS) {
+            self.save_bans();
         }
         while let Some(due) = self.sessions.pop_due(now.at) {
             match due {
@@ -32,11 +42,25 @@ impl<C: Chain> Node<C> {
                     self.say_waiting(now, conn);
                     self.pass_on_waiting(now, conn);
                     self.on_writable(now, conn);
+                    self.tell_client(now, conn);
                     self.compare_pools(now, conn);
                 }
             }
         }
         self.end_tick(now);
+    }
+
+    /// A peer that we chose was reached: a restart begins with it, also after an end by force.
+    pub(super) fn save_soon(&mut self, now: Now) {
+        self.rounds.is_unsaved = true;
+        self.save_unsaved(now);
+    }
+
+    fn save_unsaved(&mut self, now: Now) {
+        if self.rounds.is_unsaved && self.rounds.soon.begins(now.at, SAVE_SOON) {
+            self.rounds.is_unsaved = false;
+            self.outputs.push_back(Output::SavePeers);
+        }
     }
 
     /// What comes last in a tick, after the answers to its questions: who has been silent for too long is closed for that, and

@@ -36,6 +36,9 @@ impl<C: Chain> Node<C> {
         if self.is_banned(now, remote, None) {
             return self.turn_away_banned(remote);
         }
+        if self.admission.admit_client(now.at, remote) {
+            return Admit::Accept;
+        }
         self.admission.keep_for_dials(self.outbound.dialing());
         let mut answer = self.admission.admit(now.at, remote);
         let made_room = match answer {

@@ -14,6 +14,7 @@
 //! behind the same calls and are not built yet.
 
 mod audit;
+mod saved;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -25,6 +26,8 @@ use crate::id::ConnId;
 use crate::proto::counter::lower;
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
+
+pub use self::saved::SavedAddress;
 
 /// Failed dials after which an address that never answered gives its place to any newcomer.
 const DOUBTFUL_FAILURES: u32 = 3;

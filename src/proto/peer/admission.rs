@@ -60,6 +60,10 @@ pub struct Admission {
     dialing: usize,
     /// Connections that are being closed and not gone yet. They hold no place.
     leaving: usize,
+    /// Open connections in the places of clients.
+    clients: usize,
+    /// Admitted to such a place and not yet opened, and since when.
+    arriving_clients: BTreeMap<SocketAddr, Instant>,
     by_ip: BTreeMap<Origin, Count>,
     by_subnet: BTreeMap<Subnet, Count>,
     shared: SharedRate,
@@ -72,6 +76,10 @@ pub struct Admission {
 struct Visit {
     inbound: bool,
     pending: bool,
+    /// It has a place among the clients, and none elsewhere.
+    client: bool,
+    /// Of whom, if it had such a place.
+    client_of: Option<Origin>,
     /// It is being closed: others may have its place, and its address and subnet still answer for it.
     leaving: bool,
     /// Who it counts for; nobody when dialed by us or exempt.
@@ -160,6 +168,65 @@ impl Admission {
         }
     }
 
+    /// May `remote` have a place among the clients that need not introduce themselves? If so, it has it, until it is
+    /// [opened](Self::opened) or [released](Self::released). It pays to its address and subnet as everybody does.
+    pub fn admit_client(&mut self, now: Instant, remote: SocketAddr) -> bool {
+        let is_one = self.config.without_handshake.contains(remote.ip());
+        if !is_one || self.clients + self.arriving_clients.len() >= self.config.clients_max() {
+            return false;
+        }
+        if self.rates(now, remote).is_err() || self.arriving_clients.contains_key(&remote) {
+            return false;
+        }
+        if !self.config.exempt.contains(remote.ip()) {
+            let origin = Origin::of(remote.ip());
+            let arriving = self.arriving_clients.keys().filter(|of| Origin::of(of.ip()) == origin).count();
+            let here = self.open.values().filter(|visit| visit.client && visit.client_of == Some(origin)).count();
+            // As for peers: one machine of a range does not keep the others out.
+            if self.config.inbound_per_ip.is_some_and(|most| here + arriving >= most) {
+                return false;
+            }
+        }
+        self.pay(now, remote.ip());
+        self.arriving_clients.insert(remote, now);
+        true
+    }
+
+    /// May clients come from there, if they find a place?
+    pub fn is_of_clients(&self, remote: SocketAddr) -> bool {
+        self.config.without_handshake.contains(remote.ip())
+    }
+
+    /// Has the connection a place among the clients?
+    pub fn has_client_place(&self, conn: ConnId) -> bool {
+        self.open.get(&conn).is_some_and(|visit| visit.client && !visit.leaving)
+    }
+
+    /// A client introduces itself: it leaves its place for one among the peers, if there is one. False when there is none.
+    pub fn client_becomes_peer(&mut self, conn: ConnId, remote: SocketAddr) -> bool {
+        if self.occupied() + self.dialing >= self.config.connections_max || self.inbound >= self.config.inbound_max {
+            return false;
+        }
+        let shares = self.shares(remote, true);
+        let Some(visit) = self.open.get_mut(&conn).filter(|visit| visit.client && !visit.leaving) else { return false };
+        if let Some((origin, subnet)) = shares {
+            let full = |count: Option<&Count>, most: Option<usize>| {
+                most.is_some_and(|most| count.is_some_and(|count| count.inbound >= most))
+            };
+            if full(self.by_ip.get(&origin), self.config.inbound_per_ip)
+                || full(self.by_subnet.get(&subnet), self.config.inbound_per_subnet)
+            {
+                return false;
+            }
+            self.by_ip.entry(origin).or_default().inbound += 1;
+            self.by_subnet.entry(subnet).or_default().inbound += 1;
+        }
+        (visit.client, visit.inbound, visit.pending, visit.shares) = (false, true, false, shares);
+        lower(&mut self.clients, 1);
+        self.inbound += 1;
+        true
+    }
+
     /// An admitted connection is still to be opened, and others may ask meanwhile: it counts as pending from now on, until it
     /// is [opened](Self::opened) or [released](Self::released).
     pub fn arriving(&mut self, now: Instant, remote: SocketAddr) {
@@ -174,6 +241,9 @@ impl Admission {
 
     /// An admitted connection will never be opened. Answers since when it was arriving.
     pub fn released(&mut self, remote: SocketAddr) -> Option<Instant> {
+        if let Some(since) = self.arriving_clients.remove(&remote) {
+            return Some(since);
+        }
         let (count, since) = self.arriving.get_mut(&remote)?;
         let since = *since;
         *count -= 1;
@@ -201,10 +271,18 @@ impl Admission {
     /// A connection stands; `inbound` when the remote side dialed. Its handshake is pending. Answers since when it was
     /// arriving, if it was.
     pub fn opened(&mut self, conn: ConnId, remote: SocketAddr, inbound: bool) -> Option<Instant> {
+        let client = inbound && self.arriving_clients.contains_key(&remote);
         let since = if inbound { self.released(remote) } else { None };
         self.closed(conn);
+        if client {
+            self.clients += 1;
+            let client_of = Some(Origin::of(remote.ip()));
+            let visit = Visit { inbound: false, pending: false, client, client_of, leaving: false, shares: None };
+            self.open.insert(conn, visit);
+            return since;
+        }
         let shares = self.shares(remote, inbound);
-        self.open.insert(conn, Visit { inbound, pending: inbound, leaving: false, shares });
+        self.open.insert(conn, Visit { inbound, pending: inbound, client, client_of: None, leaving: false, shares });
         if inbound {
             self.inbound += 1;
             self.pending += 1;
@@ -234,6 +312,8 @@ impl Admission {
         let Some(visit) = self.open.remove(&conn) else { return };
         if visit.leaving {
             lower(&mut self.leaving, 1);
+        } else if visit.client {
+            lower(&mut self.clients, 1);
         } else if visit.inbound {
             lower(&mut self.inbound, 1);
         }
@@ -252,7 +332,9 @@ impl Admission {
         let Some(visit) = self.open.get_mut(&conn).filter(|visit| !visit.leaving) else { return };
         visit.leaving = true;
         self.leaving += 1;
-        if visit.inbound {
+        if visit.client {
+            lower(&mut self.clients, 1);
+        } else if visit.inbound {
             lower(&mut self.inbound, 1);
         }
     }
@@ -338,7 +420,8 @@ impl Admission {
 
     /// Open connections and those that arrive, without those that are being closed.
     fn occupied(&self) -> usize {
-        self.open.len().saturating_sub(self.leaving) + self.arriving.values().map(|(count, _)| count).sum::<usize>()
+        self.open.len().saturating_sub(self.leaving + self.clients)
+            + self.arriving.values().map(|(count, _)| count).sum::<usize>()
     }
 
     /// Connections, open or arriving, that the remote side dialed.
@@ -362,8 +445,13 @@ impl Admission {
         let inbound = arriving + self.open.values().filter(|visit| visit.inbound && !visit.leaving).count();
         let leaving = self.open.values().filter(|visit| visit.leaving).count();
         let pending = arriving + self.open.values().filter(|visit| visit.pending).count();
+        let clients = self.open.values().filter(|visit| visit.client && !visit.leaving).count();
+        let (held, most) = (clients + self.arriving_clients.len(), config.clients_max());
+        Invariant::S5.check(held <= most, || format!("{held} clients without a handshake, {most} at most"))?;
+        let others = self.open.len() - leaving - clients;
         for (what, count, kept, most) in [
-            ("connections", (self.open.len() - leaving) + arriving, self.occupied(), config.connections_max),
+            ("clients", clients, self.clients, most),
+            ("connections", others + arriving, self.occupied(), config.connections_max),
             ("inbound connections", inbound, self.inbound, config.inbound_max),
             ("unfinished handshakes", pending, self.pending, config.pending_max),
             ("connections on their way out", leaving, self.leaving, self.open.len()),

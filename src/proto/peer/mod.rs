@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`peer_table`] | which peers do we know, and which are the best? |
 //! | [`reputation`] | what has this address or identity done to us, and is it blacklisted? |
+//! | [`operator_bans`] | whom does a person keep out? |
+//! | [`ban`] | how is a ban written, shown and saved? |
 //! | [`blacklist`] | when does somebody count as bad, for either of these two? |
 //! | [`admission`] | may this stranger connect? |
 //! | [`evict`] | who gives way to a newcomer? |
@@ -17,9 +19,11 @@
 
 pub mod address_book;
 pub mod admission;
+pub mod ban;
 pub mod blacklist;
 pub mod evict;
 pub mod name;
+pub mod operator_bans;
 pub mod outbound;
 pub mod own_addresses;
 pub mod peer_key;
@@ -32,8 +36,10 @@ mod decay;
 
 pub use address_book::{AddressBook, AddressBookConfig};
 pub use admission::{Admission, AdmissionConfig, AdmissionRefusal};
+pub use ban::{Ban, Banned, BannedBy};
 pub use blacklist::BlacklistConfig;
 pub use name::PeerName;
+pub use operator_bans::OperatorBans;
 pub use outbound::{OutboundConfig, OutboundManager};
 pub use peer_key::PeerKey;
 pub use peer_table::{PeerRecord, PeerTable, PeerTableConfig};

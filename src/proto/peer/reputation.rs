@@ -14,11 +14,14 @@
 //! of it. And a table full of bans keeps places for those who are not banned yet, or nobody else ever would be: the ban that ends
 //! soonest gives way.
 //!
+//! Whom a person keeps out is in a table of its own, [`OperatorBans`](super::OperatorBans).
+//!
 //! Loopback and exempt ranges never come here; the node asks [`ExemptRanges`](crate::address::ExemptRanges) first.
 
 pub mod bans;
 
 use core::time::Duration;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::blacklist::{BlacklistConfig, FAILURE_POINTS, SCORE_MAX, SUCCESS_POINTS};
@@ -42,15 +45,6 @@ impl Default for ReputationConfig {
     }
 }
 
-/// Who blacklisted an origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BannedBy {
-    /// The rules, by what it did.
-    Rules,
-    /// A person. Never evicted for an automatic one.
-    Operator,
-}
-
 /// The memory of deeds by origin.
 #[derive(Clone, Debug, Default)]
 pub struct Reputation {
@@ -58,7 +52,7 @@ pub struct Reputation {
     entries: BTreeMap<Origin, Entry>,
     /// Everyone, the least interesting first.
     order: BTreeSet<(Interest, Instant, Origin)>,
-    /// Entries that the rules have banned, be it over or not.
+    /// Entries that are banned, be it over or not.
     banned: usize,
     /// What was recorded since the last look, for a simulation that looks.
     #[cfg(feature = "sim")]
@@ -71,8 +65,7 @@ enum Interest {
     #[default]
     Clean,
     Blamed,
-    BannedByRules,
-    BannedByOperator,
+    Banned,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -82,8 +75,15 @@ struct Entry {
     /// The violations of the last window, oldest first; never more than count.
     violations: VecDeque<Instant>,
     last_reward: Option<Instant>,
-    banned: Option<(Instant, BannedBy)>,
+    banned: Option<Sentence>,
     touched: Instant,
+}
+
+/// Until when an origin is blacklisted, and for what it did last.
+#[derive(Clone, Debug)]
+struct Sentence {
+    until: Instant,
+    why: Cow<'static, str>,
 }
 
 /// Bans in force in one subnet that become a ban of the subnet: far more than a neighbourhood has bad nodes by chance.
@@ -100,10 +100,10 @@ impl Reputation {
         Reputation { config, ..Reputation::default() }
     }
 
-    /// The origin broke the protocol. True when that blacklisted it.
-    pub fn record_violation(&mut self, origin: Origin, now: Instant) -> bool {
+    /// The origin broke the protocol, in the way that `why` says. True when that blacklisted it.
+    pub fn record_violation(&mut self, origin: Origin, why: &'static str, now: Instant) -> bool {
         let (window, most) = (self.config.blacklist.violation_window, self.config.blacklist.violations);
-        self.record(origin, now, |entry| {
+        self.record(origin, now, why, |entry| {
             entry.violations.retain(|at| now.since(*at) < window);
             entry.violations.push_back(now);
             if entry.violations.len() > most {
@@ -117,7 +117,7 @@ impl Reputation {
     /// The origin did something useful that was asked for, or was new and valid.
     pub fn record_success(&mut self, origin: Origin, now: Instant) {
         let interval = self.config.blacklist.success_interval;
-        self.record(origin, now, |entry| {
+        self.record(origin, now, "", |entry| {
             entry.failures = 0;
             if entry.last_reward.is_some_and(|at| now.since(at) < interval) {
                 return 0;
@@ -157,7 +157,7 @@ impl Reputation {
         let (known, placed, most) = (self.entries.len(), self.order.len(), self.config.entries_max.max(1));
         Invariant::S5
             .check(known <= most && placed == known, || format!("{known} origins and {placed} places of {most}"))?;
-        let banned = self.entries.values().filter(|entry| entry.is_by_rules()).count();
+        let banned = self.entries.values().filter(|entry| entry.banned.is_some()).count();
         Invariant::S9.check(banned == self.banned, || format!("{banned} bans, {} by the counter", self.banned))?;
         for (origin, entry) in &self.entries {
             let found = self.order.contains(&entry.place(*origin));
@@ -172,7 +172,13 @@ impl Reputation {
         self.moves.replace(Vec::new()).unwrap_or_default()
     }
 
-    fn record(&mut self, origin: Origin, now: Instant, deed: impl FnOnce(&mut Entry) -> i32) -> bool {
+    fn record(
+        &mut self,
+        origin: Origin,
+        now: Instant,
+        why: &'static str,
+        deed: impl FnOnce(&mut Entry) -> i32,
+    ) -> bool {
         let mut entry = self.take(origin, now);
         let points = deed(&mut entry);
         #[cfg(feature = "sim")]
@@ -183,27 +189,27 @@ impl Reputation {
         let bad = often || lines.is_bad(entry.points(now, lines.half_life), entry.failures);
         let banned = bad && points < 0 && entry.banned.is_none();
         if banned {
-            entry.banned = Some((now + lines.duration, BannedBy::Rules));
+            entry.banned = Some(Sentence { until: now + lines.duration, why: Cow::Borrowed(why) });
         }
         self.put(origin, entry, now);
         debug_assert!(!banned || self.is_blacklisted(origin, now) || self.len() >= self.config.entries_max.max(1));
         if banned && let Some(ip) = origin.ip() {
-            self.ban_subnet(Subnet::of(ip), now);
+            self.ban_subnet(Subnet::of(ip), why, now);
         }
         banned
     }
 
     /// Bans a subnet as a whole once so many of its addresses are banned, and forgets these. Looks at all that is known of it.
-    fn ban_subnet(&mut self, subnet: Subnet, now: Instant) {
+    fn ban_subnet(&mut self, subnet: Subnet, why: &'static str, now: Instant) {
         let within = self
             .entries
             .range(Origin::Ip(subnet.ip())..)
             .take_while(|(origin, _)| origin.ip().is_some_and(|ip| Subnet::of(ip) == subnet));
-        let by_rules = within.filter_map(|(origin, entry)| match entry.banned {
-            Some((until, BannedBy::Rules)) if until > now => Some((*origin, until)),
-            _ => None,
+        let in_force = within.filter_map(|(origin, entry)| {
+            let until = entry.banned.as_ref()?.until;
+            (until > now).then_some((*origin, until))
         });
-        let bans: Vec<(Origin, Instant)> = by_rules.collect();
+        let bans: Vec<(Origin, Instant)> = in_force.collect();
         if bans.len() < BANS_PER_SUBNET {
             return;
         }
@@ -211,14 +217,14 @@ impl Reputation {
         for (origin, _) in bans {
             self.take(origin, now);
         }
-        self.ban(Origin::Net(subnet), until.since(now), BannedBy::Rules, now);
+        self.sentence(Origin::Net(subnet), until.since(now), Cow::Borrowed(why), now);
     }
 
     /// Takes an entry out of the tables. One whose blacklisting is over has served its time and is like a stranger's.
     fn take(&mut self, origin: Origin, now: Instant) -> Entry {
         let Some(entry) = self.entries.remove(&origin) else { return Entry::default() };
         self.order.remove(&entry.place(origin));
-        self.banned -= usize::from(entry.is_by_rules());
+        self.banned -= usize::from(entry.banned.is_some());
         if entry.banned.is_some() && !entry.is_banned(now) { Entry::default() } else { entry }
     }
 
@@ -229,29 +235,25 @@ impl Reputation {
         if self.entries.len() >= self.config.entries_max.max(1) {
             let Some((interest, until, least)) = self.order.first().copied() else { return };
             let most = self.config.entries_max.max(1);
-            let is_theirs = interest > Interest::BannedByRules || self.banned <= most - most / UNBANNED_PART;
-            let in_force = interest >= Interest::BannedByRules && until > now && is_theirs;
+            let is_theirs = self.banned <= most - most / UNBANNED_PART;
+            let in_force = interest == Interest::Banned && until > now && is_theirs;
             if in_force && interest > entry.place(origin).0 {
                 return;
             }
             self.order.remove(&(interest, until, least));
             if let Some(entry) = self.entries.remove(&least) {
-                self.banned -= usize::from(entry.is_by_rules());
+                self.banned -= usize::from(entry.banned.is_some());
             }
         }
         self.order.insert(entry.place(origin));
-        self.banned += usize::from(entry.is_by_rules());
+        self.banned += usize::from(entry.banned.is_some());
         self.entries.insert(origin, entry);
     }
 }
 
 impl Entry {
-    fn is_by_rules(&self) -> bool {
-        matches!(self.banned, Some((_, BannedBy::Rules)))
-    }
-
     fn is_banned(&self, now: Instant) -> bool {
-        self.banned.is_some_and(|(until, _)| until > now)
+        self.banned.as_ref().is_some_and(|sentence| sentence.until > now)
     }
 
     fn points(&self, now: Instant, half_life: Duration) -> i32 {
@@ -262,9 +264,8 @@ impl Entry {
 
     /// Where the entry stands in the order of forgetting: by interest, then by age, or by the end of the blacklisting.
     fn place(&self, origin: Origin) -> (Interest, Instant, Origin) {
-        match self.banned {
-            Some((until, BannedBy::Operator)) => (Interest::BannedByOperator, until, origin),
-            Some((until, BannedBy::Rules)) => (Interest::BannedByRules, until, origin),
+        match &self.banned {
+            Some(sentence) => (Interest::Banned, sentence.until, origin),
             None if self.failures > 0 || !self.violations.is_empty() => (Interest::Blamed, self.touched, origin),
             None => (Interest::Clean, self.touched, origin),
         }

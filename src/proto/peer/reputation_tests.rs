@@ -3,8 +3,8 @@
 use core::net::{IpAddr, Ipv6Addr};
 use proptest::prelude::*;
 
-use super::bans::Ban;
 use super::*;
+use crate::proto::peer::ban::{Ban, Banned, BannedBy, Lifted};
 
 const MINUTE: u64 = 60_000;
 
@@ -20,10 +20,10 @@ fn at(millis: u64) -> Instant {
 fn the_fifth_failure_in_a_row_blacklists_for_a_day() {
     let mut reputation = Reputation::default();
     let who = origin("1.2.3.4");
-    assert_eq!((0..5).map(|n| reputation.record_violation(who, at(n))).filter(|banned| *banned).count(), 1);
+    assert_eq!((0..5).map(|n| reputation.record_violation(who, "test", at(n))).filter(|banned| *banned).count(), 1);
     assert!(reputation.is_blacklisted(who, at(24 * 60 * MINUTE)));
     assert!(!reputation.is_blacklisted(who, at(24 * 60 * MINUTE + 5)));
-    assert!(!reputation.record_violation(who, at(25 * 60 * MINUTE)), "the time is served");
+    assert!(!reputation.record_violation(who, "test", at(25 * 60 * MINUTE)), "the time is served");
     assert_eq!(reputation.bans(at(25 * 60 * MINUTE)).count(), 0);
 }
 
@@ -35,7 +35,7 @@ fn good_deeds_do_not_buy_violations() {
         for good in 0..2 {
             reputation.record_success(who, at(n * 5 * MINUTE + good * 2 * MINUTE));
         }
-        assert_eq!(reputation.record_violation(who, at(n * 5 * MINUTE + 4 * MINUTE)), n == 10, "violation {n}");
+        assert_eq!(reputation.record_violation(who, "test", at(n * 5 * MINUTE + 4 * MINUTE)), n == 10, "violation {n}");
     }
     assert!(reputation.is_blacklisted(origin("2001:db8::ffff"), at(60 * MINUTE)), "the /64 is one origin");
 }
@@ -46,7 +46,7 @@ fn rare_violations_of_a_useful_peer_are_forgotten() {
     let who = origin("1.2.3.4");
     for n in 0..100u64 {
         reputation.record_success(who, at(n * 10 * MINUTE));
-        assert!(!reputation.record_violation(who, at(n * 10 * MINUTE + 1)), "violation {n}");
+        assert!(!reputation.record_violation(who, "test", at(n * 10 * MINUTE + 1)), "violation {n}");
     }
 }
 
@@ -62,7 +62,7 @@ fn farming_earns_a_point_a_minute_and_never_more_than_twenty() {
         reputation.record_success(who, at(n * MINUTE));
     }
     assert!(reputation.score(who, at(1000 * MINUTE)) <= 20);
-    let banned = (0..10).filter(|n| reputation.record_violation(who, at(1000 * MINUTE + n))).count();
+    let banned = (0..10).filter(|n| reputation.record_violation(who, "test", at(1000 * MINUTE + n))).count();
     assert_eq!(banned, 1);
 }
 
@@ -71,7 +71,7 @@ fn a_score_halves_in_ten_minutes() {
     let mut reputation = Reputation::default();
     let who = origin("1.2.3.4");
     for n in 0..4 {
-        reputation.record_violation(who, at(n));
+        reputation.record_violation(who, "test", at(n));
     }
     assert_eq!(reputation.score(who, at(3)), -8);
     assert_eq!(reputation.score(who, at(10 * MINUTE)), -4);
@@ -82,43 +82,49 @@ fn a_score_halves_in_ten_minutes() {
 #[test]
 fn a_flood_of_origins_displaces_neither_bans_nor_memory() {
     let mut reputation = Reputation::new(ReputationConfig { entries_max: 100, ..Default::default() });
-    let (villain, manual) = (origin("9.9.9.9"), origin("8.8.8.8"));
-    reputation.ban(manual, Duration::from_secs(1 << 40), BannedBy::Operator, at(0));
-    (0..5).for_each(|n| assert_eq!(reputation.record_violation(villain, at(n)), n == 4));
+    let villain = origin("9.9.9.9");
+    (0..5).for_each(|n| assert_eq!(reputation.record_violation(villain, "test", at(n)), n == 4));
     for n in 0..10_000u128 {
         let ip = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | (n << 64)));
-        reputation.record_violation(Origin::of(ip), at(10 + n as u64));
+        reputation.record_violation(Origin::of(ip), "test", at(10 + n as u64));
         assert!(reputation.len() <= 100 && reputation.order.len() == reputation.len());
     }
     let now = at(20_000);
-    assert!(reputation.is_blacklisted(villain, now) && reputation.is_blacklisted(manual, now));
-    assert_eq!(reputation.bans(now).map(|ban| ban.by).collect::<Vec<_>>(), [BannedBy::Operator, BannedBy::Rules]);
+    assert!(reputation.is_blacklisted(villain, now));
+    let bans: Vec<_> = reputation.bans(now).map(|ban| (ban.who, ban.by, ban.reason)).collect();
+    assert_eq!(bans, [(Banned::from(villain), BannedBy::Rules, "test".into())]);
     assert!(reputation.unban(villain, now) && !reputation.is_blacklisted(villain, now));
-}
-
-#[test]
-fn a_table_full_of_operator_bans_keeps_them() {
-    let mut reputation = Reputation::new(ReputationConfig { entries_max: 2, ..Default::default() });
-    for who in ["1.1.1.1", "2.2.2.2"] {
-        reputation.ban(origin(who), Duration::from_secs(60), BannedBy::Operator, at(0));
-    }
-    reputation.record_violation(origin("3.3.3.3"), at(10));
-    assert_eq!(reputation.bans(at(10)).count(), 2);
-    reputation.record_violation(origin("3.3.3.3"), at(60_000));
-    assert_eq!(reputation.score(origin("3.3.3.3"), at(60_000)), -2, "a ban that is over makes room");
 }
 
 #[test]
 fn a_ban_is_restored_with_the_time_that_remained() {
     let mut reputation = Reputation::default();
-    (0..5).for_each(|n| assert_eq!(reputation.record_violation(origin("1.1.1.1"), at(0)), n == 4));
+    (0..5).for_each(|n| assert_eq!(reputation.record_violation(origin("1.1.1.1"), "test", at(0)), n == 4));
     let saved: Vec<Ban> = reputation.bans(at(23 * 60 * MINUTE)).collect();
     let mut restored = Reputation::default();
     for ban in saved {
-        restored.ban(ban.origin, ban.remaining, ban.by, at(0));
+        restored.restore_ban(ban.who.origin().unwrap(), ban.remaining.unwrap(), ban.reason, at(0));
     }
     assert!(restored.is_blacklisted(origin("1.1.1.1"), at(60 * MINUTE - 1)));
     assert!(!restored.is_blacklisted(origin("1.1.1.1"), at(60 * MINUTE)));
+    // A file that says more than the rules ever give.
+    restored.restore_ban(origin("2.2.2.2"), Duration::MAX, "".into(), at(0));
+    assert!(!restored.is_blacklisted(origin("2.2.2.2"), at(24 * 60 * MINUTE)));
+}
+
+#[test]
+fn lifting_a_range_forgets_all_that_was_done_in_it() {
+    let mut reputation = Reputation::default();
+    for who in ["1.2.3.4", "1.2.3.5", "1.2.4.1"] {
+        (0..5).for_each(|n| assert_eq!(reputation.record_violation(origin(who), "test", at(0)), n == 4));
+    }
+    let lifted = reputation.lift("1.2.3.0/24".parse().unwrap(), at(1));
+    assert_eq!(lifted, Lifted { lifted: 2, still: None });
+    assert_eq!((reputation.score(origin("1.2.3.4"), at(1)), reputation.bans(at(1)).count()), (0, 1));
+    // A part of a /64 is not let in while the /64 is banned.
+    (0..5).for_each(|n| assert_eq!(reputation.record_violation(origin("2001:db8::1"), "test", at(0)), n == 4));
+    let lifted = reputation.lift("2001:db8::1/128".parse().unwrap(), at(1));
+    assert_eq!(lifted, Lifted { lifted: 0, still: Some("2001:db8::/64".parse().unwrap()) });
 }
 
 proptest! {
@@ -145,7 +151,7 @@ proptest! {
             } else {
                 violations.push(millis);
                 (score, row) = (score - 2.0, row + 1);
-                reputation.record_violation(who, at(millis))
+                reputation.record_violation(who, "test", at(millis))
             };
             score = score.clamp(-20.0, 20.0);
             let recent = violations.iter().filter(|then| millis - **then < 60 * MINUTE).count();
@@ -166,7 +172,7 @@ fn a_table_full_of_bans_still_learns_whom_to_ban_next_and_forgets_the_ban_that_e
     let mut reputation = Reputation::new(ReputationConfig { entries_max: most, ..Default::default() });
     let far = |n: u64| Origin::of(IpAddr::V6(Ipv6Addr::from_bits((0x2001 << 112) | (u128::from(n) << 80))));
     let banned =
-        |reputation: &mut Reputation, who, millis| (0..5).any(|_| reputation.record_violation(who, at(millis)));
+        |reputation: &mut Reputation, who, millis| (0..5).any(|_| reputation.record_violation(who, "test", at(millis)));
     for n in 0..3 * most as u64 {
         assert!(banned(&mut reputation, far(n), 1000 + n), "origin {n} is not banned");
         assert_eq!((reputation.len() <= most, reputation.audit()), (true, Ok(())));
@@ -175,12 +181,9 @@ fn a_table_full_of_bans_still_learns_whom_to_ban_next_and_forgets_the_ban_that_e
     let last = 3 * most as u64;
     assert!((last - 700..last).all(|n| reputation.is_blacklisted(far(n), now)), "the newest are in force");
     assert!(!reputation.is_blacklisted(far(0), now), "the oldest made room");
-    // One of the operator's is not among those that give way.
-    reputation.ban(origin("8.8.8.8"), Duration::from_secs(1), BannedBy::Operator, now);
     (0..2 * most as u64).for_each(|n| assert!(banned(&mut reputation, far(10_000 + n), 10_001 + n / 100)));
-    assert!(reputation.is_blacklisted(origin("8.8.8.8"), at(10_500)));
     // A flood of those who did little pushes out no ban that is new.
-    (0..5_000).for_each(|n| assert!(!reputation.record_violation(far(100_000 + n), at(10_600))));
+    (0..5_000).for_each(|n| assert!(!reputation.record_violation(far(100_000 + n), "test", at(10_600))));
     assert!((11_500..12_000).all(|n| reputation.is_blacklisted(far(n), at(10_600))));
     assert_eq!(reputation.audit(), Ok(()));
 }
@@ -193,7 +196,7 @@ fn many_bans_in_a_subnet_become_one_of_the_subnet() {
         let who = |n: usize| origin(&address.replace("{}", &n.to_string()));
         for n in 1..=BANS_PER_SUBNET {
             assert!(!reputation.is_blacklisted(who(200), at(60_000)), "{n} bans are no ban of all");
-            let violations = (0..5).filter(|_| reputation.record_violation(who(n), at(n as u64 * 1000)));
+            let violations = (0..5).filter(|_| reputation.record_violation(who(n), "test", at(n as u64 * 1000)));
             assert_eq!(violations.count(), 1);
         }
         let end = BANS_PER_SUBNET as u64 * 1000 + 24 * 60 * MINUTE;
@@ -201,20 +204,9 @@ fn many_bans_in_a_subnet_become_one_of_the_subnet() {
         assert!(
             !reputation.is_blacklisted(who(200), at(end)) && !reputation.is_blacklisted(origin(outside), at(60_000))
         );
-        let bans: Vec<Origin> = reputation.bans(at(60_000)).map(|ban| ban.origin).collect();
+        let bans: Vec<Origin> = reputation.bans(at(60_000)).filter_map(|ban| ban.who.origin()).collect();
         assert_eq!(bans, [Origin::Net(Subnet::of(who(1).ip().unwrap()))]);
         assert_eq!((reputation.len(), reputation.audit()), (1, Ok(())));
         assert!(reputation.unban(bans[0], at(60_000)) && !reputation.is_blacklisted(who(1), at(60_000)));
     }
-}
-
-#[test]
-fn bans_of_an_operator_are_of_the_addresses_that_he_named() {
-    let mut reputation = Reputation::default();
-    for n in 1..100 {
-        reputation.ban(origin(&format!("1.2.3.{n}")), Duration::from_secs(60), BannedBy::Operator, at(0));
-    }
-    assert!((0..5).any(|_| reputation.record_violation(origin("1.2.3.200"), at(0))));
-    assert!(!reputation.is_blacklisted(origin("1.2.3.201"), at(0)));
-    assert_eq!(reputation.bans(at(0)).count(), 100);
 }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
@@ -13,13 +14,15 @@ use crate::proto::sync::chain::{Chain, CheckedBlock, CheckedHeader, HeaderError,
 use crate::proto::sync::peer::Peer;
 use crate::proto::sync::tempo::Tempo;
 use crate::proto::sync::{Pending, SyncManager, SyncOutput};
+use crate::sharded::give_back;
 use crate::time::{Instant, Now};
+use crate::wire::message::MAX_RUN;
 use crate::wire::{Hash, Kind, Message};
 
 /// Units of work after which one call submits no further block: about a millisecond. The rest follows at once.
 const SUBMIT_WORK: u32 = 5_000;
-/// The same for a chain that does not say what it does.
-const SUBMITS_MAX: usize = 16;
+/// What a block counts for that of a chain which does not say what it does: sixteen of them in one call.
+const SUBMIT_UNKNOWN: u32 = SUBMIT_WORK / 16;
 /// Judgements under way; more blocks than this beside the path are dropped.
 const PENDING_MAX: usize = 64;
 /// Blocks of the path that may be under judgement at once. Judged one after the other, each would wait for a turn of the loop.
@@ -30,6 +33,8 @@ const PATH_PENDING_BYTES_MAX: usize = 24 << 20;
 /// Blocks that one call asks for: some hundred microseconds with many peers. As many are on their way then, and each that comes goes
 /// on.
 const ASKS_MAX: usize = 512;
+/// Blocks in one question.
+const RUN: usize = MAX_RUN as usize;
 /// Blocks that nobody has or that nobody is asked for again yet, over which one call steps.
 const WITHOUT_MAX: usize = 16;
 
@@ -48,38 +53,62 @@ impl SyncManager {
     /// Its sender is closed with [`CloseReason::UnrequestedBlock`] when it was not asked for that block, and with
     /// [`CloseReason::Invalid`] when it is none, or not the one that its header names, or not valid.
     pub fn handle_block<C: Chain>(&mut self, now: Now, conn: ConnId, bytes: Bytes, chain: &mut C) {
-        match self.take_delivery(now, conn, bytes, chain) {
-            Ok(block) => {
-                self.on_delivery(now, conn, block, chain);
-                self.advance(now, chain);
+        self.handle_blocks(now, conn, vec![bytes], chain);
+    }
+
+    /// A Blocks frame came: as many blocks, each judged as one that comes alone. What came before one that ends the connection is kept.
+    pub fn handle_blocks<C: Chain>(&mut self, now: Now, conn: ConnId, blocks: Vec<Bytes>, chain: &mut C) {
+        let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+        let peer = self.peers.get(&conn);
+        let on_their_way = peer.map_or(0, Peer::in_flight);
+        // Those of one frame come together, and what nobody waited for any more says nothing.
+        let mut gap = peer.and_then(Peer::silent_since).map(|since| now.at.since(since));
+        for bytes in blocks {
+            match self.take_delivery(now, conn, (bytes, on_their_way), chain) {
+                Ok(block) => {
+                    if let Some(gap) = gap.take() {
+                        self.tempo.delivered(gap, count);
+                    }
+                    self.on_delivery(now, conn, block, chain);
+                }
+                Err(reason) => {
+                    self.close(conn, reason);
+                    break;
+                }
             }
-            Err(reason) => self.close(conn, reason),
         }
+        self.advance(now, chain);
         self.update(now, chain);
     }
 
-    /// Finds what a delivery answers, and with it the proof of its header.
+    /// Finds what a delivery answers, and with it the proof of its header. So many were on their way when the first of its frame came.
     fn take_delivery<C: Chain>(
         &mut self,
         now: Now,
         conn: ConnId,
-        bytes: Bytes,
+        (bytes, on_their_way): (Bytes, usize),
         chain: &C,
     ) -> Result<CheckedBlock, CloseReason> {
         self.work.spend_hashing(bytes.len());
         let peer = self.peers.get_mut(&conn).ok_or(CloseReason::UnrequestedBlock)?;
         let is_asked = peer.deadlines().next().is_some();
-        let Some((header, asked_at)) = chain.block_hash(&bytes).and_then(|hash| peer.take_answer(&hash)) else {
+        let mut asked_at = None;
+        let answered = |hash: &Hash| {
+            let (header, asked) = peer.take_answer(hash)?;
+            asked_at = Some(asked);
+            Some(header)
+        };
+        let block = CheckedBlock::of_known(chain, bytes, answered).map_err(|bytes| {
             // From one who was asked for another one, it matters for the log whether this is a block at all.
             let is_invalid =
                 is_asked && matches!(chain.check_block_header(now.unix, &bytes), Err(HeaderError::Invalid(_)));
-            return Err(if is_invalid { CloseReason::Invalid(Kind::Block) } else { CloseReason::UnrequestedBlock });
-        };
-        peer.block_came(now.at, asked_at, now.at + self.config.block_deadline);
-        self.tempo.delivered(now.at);
-        self.end_request(&header.hash(), conn);
-        // One look at the bytes named the header, the next one finds the same.
-        CheckedBlock::of_header(chain, header, bytes).ok_or(CloseReason::Invalid(Kind::Block))
+            if is_invalid { CloseReason::Invalid(Kind::Block) } else { CloseReason::UnrequestedBlock }
+        })?;
+        let asked_at = asked_at.unwrap_or(now.at);
+        let due = now.at + self.config.block_deadline;
+        peer.block_came(now.at, block.bytes().len(), (asked_at, on_their_way), due);
+        self.end_request(&block.hash(), conn);
+        Ok(block)
     }
 
     fn on_delivery<C: Chain>(&mut self, now: Now, conn: ConnId, block: CheckedBlock, chain: &mut C) {
@@ -129,10 +158,7 @@ impl SyncManager {
     /// Submits what is next on the path, as far as it is here.
     pub(super) fn advance<C: Chain>(&mut self, now: Now, chain: &mut C) {
         let mut work = 0;
-        for _ in 0..SUBMITS_MAX {
-            if work >= SUBMIT_WORK {
-                return;
-            }
+        while work < SUBMIT_WORK {
             self.skip_stored(chain);
             if self.retry_at.is_some_and(|at| at > now.at) {
                 return;
@@ -143,7 +169,7 @@ impl SyncManager {
             let verdict = chain.accept_block(now.unix, block.clone());
             let spent = chain.take_work();
             self.work.spend(spent as usize);
-            work = spent.saturating_add(work);
+            work = work.saturating_add(if spent == 0 { SUBMIT_UNKNOWN } else { spent });
             self.judge(now, Pending { from, block }, verdict);
         }
     }
@@ -250,6 +276,7 @@ impl SyncManager {
     pub(super) fn end_request(&mut self, hash: &Hash, conn: ConnId) {
         if self.in_flight.get(hash) == Some(&conn) {
             self.in_flight.remove(hash);
+            give_back(&mut self.in_flight);
         }
     }
 
@@ -273,6 +300,7 @@ impl SyncManager {
         let mut nothing_left = true;
         let mut without: Vec<(u64, Hash)> = Vec::new();
         let mut asked = 0;
+        let mut questions: BTreeMap<ConnId, Vec<Hash>> = BTreeMap::new();
         while let Some((height, hash)) = self.path.next_to_ask(&self.tree, window) {
             // The next block to come goes on with it.
             if asked >= ASKS_MAX {
@@ -299,7 +327,8 @@ impl SyncManager {
                     self.work.spend(1);
                     self.work.spend_light(self.peers.len());
                     self.path.note_asked(height);
-                    self.ask_for_block(now, conn, header);
+                    self.note_request(now, conn, header);
+                    questions.entry(conn).or_default().push(hash);
                 }
                 Err(NoProvider::Busy) => {
                     nothing_left = false;
@@ -317,6 +346,9 @@ impl SyncManager {
         }
         for (height, hash) in without {
             self.path.ask_again(height, &hash);
+        }
+        for (conn, hashes) in questions {
+            self.ask_for(conn, &hashes);
         }
         self.watch_front(now, nothing_left);
     }
@@ -378,10 +410,21 @@ impl SyncManager {
         peer.line.window().min(most)
     }
 
-    fn ask_for_block(&mut self, now: Instant, conn: ConnId, header: CheckedHeader) {
+    /// Asks for blocks whose requests are noted: together, where the peer knows the word for that.
+    fn ask_for(&mut self, conn: ConnId, hashes: &[Hash]) {
+        let together = self.peers.get(&conn).is_some_and(|peer| peer.serves_runs);
+        for run in hashes.chunks(if together { RUN } else { 1 }) {
+            match run {
+                [hash] => self.send(conn, &Message::GetBlock(*hash)),
+                run => self.send(conn, &Message::GetBlocks(run.to_vec())),
+            }
+        }
+    }
+
+    fn note_request(&mut self, now: Instant, conn: ConnId, header: CheckedHeader) {
         let hurried = buggify!(self, TimeoutNow);
         if self.in_flight.is_empty() {
-            self.tempo = Tempo::begin(now);
+            self.tempo = Tempo::begin();
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if let Some(pace) = &mut peer.block_request_pace {
@@ -395,6 +438,5 @@ impl SyncManager {
         peer.avoid.remove(&header.hash());
         let other = self.in_flight.insert(header.hash(), conn);
         debug_assert_eq!(other, None, "{} is asked of {conn} as well", header.hash());
-        self.send(conn, &Message::GetBlock(header.hash()));
     }
 }

@@ -1,17 +1,22 @@
 //! Blocks that came before their turn: of each the first copy, and the bytes of all.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::id::ConnId;
 use crate::invariant::{Broken, Invariant};
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedBlock;
+use crate::sharded::give_back;
 use crate::wire::Hash;
 
 /// Blocks of the path that wait for an earlier one, with their senders.
+///
+/// They are looked for by their hashes several times each, and a download has many thousands of them: nobody goes through them in an
+/// order that can be seen.
 #[derive(Debug, Default)]
 pub(super) struct BlockBuffer {
-    blocks: BTreeMap<Hash, (CheckedBlock, ConnId)>,
+    blocks: HashMap<Hash, (CheckedBlock, ConnId)>,
     bytes: usize,
 }
 
@@ -28,7 +33,7 @@ impl BlockBuffer {
     /// Keeps a block, unless there is a copy of it.
     pub(super) fn insert(&mut self, block: CheckedBlock, from: ConnId) {
         let len = block.bytes().len();
-        if let std::collections::btree_map::Entry::Vacant(place) = self.blocks.entry(block.hash()) {
+        if let Entry::Vacant(place) = self.blocks.entry(block.hash()) {
             place.insert((block, from));
             self.bytes = self.bytes.saturating_add(len);
         }
@@ -36,6 +41,7 @@ impl BlockBuffer {
 
     pub(super) fn remove(&mut self, hash: &Hash) -> Option<(CheckedBlock, ConnId)> {
         let removed = self.blocks.remove(hash)?;
+        give_back(&mut self.blocks);
         lower(&mut self.bytes, removed.0.bytes().len());
         Some(removed)
     }
@@ -43,11 +49,13 @@ impl BlockBuffer {
     /// Drops the blocks that `keep` does not keep.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&CheckedBlock) -> bool) {
         self.blocks.retain(|_, (block, _)| keep(block));
+        give_back(&mut self.blocks);
         self.bytes = self.counted();
     }
 
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
+        give_back(&mut self.blocks);
         self.bytes = 0;
     }
 

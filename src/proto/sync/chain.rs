@@ -107,10 +107,21 @@ impl CheckedBlock {
         Ok(CheckedBlock { header, bytes })
     }
 
-    /// The block of a header that was checked before; `None` when another header stands in it.
-    pub fn of_header<C: Chain + ?Sized>(chain: &C, header: CheckedHeader, bytes: Bytes) -> Option<Self> {
-        let same = chain.block_hash(&bytes) == Some(header.hash());
-        same.then_some(CheckedBlock { header, bytes })
+    /// The block of a header that was checked before, which `known` finds by its hash: that is computed once.
+    ///
+    /// # Errors
+    ///
+    /// The bytes again when they are no block, or of a header that is not known.
+    pub fn of_known<C: Chain + ?Sized>(
+        chain: &C,
+        bytes: Bytes,
+        known: impl FnOnce(&Hash) -> Option<CheckedHeader>,
+    ) -> Result<Self, Bytes> {
+        let hash = chain.block_hash(&bytes);
+        match hash.and_then(|hash| known(&hash).filter(|header| header.hash() == hash)) {
+            Some(header) => Ok(CheckedBlock { header, bytes }),
+            None => Err(bytes),
+        }
     }
 
     /// Its header.
@@ -392,6 +403,12 @@ pub trait Chain {
     fn look_up(&mut self, source: Source, hash: &Hash) -> Lookup {
         let _ = source;
         self.block(hash).map_or(Lookup::Missing, Lookup::Here)
+    }
+
+    /// The same, and the peer has asked for `next` behind it: a chain that reads elsewhere may read some of them in one go.
+    fn look_up_ahead(&mut self, source: Source, hash: &Hash, next: &mut dyn Iterator<Item = Hash>) -> Lookup {
+        let _ = next;
+        self.look_up(source, hash)
     }
 
     /// Nobody wants the block any more that [`Lookup::Pending`] promised under this number. Its bytes may come all the same.

@@ -17,6 +17,7 @@ use crate::proto::sync::presync::{DeepBranch, Presync};
 use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::source::{Place, Source};
 use crate::time::{Instant, Now};
+use crate::wire::message::MAX_HEADERS_ASKED;
 use crate::wire::{Hash, Kind, Message};
 
 /// Peers that tell headers at a time: the second is there in case the first one is slow or lies. Those that we chose or that have
@@ -113,32 +114,40 @@ impl SyncManager {
             self.make_room(conn);
         }
         match self.check_headers(now, conn, headers, chain) {
+            Ok(Batch::Unconnected(first)) if self.goes_on_from(conn, first.previous()) => {
+                // What it goes on from was dropped for want of room, or is no longer of use: nor is the rest.
+                let last = headers.last().and_then(|last| CheckedHeader::check(chain, now.unix, last).ok());
+                self.headers_answered(now.at, conn, headers.len(), last.map(|last| last.hash()));
+            }
             Ok(Batch::Unconnected(first)) => {
                 let request = self.peers.get(&conn).and_then(Peer::header_request);
                 let from_anchor = request.is_some_and(|request| request.anchors.contains(&first.previous()));
-                if asked && !from_anchor && headers.len() > ANNOUNCED_MAX {
+                // Of an answer in several frames one may have been lost where a queue was full.
+                let in_frames =
+                    request.is_some_and(|request| request.left > HEADERS_ANSWER_MAX as usize || request.told.is_some());
+                if asked && !from_anchor && !in_frames && headers.len() > ANNOUNCED_MAX {
                     return self.refuse_headers(now, conn, CloseReason::BadAnswer(Kind::Headers), chain);
                 }
-                if from_anchor {
+                if from_anchor || in_frames && headers.len() > ANNOUNCED_MAX {
                     // What we asked from was forgotten meanwhile, so the answer is right and of no use.
-                    self.headers_answered(now.at, conn);
+                    self.headers_answered(now.at, conn, headers.len(), None);
                 }
                 self.plan_header_request(conn, Some(first.hash()));
             }
             Ok(Batch::Nothing { early }) => {
-                self.headers_answered(now.at, conn);
+                self.headers_answered(now.at, conn, headers.len(), None);
                 self.tell_early(conn, early);
                 if !self.end_branch(conn) {
                     self.end_header_sync(conn);
                 }
             }
             Ok(Batch::Connected { parent, headers: checked, early }) if self.continues_branch(conn, parent) => {
-                self.headers_answered(now.at, conn);
+                self.headers_told(now.at, conn, parent, &checked, early);
                 self.tell_early(conn, early);
                 self.continue_branch(now, conn, &checked, early, chain);
             }
             Ok(Batch::Connected { parent, headers: checked, early }) => {
-                self.headers_answered(now.at, conn);
+                self.headers_told(now.at, conn, parent, &checked, early);
                 self.tell_early(conn, early);
                 self.give_up_branch(conn, DeepBranch::Changed);
                 let (last, room) = self.store_headers(now, conn, parent, &checked, chain);
@@ -276,10 +285,27 @@ impl SyncManager {
         }
     }
 
-    fn headers_answered(&mut self, now: Instant, conn: ConnId) {
+    fn headers_answered(&mut self, now: Instant, conn: ConnId, count: usize, last: Option<Hash>) {
+        let deadline = now + self.config.headers_deadline;
         if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.headers_answered(now);
+            peer.headers_answered(now, count, last, deadline);
         }
+    }
+
+    /// Headers came that hang from `parent`: part of an answer, unless one goes on elsewhere and these are few.
+    fn headers_told(&mut self, now: Instant, conn: ConnId, parent: Tip, headers: &[CheckedHeader], early: bool) {
+        let told = self.peers.get(&conn).and_then(Peer::header_request).and_then(|request| request.told);
+        if told.is_some_and(|told| told != parent.hash) && headers.len() <= ANNOUNCED_MAX {
+            return;
+        }
+        let last = headers.last().map(CheckedHeader::hash).filter(|_| !early);
+        self.headers_answered(now, conn, headers.len(), last);
+    }
+
+    /// Does an answer of this peer go on from there?
+    fn goes_on_from(&self, conn: ConnId, hash: Hash) -> bool {
+        let request = self.peers.get(&conn).and_then(Peer::header_request);
+        request.is_some_and(|request| request.told == Some(hash))
     }
 
     /// True when we know what `hash` is; then `conn` is known to have it.
@@ -395,6 +421,7 @@ impl SyncManager {
 
     /// Sends a GetHeaders unless a ration says no; then the ration's end is a time to wake up at.
     fn ask_for_headers<C: Chain>(&mut self, now: Instant, conn: ConnId, after: Option<Hash>, chain: &C) -> bool {
+        let most = self.headers_to_ask(conn);
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let mut ready_at = peer.headers_ready_at();
         if after.is_none() {
@@ -420,8 +447,10 @@ impl SyncManager {
         let ahead = peer.presync.as_ref().map(|branch| branch.end().hash).or(ahead);
         let mut anchors: Vec<Hash> = after.or(ahead).into_iter().chain(chain.locator()).collect();
         anchors.truncate(if version >= 2 { LOCATOR_TAIL_MAX + 1 } else { 1 });
-        let request = locator::request(version, &anchors, self.config.headers_per_request);
-        peer.request_headers(HeaderRequest { asked_at: now, deadline: now + self.config.headers_deadline, anchors });
+        let request = locator::request(version, &anchors, most);
+        let left = usize::try_from(request.max).unwrap_or(usize::MAX);
+        let deadline = now + self.config.headers_deadline;
+        peer.request_headers(HeaderRequest { asked_at: now, deadline, anchors, left, told: None });
         self.send(conn, &Message::GetHeaders(request));
         true
     }
@@ -443,6 +472,19 @@ impl SyncManager {
             self.give_up_branch(conn, DeepBranch::Dropped);
             self.end_header_sync(conn);
         }
+    }
+
+    /// Headers to ask a peer for: of one that tells many of a branch that is stored as it comes, as many frames as there is room for.
+    fn headers_to_ask(&self, conn: ConnId) -> u32 {
+        let frame = self.config.headers_per_request;
+        let tells_many = self.peers.get(&conn).is_some_and(|peer| peer.tells_many_headers && peer.presync.is_none());
+        if !tells_many || frame != HEADERS_ANSWER_MAX {
+            return frame;
+        }
+        let of_peer = self.config.headers_per_peer.saturating_sub(self.tree.owned_by(conn));
+        let room = of_peer.min(self.config.headers_max.saturating_sub(self.tree.len()));
+        let frames = u32::try_from(room).unwrap_or(u32::MAX) / frame;
+        frame.saturating_mul(frames.clamp(1, MAX_HEADERS_ASKED / HEADERS_ANSWER_MAX))
     }
 
     fn headers_per_request(&self) -> usize {

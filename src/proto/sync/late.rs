@@ -14,7 +14,7 @@ use crate::proto::sync::tempo::Stall;
 use crate::proto::sync::{SyncManager, SyncOutput};
 use crate::time::Instant;
 
-/// Blocks that may come from others, for each peer that delivers, before who is silent is late.
+/// Blocks that another peer may deliver before who is silent is late.
 const BLOCKS: u32 = 16;
 /// Its own usual answers that must have fit into its silence.
 const ANSWERS: u32 = 4;
@@ -78,24 +78,17 @@ impl SyncManager {
         };
         let mut good = self.peers.iter().filter(|(_, peer)| is_good(peer)).map(|(conn, _)| *conn);
         let (one, other) = (good.next(), good.next());
-        let delivering = self.delivering();
         let judged = self.peers.iter().filter(|(conn, _)| one.is_some_and(|one| one != **conn) || other.is_some());
         let ends = judged.filter_map(|(conn, peer)| {
-            let patience = self.patience(peer, per_block, delivering).saturating_mul(peer.lateness.factor());
+            let patience = self.patience(peer, per_block).saturating_mul(peer.lateness.factor());
             Some((*conn, peer.silent_since()? + patience))
         });
         ends.collect()
     }
 
-    /// Peers that have delivered and are waited for.
-    fn delivering(&self) -> u32 {
-        let count = self.peers.values().filter(|peer| peer.has_given && peer.in_flight() > 0).count();
-        u32::try_from(count).unwrap_or(u32::MAX).max(1)
-    }
-
-    /// How long this peer may say nothing while a block takes `per_block` elsewhere.
-    fn patience(&self, peer: &Peer, per_block: Duration, delivering: u32) -> Duration {
-        let others = per_block.saturating_mul(BLOCKS).saturating_mul(delivering);
+    /// How long this peer may say nothing while a block takes `per_block` of one that delivers.
+    fn patience(&self, peer: &Peer, per_block: Duration) -> Duration {
+        let others = per_block.saturating_mul(BLOCKS);
         let own = peer.line.answer_time().unwrap_or(ANSWER_UNKNOWN).min(ANSWER_MAX).saturating_mul(ANSWERS);
         others.saturating_add(own).saturating_add(SILENCE_MIN).min(self.config.block_deadline)
     }
@@ -103,7 +96,7 @@ impl SyncManager {
     fn stall_ends(&self, stall: &Stall) -> Instant {
         let holder = self.in_flight.get(&stall.hash).and_then(|conn| self.peers.get(conn));
         let patience = match (holder, self.tempo.per_block()) {
-            (Some(peer), Some(per_block)) => self.patience(peer, per_block, self.delivering()),
+            (Some(peer), Some(per_block)) => self.patience(peer, per_block),
             _ => self.config.stall_min,
         };
         let longer = AGAIN.saturating_pow(stall.before);

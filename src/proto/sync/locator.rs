@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::proto::sync::chain::Chain;
 use crate::wire::Hash;
-use crate::wire::message::GetHeaders;
+use crate::wire::message::{GetHeaders, MAX_HEADERS_ASKED};
 
 /// Hashes that a version 2 request may carry after the main one.
 pub const LOCATOR_TAIL_MAX: usize = 64;
@@ -39,5 +39,5 @@ pub fn answer_get_headers<C: Chain>(chain: &C, request: &GetHeaders) -> Vec<Byte
 pub(super) fn request(version: u8, anchors: &[Hash], max: u32) -> GetHeaders {
     let main = anchors.first().copied().unwrap_or(Hash::ZERO);
     let more = (version >= 2).then(|| anchors.iter().skip(1).take(LOCATOR_TAIL_MAX).copied().collect());
-    GetHeaders { locator: main, stop: None, max: max.clamp(1, HEADERS_ANSWER_MAX), more }
+    GetHeaders { locator: main, stop: None, max: max.clamp(1, MAX_HEADERS_ASKED), more }
 }

@@ -39,7 +39,7 @@ mod tips;
 mod tree;
 
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::close::CloseReason;
 use crate::id::ConnId;
@@ -66,7 +66,7 @@ pub enum SyncOutput {
     Send {
         /// Where to.
         conn: ConnId,
-        /// GetHeaders or GetBlock.
+        /// GetHeaders, GetBlock or GetBlocks.
         kind: Kind,
         /// The encoded request.
         payload: Bytes,
@@ -162,7 +162,7 @@ pub struct SyncManager {
     /// Tips whose next block nobody delivers, and until when to prefer others. At most one for each claim of a peer.
     deprioritized: BTreeMap<Hash, Instant>,
     /// Who is being waited for; at most one for each block.
-    in_flight: BTreeMap<Hash, ConnId>,
+    in_flight: HashMap<Hash, ConnId>,
     /// Blocks of the path that wait for an earlier one.
     buffer: BlockBuffer,
     /// Blocks that the chain judges later, by its ticket.
@@ -223,7 +223,7 @@ impl SyncManager {
             tree: HeaderTree::default(),
             path: Path::default(),
             deprioritized: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
+            in_flight: HashMap::new(),
             buffer: BlockBuffer::default(),
             pending: BTreeMap::new(),
             pending_elsewhere: BTreeMap::new(),
@@ -231,7 +231,7 @@ impl SyncManager {
             retry_at: None,
             stalled: None,
             silence_ends: None,
-            tempo: Tempo::begin(Instant::ZERO),
+            tempo: Tempo::begin(),
             records: Records::default(),
             block_bytes: None,
             wake: None,
@@ -313,6 +313,11 @@ impl SyncManager {
     /// Was a block asked of the peer that it may still send? One from any other peer is a violation.
     pub fn may_send_block(&self, conn: ConnId) -> bool {
         self.peers.get(&conn).is_some_and(Peer::may_send_block)
+    }
+
+    /// Was this very block asked of the peer, and may still come?
+    pub fn is_asked_for_block(&self, conn: ConnId, hash: &Hash) -> bool {
+        self.peers.get(&conn).is_some_and(|peer| peer.is_asked_for_block(hash))
     }
 
     /// Was the peer asked for headers that have not come?

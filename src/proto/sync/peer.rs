@@ -1,16 +1,18 @@
 //! What the engine knows of one peer: its tips, what it was asked for, how late it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::proto::budget::BLOCK_REQUESTS_MAX;
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::CheckedHeader;
 use crate::proto::sync::config::SyncConfig;
 use crate::proto::sync::line::Line;
+use crate::proto::sync::locator::HEADERS_ANSWER_MAX;
 use crate::proto::sync::presync::Presync;
 use crate::proto::sync::records::Lateness;
 use crate::proto::sync::tree::HeaderTree;
 use crate::rate::Pace;
+use crate::sharded::give_back;
 use crate::source::{Place, Source};
 use crate::time::Instant;
 use crate::wire::Hash;
@@ -49,13 +51,17 @@ pub(super) struct Peer {
     /// It holds one of the turns to tell headers until then.
     pub(super) turn_until: Instant,
     pub(super) announcement_pace: Pace,
+    /// It tells more than one frame of headers for one question.
+    pub(super) tells_many_headers: bool,
+    /// It takes a question for several blocks.
+    pub(super) serves_runs: bool,
     /// How fast to ask it, if it counts questions.
     pub(super) header_request_pace: Option<Pace>,
     pub(super) block_request_pace: Option<Pace>,
     /// Blocks that it may have been asked for without an answer. Beyond it is not asked until it answers.
     unanswered_max: usize,
     /// Blocks asked of it and not answered, timed out or not.
-    block_requests: BTreeMap<Hash, BlockRequest>,
+    block_requests: HashMap<Hash, BlockRequest>,
     /// Those of them that somebody waits for.
     in_flight: usize,
     /// Those, and those that were asked of others because it was late, until its time is up.
@@ -91,6 +97,10 @@ pub(super) struct HeaderRequest {
     pub(super) asked_at: Instant,
     pub(super) deadline: Instant,
     pub(super) anchors: Vec<Hash>,
+    /// Headers that may still come in answer.
+    pub(super) left: usize,
+    /// The last that was told of an answer which goes on.
+    pub(super) told: Option<Hash>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,10 +151,12 @@ impl Peer {
             has_delivered: false,
             turn_until: Instant::ZERO,
             announcement_pace: Pace::new(config.announcements),
+            tells_many_headers: Extension::tells_many_headers(features),
+            serves_runs: Extension::serves_runs(features),
             header_request_pace: counts.then(|| Pace::new(config.header_requests)),
             block_request_pace: counts.then(|| Pace::new(config.block_requests)),
             unanswered_max: if counts { COUNTED_MAX } else { BLOCK_REQUESTS_MAX },
-            block_requests: BTreeMap::new(),
+            block_requests: HashMap::new(),
             in_flight: 0,
             expected: 0,
             due: None,
@@ -206,11 +218,19 @@ impl Peer {
         self.header_request_pace.map_or(Instant::ZERO, |pace| pace.ready_at())
     }
 
-    /// The outstanding request for headers is answered, whatever the answer is worth.
-    pub(super) fn headers_answered(&mut self, now: Instant) {
-        if let Some(request) = self.header_request.take() {
-            self.header_timeouts = 0;
+    /// A frame of so many headers came in answer to the outstanding request, whatever it is worth: the end of it, unless it was full,
+    /// more were asked for, and it is known from where these go on. They have until `deadline` then.
+    pub(super) fn headers_answered(&mut self, now: Instant, count: usize, last: Option<Hash>, deadline: Instant) {
+        let Some(request) = &mut self.header_request else { return };
+        self.header_timeouts = 0;
+        if request.told.is_none() {
             self.line.answered(now.since(request.asked_at));
+        }
+        request.left = request.left.saturating_sub(count);
+        if count == HEADERS_ANSWER_MAX as usize && request.left > 0 && last.is_some() {
+            (request.told, request.deadline) = (last, deadline);
+        } else {
+            self.header_request = None;
         }
     }
 
@@ -279,6 +299,11 @@ impl Peer {
         !self.block_requests.is_empty()
     }
 
+    /// The same of this one.
+    pub(super) fn is_asked_for_block(&self, hash: &Hash) -> bool {
+        self.block_requests.contains_key(hash)
+    }
+
     /// An answer for this block came: the header by which it was asked for, if it was, and when it was asked for.
     pub(super) fn take_answer(&mut self, hash: &Hash) -> Option<(CheckedHeader, Instant)> {
         self.end_wait(hash, Wait::Off);
@@ -288,6 +313,7 @@ impl Peer {
         request.unanswered = request.unanswered.saturating_sub(1);
         if request.unanswered == 0 {
             self.block_requests.remove(hash);
+            give_back(&mut self.block_requests);
         }
         Some(answer)
     }
@@ -313,17 +339,26 @@ impl Peer {
         }
     }
 
-    /// A block came from it that it was asked for at that time, so what it was asked for besides gets at least until `due`.
-    pub(super) fn block_came(&mut self, now: Instant, asked_at: Instant, due: Instant) {
+    /// A block of so many bytes came from it that it was asked for at that time, with so many on their way when its frame came, so what
+    /// it was asked for besides gets at least until `due`.
+    pub(super) fn block_came(
+        &mut self,
+        now: Instant,
+        len: usize,
+        (asked_at, on_their_way): (Instant, usize),
+        due: Instant,
+    ) {
         self.heard = now;
         self.has_given = true;
         self.block_timeouts = 0;
         self.due = self.due.map(|earlier| earlier.max(due));
-        self.line.delivered(now, asked_at, self.in_flight.saturating_add(1));
+        self.line.weighed(len);
+        self.line.delivered(now, asked_at, on_their_way.max(self.in_flight.saturating_add(1)));
         self.lateness.delivered();
     }
 
-    /// It is late where others are not: nobody waits for it any more. Returns the blocks that it was waited for, which it owes still.
+    /// It is late where others are not: nobody waits for it any more. Returns the blocks that it was waited for, which it owes still,
+    /// the lowest first.
     pub(super) fn release_blocks(&mut self) -> Vec<Hash> {
         let released = self.waited_for();
         released.iter().for_each(|(_, hash)| self.end_wait(hash, Wait::Owed));
@@ -333,8 +368,7 @@ impl Peer {
 
     /// Its time is up: nothing is expected of it any more. Returns the blocks that it was waited for, the lowest first.
     pub(super) fn time_out_blocks(&mut self) -> Vec<Hash> {
-        let mut late = self.waited_for();
-        late.sort_unstable();
+        let late = self.waited_for();
         let expected: Vec<Hash> = self.block_requests.keys().copied().collect();
         expected.iter().for_each(|hash| self.end_wait(hash, Wait::Off));
         self.line.restart();
@@ -342,9 +376,12 @@ impl Peer {
         late.into_iter().map(|(_, hash)| hash).collect()
     }
 
+    /// The lowest first.
     fn waited_for(&self) -> Vec<(u64, Hash)> {
         let waited = self.block_requests.values().filter(|request| request.wait == Wait::On);
-        waited.map(|request| (request.header.height(), request.header.hash())).collect()
+        let mut waited: Vec<_> = waited.map(|request| (request.header.height(), request.header.hash())).collect();
+        waited.sort_unstable();
+        waited
     }
 
     /// Is this block being waited for from this peer?

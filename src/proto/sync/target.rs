@@ -2,6 +2,7 @@
 
 use crate::proto::sync::SyncManager;
 use crate::proto::sync::chain::{Chain, Tip};
+use crate::sharded::give_back;
 use crate::time::Instant;
 use crate::wire::Hash;
 
@@ -124,7 +125,9 @@ impl SyncManager {
         }
         self.tree.block_stored(hash);
         self.buffer.remove(hash);
-        if let Some(peer) = self.in_flight.remove(hash).and_then(|holder| self.peers.get_mut(&holder)) {
+        let holder = self.in_flight.remove(hash);
+        give_back(&mut self.in_flight);
+        if let Some(peer) = holder.and_then(|holder| self.peers.get_mut(&holder)) {
             peer.cancel_wait(hash);
         }
         for peer in self.peers.values_mut() {

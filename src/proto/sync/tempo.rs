@@ -1,4 +1,7 @@
-//! How fast blocks come, from everybody together: what one peer's silence is measured by.
+//! How long a block takes of a peer that delivers: what another one's silence is measured by.
+//!
+//! The time is counted for each peer while it has something to deliver. By a clock on the wall it was as if blocks took seconds where
+//! nobody delivered because all that was left to come was due from those who are silent.
 
 use core::time::Duration;
 
@@ -23,35 +26,36 @@ pub(super) struct Stall {
     pub(super) before: u32,
 }
 
-/// The time that a block takes while blocks are on their way.
+/// The time that a block takes of one peer.
 #[derive(Debug)]
 pub(super) struct Tempo {
     per_block: Option<Duration>,
-    since: Instant,
+    busy: Duration,
     count: u32,
     count_max: u32,
 }
 
 impl Tempo {
     /// Blocks were asked for while none was on its way: what was measured before says nothing of these.
-    pub(super) fn begin(now: Instant) -> Self {
-        Tempo { per_block: None, since: now, count: 0, count_max: COUNT_FIRST }
+    pub(super) fn begin() -> Self {
+        Tempo { per_block: None, busy: Duration::ZERO, count: 0, count_max: COUNT_FIRST }
     }
 
-    /// A block came that was asked for.
-    pub(super) fn delivered(&mut self, now: Instant) {
-        self.count = self.count.saturating_add(1);
+    /// So many blocks came together of a peer that was silent for `gap` before, with something to deliver.
+    pub(super) fn delivered(&mut self, gap: Duration, blocks: u32) {
+        self.busy = self.busy.saturating_add(gap);
+        self.count = self.count.saturating_add(blocks);
         if self.count < self.count_max {
             return;
         }
-        let per_block = now.since(self.since) / self.count.max(1);
+        let per_block = self.busy / self.count.max(1);
         let most = self.per_block.map(|last| last.saturating_mul(FACTOR_MAX).saturating_add(STEP));
         self.per_block = Some(most.map_or(per_block, |most| per_block.min(most)));
-        (self.since, self.count) = (now, 0);
+        (self.busy, self.count) = (Duration::ZERO, 0);
         self.count_max = self.count_max.saturating_mul(2).min(COUNT_MAX);
     }
 
-    /// The time between two blocks; `None` before enough have come.
+    /// The time of a block; `None` before enough have come.
     pub(super) fn per_block(&self) -> Option<Duration> {
         self.per_block
     }
@@ -63,14 +67,8 @@ mod tests {
 
     #[test]
     fn one_long_silence_hardly_counts_and_a_slower_download_is_followed() {
-        let mut now = Instant::from_millis(100);
-        let mut tempo = Tempo::begin(now);
-        let mut come = |tempo: &mut Tempo, count: u32, gap: Duration| {
-            for _ in 0..count {
-                now = now + gap;
-                tempo.delivered(now);
-            }
-        };
+        let mut tempo = Tempo::begin();
+        let come = |tempo: &mut Tempo, count: u32, gap: Duration| (0..count).for_each(|_| tempo.delivered(gap, 1));
         let (fast, slow) = (Duration::from_micros(100), Duration::from_millis(50));
         come(&mut tempo, 3, fast);
         assert_eq!(tempo.per_block(), None);
@@ -83,5 +81,15 @@ mod tests {
         assert_eq!(tempo.per_block(), Some(fast), "and is forgotten");
         come(&mut tempo, 32 * 5, slow);
         assert!(tempo.per_block().is_some_and(|per_block| per_block > slow / 2));
+    }
+
+    /// Of a run of blocks that came in one frame all but the first seemed to take no time, and whoever was a frame behind was late.
+    #[test]
+    fn blocks_that_come_together_take_the_time_since_those_before() {
+        let mut tempo = Tempo::begin();
+        for _ in 0..20 {
+            tempo.delivered(Duration::from_millis(30), 300);
+            assert_eq!(tempo.per_block(), Some(Duration::from_micros(100)));
+        }
     }
 }

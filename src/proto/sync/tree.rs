@@ -13,6 +13,7 @@ use crate::invariant::{Broken, Invariant};
 use crate::proto::counter::lower;
 use crate::proto::sync::chain::{CheckedHeader, Tip};
 use crate::proto::work::Work;
+use crate::sharded::Sharded;
 use crate::wire::Hash;
 
 /// Headers remembered as invalid, so that telling one again is recognised; each cost its teller a header that proves work.
@@ -20,7 +21,8 @@ const INVALID_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct HeaderTree {
-    entries: BTreeMap<Hash, Entry>,
+    entries: Sharded<Entry>,
+    count: usize,
     owned: BTreeMap<ConnId, usize>,
     invalid: BTreeSet<Hash>,
     invalid_order: VecDeque<Hash>,
@@ -54,18 +56,19 @@ impl Entry {
 
 impl HeaderTree {
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.count
     }
 
     /// Are the counts right? Every header must be claimed by somebody, itself or through what stands on it.
     pub(super) fn audit(&self, claims: &BTreeMap<Hash, u32>) -> Result<(), Broken> {
         let (mut owned, mut children) = (BTreeMap::new(), BTreeMap::new());
-        for entry in self.entries.values() {
+        Invariant::S14.check(self.entries.len() == self.count, || "the headers are miscounted".to_owned())?;
+        for (_, entry) in self.entries.iter() {
             *owned.entry(entry.owner).or_insert(0usize) += 1;
             *children.entry(entry.header.previous()).or_insert(0u32) += 1;
         }
         Invariant::S14.check(owned == self.owned, || "the headers by owner are miscounted".to_owned())?;
-        for (hash, entry) in &self.entries {
+        for (hash, entry) in self.entries.iter() {
             let (held, standing) = (claims.get(hash).copied().unwrap_or(0), children.get(hash).copied().unwrap_or(0));
             let counted = (entry.holders, entry.children);
             Invariant::S14.check(counted == (held, standing), || {
@@ -111,7 +114,7 @@ impl HeaderTree {
     pub(super) fn insert(&mut self, header: CheckedHeader, work: u128, owner: ConnId) {
         let hash = header.hash();
         debug_assert!(!self.is_invalid(&hash), "{hash} is known to be invalid");
-        if self.entries.contains_key(&hash) {
+        if self.entries.contains(&hash) {
             return;
         }
         if let Some(parent) = self.entries.get_mut(&header.previous()) {
@@ -124,6 +127,7 @@ impl HeaderTree {
         }
         let jump = self.jump_from(&header.previous(), header.height());
         self.entries.insert(hash, Entry { header, work, owner, jump, children: 0, holders: 0 });
+        self.count = self.count.saturating_add(1);
         *self.owned.entry(owner).or_default() += 1;
     }
 
@@ -165,7 +169,7 @@ impl HeaderTree {
         let mut cut = BTreeSet::new();
         let Some(height) = self.entries.get(&root).map(|entry| entry.header.height()) else { return cut };
         // Parents come before children in the order of heights.
-        let headers = self.entries.values().map(|entry| entry.header);
+        let headers = self.entries.iter().map(|(_, entry)| entry.header);
         let above = headers.filter(|header| header.height() > height);
         let mut above: Vec<(u64, Hash, Hash)> = above.map(|h| (h.height(), h.hash(), h.previous())).collect();
         above.sort_unstable();
@@ -200,6 +204,7 @@ impl HeaderTree {
 
     fn remove(&mut self, hash: &Hash) -> Option<Entry> {
         let entry = self.entries.remove(hash)?;
+        lower(&mut self.count, 1);
         let owned = self.owned.get_mut(&entry.owner);
         debug_assert!(owned.is_some(), "{} told a header and is counted for none", entry.owner);
         if let Some(count) = owned {

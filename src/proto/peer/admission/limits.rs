@@ -32,6 +32,9 @@ pub struct AdmissionConfig {
     pub rate_per_subnet: Option<Rate>,
     /// Who is only counted in the totals. Default: this machine.
     pub exempt: ExemptRanges,
+    /// From where clients may come that do not introduce themselves, as parts of the C# library do. They have places of their own,
+    /// beside all others: an eighth of `inbound_max`. Default: nowhere.
+    pub without_handshake: ExemptRanges,
 }
 
 impl Default for AdmissionConfig {
@@ -49,6 +52,7 @@ impl Default for AdmissionConfig {
             rate_per_ip: Some(Rate::per_second(1, 5)),
             rate_per_subnet: Some(Rate::per_second(10, 20)),
             exempt: ExemptRanges::default(),
+            without_handshake: ExemptRanges::NONE,
         }
     }
 }
@@ -88,6 +92,11 @@ impl AdmissionConfig {
         self.inbound_max.saturating_sub(self.kept_for_newcomers())
     }
 
+    /// How many clients may be here that do not introduce themselves, on top of all other connections.
+    pub fn clients_max(&self) -> usize {
+        if self.without_handshake.0.is_empty() || self.inbound_max == 0 { 0 } else { (self.inbound_max / 8).max(1) }
+    }
+
     pub(super) fn kept_for_newcomers(&self) -> usize {
         self.newcomers.min(self.inbound_max / 4)
     }
@@ -119,6 +128,20 @@ pub enum AdmissionRefusal {
 }
 
 impl AdmissionRefusal {
+    /// All of them.
+    pub const ALL: [AdmissionRefusal; 10] = [
+        AdmissionRefusal::Connections,
+        AdmissionRefusal::Inbound,
+        AdmissionRefusal::Pending,
+        AdmissionRefusal::PendingPerIp,
+        AdmissionRefusal::PendingPerSubnet,
+        AdmissionRefusal::InboundPerIp,
+        AdmissionRefusal::InboundPerSubnet,
+        AdmissionRefusal::Rate,
+        AdmissionRefusal::RatePerIp,
+        AdmissionRefusal::RatePerSubnet,
+    ];
+
     /// A word for counters and logs.
     pub const fn label(self) -> &'static str {
         match self {

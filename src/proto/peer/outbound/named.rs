@@ -113,6 +113,11 @@ impl NamedPeers {
         self.peers.entry(Target::Name(name)).or_insert(peer);
     }
 
+    /// Was a node named so?
+    pub(super) fn has_name(&self, name: &PeerName) -> bool {
+        self.peers.contains_key(&Target::Name(name.clone()))
+    }
+
     /// Takes a node out; answers the addresses that no other one has. `None` when it was not there.
     pub(super) fn remove(&mut self, target: &Target) -> Option<Vec<SocketAddr>> {
         let mut gone = self.peers.remove(target)?.addresses;

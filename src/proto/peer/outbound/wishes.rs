@@ -25,6 +25,11 @@ impl OutboundManager {
         self.nudge();
     }
 
+    /// Is a connection kept to whoever this name leads to?
+    pub fn is_name_kept(&self, name: &PeerName) -> bool {
+        self.kept.has_name(name)
+    }
+
     /// Keeps it no longer; answers the addresses to which the node should close connections: this one, if it was kept and has no
     /// name that still is.
     pub fn unkeep(&mut self, address: SocketAddr) -> Vec<SocketAddr> {

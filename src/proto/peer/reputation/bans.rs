@@ -1,30 +1,25 @@
-//! Bans as a person sees them: set, lifted, listed, saved and restored.
+//! The bans of the rules as a person sees them: lifted, listed, saved and restored.
 //!
-//! The rules ban by themselves; this is the other half, for commands of an operator and for a file of bans. A ban is saved
-//! with the time that remains, so that no jump of a wall clock makes it endless.
+//! The rules ban by themselves. A ban is saved with the time that remains, so that no jump of a wall clock makes it endless.
 
 use core::time::Duration;
+use std::borrow::Cow;
 
-use super::{BannedBy, Reputation};
+use super::{Reputation, Sentence};
 use crate::address::Origin;
+use crate::proto::peer::ban::{Ban, Banned, BannedBy, Lifted};
 use crate::time::Instant;
 
-/// A blacklisting in force, as it is saved and shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ban {
-    /// Who is blacklisted.
-    pub origin: Origin,
-    /// For how much longer.
-    pub remaining: Duration,
-    /// By whom.
-    pub by: BannedBy,
-}
-
 impl Reputation {
-    /// Blacklists an origin for `duration`, or differently if it already is.
-    pub fn ban(&mut self, origin: Origin, duration: Duration, by: BannedBy, now: Instant) {
+    /// Blacklists an origin for `duration`, or differently if it already is: for one whom an earlier run had blacklisted. No
+    /// longer than the rules do.
+    pub fn restore_ban(&mut self, origin: Origin, duration: Duration, reason: Cow<'static, str>, now: Instant) {
+        self.sentence(origin, duration.min(self.config.blacklist.duration), reason, now);
+    }
+
+    pub(super) fn sentence(&mut self, origin: Origin, duration: Duration, why: Cow<'static, str>, now: Instant) {
         let mut entry = self.take(origin, now);
-        entry.banned = Some((now + duration, by));
+        entry.banned = Some(Sentence { until: now + duration, why });
         self.put(origin, entry, now);
     }
 
@@ -33,11 +28,32 @@ impl Reputation {
         self.take(origin, now).banned.is_some()
     }
 
+    /// Forgets all about `who` and each part of it that is blacklisted.
+    pub fn lift(&mut self, who: Banned, now: Instant) -> Lifted {
+        let parts: Vec<Origin> = self
+            .in_force(now)
+            .map(|(origin, _)| origin)
+            .filter(|origin| who.contains(&Banned::from(*origin)))
+            .collect();
+        let lifted = parts.into_iter().filter(|origin| self.unban(*origin, now)).count();
+        let still = self.in_force(now).map(|(origin, _)| Banned::from(origin)).find(|ban| ban.contains(&who));
+        Lifted { lifted, still }
+    }
+
     /// The blacklistings in force, by origin.
-    pub fn bans(&self, now: Instant) -> impl Iterator<Item = Ban> {
+    pub fn bans(&self, now: Instant) -> impl Iterator<Item = Ban> + '_ {
+        self.in_force(now).map(move |(origin, sentence)| Ban {
+            who: Banned::from(origin),
+            by: BannedBy::Rules,
+            remaining: Some(sentence.until.since(now)),
+            reason: sentence.why.clone(),
+        })
+    }
+
+    fn in_force(&self, now: Instant) -> impl Iterator<Item = (Origin, &Sentence)> + '_ {
         self.entries.iter().filter_map(move |(origin, entry)| {
-            let (until, by) = entry.banned.filter(|(until, _)| *until > now)?;
-            Some(Ban { origin: *origin, remaining: until.since(now), by })
+            let sentence = entry.banned.as_ref().filter(|sentence| sentence.until > now)?;
+            Some((*origin, sentence))
         })
     }
 }

@@ -55,14 +55,14 @@ impl HeaderTree {
             let (left, right) = (self.entries.get(&one)?, self.entries.get(&other)?);
             (one, other, height) = match (left.jump, right.jump) {
                 (Some(left), Some(right))
-                    if left != right && self.entries.contains_key(&left) && self.entries.contains_key(&right) =>
+                    if left != right && self.entries.contains(&left) && self.entries.contains(&right) =>
                 {
                     (left, right, jump_height(height))
                 }
                 _ => (left.header.previous(), right.header.previous(), height.checked_sub(1)?),
             };
         }
-        self.entries.contains_key(&one).then_some(height)
+        self.entries.contains(&one).then_some(height)
     }
 
     /// Height of the lowest header of a branch that is in the tree; `None` when its tip is not.

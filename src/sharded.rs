@@ -5,10 +5,14 @@
 //! grow by equal factors. So while the whole doubles, each table grows once, and one after the other.
 
 use std::collections::HashMap;
+#[cfg(any(test, feature = "chain"))]
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::wire::Hash;
+
+/// Entries that an empty map may have room for: a table that had more gives the room back when its last entry goes.
+const SPARE: usize = 64;
 
 /// Tables of a map.
 const SHARDS: usize = 256;
@@ -32,15 +36,22 @@ const fn ends() -> [u32; SHARDS] {
 }
 
 /// A map by hashes. Which table an entry is in depends on a key that nobody knows, so nobody can fill one on purpose.
+/// Its entries come in no order, so whoever goes through them must not let that order be seen.
 #[derive(Debug)]
-pub(super) struct Sharded<V, K = RandomState> {
+pub(crate) struct Sharded<V, K = RandomState> {
     tables: Box<[HashMap<Hash, V>]>,
     key: K,
 }
 
 impl<V> Sharded<V> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Sharded::keyed(RandomState::new())
+    }
+}
+
+impl<V> Default for Sharded<V> {
+    fn default() -> Self {
+        Sharded::new()
     }
 }
 
@@ -55,22 +66,40 @@ impl<V, K: BuildHasher> Sharded<V, K> {
         ENDS.partition_point(|end| *end < key)
     }
 
-    pub(super) fn get(&self, hash: &Hash) -> Option<&V> {
+    pub(crate) fn get(&self, hash: &Hash) -> Option<&V> {
         self.tables.get(self.place(hash))?.get(hash)
     }
 
-    pub(super) fn insert(&mut self, hash: Hash, value: V) -> Option<V> {
+    pub(crate) fn get_mut(&mut self, hash: &Hash) -> Option<&mut V> {
+        let place = self.place(hash);
+        self.tables.get_mut(place)?.get_mut(hash)
+    }
+
+    pub(crate) fn contains(&self, hash: &Hash) -> bool {
+        self.get(hash).is_some()
+    }
+
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Hash, &V)> {
+        self.tables.iter().flatten()
+    }
+
+    pub(crate) fn insert(&mut self, hash: Hash, value: V) -> Option<V> {
         let place = self.place(&hash);
         self.tables.get_mut(place)?.insert(hash, value)
     }
 
-    pub(super) fn remove(&mut self, hash: &Hash) -> Option<V> {
+    pub(crate) fn remove(&mut self, hash: &Hash) -> Option<V> {
         let place = self.place(hash);
-        self.tables.get_mut(place)?.remove(hash)
+        let table = self.tables.get_mut(place)?;
+        let removed = table.remove(hash);
+        give_back(table);
+        removed
     }
 
     /// Changes the value that is there, or puts one there.
-    pub(super) fn change_or_insert(&mut self, hash: Hash, change: impl FnOnce(&mut V), new: impl FnOnce() -> V) {
+    #[cfg(any(test, feature = "chain"))]
+    pub(crate) fn change_or_insert(&mut self, hash: Hash, change: impl FnOnce(&mut V), new: impl FnOnce() -> V) {
         let place = self.place(&hash);
         match self.tables.get_mut(place).map(|table| table.entry(hash)) {
             Some(Entry::Occupied(mut there)) => change(there.get_mut()),
@@ -82,9 +111,15 @@ impl<V, K: BuildHasher> Sharded<V, K> {
     }
 
     /// How many entries there are. Looks at every table.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tables.iter().map(HashMap::len).sum()
+    }
+}
+
+/// Gives the room of a map back that has become empty, if it is worth it: a hash map does not do that by itself.
+pub(crate) fn give_back<V>(map: &mut HashMap<Hash, V>) {
+    if map.is_empty() && map.capacity() > SPARE {
+        *map = HashMap::new();
     }
 }
 
@@ -95,7 +130,9 @@ mod tests {
     use std::hash::{BuildHasherDefault, DefaultHasher};
 
     fn name(n: u64) -> Hash {
-        crate::chain::sha256(&n.to_le_bytes())
+        let mut hash = Hash::ZERO;
+        hash.0[..8].copy_from_slice(&n.to_le_bytes());
+        hash
     }
 
     #[test]
@@ -130,6 +167,14 @@ mod tests {
             let all = map.len();
             assert!(step < 10 || moved <= 4 * 5_000, "{moved} of {all} are moved");
         }
+    }
+
+    #[test]
+    fn what_is_empty_again_has_no_room_left() {
+        let mut map = Sharded::new();
+        (0..100_000).for_each(|n| assert_eq!(map.insert(name(n), n), None));
+        (0..100_000).for_each(|n| assert_eq!(map.remove(&name(n)), Some(n)));
+        assert!(map.tables.iter().all(|table| table.capacity() <= SPARE), "room for what has gone");
     }
 
     proptest! {
