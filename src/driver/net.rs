@@ -570,14 +570,6 @@ impl Net {
         self.now
     }
 
-    /// Tells the connection that waits longest for the send budget that there is room, if there is.
-    pub(super) fn wake_sender(&mut self) {
-        let Net { send, conns, timers, .. } = self;
-        let has_room = self.pool.queued_bytes() < free_half(self.config.send_budget);
-        let woken = send.wake(has_room, |id| conns.get(id).is_some(), self.now.at, timers);
-        self.notices.extend(woken.map(Notice::Writable));
-    }
-
     fn open_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(id).filter(|conn| conn.is_open())
     }

@@ -168,6 +168,32 @@ fn who_has_places_and_comes_for_more_keeps_nobody_out_who_has_none() {
     assert_eq!(held.iter().filter(|peer| world.is_closed(**peer)).count(), 1, "one gives way");
 }
 
+/// Seed 500128 of the simulator with small limits: the node's own dials had taken places, so that the limit of all connections was
+/// met before the one of inbound ones, for which alone silent handshakes gave way; for a minute a newcomer was told that all is full.
+#[test]
+fn silent_strangers_hold_no_place_of_a_newcomer_whichever_limit_is_met() {
+    for (connections_max, inbound_max) in [(12, 12), (12, 100)] {
+        let mut world = World::new();
+        let alice = world.node("alice", ALICE, |config| {
+            config.admission.inbound_max = inbound_max;
+            config.admission.connections_max = connections_max;
+            config.admission.rate = None;
+        });
+        let silent = (0..40).filter_map(|n| {
+            world.advance(Duration::from_millis(20));
+            world.stranger(alice, &format!("{}.{n}.0.1:1", 60 + n))
+        });
+        assert_eq!(silent.count(), 12, "all places, within less than a second");
+        assert!(world.stranger(alice, "49.0.0.1:1").is_none(), "each has a moment to say who it is");
+        world.advance(Duration::from_secs(1));
+        for n in 0..5 {
+            let newcomer = world.peer(alice, &format!("50.{n}.0.1:1"), &format!("newcomer-{n}"), 2);
+            assert!(!world.is_closed(newcomer), "{n} of at most {connections_max} and {inbound_max}");
+        }
+        assert_eq!(world.get(alice).connected().count(), 5);
+    }
+}
+
 /// Seventy silent sockets from seventy networks held all sixty-four places of those who have not introduced themselves, and each that
 /// timed out was taken at once: of thirty newcomers none got in.
 #[test]
