@@ -68,6 +68,7 @@ mod meter;
 mod net;
 mod read;
 mod run;
+mod send_room;
 mod shards;
 mod slab;
 mod stats;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::backlog::Backlog;
 use super::bandwidth::Throttle;
-use super::budget::{ReceiveBudget, SendBudget, free_half, is_over};
+use super::budget::{ReceiveBudget, SendBudget, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
