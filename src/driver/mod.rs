@@ -36,6 +36,7 @@
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
+//! | `datagrams`, `gateway` | small datagrams, and what a stop waits for; the router at home |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
@@ -55,10 +56,12 @@ mod buffer;
 mod config;
 mod conn;
 mod courtesy;
+mod datagrams;
 mod dial;
 mod edge;
 mod errno;
 mod flush;
+mod gateway;
 mod handle;
 mod handshakes;
 mod lifecycle;
@@ -93,6 +96,7 @@ pub use crate::admit::Admit;
 pub use crate::frame_start::{Begun, FrameStart};
 pub use bandwidth::Bandwidth;
 pub use config::Config;
+pub use datagrams::DatagramId;
 #[cfg(feature = "sim")]
 pub(crate) use errno::{EMFILE, ENOBUFS};
 pub use handle::{Handle, HandleError};
@@ -180,6 +184,13 @@ pub enum Event<'a, C> {
         conn: ConnId,
         /// Why.
         reason: CloseReason,
+    },
+    /// A datagram came, on a socket that [`Net::open_datagrams`] has opened.
+    Datagram {
+        /// Which socket.
+        socket: DatagramId,
+        /// What it says. Of a long one the end may be missing.
+        bytes: &'a [u8],
     },
     /// The protocol's deadline passed.
     Timer,

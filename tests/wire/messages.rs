@@ -36,6 +36,7 @@ fn extension() -> impl Strategy<Value = Extension> {
             features,
             best_height,
             best_hash,
+            seen: None,
         },
     )
 }
