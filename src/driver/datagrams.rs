@@ -129,9 +129,8 @@ impl<P: Protocol> Driver<P> {
                         let bytes = bytes.get(..len).unwrap_or_default();
                         self.protocol.handle(self.net.now, Event::Datagram { socket: id, bytes }, &mut self.net);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => slot.ready = false,
-                    // As when nobody listens at that port: told once for each that was sent.
-                    Err(_) => {}
+                    // Nobody listens at that port: told once for each that was sent. Any other error would come again at once.
+                    Err(error) => slot.ready = error.kind() == io::ErrorKind::ConnectionRefused,
                 }
             }
         }
@@ -140,8 +139,88 @@ impl<P: Protocol> Driver<P> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
     use super::*;
+    use crate::driver::Config;
     use crate::driver::listener::{listener_index, listener_token};
+    use crate::time::Now;
+
+    #[derive(Default)]
+    struct Ear(Vec<Vec<u8>>);
+
+    impl Protocol for Ear {
+        type Command = ();
+
+        fn handle(&mut self, _now: Now, event: Event<'_, ()>, _net: &mut Net) {
+            if let Event::Datagram { bytes, .. } = event {
+                self.0.push(bytes.to_vec());
+            }
+        }
+    }
+
+    #[test]
+    fn datagrams_are_heard_of_the_machine_that_the_socket_leads_to_and_of_nobody_else() {
+        let mut driver = Driver::new(Config::default(), Ear::default()).unwrap();
+        let (far, stranger) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let remote = far.local_addr().unwrap();
+        let (id, local) = driver.with(|_, _, net| net.open_datagrams(remote)).unwrap();
+        driver.with(|_, _, net| net.send_datagram(id, b"question"));
+        let mut bytes = [0; 100];
+        assert_eq!(far.recv_from(&mut bytes).unwrap(), (8, local));
+        stranger.send_to(b"noise", local).unwrap();
+        for _ in 0..20 {
+            far.send_to(b"answer", local).unwrap();
+        }
+        while driver.protocol().0.len() < 20 {
+            driver.turn(None).unwrap();
+        }
+        assert!(driver.protocol().0.iter().all(|heard| heard == b"answer"));
+        driver.with(|_, _, net| net.close_datagrams(id));
+        driver.with(|_, _, net| net.send_datagram(id, b"gone"));
+        // Names are not used again, places are.
+        let mut last = id;
+        for _ in 0..3 * SOCKETS {
+            let (next, _) = driver.with(|_, _, net| net.open_datagrams(remote)).unwrap();
+            assert!(next > last);
+            driver.with(|_, _, net| net.close_datagrams(next));
+            last = next;
+        }
+        for _ in 0..SOCKETS {
+            driver.with(|_, _, net| net.open_datagrams(remote)).unwrap();
+        }
+        let full = driver.with(|_, _, net| net.open_datagrams(remote)).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::ResourceBusy);
+    }
+
+    #[test]
+    fn nobody_at_the_other_end_keeps_the_loop_from_sleeping() {
+        let mut driver = Driver::new(Config::default(), Ear::default()).unwrap();
+        let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (id, _) = driver.with(|_, _, net| net.open_datagrams(gone)).unwrap();
+        driver.with(|_, _, net| net.send_datagram(id, b"anybody?"));
+        // Its refusal comes as an error of the next read.
+        driver.turn(Some(Duration::from_secs(60))).unwrap();
+        driver.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(driver.next_timeout(), None);
+        assert_eq!(driver.protocol().0.len(), 0);
+    }
+
+    #[test]
+    fn a_stop_waits_for_what_is_still_to_be_said_and_no_longer() {
+        let mut driver = Driver::new(Config::default(), Ear::default()).unwrap();
+        driver.with(|_, now, net| {
+            net.delay_stop(Some(now.at + Duration::from_secs(3600)));
+            net.stop();
+        });
+        for _ in 0..3 {
+            assert!(driver.turn(Some(Duration::ZERO)).unwrap());
+        }
+        assert!(driver.next_timeout().is_some_and(|wait| wait > Duration::from_secs(3000)), "it sleeps meanwhile");
+        driver.with(|_, _, net| net.delay_stop(None));
+        assert!(!driver.turn(None).unwrap());
+    }
 
     #[test]
     fn tokens_of_datagrams_are_those_of_nobody_else() {

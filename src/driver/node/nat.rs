@@ -107,10 +107,7 @@ impl Nat {
                 if !self.when_private && !self.is_stopping {
                     self.machine.start(now);
                 }
-                #[cfg(feature = "upnp")]
-                while let Some((ticket, result)) = self.helper.take() {
-                    self.machine.job_done(now, ticket, result);
-                }
+                self.take_results(now);
             }
             _ => return Vec::new(),
         }
@@ -121,6 +118,17 @@ impl Nat {
         self.carry_out(now, net, &mut news);
         news
     }
+
+    /// What the helper has done meanwhile.
+    #[cfg(feature = "upnp")]
+    fn take_results(&mut self, now: Instant) {
+        while let Some((ticket, result)) = self.helper.take() {
+            self.machine.job_done(now, ticket, result);
+        }
+    }
+
+    #[cfg(not(feature = "upnp"))]
+    fn take_results(&mut self, _now: Instant) {}
 
     /// A connection of ours left from this address.
     fn left_from(&mut self, now: Instant, own: IpAddr) {

@@ -28,7 +28,11 @@ impl System {
         remote: SocketAddr,
         token: usize,
     ) -> io::Result<(DatagramSocket, SocketAddr)> {
-        let System::Os(registry) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let registry = match self {
+            System::Os(registry) => registry,
+            #[cfg(feature = "sim")]
+            System::Virtual(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
         let any = match remote {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
