@@ -58,10 +58,7 @@ fuzz_target!(|input: &[u8]| {
         internal_port: 7193,
         lease: Duration::from_secs(60),
     };
-    let at = |last: u8| Network {
-        own: IpAddr::from([192, 168, 1, last]),
-        router: IpAddr::from([192, 168, 1, 1]),
-    };
+    let at = |last: u8| Network { own: IpAddr::from([192, 168, 1, last]), router: IpAddr::from([192, 168, 1, 1]) };
     let mut story = Story {
         machine: PortMapping::new(settings, 7),
         now: Instant::from_millis(1),

@@ -87,7 +87,9 @@ impl ReachView {
 pub(crate) fn words(reach: &Reach) -> String {
     let router = match reach.mapping {
         Mapping::Off => "no router is asked for a port".to_owned(),
-        Mapping::NotNeeded => "no connection has left from a private address, so that no router is asked for a port".to_owned(),
+        Mapping::NotNeeded => {
+            "no connection has left from a private address, so that no router is asked for a port".to_owned()
+        }
         Mapping::Asking => "the router is being asked for a port".to_owned(),
         Mapping::Failed(why) => format!("no port is forwarded: {why}"),
         Mapping::Mapped(mapped) => {
@@ -97,10 +99,15 @@ pub(crate) fn words(reach: &Reach) -> String {
                     "port {port} is forwarded (by {via}), but there seems to be a second router: the first says that its address is {}, \
                      {}; forward the port there too",
                     mapped.claimed.map_or_else(|| "unknown".to_owned(), |claimed| claimed.to_string()),
-                    reach.seen.map_or_else(|| "which is not of the internet".to_owned(), |seen| format!("and peers see {seen}")),
+                    reach.seen.map_or_else(
+                        || "which is not of the internet".to_owned(),
+                        |seen| format!("and peers see {seen}")
+                    ),
                 ),
                 (Some(address), _) => format!("port {port} is forwarded (by {via}), and peers are told of {address}"),
-                (None, _) => format!("port {port} is forwarded (by {via}), and no peer has said yet at which address it sees us"),
+                (None, _) => {
+                    format!("port {port} is forwarded (by {via}), and no peer has said yet at which address it sees us")
+                }
             }
         }
     };

@@ -29,8 +29,8 @@ use crate::time::{Instant, Now};
 use crate::wire::Kind;
 
 pub use self::control::NoAnswer;
-use self::nat::{Nat, News};
 pub use self::nat::PortRequest;
+use self::nat::{Nat, News};
 pub use self::net_api::NetApi;
 
 /// A node's driver.

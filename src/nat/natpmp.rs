@@ -136,10 +136,7 @@ mod tests {
         assert_eq!(parse_mapping(&[0, 130, 0, 2], &ASK), Some(Answer::Refused { code: 2 }));
         assert_eq!(parse_address(&bytes), None, "an answer to the other question");
         let address = [0, 128, 0, 0, 0, 0, 0, 7, 11, 0, 0, 1];
-        assert_eq!(
-            parse_address(&address),
-            Some(Answer::Address { external: Ipv4Addr::new(11, 0, 0, 1), epoch: 7 })
-        );
+        assert_eq!(parse_address(&address), Some(Answer::Address { external: Ipv4Addr::new(11, 0, 0, 1), epoch: 7 }));
         assert_eq!(parse_address(&[0, 128, 0, 3, 0, 0, 0, 7]), Some(Answer::Refused { code: 3 }));
         assert_eq!(parse_address(&[2, 128, 0, 0, 0, 0, 0, 7, 11, 0, 0, 1]), None, "another version");
     }

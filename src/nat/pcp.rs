@@ -174,13 +174,9 @@ mod tests {
     fn what_was_granted_is_read_and_what_answers_something_else_is_not() {
         let external = Ipv4Addr::new(11, 0, 0, 1);
         let granted = answer(&ASK, 0, (120, 77, 4000), external);
-        let expected =
-            Answer::Granted { external_port: 4000, external: external.into(), lifetime: 120, epoch: 77 };
+        let expected = Answer::Granted { external_port: 4000, external: external.into(), lifetime: 120, epoch: 77 };
         assert_eq!(parse(&granted, &ASK), Some(expected));
-        for other in [
-            Ask { nonce: [9; 12], ..ASK },
-            Ask { internal_port: 7194, ..ASK },
-        ] {
+        for other in [Ask { nonce: [9; 12], ..ASK }, Ask { internal_port: 7194, ..ASK }] {
             assert_eq!(parse(&granted, &other), None, "{other:?}");
         }
         let mut udp = granted.clone();

@@ -93,7 +93,8 @@ impl VirtualRouter {
                 let (internal, wanted, lease) = (number(40), number(42), long(4).min(self.lease_max));
                 let mut answer = bytes.to_vec();
                 (answer[1], answer[3]) = (0x81, self.refuses.unwrap_or(0));
-                let port = if self.refuses.is_some() { wanted } else { self.change(now, (from, internal), wanted, lease) };
+                let port =
+                    if self.refuses.is_some() { wanted } else { self.change(now, (from, internal), wanted, lease) };
                 answer[4..8].copy_from_slice(&lease.to_be_bytes());
                 answer[8..12].copy_from_slice(&self.epoch(now));
                 answer[42..44].copy_from_slice(&port.to_be_bytes());

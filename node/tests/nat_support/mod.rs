@@ -298,8 +298,8 @@ impl LabNode {
             .args(["netns", "exec", &self.namespace, program, "status", "--http", &self.http, "--json"])
             .output()
             .unwrap();
-        let status: Value = serde_json::from_slice(&asked.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {asked:?} {}", self.log()));
+        let status: Value =
+            serde_json::from_slice(&asked.stdout).unwrap_or_else(|error| panic!("{error}: {asked:?} {}", self.log()));
         status["reach"].clone()
     }
 

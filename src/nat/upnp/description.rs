@@ -111,8 +111,11 @@ mod tests {
 
     #[test]
     fn the_best_service_is_found_among_others() {
-        let services =
-            [service("Layer3Forwarding:1", "/l3f"), service("WANPPPConnection:1", "/ppp"), service("WANIPConnection:1", "ctl/IPConn")];
+        let services = [
+            service("Layer3Forwarding:1", "/l3f"),
+            service("WANPPPConnection:1", "/ppp"),
+            service("WANIPConnection:1", "ctl/IPConn"),
+        ];
         let found = control(host(), &description("", &services)).unwrap();
         assert_eq!(found, Control { host: host(), path: "/ctl/IPConn".to_owned(), service: Service::Ip1 });
         assert_eq!(control(host(), &description("", &services[..1])), None);
@@ -122,7 +125,8 @@ mod tests {
     fn a_base_or_a_whole_address_moves_the_port_and_never_the_machine() {
         let one = |base: &str, path: &str| {
             let base = if base.is_empty() { String::new() } else { format!("<URLBase>{base}</URLBase>") };
-            control(host(), &description(&base, &[service("WANIPConnection:1", path)])).map(|found| (found.host.port(), found.path))
+            control(host(), &description(&base, &[service("WANIPConnection:1", path)]))
+                .map(|found| (found.host.port(), found.path))
         };
         assert_eq!(one("http://192.168.1.1:49152/", "/c"), Some((49152, "/c".to_owned())));
         assert_eq!(one("", "http://192.168.1.1:80/c?a=1&amp;b=2"), Some((80, "/c?a=1&b=2".to_owned())));

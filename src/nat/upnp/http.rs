@@ -62,9 +62,10 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().skip(1).filter_map(|line| line.split_once(':')).find_map(|(key, value)| {
-        key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
-    })
+    head.lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(key, value)| key.trim().eq_ignore_ascii_case(name).then_some(value.trim()))
 }
 
 fn is_chunked(head: &str) -> bool {
@@ -109,7 +110,9 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_none() {
-        for bad in [&b"SSH-2.0-x\r\n\r\n"[..], b"HTTP/1.1 99999\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\n"] {
+        for bad in
+            [&b"SSH-2.0-x\r\n\r\n"[..], b"HTTP/1.1 99999\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\n"]
+        {
             assert_eq!(parse(bad), None, "{}", String::from_utf8_lossy(bad));
         }
         assert!(is_whole(&[b'a'; HEAD_MAX + 1]), "a head that never ends is read no further");

@@ -121,7 +121,9 @@ impl Carrier for Played {
         self.calls.push(action.clone());
         Some(match self.call(&action, body) {
             Ok(body) => format!("HTTP/1.1 200 OK\r\n\r\n<s:Envelope>{body}</s:Envelope>").into_bytes(),
-            Err(code) => format!("HTTP/1.1 500 Fault\r\n\r\n<s:Fault><errorCode>{code}</errorCode></s:Fault>").into_bytes(),
+            Err(code) => {
+                format!("HTTP/1.1 500 Fault\r\n\r\n<s:Fault><errorCode>{code}</errorCode></s:Fault>").into_bytes()
+            }
         })
     }
 }

@@ -55,14 +55,7 @@ impl<C: Chain> Node<C> {
 
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
     /// `seen` is where we see it, for one who asked.
-    pub(super) fn send_handshake(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        kind: Kind,
-        version: u8,
-        seen: Option<SocketAddr>,
-    ) {
+    pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8, seen: Option<SocketAddr>) {
         let best = self.chain.best();
         let session = self.sessions.get(conn);
         // Where we only look whether somebody is there, nobody need look back.

@@ -66,7 +66,13 @@ mod tests {
     #[test]
     fn one_network_has_one_voice_however_many_of_it_speak() {
         let lie = "66.6.6.6";
-        let told = views(&[("45.1.1.1", lie), ("45.1.2.2", lie), ("45.1.3.3", lie), ("46.1.1.1", "11.0.0.1"), ("47.1.1.1", "11.0.0.1")]);
+        let told = views(&[
+            ("45.1.1.1", lie),
+            ("45.1.2.2", lie),
+            ("45.1.3.3", lie),
+            ("46.1.1.1", "11.0.0.1"),
+            ("47.1.1.1", "11.0.0.1"),
+        ]);
         assert_eq!(majority(told), Some(ip("11.0.0.1")));
     }
 
