@@ -219,8 +219,8 @@ impl<P: Protocol> Driver<P> {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.net.timers.next(), self.protocol.deadline(), self.net.datagrams.stop_waits];
-        let deadline = deadlines.into_iter().flatten().min();
+        let stop = self.net.datagrams.stop_waits.filter(|_| self.net.is_stop_delayed());
+        let deadline = [self.net.timers.next(), self.protocol.deadline(), stop].into_iter().flatten().min();
         deadline.filter(|at| *at != Instant::NEVER).map(|at| at.since(self.clock.now().at))
     }
 
