@@ -6,62 +6,15 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::listener::WAKER;
 use super::net::Net;
-use super::system::DatagramSocket;
 use super::{Driver, Event, Protocol};
+use crate::id::DatagramId;
 use crate::time::Instant;
 
-/// Sockets at most.
-const SOCKETS: usize = 4;
-/// Where their tokens begin, downwards: below those of as many listeners as there will ever be.
-const FIRST_TOKEN: usize = WAKER - (1 << 16);
 /// Datagrams taken from one socket in one turn.
 const TURN_DATAGRAMS: usize = 8;
 /// What is read of one, in bytes; the rest is lost. None of the protocols that we speak has longer ones.
 const DATAGRAM_MAX: usize = 1_200;
-
-/// The name of a socket for datagrams. It is never given out again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DatagramId(u64);
-
-#[derive(Debug)]
-struct Slot {
-    id: DatagramId,
-    socket: DatagramSocket,
-    /// Datagrams may be waiting.
-    ready: bool,
-}
-
-/// The sockets, and how long a stop waits for their protocols.
-#[derive(Debug, Default)]
-pub(super) struct Datagrams {
-    slots: [Option<Slot>; SOCKETS],
-    opened: u64,
-    /// A stop waits until then.
-    pub(super) stop_waits: Option<Instant>,
-}
-
-/// Which socket has the token, if it is one's.
-pub(super) fn datagram_index(token: usize) -> Option<usize> {
-    FIRST_TOKEN.checked_sub(token).filter(|index| *index < SOCKETS)
-}
-
-impl Datagrams {
-    pub(super) fn has_ready(&self) -> bool {
-        self.slots.iter().flatten().any(|slot| slot.ready)
-    }
-
-    pub(super) fn note_readiness(&mut self, index: usize) {
-        if let Some(Some(slot)) = self.slots.get_mut(index) {
-            slot.ready = true;
-        }
-    }
-
-    fn slot(&mut self, id: DatagramId) -> Option<&mut Slot> {
-        self.slots.iter_mut().flatten().find(|slot| slot.id == id)
-    }
-}
 
 impl Net {
     /// Opens a socket for datagrams to and from `remote`, and says which of our addresses leads there. What comes is an
@@ -72,65 +25,56 @@ impl Net {
     /// What the system says: no way leads there, no descriptor is left. `ResourceBusy` when four are open; `Unsupported` in a
     /// simulation, whose machines have streams alone.
     pub fn open_datagrams(&mut self, remote: SocketAddr) -> io::Result<(DatagramId, SocketAddr)> {
-        let free = self.datagrams.slots.iter().position(Option::is_none);
-        let index = free.ok_or(io::ErrorKind::ResourceBusy)?;
-        let (socket, local) = self.system.open_datagrams(remote, FIRST_TOKEN - index)?;
-        self.datagrams.opened += 1;
-        let id = DatagramId(self.datagrams.opened);
-        if let Some(slot) = self.datagrams.slots.get_mut(index) {
-            *slot = Some(Slot { id, socket, ready: false });
-        }
-        Ok((id, local))
+        let (index, token) = self.mailboxes.free().ok_or(io::ErrorKind::ResourceBusy)?;
+        let (socket, local) = self.system.open_datagrams(remote, token)?;
+        Ok((self.mailboxes.put(index, socket), local))
     }
 
     /// Sends a datagram, at once or not at all.
     pub fn send_datagram(&mut self, id: DatagramId, bytes: &[u8]) {
-        if let Some(slot) = self.datagrams.slot(id) {
+        if let Some(mailbox) = self.mailboxes.get(id) {
             // One that is lost here is lost as on the way, and whoever sent it asks again.
-            let _ = slot.socket.send(bytes);
+            let _ = mailbox.socket.send(bytes);
         }
     }
 
     /// Closes a socket.
     pub fn close_datagrams(&mut self, id: DatagramId) {
-        let Net { datagrams, system, .. } = self;
-        for slot in &mut datagrams.slots {
-            if let Some(mut closed) = slot.take_if(|slot| slot.id == id) {
-                // Closing the descriptor does as much.
-                let _ = system.deregister_datagrams(&mut closed.socket);
-            }
+        if let Some(mut closed) = self.mailboxes.take(id) {
+            // Closing the descriptor does as much.
+            let _ = self.system.deregister_datagrams(&mut closed.socket);
         }
     }
 
     /// A stop waits until then, also when no connection is left: something is still to be said by datagrams. `None` for no longer.
     pub fn delay_stop(&mut self, until: Option<Instant>) {
-        self.datagrams.stop_waits = until;
+        self.mailboxes.stop_waits = until;
     }
 
     /// Is there still something that a stop waits for?
     pub(super) fn is_stop_delayed(&self) -> bool {
-        self.datagrams.stop_waits.is_some_and(|until| self.now.at < until)
+        self.mailboxes.stop_waits.is_some_and(|until| self.now.at < until)
     }
 }
 
 impl<P: Protocol> Driver<P> {
     /// Gives the protocol the datagrams that have come.
     pub(super) fn serve_datagrams(&mut self) {
-        if !self.net.datagrams.has_ready() {
+        if !self.net.mailboxes.has_ready() {
             return;
         }
         let mut bytes = [0; DATAGRAM_MAX];
-        let ids: Vec<DatagramId> = self.net.datagrams.slots.iter().flatten().map(|slot| slot.id).collect();
+        let ids = self.net.mailboxes.ids();
         for id in ids {
             for _ in 0..TURN_DATAGRAMS {
-                let Some(slot) = self.net.datagrams.slot(id).filter(|slot| slot.ready) else { break };
-                match slot.socket.receive(&mut bytes) {
+                let Some(mailbox) = self.net.mailboxes.get(id).filter(|mailbox| mailbox.ready) else { break };
+                match mailbox.socket.receive(&mut bytes) {
                     Ok(len) => {
                         let bytes = bytes.get(..len).unwrap_or_default();
                         self.protocol.handle(self.net.now, Event::Datagram { socket: id, bytes }, &mut self.net);
                     }
                     // Nobody listens at that port: told once for each that was sent. Any other error would come again at once.
-                    Err(error) => slot.ready = error.kind() == io::ErrorKind::ConnectionRefused,
+                    Err(error) => mailbox.ready = error.kind() == io::ErrorKind::ConnectionRefused,
                 }
             }
         }
@@ -144,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::driver::Config;
-    use crate::driver::listener::{listener_index, listener_token};
+    use crate::driver::mailboxes::SOCKETS;
     use crate::time::Now;
 
     #[derive(Default)]
@@ -220,16 +164,5 @@ mod tests {
         assert!(driver.next_timeout().is_some_and(|wait| wait > Duration::from_secs(3000)), "it sleeps meanwhile");
         driver.with(|_, _, net| net.delay_stop(None));
         assert!(!driver.turn(None).unwrap());
-    }
-
-    #[test]
-    fn tokens_of_datagrams_are_those_of_nobody_else() {
-        for index in 0..SOCKETS {
-            assert_eq!(datagram_index(FIRST_TOKEN - index), Some(index));
-            assert!(listener_index(FIRST_TOKEN - index) > 60_000);
-        }
-        for other in [0, 1, u32::MAX as usize / 2, WAKER, listener_token(0), listener_token(1000)] {
-            assert_eq!(datagram_index(other), None, "{other}");
-        }
     }
 }

@@ -36,7 +36,7 @@
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
-//! | `datagrams`, `gateway` | small datagrams, and what a stop waits for; the router at home |
+//! | `datagrams`, `mailboxes`, `gateway` | small datagrams, and what a stop waits for; their sockets by name; the router at home |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
@@ -67,6 +67,7 @@ mod handshakes;
 mod lifecycle;
 mod listen;
 mod listener;
+mod mailboxes;
 mod meter;
 mod net;
 mod read;
@@ -88,7 +89,7 @@ pub mod store;
 use std::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::id::{ConnId, DatagramId, DialId, Direction, VerifiedId};
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
@@ -96,7 +97,6 @@ pub use crate::admit::Admit;
 pub use crate::frame_start::{Begun, FrameStart};
 pub use bandwidth::Bandwidth;
 pub use config::Config;
-pub use datagrams::DatagramId;
 #[cfg(feature = "sim")]
 pub(crate) use errno::{EMFILE, ENOBUFS};
 pub use handle::{Handle, HandleError};

@@ -8,9 +8,9 @@ use std::time::Instant as SystemInstant;
 use super::buffer::ReadBuffer;
 use super::config::Config;
 use super::courtesy::Courtesy;
-use super::datagrams::datagram_index;
 use super::handle::{Commands, Handle};
 use super::listener::{Listener, WAKER, listener_index};
+use super::mailboxes::datagram_index;
 use super::net::{Net, Notice, Phase};
 use super::system::{Clock, Poller};
 use super::timer::Due;
@@ -219,7 +219,7 @@ impl<P: Protocol> Driver<P> {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let stop = self.net.datagrams.stop_waits.filter(|_| self.net.is_stop_delayed());
+        let stop = self.net.mailboxes.stop_waits.filter(|_| self.net.is_stop_delayed());
         let deadline = [self.net.timers.next(), self.protocol.deadline(), stop].into_iter().flatten().min();
         deadline.filter(|at| *at != Instant::NEVER).map(|at| at.since(self.clock.now().at))
     }
@@ -234,7 +234,7 @@ impl<P: Protocol> Driver<P> {
             || net.has_place_for_backlog()
             || net.phase == Phase::StopAsked
             || (net.phase == Phase::Stopping && net.conns.is_empty() && !net.is_stop_delayed())
-            || net.datagrams.has_ready()
+            || net.mailboxes.has_ready()
             || self.listeners.iter().any(Listener::is_waiting)
     }
 
@@ -288,7 +288,7 @@ impl<P: Protocol> Driver<P> {
             match listeners.get_mut(listener_index(readiness.token)) {
                 Some(listener) => listener.note_readiness(),
                 None => match datagram_index(readiness.token) {
-                    Some(index) => net.datagrams.note_readiness(index),
+                    Some(index) => net.mailboxes.note_readiness(index),
                     None => net.conns.note_readiness(readiness),
                 },
             }

@@ -10,9 +10,9 @@ use super::net_api::NetApi;
 #[cfg(feature = "upnp")]
 use super::upnp::Helper;
 use crate::address::Scope;
+use crate::driver::Event;
 use crate::driver::gateway::router;
-use crate::driver::{DatagramId, Event};
-use crate::id::Direction;
+use crate::id::{DatagramId, Direction};
 use crate::mapping::{Mapping, Unmapped, Via};
 use crate::nat::{Action, Network, PortMapping, ROUTER_PORT, Settings};
 use crate::time::Instant;
@@ -44,9 +44,6 @@ impl PortRequest {
     }
 }
 
-/// Wakes the loop from another thread.
-pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
-
 /// What the node is to hear.
 pub(super) enum News {
     Mapping(Mapping),
@@ -72,7 +69,7 @@ impl fmt::Debug for Nat {
 
 impl Nat {
     #[cfg_attr(not(feature = "upnp"), allow(unused_variables, reason = "only a helper's thread wakes the loop"))]
-    pub(super) fn new(request: PortRequest, seed: u64, wake: Wake) -> Self {
+    pub(super) fn new(request: PortRequest, seed: u64, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
         let PortRequest { methods, when_private, port, lease } = request;
         let methods = methods.into_iter().filter(|via| cfg!(feature = "upnp") || *via != Via::Upnp).collect();
         let settings = Settings { methods, internal_port: port, lease: lease.max(Duration::from_secs(1)) };

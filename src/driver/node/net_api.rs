@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::close::CloseReason;
-use crate::driver::{Bandwidth, ConnStats, DatagramId, Net, SendOutcome};
-use crate::id::{ConnId, DialId};
+use crate::driver::{Bandwidth, ConnStats, Net, SendOutcome};
+use crate::id::{ConnId, DatagramId, DialId};
 use crate::time::Instant;
 use crate::wire::{FrameRules, Priority};
 

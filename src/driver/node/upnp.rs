@@ -2,11 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::nat::Wake;
 use crate::nat::upnp::{Carrier, Igd, LIMIT, SEARCH_PORT, is_whole, searches};
 use crate::nat::{Job, JobKind, JobResult, JobTicket};
 
@@ -22,6 +22,9 @@ const JOB_WAIT: Duration = Duration::from_secs(25);
 const RELEASE_WAIT: Duration = Duration::from_millis(1_700);
 /// Jobs that may wait: one that was given up, and one that gives back.
 const JOBS: usize = 4;
+
+/// Wakes the loop.
+type Wake = Arc<dyn Fn() + Send + Sync>;
 
 type Done = (JobTicket, JobResult);
 

@@ -79,7 +79,6 @@ use crate::proto::gossip::UnheardGossip;
 use crate::proto::gossip::side_blocks::SideBlocks;
 pub use crate::proto::node::counters::Counters;
 use crate::proto::node::known::KnownObjects;
-use crate::proto::node::reach::any_address;
 use crate::proto::node::reading::Reading;
 use crate::proto::node::rounds::Rounds;
 use crate::proto::node::sessions::Sessions;
@@ -88,7 +87,7 @@ use crate::proto::peer::address_book::{AddressBook, AddressBookConfig, SavedAddr
 use crate::proto::peer::admission::Admission;
 use crate::proto::peer::operator_bans::OperatorBans;
 use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
-use crate::proto::peer::own_addresses::OwnAddresses;
+use crate::proto::peer::own_addresses::{OwnAddresses, any_address};
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::sync::chain::Chain;

@@ -1,12 +1,13 @@
 //! Where we can be reached: what we listen at, what a router forwards, what peers see, and what others are told of it.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use crate::address::{Group, Scope, may_pass};
 use crate::id::ConnId;
 use crate::mapping::Mapping;
 use crate::proto::event::Event;
 use crate::proto::node::Node;
+use crate::proto::peer::own_addresses::any_address;
 use crate::proto::peer::reach::{Reach, majority};
 use crate::proto::sync::chain::Chain;
 use crate::time::Now;
@@ -86,10 +87,4 @@ impl<C: Chain> Node<C> {
             }
         }
     }
-}
-
-/// Listeners on this port for all addresses; none for port 0.
-pub(super) fn any_address(port: u16) -> Vec<SocketAddr> {
-    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    any.into_iter().filter(|_| port != 0).map(|ip| SocketAddr::new(ip, port)).collect()
 }

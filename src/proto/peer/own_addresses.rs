@@ -3,7 +3,7 @@
 //! A handshake has room for a port and none for an address: the other side adds the address that it sees. So the port must be right
 //! for that very connection, and none is better than one at which nobody listens. What no port can say is told as an address.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::address::{Scope, canonical, may_pass};
 use crate::proto::peer::reach::Reach;
@@ -96,6 +96,12 @@ impl OwnAddresses {
         let any = |listener: &&SocketAddr| listener.ip().is_unspecified() && listener.is_ipv4() == local.is_ipv4();
         exact.or_else(|| self.listening.iter().find(any)).copied()
     }
+}
+
+/// Listeners on this port for all addresses; none for port 0.
+pub(crate) fn any_address(port: u16) -> Vec<SocketAddr> {
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    any.into_iter().filter(|_| port != 0).map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 #[cfg(test)]
