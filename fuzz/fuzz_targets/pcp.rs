@@ -21,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(answer, parse(input, &ask));
     match answer {
         Some(Answer::Granted { external_port, lifetime, epoch, .. }) => {
-            assert!(input.len() >= LEN && input.len() % 4 == 0);
+            assert!(input.len() >= LEN && input.len().is_multiple_of(4));
             assert_eq!(&input[24..36], &NONCE[..]);
             assert_eq!(input[40..42], 7193u16.to_be_bytes());
             assert_eq!(input[42..44], external_port.to_be_bytes());

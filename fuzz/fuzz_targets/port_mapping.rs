@@ -95,7 +95,7 @@ fuzz_target!(|input: &[u8]| {
             2 => story.machine.datagram(story.now, &vec![what; usize::from(detail)]),
             3 => {
                 if let Some(job) = story.job {
-                    let lease = (detail % 2 == 0).then(|| Duration::from_secs(detail.into()));
+                    let lease = detail.is_multiple_of(2).then(|| Duration::from_secs(detail.into()));
                     let grant = UpnpGrant { external_port: detail.into(), claimed: None, lease };
                     let result = match detail % 4 {
                         0 => Err(Unmapped::Silent),

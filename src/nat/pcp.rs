@@ -96,7 +96,7 @@ pub fn parse(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     if version != VERSION {
         return Some(Answer::OtherVersion);
     }
-    if opcode != MAP | ANSWER || bytes.len() < HEADER_LEN || bytes.len() > MAX_LEN || bytes.len() % 4 != 0 {
+    if opcode != MAP | ANSWER || bytes.len() < HEADER_LEN || bytes.len() > MAX_LEN || !bytes.len().is_multiple_of(4) {
         return None;
     }
     let (code, lifetime, epoch) = (*bytes.get(3)?, u32_at(bytes, 4)?, u32_at(bytes, 8)?);

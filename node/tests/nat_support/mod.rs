@@ -220,6 +220,8 @@ impl Lab {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
+        // It does not start where another seems to run.
+        let _ = fs::remove_file(self.directory.path().join("miniupnpd.pid"));
         for chain in ["miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"] {
             let flushed = self.run("router", &["nft", "flush", "chain", "inet", "filter", chain]);
             assert!(flushed.status.success(), "{flushed:?}");
