@@ -75,6 +75,8 @@ impl Unmapped {
         match self {
             Unmapped::Silent => 0,
             Unmapped::NotSupported(_) => 1,
+            // The others have many meanings.
+            Unmapped::RouterOffline(_) => 3,
             _ => 2,
         }
     }
