@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mio::net::UdpSocket;
-use mio::{Interest, Token};
+use mio::{Interest, Registry, Token};
 
 use super::System;
 
@@ -28,20 +28,11 @@ impl System {
         remote: SocketAddr,
         token: usize,
     ) -> io::Result<(DatagramSocket, SocketAddr)> {
-        let registry = match self {
-            System::Os(registry) => registry,
+        match self {
+            System::Os(registry) => open(registry, remote, token),
             #[cfg(feature = "sim")]
-            System::Virtual(_) => return Err(io::ErrorKind::Unsupported.into()),
-        };
-        let any = match remote {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        let mut socket = UdpSocket::bind(any)?;
-        socket.connect(remote)?;
-        let local = socket.local_addr()?;
-        registry.register(&mut socket, Token(token), Interest::READABLE)?;
-        Ok((DatagramSocket(socket), local))
+            System::Virtual(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     pub(in crate::driver) fn deregister_datagrams(&self, socket: &mut DatagramSocket) -> io::Result<()> {
@@ -51,4 +42,16 @@ impl System {
             System::Virtual(_) => Ok(()),
         }
     }
+}
+
+fn open(registry: &Registry, remote: SocketAddr, token: usize) -> io::Result<(DatagramSocket, SocketAddr)> {
+    let any = match remote {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let mut socket = UdpSocket::bind(any)?;
+    socket.connect(remote)?;
+    let local = socket.local_addr()?;
+    registry.register(&mut socket, Token(token), Interest::READABLE)?;
+    Ok((DatagramSocket(socket), local))
 }
