@@ -7,6 +7,7 @@
 mod admin;
 mod bandwidth;
 mod bans;
+mod nat;
 mod simulate;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ pub(crate) use crate::cli::admin::{
 };
 pub(crate) use crate::cli::bandwidth::BandwidthArgs;
 pub(crate) use crate::cli::bans::{BanAction, BanArgs};
+pub(crate) use crate::cli::nat::{NatArgs, NatMode};
 pub(crate) use crate::cli::simulate::{FaultLevel, SimulateArgs};
 use crate::key::KeyReaders;
 use crate::value::{self, Endpoint, Exempt, ListenAddress};
@@ -334,6 +336,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::external_address, conflicts_with = "no_listen",
           help_heading = "Network")]
     pub(crate) external: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) nat: NatArgs,
     /// Keep a connection to this node, ip:port or name:port; may be given several times
     #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
     pub(crate) connect: Vec<Endpoint>,

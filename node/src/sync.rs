@@ -87,7 +87,7 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     config.dial_timeout = args.timeout;
     config.handshake_timeout = args.timeout;
     let bandwidth = Bandwidth::UNLIMITED;
-    let plan = Plan { config, listen: Vec::new(), params, security, bandwidth, upload_quota: None };
+    let plan = Plan { config, listen: Vec::new(), params, security, bandwidth, upload_quota: None, nat: None };
     let blocks = Arc::new(AtomicU64::new(0));
     let ready = full_node::prepare(plan, &data, Box::new(Blocks(Arc::clone(&blocks))))?;
     let handle = ready.handle();

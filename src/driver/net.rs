@@ -13,6 +13,7 @@ use super::budget::{ReceiveBudget, SendBudget, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
+use super::mailboxes::Mailboxes;
 use super::slab::ConnSlab;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
@@ -153,6 +154,7 @@ pub struct Net {
     /// Who waits for a place among them.
     pub(super) backlog: Backlog,
     pub(super) waiting_room: WaitingRoom,
+    pub(super) mailboxes: Mailboxes,
     pub(super) timers: Timers,
     pub(super) notices: VecDeque<Notice>,
     pub(super) pool: BufferPool,
@@ -191,6 +193,7 @@ impl Net {
             handshakes: Handshakes::default(),
             backlog: Backlog::default(),
             waiting_room: WaitingRoom::default(),
+            mailboxes: Mailboxes::default(),
             timers: Timers::default(),
             notices: VecDeque::new(),
             pool: BufferPool::new(),

@@ -151,6 +151,7 @@ impl NodeSlot {
             security,
             bandwidth: Bandwidth::UNLIMITED,
             upload_quota: None,
+            nat: None,
         };
         let index = self.index;
         let sink = Box::new(move |_: Now, event: &Event, _: &full_node::LiveNode| {
