@@ -31,11 +31,14 @@ pub struct Talk {
     is_answering: bool,
 }
 
+/// What is given for a block, if anything.
+pub type Gives = Box<dyn Fn(&Block) -> Option<Bytes>>;
+
 /// What a peer has, and what it gives.
 pub struct Server {
     pub blocks: Vec<Block>,
-    /// It tells headers, and gives this for the block at a height.
-    pub gives: Box<dyn Fn(&Block) -> Option<Bytes>>,
+    /// It tells the headers of all of them.
+    pub gives: Gives,
     /// Blocks that it was asked for.
     pub asked: usize,
     pub asked_headers: usize,
