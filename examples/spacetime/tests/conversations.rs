@@ -194,15 +194,16 @@ fn an_acceptance_is_passed_on_for_a_block_that_we_have_and_one_of_a_higher_block
     let (mut talk, ledger) = talk(1);
     let blocks = line(ledger.place_after(&ledger.genesis()).unwrap(), 2, 1);
     talk.submit(&blocks);
-    let (teller, other) = (talk.peer(), talk.peer());
+    // Both have what we have, and are asked nothing.
+    let (teller, other) = (talk.server(Server::honest(blocks.clone())), talk.server(Server::honest(blocks.clone())));
     talk.pass(Duration::from_secs(5));
-    let (before, asked) = (talk.heard(other, Kind::BlockAccepted), talk.heard(teller, Kind::GetHeaders));
+    let (before, asked) = (talk.heard(other, Kind::BlockAccepted), talk.served(teller).asked_headers);
     let mut say = |hash: Hash, height| talk.say(teller, &Message::BlockAccepted(BlockAccepted { hash, height }));
     say(Hash(blocks[0].header.hash()), 1);
     say(Hash(blocks[1].header.hash()), 7);
     say(Hash([7; 32]), 9);
     assert_eq!(talk.heard(other, Kind::BlockAccepted), before + 1);
-    assert_eq!(talk.heard(teller, Kind::GetHeaders), asked + 1);
+    assert_eq!(talk.served(teller).asked_headers, asked + 1);
     talk.pass(Duration::from_secs(20));
     assert!(!talk.closed.contains_key(&other));
 }
