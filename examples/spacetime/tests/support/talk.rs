@@ -72,7 +72,9 @@ impl Talk {
 
     /// A peer from an address of its own that has introduced itself.
     pub fn peer(&mut self) -> ConnId {
-        self.peer_with(0, Hash::ZERO)
+        let conn = self.peer_with(0, Hash::ZERO);
+        assert!(!self.closed.contains_key(&conn), "the greeting is taken");
+        conn
     }
 
     pub fn peer_with(&mut self, best_height: u64, best_hash: Hash) -> ConnId {
@@ -94,7 +96,6 @@ impl Talk {
             extension: Some(extension),
         };
         self.say(conn, &Message::Handshake(handshake));
-        assert!(!self.closed.contains_key(&conn), "the greeting is taken");
         conn
     }
 
