@@ -19,7 +19,7 @@ use talk::{Server, Talk};
 
 const NOW: i64 = BEGAN + 1_000_000;
 /// Networks that are played.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 1_000;
 
 fn talk(seed: u64) -> (Talk, Ledger) {
     let genesis = network();
