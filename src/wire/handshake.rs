@@ -102,7 +102,7 @@ impl Extension {
     pub const TELLS_MANY_HEADERS: u64 = 1 << 11;
 
     /// The feature bit of a dialer that wants to be told at which address it is seen.
-    pub const ASKS_ITS_ADDRESS: u64 = 1 << 12;
+    pub const ASKS_ITS_ADDRESS: u64 = 1 << 14;
 
     /// Whether a side with these feature bits tells many headers in one answer.
     pub(crate) const fn tells_many_headers(features: u64) -> bool {
