@@ -143,7 +143,8 @@ impl Peer {
         let mut peer = Peer(TcpStream::connect(address).unwrap());
         peer.0.set_read_timeout(Some(PATIENCE)).unwrap();
         let (network, best_hash) = (Hash::ZERO, Hash::ZERO);
-        let extension = Extension { network, nonce, listening_port: 0, features: 0, best_height: 0, best_hash };
+        let extension =
+            Extension { network, nonce, listening_port: 0, features: 0, best_height: 0, best_hash, seen: None };
         let name = format!("teller {nonce}");
         let (node_id, user_agent) = (name.as_str(), "test");
         let extension = Some(extension);

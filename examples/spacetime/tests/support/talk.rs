@@ -87,7 +87,8 @@ impl Talk {
         self.feed(Input::Opened { conn, remote, local, direction: Direction::Inbound, identity });
         let name = format!("peer {number}");
         let (network, nonce) = (Hash::ZERO, u64::from(number) + 1_000);
-        let extension = Extension { network, nonce, listening_port: 0, features: 0, best_height, best_hash };
+        let extension =
+            Extension { network, nonce, listening_port: 0, features: 0, best_height, best_hash, seen: None };
         let handshake = Handshake {
             version: 2,
             unix_seconds: self.now.unix.as_secs(),
