@@ -1,6 +1,6 @@
 //! The Spacetime blockchain on the `spacetime-network` engine: a chain that was not made for it, as an example.
 //!
-//! The lower half knows nothing of the engine: [`codec`], [`crypto`], [`merkle`], [`format`] and [`difficulty`] say what things
+//! The lower half knows nothing of the engine: [`codec`], [`crypto`], [`merkle`], [`format`](mod@format) and [`difficulty`] say what things
 //! are, [`rules`] and [`accounts`] what must hold, [`ledger`] which chain is the best, [`pool`] what waits for a block, [`plot`]
 //! how a farmer comes by a proof, [`store`] how blocks are kept.
 //!

@@ -51,7 +51,7 @@ pub trait NetApi {
     /// See [`Net::delay_stop`]. A carrier whose end waits for nobody ignores it.
     fn delay_stop(&mut self, _until: Option<Instant>) {}
 
-    /// The loop's connections, for whoever [looks](Look) at them. A carrier without a loop has none.
+    /// The loop's connections, for whoever [looks](super::Look) at them. A carrier without a loop has none.
     fn net(&self) -> Option<&Net> {
         None
     }
