@@ -20,7 +20,7 @@ use crate::store::StoreError;
 
 /// How long a node may take until all was said.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a submission may take to leave.
+/// How long a submission may take to leave, and pools to be compared.
 const LEAVE: Duration = Duration::from_millis(500);
 
 /// What was heard of a transaction of ours.
@@ -145,5 +145,19 @@ pub fn send(genesis: &Genesis, address: SocketAddr, key: &SecretKey, payment: Pa
             return Err("nothing was heard of the transaction".into());
         }
     }
-    Ok(to_hex(&transaction.hash()))
+    // Nobody answers a transaction. That it is there shows in what the node tells whoever comes next.
+    while begun.elapsed() < PATIENCE {
+        let mut witness = take_chain(genesis, address)?;
+        let asked = Instant::now();
+        while asked.elapsed() < LEAVE {
+            witness.turn(Some(Duration::from_millis(10)))?;
+            driver.turn(Some(Duration::ZERO))?;
+            let chain = witness.protocol().node().chain();
+            let is_used = chain.ledger().accounts().get(&key.public()).nonce > transaction.nonce;
+            if is_used || chain.pool().get(&transaction.hash()).is_some() {
+                return Ok(to_hex(&transaction.hash()));
+            }
+        }
+    }
+    Err(format!("the node at {address} does not tell of the transaction; send it again").into())
 }

