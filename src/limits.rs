@@ -137,6 +137,12 @@ pub const WORK_REMEMBERED: u64 = 25_000_000;
 pub const RECORD_WORK: u32 = 8;
 /// Bytes of a TLS record that cost one unit.
 pub const RECORD_BYTES_PER_UNIT: usize = 256;
+/// Units that a WebSocket frame costs besides its bytes.
+pub const WS_FRAME_WORK: u32 = 1;
+/// Bytes in WebSocket frames that cost one unit: the mask.
+pub const WS_BYTES_PER_UNIT: usize = 2048;
+/// A WebSocket that was quiet for so long in our direction gets a ping: proxies cut what is quiet for 30 seconds.
+pub const WS_PING_AFTER: Duration = Duration::from_secs(25);
 /// How long a turn serves sockets before it flushes and looks at the timers; the rest is served next turn.
 pub const TURN_TIME: Duration = Duration::from_millis(20);
 

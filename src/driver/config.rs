@@ -10,6 +10,8 @@ use crate::id::Direction;
 use crate::limits;
 #[cfg(feature = "tls")]
 use crate::link::tls::Tls;
+#[cfg(feature = "ws")]
+use crate::link::web_socket::WebSocketRole;
 use crate::link::{OutboxLimits, Transport};
 use crate::rate::Rate;
 use crate::wire::FrameRules;
@@ -176,6 +178,25 @@ impl Config {
             return Transport::tls(tls, remote, direction);
         }
         Ok(Transport::Plain)
+    }
+
+    /// WebSocket, in TLS where that is set.
+    #[cfg(feature = "ws")]
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, clippy::unused_self, reason = "without TLS there is one answer")
+    )]
+    pub(super) fn web_socket(
+        &self,
+        role: WebSocketRole,
+        remote: SocketAddr,
+        direction: Direction,
+    ) -> Result<Transport, TlsFault> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Transport::web_socket_in_tls(role, tls, remote, direction);
+        }
+        Ok(Transport::web_socket(role))
     }
 
     /// Checks every setting and every relation between them.

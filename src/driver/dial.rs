@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
 use super::errno::dial_reason;
+use super::door::Door;
 use super::net::{Net, Phase};
 use super::system::Stream;
 use crate::close::CloseReason;
@@ -18,6 +19,11 @@ use crate::id::{ConnId, DialId, Direction};
 impl Net {
     /// Starts a dial; the answer is always an event, never an error here.
     pub fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
+        let door = self.door_to(remote);
+        self.dial_by(dial, remote, timeout, door);
+    }
+
+    pub(super) fn dial_by(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration, door: Door) {
         self.totals.dialed += 1;
         if self.phase == Phase::Stopping {
             return self.fail_dial(dial, remote, CloseReason::Shutdown);
@@ -31,6 +37,7 @@ impl Net {
         let until = self.now.at + timeout;
         let started = self.system.connect(remote).and_then(|stream| {
             let mut conn = Conn::new(stream, ConnState::Connecting, self.config.rules);
+            conn.door = door;
             conn.introduce(PendingConn { direction: Direction::Outbound(dial), remote, until, told: false });
             self.insert(conn)
         });

@@ -71,7 +71,11 @@ impl Net {
                 Notice::DialFailed { dial, remote, reason }
             }
             Some(PendingConn { direction: Direction::Inbound, remote, told, .. }) => {
-                *self.totals.tls_failures.entry(reason.label()).or_insert(0) += 1;
+                let failures = match reason {
+                    CloseReason::WebSocket(_) => &mut self.totals.web_socket_failures,
+                    _ => &mut self.totals.tls_failures,
+                };
+                *failures.entry(reason.label()).or_insert(0) += 1;
                 if told {
                     return None;
                 }
@@ -111,9 +115,13 @@ impl Net {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.armed == entry) else { return };
         conn.armed = Instant::NEVER;
         match conn.deadline(&self.config) {
-            Some((at, reason)) if at <= now => self.remove(id, reason),
+            Some((at, reason)) if at <= now => return self.remove(id, reason),
             Some((at, _)) => self.arm(id, at),
             None => {}
+        }
+        #[cfg(feature = "ws")]
+        if let Some(at) = self.keep_open(id) {
+            self.arm(id, at);
         }
     }
 }

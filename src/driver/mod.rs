@@ -37,6 +37,7 @@
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
+//! | `door`, `web_dials`, `web_socket` | by which way connections come: listeners and dials of WebSocket, and its pings |
 //! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
 //! | `turn_shares` | who is served first when there is more to do than a turn holds |
@@ -56,6 +57,7 @@ mod config;
 mod conn;
 mod courtesy;
 mod dial;
+mod door;
 mod edge;
 mod errno;
 mod flush;
@@ -78,6 +80,8 @@ mod tls;
 mod turn_shares;
 mod turn_times;
 mod waiting_room;
+mod web_dials;
+mod web_socket;
 
 pub mod node;
 pub mod store;

@@ -19,6 +19,7 @@ use super::system::System;
 use super::timer::Timers;
 use super::turn_shares::TurnShares;
 use super::waiting_room::WaitingRoom;
+use super::web_dials::WebSockets;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId};
 use crate::link::{BufferPool, Link, PushError};
@@ -163,6 +164,7 @@ pub struct Net {
     pub(super) touched: bool,
     /// Whose transport is taken out of its connection while its records are opened, and the bytes that it has still to write.
     pub(super) lent: Option<(ConnId, usize)>,
+    pub(super) web: WebSockets,
     /// A simulation has the loop misbehave now and then.
     #[cfg(feature = "sim")]
     pub(super) buggify: Option<crate::buggify::Buggify>,
@@ -198,6 +200,7 @@ impl Net {
             shares: TurnShares::default(),
             touched: false,
             lent: None,
+            web: WebSockets::default(),
             #[cfg(feature = "sim")]
             buggify: None,
         }

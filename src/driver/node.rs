@@ -16,6 +16,8 @@ use bytes::Bytes;
 use crate::close::CloseReason;
 use crate::driver::{self, Admit, Bandwidth, Begun, ConnStats, Driver, FrameStart, Meter, Net, Protocol, SendOutcome};
 use crate::id::{ConnId, DialId};
+#[cfg(feature = "ws")]
+use crate::link::web_socket::WebSocketTarget;
 use crate::proto::Node;
 use crate::proto::event::{Command, Event, Input, Output, Received};
 use crate::proto::peer::address_book::{AddressBook, SavedAddress};
@@ -252,6 +254,13 @@ pub trait NetApi {
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
     /// See [`Net::spend`].
     fn spend(&mut self, units: u32);
+    /// See [`Net::is_web_socket`]. A carrier that has none has nothing to say.
+    fn is_web_socket(&self, _conn: ConnId) -> bool {
+        false
+    }
+    /// See [`Net::set_web_socket`]. A carrier that dials otherwise ignores it.
+    #[cfg(feature = "ws")]
+    fn set_web_socket(&mut self, _target: &WebSocketTarget, _addresses: &[SocketAddr]) {}
     /// See [`Net::set_bandwidth`]. A carrier that has no limits ignores it.
     fn set_bandwidth(&mut self, _limits: Bandwidth) {}
 
@@ -296,6 +305,15 @@ impl NetApi for Net {
 
     fn net(&self) -> Option<&Net> {
         Some(self)
+    }
+
+    fn is_web_socket(&self, conn: ConnId) -> bool {
+        Net::is_web_socket(self, conn)
+    }
+
+    #[cfg(feature = "ws")]
+    fn set_web_socket(&mut self, target: &WebSocketTarget, addresses: &[SocketAddr]) {
+        Net::set_web_socket(self, target, addresses);
     }
 
     fn set_bandwidth(&mut self, limits: Bandwidth) {
@@ -361,7 +379,14 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         self.settle_begun(now, net);
         let input = match event {
             driver::Event::Opened { conn, remote, local, direction, identity } => {
-                Input::Opened { conn, remote, local: Some(local), direction, identity }
+                let opened = Input::Opened { conn, remote, local: Some(local), direction, identity };
+                if !net.is_web_socket(conn) {
+                    opened
+                } else {
+                    self.node.handle(now, opened);
+                    self.finish(now, net);
+                    Input::OverWebSocket { conn }
+                }
             }
             driver::Event::AdmissionReleased { remote, reason } => Input::AdmissionReleased { remote, reason },
             driver::Event::WaitedInVain { remote, .. } => Input::WaitedInVain { remote },
@@ -378,7 +403,16 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                 return self.observer.turn_ended(now, &self.node);
             }
             driver::Event::Stopping => Input::Command(Command::Stop),
-            driver::Event::Command(NodeCommand::Do(command)) => Input::Command(command),
+            driver::Event::Command(NodeCommand::Do(command)) => {
+                #[cfg(feature = "ws")]
+                if let Command::Resolved(name, Ok(addresses)) = &command
+                    && let Some(target) = web_target(name)
+                {
+                    // Before one of them is dialed.
+                    net.set_web_socket(&target, addresses);
+                }
+                Input::Command(command)
+            }
             driver::Event::Command(NodeCommand::SetBandwidth(limits)) => return net.set_bandwidth(limits),
             driver::Event::Command(NodeCommand::With(task)) => {
                 task(NodeMut(&mut self.node), now);
@@ -465,6 +499,14 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             }
         }
     }
+}
+
+/// What a name that is dialed over WebSocket says to the server there.
+#[cfg(feature = "ws")]
+fn web_target(name: &PeerName) -> Option<WebSocketTarget> {
+    let web = name.web()?;
+    // A name has neither a host nor a path that could not stand in a request.
+    WebSocketTarget::new(name.authority(), web.path()).ok()
 }
 
 impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {

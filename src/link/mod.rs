@@ -10,11 +10,12 @@
 //! | file | what it is |
 //! |---|---|
 //! | this one | [`Link`]: both directions and the transport, as one connection has them |
-//! | [`transport`] | what lies between the frames and the socket: nothing, or `tls` |
+//! | [`transport`] | what lies between the frames and the socket: nothing, `tls`, or `web_socket` over either |
 //! | [`inbox`], [`outbox`] | bytes to frames, and frames to bytes |
 //! | [`buffer_pool`] | the loop's memory for all of these |
-//! | `inbox::held`, `outbox::queues`, `tls::sealing` | what they keep while they keep something |
+//! | `inbox::held`, `outbox::queues`, `tls::sealing`, `web_socket::sender` | what they keep while they keep something |
 //! | `buffers` | plain memory to lend |
+//! | `unsent` | what a layer has made and the socket did not take |
 //! | `queue_account` | how much is queued, over all connections |
 //!
 //! Each file imports only from those below it.
@@ -28,6 +29,11 @@ mod queue_account;
 #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
 pub mod tls;
 pub mod transport;
+#[cfg(any(feature = "tls", feature = "ws"))]
+mod unsent;
+#[cfg(feature = "ws")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+pub mod web_socket;
 
 use core::time::Duration;
 use std::io::{self, IoSlice};
@@ -96,6 +102,8 @@ impl Link {
             }
             #[cfg(feature = "tls")]
             Transport::Tls(stream) => stream.flush(&mut self.outbox, pool, budget.into(), side, write),
+            #[cfg(feature = "ws")]
+            Transport::WebSocket(stream) => stream.flush(&mut self.outbox, pool, budget.into(), side, write),
         }
     }
 

@@ -112,6 +112,12 @@ pub enum Input<'a> {
         /// Why.
         reason: CloseReason,
     },
+    /// The connection, which was said to be opened with the input before, is a WebSocket: a browser perhaps, which nobody can dial.
+    /// Its address is no node's and is told to nobody, and it has its place among its like.
+    OverWebSocket {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The deadline passed.
     Tick,
     /// Everything that came at once is fed: the chain may start one durable write for all of it. A driver without turns says it

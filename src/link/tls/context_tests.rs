@@ -11,6 +11,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{ClientConnection, ConnectionCommon, HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::*;
+use crate::link::tls::alpn::PROTOCOLS;
 use crate::id::DialId;
 use crate::link::tls::trust::Authority;
 

@@ -171,6 +171,8 @@ impl<C: Chain> Node<C> {
             self.send_handshake(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version));
         }
         let address = match (outbound, introduction.listening_port) {
+            // What is there is no port for our frames, and behind a browser there is none at all.
+            _ if session.is_web_socket => None,
             (true, _) => Some(remote),
             (false, 0) => None,
             // With the interface, where the address needs one.

@@ -307,6 +307,7 @@ impl<C: Chain> Node<C> {
             Input::Opened { conn, remote, local, direction, identity } => {
                 self.on_opened(now, conn, (remote, local), direction, identity);
             }
+            Input::OverWebSocket { conn } => self.on_web_socket(now, conn),
             Input::AdmissionReleased { remote, reason } => self.on_admission_released(now, remote, reason),
             Input::WaitedInVain { remote } => self.waited_in_vain(remote),
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
