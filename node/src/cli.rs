@@ -8,6 +8,7 @@ mod admin;
 mod bandwidth;
 mod bans;
 mod simulate;
+mod web_socket;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) use crate::cli::admin::{
 pub(crate) use crate::cli::bandwidth::BandwidthArgs;
 pub(crate) use crate::cli::bans::{BanAction, BanArgs};
 pub(crate) use crate::cli::simulate::{FaultLevel, SimulateArgs};
+pub(crate) use crate::cli::web_socket::WebSocketArgs;
 use crate::key::KeyReaders;
 use crate::value::{self, Endpoint, Exempt, ListenAddress};
 
@@ -334,8 +336,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::external_address, conflicts_with = "no_listen",
           help_heading = "Network")]
     pub(crate) external: Vec<SocketAddr>,
-    /// Keep a connection to this node, ip:port or name:port; may be given several times
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Network")]
+    #[command(flatten)]
+    pub(crate) web_socket: WebSocketArgs,
+    /// Keep a connection to this node, ip:port, name:port or ws://name:port/path, wss:// with --tls; may be given several times
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::dialable, help_heading = "Network")]
     pub(crate) connect: Vec<Endpoint>,
     /// Ask this node for addresses when there are too few peers; may be given several times
     // Its old name is that of the simulation's seed, which is a number.

@@ -15,6 +15,7 @@ use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeMut, NodeProt
 use spacetime_network::driver::store::check_free;
 use spacetime_network::driver::{self, Bandwidth, Handle, Net};
 use spacetime_network::link::tls::Tls;
+use spacetime_network::link::web_socket::WebSocketOptions;
 use spacetime_network::proto::peer::address_book::{AddressBook, SavedAddress};
 use spacetime_network::proto::peer::peer_table::PeerTable;
 use spacetime_network::proto::peer::{Ban, PeerName};
@@ -99,6 +100,8 @@ pub(crate) struct Plan {
     pub(crate) params: Params,
     /// TLS, and who we are under it.
     pub(crate) security: Option<Security>,
+    /// Where WebSocket connections are accepted, and from pages of which origins besides.
+    pub(crate) web_socket: (Vec<SocketAddr>, Vec<String>),
     /// How many bytes a second may pass.
     pub(crate) bandwidth: Bandwidth,
     /// How much may be sent in a period.
@@ -110,6 +113,7 @@ pub(crate) struct Ready {
     driver: NodeDriver<ReferenceChain, Watch>,
     data: DataDir,
     listening: Vec<SocketAddr>,
+    listening_ws: Vec<SocketAddr>,
     signal: Arc<TipSignal>,
     traffic: Arc<Traffic>,
     progress: Arc<Progress>,
@@ -265,6 +269,13 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     driver.protocol_mut().observer_mut().resolver = Some(Resolver::system(handle));
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
     driver.protocol_mut().node_mut().set_listening(&listening);
+    let (addresses, origins) = &plan.web_socket;
+    let listening_ws = addresses.iter().map(|address| {
+        let mut options = WebSocketOptions::default();
+        options.origins.clone_from(origins);
+        driver.listen_web_socket(*address, options).map_err(|error| cannot_listen(*address, error, "--listen-ws"))
+    });
+    let listening_ws = listening_ws.collect::<Result<Vec<_>, _>>()?;
     driver.with(|protocol, now, _| {
         bans_file::restore(&data.bans(), protocol.node_mut(), now)?;
         addresses_file::restore(&data.addresses(), protocol.node_mut(), now)?;
@@ -274,6 +285,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
         driver,
         data: data.clone(),
         listening,
+        listening_ws,
         signal,
         traffic: Arc::default(),
         progress: Arc::default(),
@@ -307,21 +319,28 @@ pub(crate) fn earlier_chain(path: &Path) -> Failure {
 }
 
 fn listen(driver: &mut NodeDriver<ReferenceChain, Watch>, address: SocketAddr) -> Result<SocketAddr, Failure> {
-    driver.listen(address).map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => "stop the program that uses it or choose another --listen",
-            io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0 for all",
-            io::ErrorKind::PermissionDenied => "choose a port above 1023, or run with the right to use it",
-            _ => "choose another --listen",
-        };
-        Failure::new(format!("listen on {address}"), error, remedy)
-    })
+    driver.listen(address).map_err(|error| cannot_listen(address, error, "--listen"))
+}
+
+fn cannot_listen(address: SocketAddr, error: io::Error, flag: &str) -> Failure {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("stop the program that uses it or choose another {flag}"),
+        io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0 for all".to_owned(),
+        io::ErrorKind::PermissionDenied => "choose a port above 1023, or run with the right to use it".to_owned(),
+        _ => format!("choose another {flag}"),
+    };
+    Failure::new(format!("listen on {address}"), error, remedy)
 }
 
 impl Ready {
     /// The real addresses of the listeners, in the order they were asked for.
     pub(crate) fn listening(&self) -> &[SocketAddr] {
         &self.listening
+    }
+
+    /// The same of WebSocket.
+    pub(crate) fn listening_ws(&self) -> &[SocketAddr] {
+        &self.listening_ws
     }
 
     /// A way into the node once it runs.

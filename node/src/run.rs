@@ -8,7 +8,7 @@ use spacetime_network::address::ExemptRanges;
 use spacetime_network::chain::Params;
 use spacetime_network::proto;
 
-use crate::cli::{GenesisArgs, RunArgs};
+use crate::cli::{GenesisArgs, RunArgs, WebSocketArgs};
 use crate::data_dir::DataDir;
 use crate::event_log::EventLog;
 use crate::failure::Failure;
@@ -20,7 +20,7 @@ use crate::http;
 use crate::miner::{self, MinerPlan};
 use crate::output::announce;
 use crate::security::Security;
-use crate::value::{apart, ranges_of};
+use crate::value::{Endpoint, apart, ranges_of};
 use crate::{catch_up, limits, logging, service, signals, stopping};
 
 /// Where a node listens when it is not told. IANA has given the port to nobody (the ports 7182 to 7199 are unassigned), no program
@@ -63,6 +63,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let plan = Plan {
         config: proto_with_id(config, &node_id),
         listen: listeners(args)?,
+        web_socket: web_socket(args)?,
         params,
         security,
         bandwidth: args.bandwidth.limits(),
@@ -93,10 +94,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         });
     }
 
-    let listening = ready.listening().to_vec();
+    let (listening, listening_ws) = (ready.listening().to_vec(), ready.listening_ws().to_vec());
     announce(format_args!("node {node_id}"))?;
     for address in &listening {
         announce(format_args!("listening {address}"))?;
+    }
+    for address in &listening_ws {
+        announce(format_args!("listening-ws {}://{address}/", if args.tls.tls.is_on() { "wss" } else { "ws" }))?;
     }
     #[cfg(feature = "http")]
     let _endpoint = match (endpoint, watched) {
@@ -131,6 +135,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let tls = args.tls.tls.name();
     if !args.tls.tls.is_on() {
         warn_of_plain_text(&listening);
+        warn_of_plain_text(&listening_ws);
     }
     tracing::info!(directory = %data.path().display(), network = %params, tls, "running");
     let ran = ready.run();
@@ -177,12 +182,42 @@ fn listeners(args: &RunArgs) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
+/// Where WebSocket connections are accepted, and whose pages may open them.
+fn web_socket(args: &RunArgs) -> Result<(Vec<SocketAddr>, Vec<String>), Failure> {
+    let WebSocketArgs { listen_ws, ws_origin } = &args.web_socket;
+    let found: Result<Vec<_>, _> = listen_ws.iter().map(|listed| listed.resolve(LISTEN_LOOKUP)).collect();
+    Ok((found?.concat(), ws_origin.clone()))
+}
+
+/// What is dialed over WebSocket is encrypted exactly if everything else is.
+fn check_urls(args: &RunArgs) -> Result<(), Failure> {
+    let urls = args.connect.iter().filter_map(|endpoint| match endpoint {
+        Endpoint::Name(name) => name.web().map(|web| (endpoint, web)),
+        Endpoint::Address(_) => None,
+    });
+    for (endpoint, web) in urls {
+        match (web.is_secure(), args.tls.tls.is_on()) {
+            (true, false) => {
+                return Err(Failure::usage(format!("--connect {endpoint} needs --tls: say whom to trust there")));
+            }
+            (false, true) => {
+                return Err(Failure::usage(format!(
+                    "--connect {endpoint} is plain text, and --tls is given: use wss://"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn proto_with_id(mut config: proto::Config, node_id: &str) -> proto::Config {
     node_id.clone_into(&mut config.node_id);
     config
 }
 
 fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
+    check_urls(args)?;
     if args.idle_timeout <= args.heartbeat {
         return Err(Failure::usage("--idle-timeout must be longer than --heartbeat, or quiet peers are dropped"));
     }

@@ -87,7 +87,15 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     config.dial_timeout = args.timeout;
     config.handshake_timeout = args.timeout;
     let bandwidth = Bandwidth::UNLIMITED;
-    let plan = Plan { config, listen: Vec::new(), params, security, bandwidth, upload_quota: None };
+    let plan = Plan {
+        config,
+        listen: Vec::new(),
+        params,
+        security,
+        web_socket: Default::default(),
+        bandwidth,
+        upload_quota: None,
+    };
     let blocks = Arc::new(AtomicU64::new(0));
     let ready = full_node::prepare(plan, &data, Box::new(Blocks(Arc::clone(&blocks))))?;
     let handle = ready.handle();

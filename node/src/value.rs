@@ -95,10 +95,23 @@ impl FromStr for Endpoint {
                 Some(why) => Err(why),
             };
         }
+        if text.contains("://") {
+            return Err("only run --connect takes the URL of a WebSocket: give ip:port or name:port".to_owned());
+        }
         text.parse().map(Endpoint::Name).map_err(|_| {
             "expected ip:port or name:port, like 192.0.2.7:7193, [2001:db8::7]:7193 or node.example.org:7193".to_owned()
         })
     }
+}
+
+/// An [`Endpoint`], or the URL of a WebSocket.
+pub(crate) fn dialable(text: &str) -> Result<Endpoint, String> {
+    if !text.contains("://") {
+        return text.parse();
+    }
+    text.parse().map(Endpoint::Name).map_err(|_| {
+        "expected the URL of a WebSocket, like ws://node.example.org:7194/ or wss://192.0.2.7/node".to_owned()
+    })
 }
 
 /// Why nothing can be dialed at an address, if nothing can. Where a node listens is no answer to where it is: taking 0.0.0.0 for
@@ -178,7 +191,8 @@ impl FromStr for ListenAddress {
             Some(host) => (format!("{host}:1"), true),
             None => (text.to_owned(), false),
         };
-        let name: PeerName = named.parse().map_err(|_| {
+        let name: Option<PeerName> = named.parse().ok().filter(|name: &PeerName| name.web().is_none());
+        let name = name.ok_or_else(|| {
             "expected ip:port or name:port, like 0.0.0.0:7193, [::]:7193, 127.0.0.1:0 or localhost:7193".to_owned()
         })?;
         let port = if any_port { 0 } else { name.port() };

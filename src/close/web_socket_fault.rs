@@ -106,7 +106,9 @@ impl fmt::Display for WebSocketFault {
         f.write_str(match self {
             NotAnUpgrade => "what it sent is no WebSocket upgrade: a browser or a health check at the wrong port",
             OriginRefused => "a page of an origin that is not let in; allow the origin if it is yours",
-            Refused(status) => return write!(f, "it answered the upgrade with HTTP status {status}: check the address and the path"),
+            Refused(status) => {
+                return write!(f, "it answered the upgrade with HTTP status {status}: check the address and the path");
+            }
             BadUpgrade => "it does not answer as a WebSocket server: check the address",
             UpgradeTimeout => "the WebSocket upgrade took too long",
             Cut => "closed before the WebSocket upgrade was done",

@@ -9,8 +9,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
-use super::errno::dial_reason;
 use super::door::Door;
+use super::errno::dial_reason;
 use super::net::{Net, Phase};
 use super::system::Stream;
 use crate::close::CloseReason;

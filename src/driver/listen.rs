@@ -184,12 +184,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// Asks the protocol about an address, and does as it says. `waits_until` is of one who waits already. False when he still does.
-    fn ask_about(
-        &mut self,
-        stream: Stream,
-        (remote, door): (SocketAddr, Door),
-        waits_until: Option<Instant>,
-    ) -> bool {
+    fn ask_about(&mut self, stream: Stream, (remote, door): (SocketAddr, Door), waits_until: Option<Instant>) -> bool {
         let mut answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         if let Admit::Evict(other) = answer
             && let Some(id) = self.net.handshakes.find(other)

@@ -102,7 +102,13 @@ mod tests {
     fn waiting(remote: &str, until: u64) -> Waiting {
         let nowhere = mio::net::TcpStream::connect("127.0.0.1:9".parse().unwrap()).unwrap();
         let until = Instant::from_millis(until);
-        Waiting { stream: Stream::Tcp(nowhere), remote: remote.parse().unwrap(), door: Door::Frames, last: b"full", until }
+        Waiting {
+            stream: Stream::Tcp(nowhere),
+            remote: remote.parse().unwrap(),
+            door: Door::Frames,
+            last: b"full",
+            until,
+        }
     }
 
     #[test]

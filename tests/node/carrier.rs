@@ -77,6 +77,10 @@ impl NetApi for Carrier<'_> {
         self.world.mail.push_back(Mail::Closed(end, reason));
     }
 
+    fn is_web_socket(&self, conn: ConnId) -> bool {
+        self.world.links.get(&(self.index, conn)).is_some_and(|(other, _)| self.world.browsers.contains(other))
+    }
+
     fn spend(&mut self, units: u32) {
         self.world.work += u64::from(units);
     }

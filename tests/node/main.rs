@@ -40,6 +40,7 @@ mod strict_network;
 #[path = "../strict_peer/mod.rs"]
 mod strict_peer;
 mod walls;
+mod web_sockets;
 mod without_handshake;
 mod world;
 mod wrong_door;

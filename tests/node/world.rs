@@ -69,7 +69,6 @@ pub struct World {
     fed: u64,
     /// Objects that went over a connection, in either direction, as its node sees them.
     pub(crate) passed: BTreeSet<(End, u8, Bytes)>,
-    /// Nobody has IPv6.
     pub no_ipv6: bool,
     /// No node has a descriptor left to dial with.
     pub no_descriptors: bool,
@@ -77,6 +76,8 @@ pub struct World {
     seedless: BTreeSet<usize>,
     /// How many milliseconds a node's wall clock is ahead of everybody's; those that are not listed are right.
     pub clocks: BTreeMap<usize, i64>,
+    /// Parties that come over WebSocket.
+    pub(crate) browsers: BTreeSet<usize>,
 }
 
 pub(crate) enum Mail {
@@ -133,6 +134,7 @@ impl World {
             no_descriptors: false,
             seedless: BTreeSet::new(),
             clocks: BTreeMap::new(),
+            browsers: BTreeSet::new(),
             fed: 0,
         }
     }

@@ -149,6 +149,7 @@ impl NodeSlot {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             params: Params::default(),
             security,
+            web_socket: Default::default(),
             bandwidth: Bandwidth::UNLIMITED,
             upload_quota: None,
         };

@@ -11,8 +11,8 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{ClientConnection, ConnectionCommon, HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::*;
-use crate::link::tls::alpn::PROTOCOLS;
 use crate::id::DialId;
+use crate::link::tls::alpn::PROTOCOLS;
 use crate::link::tls::trust::Authority;
 
 #[path = "enormous_key_tests.rs"]

@@ -356,18 +356,12 @@ impl TlsStream {
         let mut socket = Socket::new(write);
         let nothing = |progress| (Flush { bytes: 0, frames: 0, progress }, false);
         let (mut flush, is_done) = match self.unsent.drain(&mut socket) {
-            Ok(()) if self.can_seal() => {
-                produce(pool, &mut |slices| self.seal(slices, &mut sealing, &mut socket))
-            }
+            Ok(()) if self.can_seal() => produce(pool, &mut |slices| self.seal(slices, &mut sealing, &mut socket)),
             Ok(()) => nothing(Progress::Empty),
             Err(error) => nothing(Progress::Failed(error)),
         };
         pool.give_sealing(sealing);
-        if side == WriteSide::Closing
-            && is_done
-            && self.can_seal()
-            && matches!(flush.progress, Progress::Empty)
-        {
+        if side == WriteSide::Closing && is_done && self.can_seal() && matches!(flush.progress, Progress::Empty) {
             self.close_notify_sealed = true;
             let (kept, out) = (self.tail.bytes_mut(), self.unsent.bytes_mut());
             if let Err(error) = self.connection.seal(kept, out, &mut |seal, out| seal.close_notify(out)) {

@@ -250,7 +250,11 @@ fn the_cases_of_the_autobahn_suite_end_with_the_codes_that_they_should() {
         ("9 and above it", long(0x82, MESSAGE_MAX + 1), Some(1009)),
         ("9 fragments above it", [masked(0x02, b"a"), long(0x80, MESSAGE_MAX)].concat(), Some(1009)),
         ("a length with the sign", long(0x82, 1 << 63), Some(1002)),
-        ("a length that is longer than it must be", [&[0x82, 0xfe, 0, 5, 1, 2, 3, 4][..], b"aaaaa"].concat(), Some(1002)),
+        (
+            "a length that is longer than it must be",
+            [&[0x82, 0xfe, 0, 5, 1, 2, 3, 4][..], b"aaaaa"].concat(),
+            Some(1002),
+        ),
         ("and in eight bytes", long(0x82, 65_535), Some(1002)),
         ("a client's frame without a mask", frame(0x82, None, b"x"), Some(1002)),
         ("10.1 fragments of one byte", [masked(0x02, b"a"), masked(0x00, b"a").repeat(500)].concat(), None),
@@ -277,7 +281,8 @@ fn the_cases_of_the_autobahn_suite_end_with_the_codes_that_they_should() {
 
 #[test]
 fn a_message_has_fragments_within_a_bound() {
-    let stream: Vec<u8> = masked(0x02, b"").into_iter().chain(masked(0x00, b"").repeat(FRAGMENTS_MAX as usize)).collect();
+    let stream: Vec<u8> =
+        masked(0x02, b"").into_iter().chain(masked(0x00, b"").repeat(FRAGMENTS_MAX as usize)).collect();
     let seen = decode(End::Server, &stream, &[]);
     assert_eq!((seen.empty, seen.fault), (FRAGMENTS_MAX as usize, Some(WebSocketFault::Flooding)));
 }

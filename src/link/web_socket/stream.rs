@@ -37,6 +37,7 @@ const CONTROL_RATE: Rate = Rate::per_second(10, 64);
 /// Bytes of answers to pings that may wait; further pings are not answered, as RFC 6455 lets us.
 const ANSWERS_MAX: usize = 2 * 1024;
 /// What is unmasked at a time where the bytes belong to TLS.
+#[cfg(feature = "tls")]
 const COPY: usize = 4 * 1024;
 /// Content of fewer bytes in a frame makes reads short, so that one does not bring thousands of frames.
 const SMALL_FRAME: usize = 64;
@@ -248,9 +249,10 @@ impl WebSocket {
     }
 
     pub(in crate::link) fn can_seal(&self) -> bool {
+        // Our close frame goes before TLS's last word.
         #[cfg(feature = "tls")]
-        if self.tls.as_ref().is_some_and(|tls| tls.can_seal()) {
-            return true;
+        if let Some(tls) = &self.tls {
+            return tls.can_seal();
         }
         self.core.owes_close()
     }
@@ -347,7 +349,7 @@ impl Core {
                 Step::Done { say, used } => {
                     self.upgrade = None;
                     self.unsent.append(&say);
-                    rest = rest.get_mut(used..).unwrap_or_default();
+                    rest = core::mem::take(&mut rest).get_mut(used..).unwrap_or_default();
                 }
             }
         }
@@ -445,7 +447,7 @@ impl Core {
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
         let mut sent = 0usize;
-        let mut write = |slices: &[IoSlice<'_>]| {
+        let mut write = |slices: &[IoSlice<'_>]| -> io::Result<usize> {
             let count = write(slices)?;
             sent = sent.saturating_add(count);
             Ok(count)

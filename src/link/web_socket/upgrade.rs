@@ -105,13 +105,14 @@ impl Upgrade {
                 (!is_http).then(|| Step::Refused { say: Vec::new(), fault: WebSocketFault::BadUpgrade })
             }
             Role::Server(_) => {
+                // What it is instead is told by four bytes.
+                let first = *self.head.first_chunk::<4>()?;
                 // A method is a word of letters.
                 let word = self.head.iter().take_while(|byte| **byte != b' ').take(16);
                 if word.clone().all(u8::is_ascii_alphabetic) && word.count() < 16 {
                     return None;
                 }
-                let foreign = self.head.first_chunk::<4>().and_then(|first| Foreign::of(*first));
-                let answer = match foreign {
+                let answer = match Foreign::of(first) {
                     Some(Foreign::HttpRequest) | None => return Some(self.refused(400, WebSocketFault::NotAnUpgrade)),
                     Some(other) => other.answer(),
                 };
@@ -173,8 +174,8 @@ fn request(head: &[u8], options: &WebSocketOptions) -> Result<Vec<u8>, (u16, Web
     if headers.one("Sec-WebSocket-Version").map_err(|Twice| no(400))? != Some(b"13") {
         return Err(no(426));
     }
-    let has_body = headers.all("Content-Length").any(|length| length != b"0")
-        || headers.all("Transfer-Encoding").next().is_some();
+    let has_body =
+        headers.all("Content-Length").any(|length| length != b"0") || headers.all("Transfer-Encoding").next().is_some();
     if has_body {
         return Err(no(400));
     }
@@ -209,7 +210,8 @@ fn response(head: &[u8], accept: &str) -> Result<(), WebSocketFault> {
     }
     let headers = Headers(response.headers);
     // We have offered neither extensions nor protocols inside.
-    let offers = ["Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"].iter().any(|name| headers.all(name).next().is_some());
+    let offers =
+        ["Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"].iter().any(|name| headers.all(name).next().is_some());
     let agrees = headers.has_token("Upgrade", "websocket")
         && headers.has_token("Connection", "upgrade")
         && headers.one("Sec-WebSocket-Accept") == Ok(Some(accept.as_bytes()));

@@ -13,7 +13,13 @@ fn asks(first: &str, lines: &[&str]) -> String {
 fn good() -> String {
     asks(
         "GET / HTTP/1.1",
-        &["Host: node:1\r\n", "Upgrade: websocket\r\n", "Connection: Upgrade\r\n", KEY, "Sec-WebSocket-Version: 13\r\n"],
+        &[
+            "Host: node:1\r\n",
+            "Upgrade: websocket\r\n",
+            "Connection: Upgrade\r\n",
+            KEY,
+            "Sec-WebSocket-Version: 13\r\n",
+        ],
     )
 }
 
@@ -26,7 +32,11 @@ fn status(say: &[u8]) -> u16 {
     let text = core::str::from_utf8(say).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     if !head.starts_with("HTTP/1.1 101 ") {
-        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())) || head.ends_with(&format!("Content-Length: {}", body.len())), "{text}");
+        assert!(
+            head.contains(&format!("Content-Length: {}\r\n", body.len()))
+                || head.ends_with(&format!("Content-Length: {}", body.len())),
+            "{text}"
+        );
     }
     head[9..12].parse().unwrap()
 }

@@ -163,6 +163,7 @@ impl<C: Chain> Node<C> {
             (None, false) => Evidence::Claimed,
         };
         let (remote, direction, outbound) = (session.remote(), session.direction(), session.is_outbound());
+        let is_web_socket = session.is_web_socket;
         if !outbound && (!self.leave_client_place(now, conn) || !self.make_place(now, conn)) {
             self.close(now, conn, CloseReason::LimitReached);
             return;
@@ -172,7 +173,7 @@ impl<C: Chain> Node<C> {
         }
         let address = match (outbound, introduction.listening_port) {
             // What is there is no port for our frames, and behind a browser there is none at all.
-            _ if session.is_web_socket => None,
+            _ if is_web_socket => None,
             (true, _) => Some(remote),
             (false, 0) => None,
             // With the interface, where the address needs one.

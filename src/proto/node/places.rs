@@ -134,8 +134,7 @@ impl<C: Chain> Node<C> {
     /// Ends the inbound peer that gives way to a newcomer from `remote`; false when there is none. A WebSocket takes no node's place.
     pub(super) fn evict_one(&mut self, now: Now, remote: SocketAddr, newcomer: Class) -> bool {
         let gives_way = |s: &Session| newcomer == Class::Node || s.is_web_socket;
-        let inbound =
-            self.sessions.iter().filter(|s| !s.is_outbound() && gives_way(s) && !self.is_exempt(s.remote()));
+        let inbound = self.sessions.iter().filter(|s| !s.is_outbound() && gives_way(s) && !self.is_exempt(s.remote()));
         let candidates = inbound.filter_map(|session| {
             let peer = session.peer()?;
             let kept = peer.address.is_some_and(|address| self.outbound.is_kept(address));
