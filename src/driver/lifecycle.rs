@@ -115,7 +115,7 @@ impl Net {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.armed == entry) else { return };
         conn.armed = Instant::NEVER;
         match conn.deadline(&self.config) {
-            Some((at, reason)) if at <= now => return self.remove(id, reason),
+            Some((at, reason)) if at <= now => self.remove(id, reason),
             Some((at, _)) => self.arm(id, at),
             None => {}
         }

@@ -61,7 +61,7 @@ impl Side {
             if wire.len() == before { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(wire.len() - before) }
         });
         assert!(flush.bytes <= room);
-        assert_eq!(pool.queued_bytes() >= link.transport.unsent(), true, "what waits is in the account");
+        assert!(pool.queued_bytes() >= link.transport.unsent(), "what waits is in the account");
         flush.progress
     }
 
