@@ -47,6 +47,14 @@ impl Drop for Running {
 }
 
 #[test]
+fn the_client_refuses_what_no_honest_node_says() {
+    let Ok(done) = Command::new("node").arg(folder().join("test/offline.mjs")).output() else {
+        return eprintln!("no Node.js is installed: the client is not tested there");
+    };
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
 fn the_client_follows_the_chain_and_pays_in_node_js() {
     let directory = tempfile::tempdir().unwrap();
     let (node, http) = start(&directory.path().join("a"), &["--listen-ws", "127.0.0.1:0"]);
