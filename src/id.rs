@@ -1,4 +1,4 @@
-//! Names for connections and dials that outlive what they name, and for those who have proven who they are.
+//! Names for connections, sockets for datagrams and dials that outlive what they name, and for those who have proven who they are.
 
 use core::fmt;
 use core::str::FromStr;
@@ -39,6 +39,10 @@ impl fmt::Display for ConnId {
 /// An attempt to connect, named by whoever asks for it; it comes back in the event that says how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
+
+/// A socket for datagrams. No name is given out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatagramId(pub u64);
 
 /// Who opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

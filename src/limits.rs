@@ -171,6 +171,8 @@ pub const SEND_BUDGET: usize = 256 * 1024 * 1024;
 pub const RECEIVE_RETRY: Duration = Duration::from_millis(50);
 /// How long one connection may read a large frame above the receive budget before another one that waits has its turn.
 pub const RECEIVE_TURN: Duration = Duration::from_millis(500);
+/// How long a peer may read nothing of what is queued for it, while the send budget is short and others wait for room.
+pub const SCARCE_WRITE_STALL: Duration = Duration::from_secs(5);
 /// How often a connection that met the send budget is told to try again, one at a time.
 pub const SEND_RETRY: Duration = Duration::from_millis(50);
 

@@ -12,10 +12,11 @@ use house_support::{code, papers, sources};
 /// Layer, and the modules below it, which it may name; the arrows of the design. A layer may name itself, and only the
 /// simulator, which plays all of it, may name everything.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("src/driver", &["link", "proto", "wire", VALUES]),
+    ("src/driver", &["link", "nat", "proto", "wire", VALUES]),
     ("src/chain", &["proto", "wire", VALUES]),
     ("src/proto", &["wire", VALUES]),
     ("src/link", &["wire", VALUES]),
+    ("src/nat", &[VALUES]),
     ("src/limits.rs", &["wire"]),
     ("src/close.rs", &["wire"]),
     ("src/close", &[]),
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/histogram.rs", &[]),
     ("src/id.rs", &[]),
     ("src/invariant.rs", &[]),
+    ("src/mapping.rs", &[]),
     ("src/rng.rs", &[]),
     ("src/sharded.rs", &["wire"]),
     ("src/shares.rs", &["address", "source"]),
@@ -52,6 +54,7 @@ const CIRCLES: &[&[&str]] = &[];
 const PURE: &[&str] = &[
     "src/wire",
     "src/link",
+    "src/nat",
     "src/proto",
     "src/sim",
     "src/time.rs",
@@ -59,6 +62,7 @@ const PURE: &[&str] = &[
     "src/histogram.rs",
     "src/id.rs",
     "src/invariant.rs",
+    "src/mapping.rs",
     "src/address.rs",
     "src/admit.rs",
     "src/frame_start.rs",

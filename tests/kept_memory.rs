@@ -67,6 +67,7 @@ impl Table {
             features: 0,
             best_height: 0,
             best_hash: self.node.chain().params().genesis().header.hash(),
+            seen: None,
         };
         let (node_id, user_agent) = (id.as_str(), "stranger/1");
         let greeting = Handshake { version: 2, unix_seconds: 0, node_id, user_agent, extension: Some(extension) };

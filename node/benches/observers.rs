@@ -52,6 +52,7 @@ mod on_linux {
                 features: 0,
                 best_height: 0,
                 best_hash: Hash::ZERO,
+                seen: None,
             };
             let unix_seconds = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs() as i64;
             let node_id = format!("{n:064x}");

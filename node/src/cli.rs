@@ -7,6 +7,7 @@
 mod admin;
 mod bandwidth;
 mod bans;
+mod nat;
 mod simulate;
 mod web_socket;
 
@@ -24,6 +25,7 @@ pub(crate) use crate::cli::admin::{
 };
 pub(crate) use crate::cli::bandwidth::BandwidthArgs;
 pub(crate) use crate::cli::bans::{BanAction, BanArgs};
+pub(crate) use crate::cli::nat::{NatArgs, NatMode};
 pub(crate) use crate::cli::simulate::{FaultLevel, SimulateArgs};
 pub(crate) use crate::cli::web_socket::WebSocketArgs;
 use crate::key::KeyReaders;
@@ -336,6 +338,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = value::external_address, conflicts_with = "no_listen",
           help_heading = "Network")]
     pub(crate) external: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) nat: NatArgs,
     #[command(flatten)]
     pub(crate) web_socket: WebSocketArgs,
     /// Keep a connection to this node, ip:port, name:port or ws://name:port/path, wss:// with --tls; may be given several times

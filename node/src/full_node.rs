@@ -23,6 +23,7 @@ use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Command, Event, Node};
 use spacetime_network::time::{Instant, Now};
 
+use crate::cli::NatArgs;
 use crate::data_dir::DataDir;
 use crate::failure::{Failure, disk_remedy};
 use crate::keeper::Keeper;
@@ -34,7 +35,7 @@ use crate::tip_signal::TipSignal;
 use crate::turn_watch::TurnWatch;
 use crate::typed_names::TypedNames;
 use crate::value::Quota;
-use crate::{addresses_file, bans_file};
+use crate::{addresses_file, bans_file, nat};
 
 /// A node of the reference chain.
 pub(crate) type LiveNode = Node<ReferenceChain>;
@@ -106,6 +107,8 @@ pub(crate) struct Plan {
     pub(crate) bandwidth: Bandwidth,
     /// How much may be sent in a period.
     pub(crate) upload_quota: Option<Quota>,
+    /// How a router is asked for a port, if at all.
+    pub(crate) nat: Option<NatArgs>,
 }
 
 /// A node that listens and is ready to run.
@@ -229,6 +232,9 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
         config.node_id = security.id().to_string();
         config.secured = true;
     }
+    // Before anybody is greeted; where a port is 0 it is asked for below.
+    let external = config.external.clone();
+    config.asks_its_address = plan.nat.is_some_and(|args| nat::request(&args, &plan.listen, &external).is_some());
     let mut loop_config = driver::Config::default();
     let clients = config.admission.clients_max();
     loop_config.connections = config.admission.connections_max.saturating_add(clients);
@@ -264,7 +270,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     let mut driver = NodeDriver::new(loop_config, NodeProtocol::new(node, watch))
         .map_err(|error| Failure::new("start a loop", error, "free some files and memory, then try again"))?;
     let handle = driver.handle();
-    let waker = handle.clone();
+    let (waker, nat_waker) = (handle.clone(), handle.clone());
     driver.protocol_mut().node_mut().chain_mut().work_off_loop(move || waker.wake());
     driver.protocol_mut().observer_mut().resolver = Some(Resolver::system(handle));
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
@@ -276,6 +282,11 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
         driver.listen_web_socket(*address, options).map_err(|error| cannot_listen(*address, error, "--listen-ws"))
     });
     let listening_ws = listening_ws.collect::<Result<Vec<_>, _>>()?;
+    if let Some(request) = plan.nat.and_then(|args| nat::request(&args, &listening, &external)) {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(random)?;
+        driver.protocol_mut().request_port(request, u64::from_le_bytes(seed), move || nat_waker.wake());
+    }
     driver.with(|protocol, now, _| {
         bans_file::restore(&data.bans(), protocol.node_mut(), now)?;
         addresses_file::restore(&data.addresses(), protocol.node_mut(), now)?;

@@ -47,6 +47,7 @@ mod log_tail;
 mod logging;
 mod memory;
 mod miner;
+mod nat;
 mod output;
 mod panics;
 mod peers_file;

@@ -68,6 +68,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         security,
         bandwidth: args.bandwidth.limits(),
         upload_quota: args.bandwidth.upload_quota,
+        nat: Some(args.nat),
     };
     #[cfg(feature = "http")]
     let limits = &plan.config.admission;

@@ -95,6 +95,7 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
         web_socket: Default::default(),
         bandwidth,
         upload_quota: None,
+        nat: None,
     };
     let blocks = Arc::new(AtomicU64::new(0));
     let ready = full_node::prepare(plan, &data, Box::new(Blocks(Arc::clone(&blocks))))?;

@@ -48,7 +48,8 @@ impl Server {
 fn greeting(height: u64) -> Handshake<'static> {
     let network = Params::new(0, 50).unwrap().genesis().header.hash();
     let (nonce, best_hash) = (7, if height == 0 { network } else { Hash([9; 32]) });
-    let extension = Extension { network, nonce, listening_port: 0, features: 0, best_height: height, best_hash };
+    let extension =
+        Extension { network, nonce, listening_port: 0, features: 0, best_height: height, best_hash, seen: None };
     Handshake { version: 2, unix_seconds: 0, node_id: "hostile", user_agent: "hostile", extension: Some(extension) }
 }
 

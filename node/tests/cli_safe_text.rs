@@ -33,6 +33,7 @@ fn handshake() -> Handshake<'static> {
         features: 0,
         best_height: 0,
         best_hash: Hash::ZERO,
+        seen: None,
     };
     Handshake { version: 2, unix_seconds: 0, node_id: HOSTILE, user_agent: HOSTILE, extension: Some(extension) }
 }

@@ -162,6 +162,11 @@ impl SendBudget {
         self.waiters.push_back(id);
     }
 
+    /// Does nobody wait?
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
     /// Does it wait?
     #[cfg(feature = "sim")]
     pub(super) fn is_waiting(&self, id: ConnId) -> bool {

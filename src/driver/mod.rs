@@ -36,6 +36,7 @@
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
+//! | `datagrams`, `mailboxes`, `gateway` | small datagrams, and what a stop waits for; their sockets by name; the router at home |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `door`, `web_dials`, `web_socket` | by which way connections come: listeners and dials of WebSocket, and its pings |
 //! | `waiting_room` | who waits until the protocol has a place for him |
@@ -56,20 +57,24 @@ mod buffer;
 mod config;
 mod conn;
 mod courtesy;
+mod datagrams;
 mod dial;
 mod door;
 mod edge;
 mod errno;
 mod flush;
+mod gateway;
 mod handle;
 mod handshakes;
 mod lifecycle;
 mod listen;
 mod listener;
+mod mailboxes;
 mod meter;
 mod net;
 mod read;
 mod run;
+mod send_room;
 mod shards;
 mod slab;
 mod stats;
@@ -89,7 +94,7 @@ pub mod store;
 use std::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::id::{ConnId, DatagramId, DialId, Direction, VerifiedId};
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, FrameError};
 
@@ -184,6 +189,13 @@ pub enum Event<'a, C> {
         conn: ConnId,
         /// Why.
         reason: CloseReason,
+    },
+    /// A datagram came, on a socket that [`Net::open_datagrams`] has opened.
+    Datagram {
+        /// Which socket.
+        socket: DatagramId,
+        /// What it says. Of a long one the end may be missing.
+        bytes: &'a [u8],
     },
     /// The protocol's deadline passed.
     Timer,

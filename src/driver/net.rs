@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use super::backlog::Backlog;
 use super::bandwidth::Throttle;
-use super::budget::{ReceiveBudget, SendBudget, free_half, is_over};
+use super::budget::{ReceiveBudget, SendBudget, is_over};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
+use super::mailboxes::Mailboxes;
 use super::slab::ConnSlab;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
@@ -154,6 +155,7 @@ pub struct Net {
     /// Who waits for a place among them.
     pub(super) backlog: Backlog,
     pub(super) waiting_room: WaitingRoom,
+    pub(super) mailboxes: Mailboxes,
     pub(super) timers: Timers,
     pub(super) notices: VecDeque<Notice>,
     pub(super) pool: BufferPool,
@@ -193,6 +195,7 @@ impl Net {
             handshakes: Handshakes::default(),
             backlog: Backlog::default(),
             waiting_room: WaitingRoom::default(),
+            mailboxes: Mailboxes::default(),
             timers: Timers::default(),
             notices: VecDeque::new(),
             pool: BufferPool::new(),
@@ -571,14 +574,6 @@ impl Net {
     /// What the clocks said last.
     pub fn now(&self) -> Now {
         self.now
-    }
-
-    /// Tells the connection that waits longest for the send budget that there is room, if there is.
-    pub(super) fn wake_sender(&mut self) {
-        let Net { send, conns, timers, .. } = self;
-        let has_room = self.pool.queued_bytes() < free_half(self.config.send_budget);
-        let woken = send.wake(has_room, |id| conns.get(id).is_some(), self.now.at, timers);
-        self.notices.extend(woken.map(Notice::Writable));
     }
 
     fn open_mut(&mut self, id: ConnId) -> Option<&mut Conn> {

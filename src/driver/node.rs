@@ -3,19 +3,21 @@
 //! It decides nothing. The one rule it adds is the order: one input in, all outputs out, before the next.
 
 mod control;
+mod nat;
+mod net_api;
 pub mod resolver;
+#[cfg(feature = "upnp")]
+mod upnp;
 
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use bytes::Bytes;
-
-use crate::close::CloseReason;
-use crate::driver::{self, Admit, Bandwidth, Begun, ConnStats, Driver, FrameStart, Meter, Net, Protocol, SendOutcome};
-use crate::id::{ConnId, DialId};
+use crate::driver::{self, Admit, Bandwidth, Begun, Driver, FrameStart, Meter, Net, Protocol, SendOutcome};
+use crate::id::ConnId;
 #[cfg(feature = "ws")]
 use crate::link::web_socket::WebSocketTarget;
 use crate::proto::Node;
@@ -27,9 +29,12 @@ use crate::proto::peer::operator_bans::TooManyBans;
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable};
 use crate::proto::sync::chain::Chain;
 use crate::time::{Instant, Now};
-use crate::wire::{FrameRules, Kind, Priority};
+use crate::wire::Kind;
 
 pub use self::control::NoAnswer;
+pub use self::nat::PortRequest;
+use self::nat::{Nat, News};
+pub use self::net_api::NetApi;
 
 /// A node's driver.
 pub type NodeDriver<C, O> = Driver<NodeProtocol<C, O>>;
@@ -236,91 +241,6 @@ impl<C, F: FnMut(Now, &Event, &Node<C>)> Observer<C> for F {
     }
 }
 
-/// Who carries a node's bytes: the loop's [`Net`], or somebody in front of it. The calls are those of [`Net`].
-pub trait NetApi {
-    /// See [`Net::dial`].
-    fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration);
-    /// See [`Net::send_shared`].
-    fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome;
-    /// See [`Net::set_rules`].
-    fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules);
-    /// See [`Net::close`].
-    fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration);
-    /// See [`Net::hold`].
-    fn hold(&mut self, conn: ConnId);
-    /// See [`Net::release`].
-    fn release(&mut self, conn: ConnId);
-    /// See [`Net::conn_stats`].
-    fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
-    /// See [`Net::spend`].
-    fn spend(&mut self, units: u32);
-    /// See [`Net::is_web_socket`]. A carrier that has none has nothing to say.
-    fn is_web_socket(&self, _conn: ConnId) -> bool {
-        false
-    }
-    /// See [`Net::set_web_socket`]. A carrier that dials otherwise ignores it.
-    #[cfg(feature = "ws")]
-    fn set_web_socket(&mut self, _target: &WebSocketTarget, _addresses: &[SocketAddr]) {}
-    /// See [`Net::set_bandwidth`]. A carrier that has no limits ignores it.
-    fn set_bandwidth(&mut self, _limits: Bandwidth) {}
-
-    /// The loop's connections, for whoever [looks](Look) at them. A carrier without a loop has none.
-    fn net(&self) -> Option<&Net> {
-        None
-    }
-}
-
-impl NetApi for Net {
-    fn dial(&mut self, dial: DialId, remote: SocketAddr, timeout: Duration) {
-        Net::dial(self, dial, remote, timeout);
-    }
-
-    fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
-        Net::send_shared(self, conn, priority, kind, payload)
-    }
-
-    fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules) {
-        Net::set_rules(self, conn, rules);
-    }
-
-    fn close(&mut self, conn: ConnId, reason: CloseReason, drain: Duration) {
-        Net::close(self, conn, reason, drain);
-    }
-
-    fn hold(&mut self, conn: ConnId) {
-        Net::hold(self, conn);
-    }
-
-    fn release(&mut self, conn: ConnId) {
-        Net::release(self, conn);
-    }
-
-    fn conn_stats(&self, conn: ConnId) -> Option<ConnStats> {
-        Net::conn_stats(self, conn)
-    }
-
-    fn spend(&mut self, units: u32) {
-        Net::spend(self, units);
-    }
-
-    fn net(&self) -> Option<&Net> {
-        Some(self)
-    }
-
-    fn is_web_socket(&self, conn: ConnId) -> bool {
-        Net::is_web_socket(self, conn)
-    }
-
-    #[cfg(feature = "ws")]
-    fn set_web_socket(&mut self, target: &WebSocketTarget, addresses: &[SocketAddr]) {
-        Net::set_web_socket(self, target, addresses);
-    }
-
-    fn set_bandwidth(&mut self, limits: Bandwidth) {
-        Net::set_bandwidth(self, limits);
-    }
-}
-
 /// A [`Node`] as a [`Protocol`] of the loop.
 #[derive(Debug)]
 pub struct NodeProtocol<C, O> {
@@ -330,12 +250,20 @@ pub struct NodeProtocol<C, O> {
     answers: VecDeque<Input<'static>>,
     /// A frame has begun, and what it led to waits for the next event.
     owes_outputs: bool,
+    /// The port that a router is asked for.
+    nat: Option<Box<Nat>>,
 }
 
 impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// Joins a node and whoever wants to know what it does.
     pub fn new(node: Node<C>, observer: O) -> Self {
-        NodeProtocol { node, observer, answers: VecDeque::new(), owes_outputs: false }
+        NodeProtocol { node, observer, answers: VecDeque::new(), owes_outputs: false, nat: None }
+    }
+
+    /// Asks the router at home to forward a port from now on, until the loop stops. `seed` decides what nobody may guess; `wake`
+    /// wakes the loop, from another thread.
+    pub fn request_port(&mut self, request: PortRequest, seed: u64, wake: impl Fn() + Send + Sync + 'static) {
+        self.nat = Some(Box::new(Nat::new(request, seed, Arc::new(wake))));
     }
 
     /// The node.
@@ -377,6 +305,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// [`Protocol::handle`], over any carrier.
     pub fn handle_over(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
         self.settle_begun(now, net);
+        self.ask_router(now, &event, net);
         let input = match event {
             driver::Event::Opened { conn, remote, local, direction, identity } => {
                 let opened = Input::Opened { conn, remote, local: Some(local), direction, identity };
@@ -397,6 +326,8 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             driver::Event::Writable { conn } => Input::Writable { conn },
             driver::Event::Closed { conn, reason } => Input::Closed { conn, reason },
             driver::Event::Timer => Input::Tick,
+            // Only routers are spoken with by datagrams.
+            driver::Event::Datagram { .. } => return,
             driver::Event::TurnEnded => {
                 self.node.handle(now, Input::TurnEnded);
                 self.finish(now, net);
@@ -429,7 +360,19 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         self.finish(now, net);
     }
 
-    /// Carries out all outputs, then feeds what that led to, one input at a time, until nothing is left.
+    /// Whoever asks the router sees everything first: a stop, the time, its answers.
+    fn ask_router(&mut self, now: Now, event: &driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
+        let Some(nat) = &mut self.nat else { return };
+        for news in nat.on_event(now.at, event, net) {
+            let command = match news {
+                News::Mapping(mapping) => Command::PortMapping(mapping),
+                News::RouterRestarted => Command::RouterRestarted,
+            };
+            self.node.handle(now, Input::Command(command));
+            self.finish(now, net);
+        }
+    }
+
     /// Carries out what a frame that has begun has led to.
     fn settle_begun(&mut self, now: Now, net: &mut impl NetApi) {
         if core::mem::take(&mut self.owes_outputs) {
@@ -437,6 +380,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         }
     }
 
+    /// Carries out all outputs, then feeds what that led to, one input at a time, until nothing is left.
     fn finish(&mut self, now: Now, net: &mut impl NetApi) {
         self.carry_out(now, net);
         while let Some(answer) = self.answers.pop_front() {
@@ -527,6 +471,7 @@ impl<C: Chain + 'static, O: Observer<C>> Protocol for NodeProtocol<C, O> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.node.deadline().into_iter().chain(self.observer.deadline()).min()
+        let nat = self.nat.as_ref().and_then(|nat| nat.deadline());
+        [self.node.deadline(), self.observer.deadline(), nat].into_iter().flatten().min()
     }
 }

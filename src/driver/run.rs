@@ -10,6 +10,7 @@ use super::config::Config;
 use super::courtesy::Courtesy;
 use super::handle::{Commands, Handle};
 use super::listener::{Listener, WAKER, listener_index};
+use super::mailboxes::datagram_index;
 use super::net::{Net, Notice, Phase};
 use super::system::{Clock, Poller};
 use super::timer::Due;
@@ -194,6 +195,7 @@ impl<P: Protocol> Driver<P> {
         }
         self.net.shares.begin_turn(started);
         self.serve_ready(started);
+        self.serve_datagrams();
         self.run_timers();
         self.deliver_notices();
         // Behind all that may free a place.
@@ -203,7 +205,8 @@ impl<P: Protocol> Driver<P> {
         self.net.flush_dirty();
         self.net.now = self.clock.now();
         self.net.totals.turns.ended(started, self.net.now.at, self.net.totals.work - work);
-        if self.net.phase == Phase::Stopping && self.net.conns.is_empty() && self.net.notices.is_empty() {
+        let is_empty = self.net.conns.is_empty() && self.net.notices.is_empty();
+        if self.net.phase == Phase::Stopping && is_empty && !self.net.is_stop_delayed() {
             self.finished = true;
             self.commands.end();
         }
@@ -216,10 +219,8 @@ impl<P: Protocol> Driver<P> {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadline = match (self.net.timers.next(), self.protocol.deadline()) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
-        };
+        let stop = self.net.mailboxes.stop_waits.filter(|_| self.net.is_stop_delayed());
+        let deadline = [self.net.timers.next(), self.protocol.deadline(), stop].into_iter().flatten().min();
         deadline.filter(|at| *at != Instant::NEVER).map(|at| at.since(self.clock.now().at))
     }
 
@@ -232,7 +233,8 @@ impl<P: Protocol> Driver<P> {
             || self.commands.is_awake()
             || net.has_place_for_backlog()
             || net.phase == Phase::StopAsked
-            || (net.phase == Phase::Stopping && net.conns.is_empty())
+            || (net.phase == Phase::Stopping && net.conns.is_empty() && !net.is_stop_delayed())
+            || net.mailboxes.has_ready()
             || self.listeners.iter().any(Listener::is_waiting)
     }
 
@@ -285,7 +287,10 @@ impl<P: Protocol> Driver<P> {
             }
             match listeners.get_mut(listener_index(readiness.token)) {
                 Some(listener) => listener.note_readiness(),
-                None => net.conns.note_readiness(readiness),
+                None => match datagram_index(readiness.token) {
+                    Some(index) => net.mailboxes.note_readiness(index),
+                    None => net.conns.note_readiness(readiness),
+                },
             }
         });
     }

@@ -76,6 +76,9 @@ pub struct Config {
     /// Set the feature bit that says that we take transactions at [`budget::MANY`](crate::proto::budget::MANY), and send as many to
     /// those who set it too. Otherwise all of them keep to what `rates` says.
     pub many_transactions: bool,
+    /// Ask those whom we dial at which address they see us: for a node that has a port forwarded to it, and says where. See
+    /// [`Node::reach`](crate::proto::Node::reach).
+    pub asks_its_address: bool,
     /// Bytes of blocks that one peer is given for its questions, per second; an exempt one
     /// [`EXEMPT_FACTOR`](crate::proto::budget::EXEMPT_FACTOR) times as many.
     pub serving_rate: u64,
@@ -117,6 +120,7 @@ impl Default for Config {
             blacklist: BlacklistConfig::default(),
             rates: MessageRates::default(),
             many_transactions: true,
+            asks_its_address: false,
             serving_rate: SERVING_RATE,
             sync: SyncConfig::default(),
             dial_timeout: Duration::from_secs(10),

@@ -1,11 +1,12 @@
 //! What goes into a node and what comes out of it.
 
 use bytes::Bytes;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId, Direction, VerifiedId};
+use crate::mapping::Mapping;
 use crate::proto::peer::ban::{Banned, Lifted};
 use crate::proto::peer::name::PeerName;
 use crate::proto::peer::outbound::AddressFamily;
@@ -182,6 +183,11 @@ pub enum Command {
     },
     /// End the bans of somebody and of every part of it, those of the rules too. [`Event::BanLifted`].
     LiftBan(Banned),
+    /// How it stands with the port that a router should forward to us, by whoever asks the router. [`Event::PortMapping`]; what others
+    /// are told follows from it.
+    PortMapping(Mapping),
+    /// The router has lost its memory, and was asked anew. [`Event::RouterRestarted`].
+    RouterRestarted,
     /// Close every connection; dial and admit nobody any more.
     Stop,
 }
@@ -346,6 +352,20 @@ pub enum Event {
     AddressRefused {
         /// The address.
         address: SocketAddr,
+    },
+    /// How it stands with the port that a router should forward to us has changed.
+    PortMapping(Mapping),
+    /// The router has lost its memory, and was asked anew.
+    RouterRestarted,
+    /// Most of those whom we dialed see us at another address than before.
+    SeenAt {
+        /// The address.
+        address: IpAddr,
+    },
+    /// Somebody has come from the internet: others can reach us, by the port that the router forwards or without.
+    Reachable {
+        /// Who.
+        remote: SocketAddr,
     },
     /// Somebody who wanted to connect was not let in. A flood of strangers is a flood of these.
     TurnedAway {

@@ -3,7 +3,7 @@
 pub(super) mod client;
 pub(super) mod speech;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -89,6 +89,8 @@ pub(super) struct Peer {
     /// When it last brought a transaction that was new and valid, and a block.
     pub(super) transaction_at: Option<Instant>,
     pub(super) block_at: Option<Instant>,
+    /// At which address it sees us, where we dialed it and it said so.
+    pub(super) sees_us: Option<IpAddr>,
     /// Both of us serve runs of blocks.
     pub(super) serves_runs: bool,
     /// Between us an answer to a question for headers may be several frames.
@@ -146,6 +148,7 @@ impl Peer {
             waited_in_a_row: 0,
             transaction_at: None,
             block_at: None,
+            sees_us: None,
             serves_runs: false,
             tells_many_headers: false,
             serving,

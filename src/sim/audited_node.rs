@@ -349,7 +349,9 @@ impl Protocol for AuditedNode {
                 }
                 self.pass(now, event, net);
             }
-            Event::HalfClosed { .. } | Event::Command(_) | Event::Stopping => self.pass(now, event, net),
+            Event::HalfClosed { .. } | Event::Datagram { .. } | Event::Command(_) | Event::Stopping => {
+                self.pass(now, event, net);
+            }
         }
         self.after(now);
     }

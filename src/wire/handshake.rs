@@ -5,6 +5,8 @@
 //! other case the handshake has no extension. Fields after them, and bytes after the body, are ignored. Decoding and
 //! encoding again thus gives the canonical form: the same handshake without what was ignored.
 
+use core::net::{IpAddr, SocketAddr};
+
 use crate::wire::cursor::{Reader, Writer, Written};
 use crate::wire::error::DecodeError;
 use crate::wire::hash::Hash;
@@ -17,10 +19,12 @@ pub const MAX_USER_AGENT_LEN: usize = 256;
 const MAGIC: [u8; 4] = *b"STX2";
 /// The extension's fields, in bytes: two hashes, three `u64` and a `u16`.
 const BODY_LEN: u16 = 32 + 8 + 2 + 8 + 8 + 32;
+/// The longest address behind them.
+const SEEN_MAX: u16 = 1 + 16 + 2;
 
 // A greeting with everything at its longest fits into what a stranger may send.
 const _: () = assert!(
-    4 + 8 + 4 + MAX_NODE_ID_LEN + 4 + MAX_USER_AGENT_LEN + 4 + 2 + BODY_LEN as usize
+    4 + 8 + 4 + MAX_NODE_ID_LEN + 4 + MAX_USER_AGENT_LEN + 4 + 2 + BODY_LEN as usize + SEEN_MAX as usize
         <= crate::wire::frame::MAX_GREETING_PAYLOAD as usize
 );
 
@@ -54,6 +58,8 @@ pub struct Extension {
     pub best_height: u64,
     /// The hash of the sender's best block.
     pub best_hash: Hash,
+    /// At which address the sender sees the other side: for one that [asks](Extension::ASKS_ITS_ADDRESS).
+    pub seen: Option<SocketAddr>,
 }
 
 impl<'a> Handshake<'a> {
@@ -95,6 +101,9 @@ impl Extension {
     /// another one that sets it. It says nothing without [`WAITS_WITH_ANSWERS`](Self::WAITS_WITH_ANSWERS).
     pub const TELLS_MANY_HEADERS: u64 = 1 << 11;
 
+    /// The feature bit of a dialer that wants to be told at which address it is seen.
+    pub const ASKS_ITS_ADDRESS: u64 = 1 << 14;
+
     /// Whether a side with these feature bits tells many headers in one answer.
     pub(crate) const fn tells_many_headers(features: u64) -> bool {
         const BOTH: u64 = Extension::WAITS_WITH_ANSWERS | Extension::TELLS_MANY_HEADERS;
@@ -125,18 +134,45 @@ impl Extension {
             features: body.u64("features")?,
             best_height: body.u64("best height")?,
             best_hash: body.hash("best hash")?,
+            // What is behind the fields makes nothing invalid.
+            seen: Extension::read_seen(body).ok().flatten(),
         })
+    }
+
+    fn read_seen(body: &mut Reader<'_>) -> Result<Option<SocketAddr>, DecodeError> {
+        let [len] = body.array("address length")?;
+        let ip = match len {
+            4 => IpAddr::from(body.array::<4>("address")?),
+            16 => IpAddr::from(body.array::<16>("address")?),
+            _ => return Ok(None),
+        };
+        Ok(Some(SocketAddr::new(ip, body.u16("port")?)))
+    }
+
+    /// The field behind the others, in bytes; nothing where there is none.
+    fn seen_len(&self) -> u16 {
+        match self.seen {
+            None => 0,
+            Some(SocketAddr::V4(_)) => 1 + 4 + 2,
+            Some(SocketAddr::V6(_)) => SEEN_MAX,
+        }
     }
 
     fn write(&self, writer: &mut Writer<'_>) -> Written {
         writer.bytes(&MAGIC)?;
-        writer.bytes(&BODY_LEN.to_le_bytes())?;
+        writer.bytes(&(BODY_LEN + self.seen_len()).to_le_bytes())?;
         writer.hash(&self.network)?;
         writer.bytes(&self.nonce.to_le_bytes())?;
         writer.bytes(&self.listening_port.to_le_bytes())?;
         writer.bytes(&self.features.to_le_bytes())?;
         writer.bytes(&self.best_height.to_le_bytes())?;
-        writer.hash(&self.best_hash)
+        writer.hash(&self.best_hash)?;
+        let Some(seen) = self.seen else { return Ok(()) };
+        match seen.ip() {
+            IpAddr::V4(v4) => writer.bytes(&[4]).and_then(|()| writer.bytes(&v4.octets()))?,
+            IpAddr::V6(v6) => writer.bytes(&[16]).and_then(|()| writer.bytes(&v6.octets()))?,
+        }
+        writer.bytes(&seen.port().to_le_bytes())
     }
 }
 

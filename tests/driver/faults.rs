@@ -258,6 +258,40 @@ fn a_few_who_do_not_read_leave_the_others_their_share_of_the_send_budget() {
     assert!(all == frame(7, &[7; 40_000]));
 }
 
+/// Seed 500098 of the simulator with small limits: two peers asked for blocks and read none of them, and for half a minute nobody
+/// else got a block that was larger than an equal share.
+#[test]
+fn who_reads_nothing_gives_way_when_others_wait_for_the_memory_that_is_queued_for_him() {
+    let mut config = config();
+    config.connections = 10;
+    config.send_budget = 2_000_000;
+    config.spin = None;
+    let mut driver = party(config);
+    let hoarders: Vec<_> = (0..3).map(|_| plain(&mut driver)).collect();
+    let (mut good, conn) = plain(&mut driver);
+    // Until the system takes no more for them.
+    for _ in 0..100 {
+        driver.with(|_, _, net| {
+            for (_, hoarder) in &hoarders {
+                while net.send(*hoarder, Priority::High, 1, &[0; 60_000]) != SendOutcome::Full {}
+            }
+        });
+        driver.turn(Some(Duration::ZERO)).unwrap();
+    }
+    driver.with(|_, _, net| {
+        assert_eq!(net.send(conn, Priority::High, 7, &[7; 400_000]), SendOutcome::Full, "it is more than its share");
+    });
+    turn_until(&mut driver, |driver| driver.protocol().seen.contains(&Seen::Writable(conn)));
+    driver.with(|_, _, net| {
+        assert_eq!(net.send(conn, Priority::High, 7, &[7; 400_000]), SendOutcome::Accepted { dropped: 0 });
+    });
+    let all = read_turning(&mut good, &mut driver, |all| all.len() >= 400_005).unwrap();
+    assert!(all == frame(7, &[7; 400_000]));
+    let closed = driver.protocol().closed();
+    assert!((1..3).contains(&closed.len()), "no more of them than is needed: {closed:?}");
+    assert!(closed.iter().all(|reason| *reason == CloseReason::WriteTimeout));
+}
+
 #[test]
 fn a_few_who_never_finish_leave_the_others_their_share_of_the_receive_budget() {
     let mut config = config();

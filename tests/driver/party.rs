@@ -102,7 +102,7 @@ impl Protocol for Party {
                 return self.released.push(reason);
             }
             Event::BadFrame { conn, error } => return self.bad_frame(conn, error, net),
-            Event::TurnEnded => return,
+            Event::TurnEnded | Event::Datagram { .. } => return,
         };
         (self.reaction)(&seen, net);
         self.seen.push(seen);

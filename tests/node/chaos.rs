@@ -199,6 +199,7 @@ impl Chaos {
             features: self.rng.next_u64(),
             best_height: self.rng.next_u64() >> self.rng.below(64),
             best_hash,
+            seen: None,
         });
         let user_agent = "chaos/1";
         let handshake = Handshake { version, unix_seconds: i64::MAX, node_id: &id, user_agent, extension };

@@ -340,6 +340,7 @@ fn claim(world: &mut World, stranger: Stranger, n: u8) {
         features: 0,
         best_height: 1_000_000,
         best_hash: Hash([n; 32]),
+        seen: None,
     };
     let (node_id, user_agent) = (id.as_str(), "liar/1");
     let greeting = Handshake { version: 2, unix_seconds: 0, node_id, user_agent, extension: Some(extension) };

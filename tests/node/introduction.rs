@@ -12,6 +12,7 @@ pub fn introduction(id: &str, version: u8, port: u16) -> Message<'_> {
         features: 0,
         best_height: 0,
         best_hash: Hash::ZERO,
+        seen: None,
     });
     Message::Handshake(Handshake {
         version: i32::from(version),

@@ -28,6 +28,7 @@ mod own_gossip;
 mod places;
 mod pools;
 mod pushed;
+mod reach;
 mod recorded;
 mod relay;
 mod remembering;

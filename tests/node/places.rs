@@ -168,6 +168,38 @@ fn who_has_places_and_comes_for_more_keeps_nobody_out_who_has_none() {
     assert_eq!(held.iter().filter(|peer| world.is_closed(**peer)).count(), 1, "one gives way");
 }
 
+/// Seed 500128 of the simulator with small limits: the node's own dials had taken places, so that the limit of all connections was
+/// met before the one of inbound ones, for which alone silent handshakes gave way; for a minute a newcomer was told that all is full.
+#[test]
+fn silent_strangers_hold_no_place_of_a_newcomer_whichever_limit_is_met() {
+    for dials in [false, true] {
+        let mut world = World::new();
+        let bob = "10.77.0.1:8333";
+        world.node("bob", bob, |_| {});
+        let alice = world.node("alice", ALICE, |config| {
+            config.admission.inbound_max = 12;
+            config.admission.connections_max = 12;
+            config.admission.rate = None;
+            config.connect = if dials { vec![bob.parse().unwrap()] } else { Vec::new() };
+        });
+        world.advance(Duration::from_secs(1));
+        let dialed = usize::from(dials);
+        assert_eq!(world.get(alice).connected().count(), dialed);
+        let silent = (0..40).filter_map(|n| {
+            world.advance(Duration::from_millis(20));
+            world.stranger(alice, &format!("{}.{n}.0.1:1", 60 + n))
+        });
+        assert_eq!(silent.count(), 12 - dialed, "all places, within less than a second");
+        assert!(world.stranger(alice, "49.0.0.1:1").is_none(), "each has a moment to say who it is");
+        world.advance(Duration::from_secs(1));
+        for n in 0..5 {
+            let newcomer = world.peer(alice, &format!("50.{n}.0.1:1"), &format!("newcomer-{n}"), 2);
+            assert!(!world.is_closed(newcomer), "newcomer {n}, and {dialed} dialed");
+        }
+        assert_eq!(world.get(alice).connected().count(), 5 + dialed);
+    }
+}
+
 /// Seventy silent sockets from seventy networks held all sixty-four places of those who have not introduced themselves, and each that
 /// timed out was taken at once: of thirty newcomers none got in.
 #[test]

@@ -28,14 +28,15 @@ fn hash() -> impl Strategy<Value = Hash> {
 }
 
 fn extension() -> impl Strategy<Value = Extension> {
-    (hash(), any::<u64>(), any::<u16>(), any::<u64>(), any::<u64>(), hash()).prop_map(
-        |(network, nonce, listening_port, features, best_height, best_hash)| Extension {
+    (hash(), any::<u64>(), any::<u16>(), any::<u64>(), any::<u64>(), hash(), option::of(address())).prop_map(
+        |(network, nonce, listening_port, features, best_height, best_hash, seen)| Extension {
             network,
             nonce,
             listening_port,
             features,
             best_height,
             best_hash,
+            seen,
         },
     )
 }
@@ -227,7 +228,7 @@ fn is_refused_or_the_same(kind: Kind, payload: &[u8]) -> Result<(), TestCaseErro
     prop_assert_eq!(&Message::decode(kind, &again).unwrap(), &message);
     match &message {
         Message::Handshake(handshake) | Message::HandshakeAck(Some(handshake)) => {
-            prop_assert!(is_canonical_form(payload, &again, handshake.extension.is_some()));
+            prop_assert!(is_canonical_form(payload, &again, handshake.extension.as_ref()));
         }
         _ => prop_assert_eq!(&again[..], payload),
     }
@@ -236,11 +237,14 @@ fn is_refused_or_the_same(kind: Kind, payload: &[u8]) -> Result<(), TestCaseErro
 
 /// The canonical form is the payload without what is ignored: a tail that is no extension, or the body's later fields
 /// (whose number the body's length still tells).
-fn is_canonical_form(payload: &[u8], again: &[u8], extended: bool) -> bool {
-    if !extended {
-        return payload.starts_with(again);
-    }
-    let head = again.len() - EXTENSION_LEN + 4;
+fn is_canonical_form(payload: &[u8], again: &[u8], extension: Option<&Extension>) -> bool {
+    let Some(extension) = extension else { return payload.starts_with(again) };
+    let seen_len = match extension.seen {
+        None => 0,
+        Some(SocketAddr::V4(_)) => 7,
+        Some(SocketAddr::V6(_)) => 19,
+    };
+    let head = again.len() - EXTENSION_LEN - seen_len + 4;
     let body_len = u16::from_le_bytes([payload[head], payload[head + 1]]);
     payload[..head] == again[..head] && body_len >= 90 && payload[head + 2..].starts_with(&again[head + 2..])
 }
@@ -274,6 +278,16 @@ fn a_handshakes_tail_is_an_extension_or_is_ignored() {
     assert_eq!(extension_of(&with_body_len(95, longer.clone())), handshake.extension, "later fields");
     assert_eq!(extension_of(&with_body_len(96, longer.clone())), None, "a body that is cut short");
     assert_eq!(extension_of(&with_body_len(89, longer)), None, "a body that lacks a byte");
+
+    let seen = |tail: &[u8]| {
+        let len = u16::try_from(90 + tail.len()).unwrap();
+        extension_of(&with_body_len(len, [payload.as_slice(), tail].concat())).unwrap().seen
+    };
+    assert_eq!(seen(&[4, 11, 0, 0, 1, 0x19, 0x1c]), Some("11.0.0.1:7193".parse().unwrap()));
+    assert_eq!(seen(&[4, 11, 0, 0, 1, 0x19, 0x1c, 9, 9]), Some("11.0.0.1:7193".parse().unwrap()), "and later fields");
+    for none in [&[4, 11, 0, 0, 1, 0x19][..], &[0, 0, 0], &[5, 1, 2, 3, 4, 5, 6, 7], &[16, 1, 2]] {
+        assert_eq!(seen(none), None, "{none:?}");
+    }
 
     let mut other_magic = payload;
     other_magic[bare + 3] = b'3';

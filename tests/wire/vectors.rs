@@ -89,6 +89,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
                     features: 5,
                     best_height: 9,
                     best_hash: Hash([0x22; 32]),
+                    seen: None,
                 }),
             }),
         },

@@ -88,6 +88,7 @@ pub fn handshake(input: &mut Unstructured<'_>, kind: Kind) -> Result<Option<Byte
             features: input.arbitrary()?,
             best_height: input.int_in_range(0..=100)?,
             best_hash: hash(input)?,
+            seen: None,
         })
     };
     let handshake = Handshake { version, unix_seconds: START / 1000, node_id: &id, user_agent: "fuzz", extension };

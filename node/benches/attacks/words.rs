@@ -64,6 +64,7 @@ impl Greeting {
             features: Extension::OFFERS_TRANSACTIONS,
             best_height: self.height,
             best_hash: self.best,
+            seen: None,
         };
         let unix_seconds = now().as_millis() / 1000;
         Handshake { version: 2, unix_seconds, node_id: &self.id, user_agent: "bench", extension: Some(extension) }

@@ -76,6 +76,7 @@ fn status_lines(status: &Value) -> Vec<String> {
             at("greeting"),
             at("clients")
         ),
+        format!("reach         {}", status.get("reach").map_or_else(|| "-".to_owned(), |reach| shown(reach, "words"))),
         format!("known         {} addresses, {} bans", at("knownAddresses"), at("bans")),
         format!("waiting       {} transactions, {}", at("pendingTransactions"), bytes(number(status, "pendingBytes"))),
         format!("received      {}", bytes(number(status, "bytesIn"))),

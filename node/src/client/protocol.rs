@@ -85,6 +85,7 @@ fn greeting(identity: Option<VerifiedId>) -> io::Result<Vec<u8>> {
             features: 0,
             best_height: 0,
             best_hash: Hash::ZERO,
+            seen: None,
         }),
     };
     let mut payload = Vec::new();
@@ -210,6 +211,7 @@ mod tests {
             features: 0,
             best_height: 3,
             best_hash: Hash::ZERO,
+            seen: None,
         };
         Handshake { version, unix_seconds: 0, node_id: "n", user_agent: "a", extension: extended.then_some(extension) }
     }

@@ -152,6 +152,7 @@ impl NodeSlot {
             web_socket: Default::default(),
             bandwidth: Bandwidth::UNLIMITED,
             upload_quota: None,
+            nat: None,
         };
         let index = self.index;
         let sink = Box::new(move |_: Now, event: &Event, _: &full_node::LiveNode| {

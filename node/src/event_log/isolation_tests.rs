@@ -151,6 +151,7 @@ impl World {
             features: 0,
             best_height: 0,
             best_hash: Hash::ZERO,
+            seen: None,
         };
         let hello = Message::Handshake(Handshake {
             version: 2,

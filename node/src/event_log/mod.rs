@@ -6,6 +6,7 @@
 //! | `isolation` | since when there is no peer, and why |
 //! | `not_let_in` | why those who dialed us are no peers |
 //! | `turned_away` | whom a limit kept out |
+//! | `reach` | what was said of the port that a router forwards |
 //! | `pace` | how fast a download goes |
 //! | `clocks` | nothing: of a clock that is off the node itself tells once |
 //! | `deep_branch` | how many lines about long branches there were |
@@ -18,6 +19,7 @@ mod isolation_tests;
 mod named;
 mod not_let_in;
 mod pace;
+mod reach;
 mod turned_away;
 
 use std::collections::BTreeSet;
@@ -38,6 +40,7 @@ use crate::event_log::isolation::{Isolation, IsolationChange};
 use crate::event_log::named::{Named, News, nowhere};
 use crate::event_log::not_let_in::NotLetIn;
 use crate::event_log::pace::Pace;
+use crate::event_log::reach::ReachLog;
 use crate::event_log::turned_away::TurnedAway;
 use crate::explain::{PeerError, ended, remedy};
 use crate::full_node::{LiveNode, Sink};
@@ -78,6 +81,7 @@ pub(crate) struct EventLog {
     branches: LineLimit,
     sync_logged: Option<Instant>,
     pace: Pace,
+    reach: ReachLog,
     security: Option<Security>,
     connect: Named,
     seeds: Named,
@@ -135,6 +139,7 @@ impl EventLog {
             branches: others(),
             sync_logged: None,
             pace: Pace::default(),
+            reach: ReachLog::default(),
             security,
             connect: Named::new(connect),
             seeds: Named::new(seeds),
@@ -314,6 +319,7 @@ impl EventLog {
                 }
             }
             Event::DeepBranch { conn, fork, height, news } => self.deep_branch(at, *conn, (*fork, *height), *news),
+            other if self.reach.write(other, &node.reach()) => {}
             other => debug!(event = ?other, "event"),
         }
     }

@@ -12,6 +12,7 @@ use spacetime_network::chain::{Health, Params, ReferenceChain, Reorganisations};
 use spacetime_network::driver::node::{Look, NodeCommand, NodeMut};
 use spacetime_network::driver::{ConnStats, HandleError, Totals};
 use spacetime_network::id::ConnId;
+use spacetime_network::proto::peer::Reach;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{ConnTally, Counters, Event, PeerInfo};
 use spacetime_network::time::{Now, UnixTime};
@@ -82,6 +83,7 @@ pub(crate) struct Sample {
     pub(crate) bans: usize,
     pub(crate) health: Health,
     pub(crate) reorganisations: Reorganisations,
+    pub(crate) reach: Reach,
 }
 
 impl Sample {
@@ -114,6 +116,7 @@ impl Sample {
             bans: node.ban_count(now),
             health: chain.health(),
             reorganisations: chain.reorganisations(),
+            reach: node.reach(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::response::Response;
 use crate::cli::LogLevel;
 use crate::client::view::TransactionView;
 use crate::full_node::tell;
+use crate::nat::ReachView;
 use crate::value::Endpoint;
 
 /// Peers that one answer has at most, and unless more are asked for.
@@ -123,6 +124,7 @@ pub(crate) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     store_error: Option<String>,
     store_backlog_bytes: usize,
+    reach: ReachView,
     log_level: String,
 }
 
@@ -169,6 +171,7 @@ impl Status {
             round_trip_p50_micros: sample.counters.round_trips.quantile(0.5).map(micros),
             store_error: sample.health.error.clone(),
             store_backlog_bytes: sample.health.backlog_bytes,
+            reach: ReachView::of(&sample.reach),
             log_level: level_name(admin.log.level()),
         }
     }

@@ -5,6 +5,7 @@
 //! of these types is the real thing alone; with it, telling which one costs a branch for each call.
 
 mod clock;
+mod datagram;
 mod listener;
 mod poller;
 mod readiness;
@@ -21,6 +22,7 @@ use mio::{Interest, Registry, Token};
 use super::config::Config;
 
 pub(super) use clock::Clock;
+pub(super) use datagram::DatagramSocket;
 pub(super) use listener::{Acceptor, PortUse};
 pub(super) use poller::{Poller, Waker};
 pub(crate) use readiness::Readiness;

@@ -49,6 +49,8 @@ impl<C: Chain> Node<C> {
             Command::LiftBan(who) => {
                 self.lift_ban(now, who);
             }
+            Command::PortMapping(mapping) => self.on_port_mapping(now, mapping),
+            Command::RouterRestarted => self.emit(Event::RouterRestarted),
             Command::Stop => self.stop(now),
         }
     }

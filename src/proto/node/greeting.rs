@@ -54,7 +54,8 @@ impl<C: Chain> Node<C> {
     }
 
     /// Sends our side of the handshake as `kind`. To a version 1 peer it is, byte for byte, what version 1 sends.
-    pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8) {
+    /// `seen` is where we see it, for one who asked.
+    pub(super) fn send_handshake(&mut self, now: Now, conn: ConnId, kind: Kind, version: u8, seen: Option<SocketAddr>) {
         let best = self.chain.best();
         let session = self.sessions.get(conn);
         // Where we only look whether somebody is there, nobody need look back.
@@ -68,6 +69,7 @@ impl<C: Chain> Node<C> {
             features: self.features(),
             best_height: best.height,
             best_hash: best.hash,
+            seen,
         });
         let node_id = self.config.node_id.clone();
         let user_agent = self.config.user_agent.clone();
@@ -89,7 +91,8 @@ impl<C: Chain> Node<C> {
     /// What we say in version 2 that we can do.
     fn features(&self) -> u64 {
         let many = if self.config.many_transactions { Extension::TAKES_MANY_TRANSACTIONS } else { 0 };
-        Extension::OFFERS_TRANSACTIONS | many | self.waits_with_answers()
+        let asks = if self.config.asks_its_address { Extension::ASKS_ITS_ADDRESS } else { 0 };
+        Extension::OFFERS_TRANSACTIONS | many | asks | self.waits_with_answers()
     }
 
     /// A frame before the handshake is done.
@@ -103,7 +106,7 @@ impl<C: Chain> Node<C> {
                 Err(reason) => {
                     if reason == CloseReason::SelfConnection {
                         // Our own dialing side learns it from our nonce, and never dials that address again.
-                        self.send_handshake(now, conn, Kind::HandshakeAck, self.config.version);
+                        self.send_handshake(now, conn, Kind::HandshakeAck, self.config.version, None);
                     }
                     self.close(now, conn, reason);
                 }
@@ -147,7 +150,12 @@ impl<C: Chain> Node<C> {
 
     /// The other side is acceptable: decides which connection to it stays, then opens the session.
     fn welcome(&mut self, now: Now, conn: ConnId, introduction: Introduction, said: &Message<'_>) {
-        let Some(key) = self.sessions.get(conn).map(|session| session.key(&introduction.node_id)) else { return };
+        let Some(session) = self.sessions.get(conn) else { return };
+        let (key, came_from) = (session.key(&introduction.node_id), session.remote());
+        if !session.is_outbound() {
+            // Whichever of two connections stays.
+            self.on_reached_by(came_from);
+        }
         if let Some(other) = self.sessions.with_key(&key) {
             if self.keeps_older(now, other, conn, &key) {
                 self.doubt(now, other);
@@ -169,7 +177,9 @@ impl<C: Chain> Node<C> {
             return;
         }
         if !outbound {
-            self.send_handshake(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version));
+            let seen = introduction.features & Extension::ASKS_ITS_ADDRESS != 0;
+            let seen = seen.then(|| canonical(remote));
+            self.send_handshake(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version), seen);
         }
         let address = match (outbound, introduction.listening_port) {
             // What is there is no port for our frames, and behind a browser there is none at all.
@@ -249,6 +259,10 @@ impl<C: Chain> Node<C> {
         self.emit(Event::PeerConnected { conn, node_id: introduction.node_id, remote, outbound, version });
         if outbound {
             self.compare_clocks(now);
+            let is_chosen = matches!(direction, Direction::Outbound(dial) if self.outbound.is_chosen(dial));
+            if let Some(seen) = introduction.seen.filter(|_| is_chosen && self.config.asks_its_address) {
+                self.on_seen_at(now, conn, seen.ip().to_canonical());
+            }
         }
         if outbound && version < 2 {
             // Its content shows at once that we speak as the first revision does, where the other side is one of us.
@@ -331,6 +345,8 @@ struct Introduction {
     clock: Option<UnixTime>,
     best: Option<(u64, Hash)>,
     features: u64,
+    /// Where it sees us.
+    seen: Option<SocketAddr>,
 }
 
 impl Introduction {
@@ -345,6 +361,7 @@ impl Introduction {
             clock: Some(UnixTime::from_secs(handshake.unix_seconds)),
             best: extension.map(|e| (e.best_height, e.best_hash)),
             features: extension.map_or(0, |e| e.features),
+            seen: extension.and_then(|e| e.seen),
         }
     }
 
@@ -358,6 +375,7 @@ impl Introduction {
             clock: None,
             best: None,
             features: 0,
+            seen: None,
         }
     }
 

@@ -18,6 +18,7 @@
 //! | `reading` | blocks that the chain reads elsewhere, and for whom |
 //! | `finishing` | what the chain has judged and read elsewhere |
 //! | `pools` | what two pools do not both have |
+//! | `reach` | where we can be reached, and who is told |
 //! | `addresses` | addresses that are asked for, told and passed on |
 //! | `liveness` | who is silent, and who is only slow |
 //! | `timers` | what is due, housekeeping and saving |
@@ -55,6 +56,7 @@ mod own_gossip;
 mod places;
 mod pools;
 mod pushed_blocks;
+mod reach;
 mod reading;
 mod rounds;
 mod serve;
@@ -63,7 +65,7 @@ mod timers;
 mod turn_away;
 mod view;
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use crate::close::CloseReason;
@@ -85,7 +87,7 @@ use crate::proto::peer::address_book::{AddressBook, AddressBookConfig, SavedAddr
 use crate::proto::peer::admission::Admission;
 use crate::proto::peer::operator_bans::OperatorBans;
 use crate::proto::peer::outbound::{OutboundConfig, OutboundManager};
-use crate::proto::peer::own_addresses::OwnAddresses;
+use crate::proto::peer::own_addresses::{OwnAddresses, any_address};
 use crate::proto::peer::peer_table::{PeerRecord, PeerTable, PeerTableConfig};
 use crate::proto::peer::reputation::{Reputation, ReputationConfig};
 use crate::proto::sync::chain::Chain;
@@ -409,7 +411,7 @@ impl<C: Chain> Node<C> {
             // Whom an identity is banned for is known only now, wherever it comes from.
             self.close(now, conn, CloseReason::Blacklisted);
         } else if direction.is_outbound() {
-            self.send_handshake(now, conn, Kind::Handshake, self.config.version);
+            self.send_handshake(now, conn, Kind::Handshake, self.config.version, None);
         }
     }
 
@@ -454,19 +456,6 @@ impl<C> Node<C> {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// Says which port we accept connections on, on whatever address; peers hear it in the next handshakes.
-    pub fn set_listening_port(&mut self, port: u16) {
-        self.config.listening_port = port;
-        self.own_addresses.set_listening(&any_address(port));
-    }
-
-    /// Says at which addresses we accept connections; peers hear in the next handshakes what is true for their connection. See
-    /// [`OwnAddresses::set_listening`].
-    pub fn set_listening(&mut self, listening: &[SocketAddr]) {
-        self.config.listening_port = listening.first().map_or(0, SocketAddr::port);
-        self.own_addresses.set_listening(listening);
     }
 
     /// Whether blocks further below the tip than the last 144 are given to those who ask; they are told that there are none
@@ -577,12 +566,6 @@ impl<C> Node<C> {
     pub fn branch_progress(&self) -> BranchProgress {
         self.sync.branch_progress()
     }
-}
-
-/// Listeners on this port for all addresses; none for port 0.
-fn any_address(port: u16) -> Vec<SocketAddr> {
-    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    any.into_iter().filter(|_| port != 0).map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 /// What both clocks said at `at`, as far as the monotonic one can tell.

@@ -75,6 +75,7 @@ impl<C: Chain> Node<C> {
     /// Makes a place for an address from which there is no connection, when all that are kept for such are taken: the unfinished
     /// handshake of the address goes that costs us most, when that is more than the newcomer will. Those who have a place, and
     /// come again and again for a second one, would take each that gets free, and whoever comes for his first would find none.
+    /// Where nobody costs more, the oldest goes that had time enough to say who it is.
     pub(super) fn make_way(&mut self, now: Now, newcomer: SocketAddr) -> bool {
         let Some(own) = self.admission.load(now.at, newcomer).filter(|own| own.by_ip == 0) else { return false };
         if !self.admission.may_come(now.at, newcomer) {
@@ -86,7 +87,8 @@ impl<C: Chain> Node<C> {
             let deadline = session.greeting_deadline()?;
             Some((self.admission.load(now.at, session.remote())?, Reverse(deadline), session.conn()))
         });
-        let Some((.., conn)) = pending.max().filter(|(load, ..)| *load > own) else { return false };
+        let costly = pending.max().filter(|(load, ..)| *load > own).map(|(.., conn)| conn);
+        let Some(conn) = costly.or_else(|| self.oldest_stalled(now, |_| true)) else { return false };
         self.close(now, conn, CloseReason::LimitReached);
         true
     }

@@ -43,7 +43,8 @@ impl<C: Chain> Node<C> {
         let mut answer = self.admission.admit(now.at, remote);
         let made_room = match answer {
             Err(AdmissionRefusal::Pending) => self.evict_pending(now, remote),
-            Err(AdmissionRefusal::Inbound) => self.make_way(now, remote),
+            // Our own dials may have taken the last place of all while some are left for inbound ones: the same handshakes hold it.
+            Err(AdmissionRefusal::Inbound | AdmissionRefusal::Connections) => self.make_way(now, remote),
             _ => false,
         };
         if made_room {

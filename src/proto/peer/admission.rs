@@ -375,9 +375,9 @@ impl Admission {
         self.config.settled_max()
     }
 
-    /// Has every inbound connection that may be open its place?
+    /// Is there no place for one more inbound connection, because all of theirs are taken, or because all of both directions are?
     pub fn is_full(&self) -> bool {
-        self.inbound >= self.config.inbound_max
+        self.inbound >= self.config.inbound_max || self.occupied() + self.dialing >= self.config.connections_max
     }
 
     /// Which of those that arrive gives its place to a newcomer for whom there is none, if nothing else is held against him:

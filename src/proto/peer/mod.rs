@@ -11,6 +11,7 @@
 //! | [`evict`] | who gives way to a newcomer? |
 //! | [`address_book`] | which addresses have we heard of, and which may be dialed now? |
 //! | [`outbound`] | whom do we dial next, and when do we look again? |
+//! | [`reach`] | do others reach us, and where? |
 //! | [`name`] | whom did the operator name, other than by an address? |
 //! | [`share`] | which addresses do we tell, and how many do we listen to? |
 //!
@@ -28,6 +29,7 @@ pub mod outbound;
 pub mod own_addresses;
 pub mod peer_key;
 pub mod peer_table;
+pub mod reach;
 pub mod reputation;
 pub mod retry;
 pub mod share;
@@ -43,4 +45,5 @@ pub use operator_bans::OperatorBans;
 pub use outbound::{OutboundConfig, OutboundManager};
 pub use peer_key::PeerKey;
 pub use peer_table::{PeerRecord, PeerTable, PeerTableConfig};
+pub use reach::Reach;
 pub use reputation::{Reputation, ReputationConfig};

@@ -379,6 +379,8 @@ impl OutboundManager {
         let kind = kind(settled, reason);
         match (link.state, reason) {
             (_, CloseReason::DuplicateConnection) => book.declined(link.address, now, rng),
+            // It let us in and gave our place to the next one: a full house, where the same will happen again.
+            (DialState::Ready(_), CloseReason::RemoteClosed) if !settled => book.declined(link.address, now, rng),
             (DialState::Ready(_), _) => book.left(link.address, kind, now, rng),
             // It answers, and says no: it is full, or has us already by a connection whose address we do not know it by.
             (_, CloseReason::RemoteClosed | CloseReason::Tls(TlsFault::TurnedAway))

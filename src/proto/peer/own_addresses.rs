@@ -3,9 +3,10 @@
 //! A handshake has room for a port and none for an address: the other side adds the address that it sees. So the port must be right
 //! for that very connection, and none is better than one at which nobody listens. What no port can say is told as an address.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::address::{Scope, canonical, may_pass};
+use crate::proto::peer::reach::Reach;
 
 /// External addresses at most: more than a machine has families and ways in, fewer than a peer hears unasked.
 pub const EXTERNAL_MAX: usize = 8;
@@ -15,13 +16,14 @@ pub const EXTERNAL_MAX: usize = 8;
 pub struct OwnAddresses {
     listening: Vec<SocketAddr>,
     external: Vec<SocketAddr>,
+    reach: Reach,
 }
 
 impl OwnAddresses {
     /// Nobody listens yet. Port 0 of an external address stands for the port of the listener of its family.
     pub fn new(external: &[SocketAddr]) -> Self {
         let external = external.iter().map(|address| canonical(*address)).collect();
-        OwnAddresses { listening: Vec::new(), external }
+        OwnAddresses { listening: Vec::new(), external, reach: Reach::default() }
     }
 
     /// Whom our listeners listen for: an address of ours, or unspecified for all of a family. An IPv6 listener that takes IPv4 as
@@ -39,6 +41,12 @@ impl OwnAddresses {
         let external = self.externals().find(|address| address.is_ipv4() == remote.is_ipv4());
         if let Some(external) = external.filter(|_| seen_from_afar) {
             return external.port();
+        }
+        // What a router forwards is behind the connections that leave through it.
+        let leaves_home = local.is_none_or(|local| Scope::of(local.ip()) == Scope::Private);
+        let forwarded = self.reach.announced().filter(|address| address.is_ipv4() == remote.is_ipv4());
+        if let Some(forwarded) = forwarded.filter(|_| seen_from_afar && leaves_home) {
+            return forwarded.port();
         }
         let Some(local) = local.map(canonical) else { return self.listening.first().map_or(0, SocketAddr::port) };
         self.listener_for(local.ip()).map_or(0, |listener| listener.port())
@@ -72,6 +80,16 @@ impl OwnAddresses {
         })
     }
 
+    /// Whether others reach us, and where.
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// What is known of it now.
+    pub(crate) fn set_reach(&mut self, reach: Reach) {
+        self.reach = reach;
+    }
+
     /// Who takes connections to this address of ours.
     fn listener_for(&self, local: IpAddr) -> Option<SocketAddr> {
         let exact = self.listening.iter().find(|listener| listener.ip() == local);
@@ -80,9 +98,16 @@ impl OwnAddresses {
     }
 }
 
+/// Listeners on this port for all addresses; none for port 0.
+pub(crate) fn any_address(port: u16) -> Vec<SocketAddr> {
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    any.into_iter().filter(|_| port != 0).map(|ip| SocketAddr::new(ip, port)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::{Mapped, Mapping, Via};
 
     fn socket(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -121,6 +146,26 @@ mod tests {
         let seen = Some(socket("45.1.1.9:50000"));
         assert_eq!((special.port_for(seen, remote), special.to_tell(seen, remote, false)), (1, vec![]));
         assert_eq!(own(&[], &[]).port_for(seen, remote), 0, "who does not listen");
+    }
+
+    #[test]
+    fn a_forwarded_port_is_announced_where_it_is_seen_and_the_listeners_port_at_home() {
+        let mut own = own(&["0.0.0.0:1"], &[]);
+        let (local, far, near) = (Some(socket("192.168.0.2:50000")), socket("46.1.1.1:7"), socket("192.168.0.3:7"));
+        let internal = socket("192.168.0.2:1");
+        let mapped = Mapped { via: Via::Pcp, internal, external_port: 4000, claimed: None, lease: None };
+        let mut reach = Reach { mapping: Mapping::Mapped(mapped), ..Reach::default() };
+        own.set_reach(reach);
+        assert_eq!(own.port_for(local, far), 1, "nobody has seen us yet");
+        reach.seen = Some(socket("11.0.0.1:1").ip());
+        own.set_reach(reach);
+        assert_eq!((own.port_for(local, far), own.port_for(local, near)), (4000, 1));
+        assert_eq!(own.port_for(Some(socket("45.1.1.1:50000")), far), 1, "by another line, without the router");
+        own.set_reach(Reach { mapping: Mapping::Asking, ..reach });
+        assert_eq!(own.port_for(local, far), 1, "it is lost");
+        let mut named = OwnAddresses::new(&[socket("45.9.9.9:9000")]);
+        named.set_reach(reach);
+        assert_eq!(named.port_for(local, far), 9000, "the operator knows better");
     }
 
     #[test]

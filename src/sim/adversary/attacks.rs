@@ -42,6 +42,7 @@ impl Adversary {
             features: 0,
             best_height,
             best_hash: if self.role == Role::HighClaimer { Hash([key as u8; 32]) } else { Hash([9; 32]) },
+            seen: None,
         };
         let handshake = Handshake {
             version: 2,
