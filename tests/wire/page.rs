@@ -124,6 +124,7 @@ fn the_tables_of_numbers_are_the_constants() {
             ("proto::sync::SyncConfig::headers_deadline", config.sync.headers_deadline),
             ("limits::FRAME_STALL", limits::FRAME_STALL),
             ("limits::WRITE_STALL", limits::WRITE_STALL),
+            ("limits::SCARCE_WRITE_STALL", limits::SCARCE_WRITE_STALL),
             ("proto::peer::BlacklistConfig::duration", blacklist.duration),
         ]
         .map(|(name, time)| (name, time.as_secs() as i64)),
