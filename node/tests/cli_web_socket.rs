@@ -41,6 +41,7 @@ fn greeting(port: u16) -> Vec<u8> {
         features: 0,
         best_height: 0,
         best_hash: Params::default().genesis().header.hash(),
+        seen: None,
     };
     let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let handshake =

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use crate::driver::{self, Admit, Bandwidth, Begun, Driver, FrameStart, Meter, Net, Protocol, SendOutcome};
-use crate::id::ConnId;
 #[cfg(feature = "ws")]
 use crate::link::web_socket::WebSocketTarget;
 use crate::proto::Node;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::super::frames::BINARY;
 use super::*;
 use crate::link::{Link, OutboxLimits, Transport};
+use crate::rng::Rng;
 use crate::wire::{FrameRules, Priority};
 
 const NOW: Instant = Instant::ZERO;
