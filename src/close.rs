@@ -340,6 +340,7 @@ impl CloseReason {
             Frame(FrameError::Length(_)) => Some("bad frame length"),
             Frame(FrameError::UnknownType(_)) => Some("unknown message type"),
             Frame(FrameError::Oversize { .. }) => Some("frame too large for its type"),
+            Frame(FrameError::Pieces(_) | FrameError::Compressed(_)) => Some("bad piece or compressed frame"),
             Payload(..) => Some("malformed payload"),
             Unexpected(_) => Some("unexpected message"),
             IdentityChanged => Some("identity changed"),
@@ -434,6 +435,7 @@ impl fmt::Display for CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{compressed::CompressedFault, pieces::PieceFault};
 
     /// Every reason, with one of each of what it carries. A new one does not compile until it stands here.
     fn every_reason() -> Vec<CloseReason> {
@@ -447,9 +449,11 @@ mod tests {
                 Some(Frame(FrameError::Foreign(foreign))) => {
                     match Foreign::ALL.iter().skip_while(|other| **other != foreign).nth(1) {
                         Some(next) => Frame(FrameError::Foreign(*next)),
-                        None => Payload(Kind::Ping, DecodeError::Trailing),
+                        None => Frame(FrameError::Pieces(PieceFault::Small)),
                     }
                 }
+                Some(Frame(FrameError::Pieces(_))) => Frame(FrameError::Compressed(CompressedFault::Block)),
+                Some(Frame(FrameError::Compressed(_))) => Payload(Kind::Ping, DecodeError::Trailing),
                 Some(Payload(..)) => Unexpected(Kind::Ping),
                 Some(Unexpected(_)) => TruncatedFrame,
                 Some(TruncatedFrame) => IdentityChanged,

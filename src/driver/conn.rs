@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::config::Config;
 use super::system::Stream;
 use super::turn_shares::Source;
+use super::unsent_bound::UnsentBound;
 use crate::close::{CloseReason, TlsFault};
 use crate::id::Direction;
 use crate::link::{BufferPool, Link, Transport, WriteSide};
@@ -70,6 +71,8 @@ pub(super) struct Conn {
     pub(super) armed: Instant,
     /// When a byte was written last, or the first was queued.
     pub(super) progressed: Instant,
+    /// How much the system may hold that it cannot send.
+    pub(super) unsent: UnsentBound,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,6 +119,7 @@ impl Conn {
             counters: Counters::default(),
             armed: Instant::NEVER,
             progressed: Instant::ZERO,
+            unsent: UnsentBound::default(),
         }
     }
 

@@ -32,16 +32,18 @@
 //! |---|---|
 //! | `run`, `courtesy` | the turn and its order; how often a loop that looks for work lets others go first |
 //! | `shards` | several loops over one port |
-//! | `net` | what a protocol calls |
+//! | `net`, `sending` | what a protocol calls; frames into queues |
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
+//! | `packing` | frames that leave compressed, and come so |
 //! | `turn_shares` | who is served first when there is more to do than a turn holds |
 //! | `budget` | memory over all connections, and who waits for it |
 //! | `turn_times` | how long turns took |
+//! | `unsent_bound` | how much the system may hold of one connection that it cannot send |
 //! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
 //! | `system` | the operating system, or the virtual one of a simulation |
 //! | [`node`], [`store`] | a whole node on the loop; its files |
@@ -66,8 +68,11 @@ mod listen;
 mod listener;
 mod meter;
 mod net;
+#[cfg(feature = "lz4")]
+mod packing;
 mod read;
 mod run;
+mod sending;
 mod shards;
 mod slab;
 mod stats;
@@ -77,6 +82,7 @@ mod timer;
 mod tls;
 mod turn_shares;
 mod turn_times;
+mod unsent_bound;
 mod waiting_room;
 
 pub mod node;

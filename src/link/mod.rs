@@ -2,7 +2,7 @@
 //!
 //! An [`Inbox`] turns a stream of bytes into frames and keeps what is unfinished; an [`Outbox`] keeps frames by priority
 //! and turns them into vectored writes. Both hold no memory while they have nothing to hold, so a connection that is
-//! idle costs two empty pointers. The [`BufferPool`] belongs to the loop and lends them memory that is already warm.
+//! idle costs three empty pointers. The [`BufferPool`] belongs to the loop and lends them memory that is already warm.
 //!
 //! Nothing here knows a socket, a clock or what a frame means. The caller lends the bytes it read, says what time it is
 //! and passes a closure that writes.
@@ -13,6 +13,7 @@
 //! | [`transport`] | what lies between the frames and the socket: nothing, or `tls` |
 //! | [`inbox`], [`outbox`] | bytes to frames, and frames to bytes |
 //! | [`buffer_pool`] | the loop's memory for all of these |
+//! | `lz4` | payloads compressed and expanded |
 //! | `inbox::held`, `outbox::queues`, `tls::sealing` | what they keep while they keep something |
 //! | `buffers` | plain memory to lend |
 //! | `queue_account` | how much is queued, over all connections |
@@ -22,6 +23,8 @@
 pub mod buffer_pool;
 mod buffers;
 pub mod inbox;
+#[cfg(feature = "lz4")]
+pub(crate) mod lz4;
 pub mod outbox;
 mod queue_account;
 #[cfg(feature = "tls")]

@@ -76,6 +76,13 @@ pub struct Config {
     /// Set the feature bit that says that we take transactions at [`budget::MANY`](crate::proto::budget::MANY), and send as many to
     /// those who set it too. Otherwise all of them keep to what `rates` says.
     pub many_transactions: bool,
+    /// Set the feature bit that says that we take large frames in pieces, and send them so to those who set it too: what is urgent
+    /// waits for a piece, and not for a block.
+    pub pieces: bool,
+    /// Set the feature bit that says that we take frames compressed, and send them so to those who set it too.
+    #[cfg(feature = "lz4")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "lz4")))]
+    pub compression: bool,
     /// Bytes of blocks that one peer is given for its questions, per second; an exempt one
     /// [`EXEMPT_FACTOR`](crate::proto::budget::EXEMPT_FACTOR) times as many.
     pub serving_rate: u64,
@@ -117,6 +124,9 @@ impl Default for Config {
             blacklist: BlacklistConfig::default(),
             rates: MessageRates::default(),
             many_transactions: true,
+            pieces: true,
+            #[cfg(feature = "lz4")]
+            compression: true,
             serving_rate: SERVING_RATE,
             sync: SyncConfig::default(),
             dial_timeout: Duration::from_secs(10),

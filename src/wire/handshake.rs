@@ -95,6 +95,12 @@ impl Extension {
     /// another one that sets it. It says nothing without [`WAITS_WITH_ANSWERS`](Self::WAITS_WITH_ANSWERS).
     pub const TELLS_MANY_HEADERS: u64 = 1 << 11;
 
+    /// The feature bit of a side that takes frames compressed from another one that sets it, and sends them so: `wire::protocol`,
+    /// section 13.
+    pub const TAKES_COMPRESSED: u64 = 1 << 12;
+    /// The feature bit of a side that takes large frames in pieces from another one that sets it, and sends them so.
+    pub const TAKES_PIECES: u64 = 1 << 13;
+
     /// Whether a side with these feature bits tells many headers in one answer.
     pub(crate) const fn tells_many_headers(features: u64) -> bool {
         const BOTH: u64 = Extension::WAITS_WITH_ANSWERS | Extension::TELLS_MANY_HEADERS;

@@ -7,6 +7,7 @@ mod faults;
 mod fill;
 mod half_close;
 mod party;
+mod pieces;
 mod promise;
 mod shards;
 mod shares;

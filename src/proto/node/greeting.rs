@@ -89,7 +89,12 @@ impl<C: Chain> Node<C> {
     /// What we say in version 2 that we can do.
     fn features(&self) -> u64 {
         let many = if self.config.many_transactions { Extension::TAKES_MANY_TRANSACTIONS } else { 0 };
-        Extension::OFFERS_TRANSACTIONS | many | self.waits_with_answers()
+        let pieces = if self.config.pieces { Extension::TAKES_PIECES } else { 0 };
+        #[cfg(feature = "lz4")]
+        let compressed = if self.config.compression { Extension::TAKES_COMPRESSED } else { 0 };
+        #[cfg(not(feature = "lz4"))]
+        let compressed = 0;
+        Extension::OFFERS_TRANSACTIONS | many | pieces | compressed | self.waits_with_answers()
     }
 
     /// A frame before the handshake is done.
@@ -183,7 +188,8 @@ impl<C: Chain> Node<C> {
         let next_heartbeat = now.at + self.config.heartbeat;
         let in_exempt_range = self.admission.exempt().contains(remote.ip());
         let manner = introduction.manner();
-        let takes_many = self.features() & introduction.features & Extension::TAKES_MANY_TRANSACTIONS != 0;
+        let both = self.features() & introduction.features;
+        let takes_many = both & Extension::TAKES_MANY_TRANSACTIONS != 0;
         let mut speech = Speech::new(introduction.version, &self.config.rates);
         speech.note(said);
         let client = self.sessions.get(conn).and_then(Session::client);
@@ -206,6 +212,8 @@ impl<C: Chain> Node<C> {
         peer.serves_runs = [introduction.features, self.features()].into_iter().all(Extension::serves_runs);
         peer.tells_many_headers =
             [introduction.features, self.features()].into_iter().all(Extension::tells_many_headers);
+        peer.takes_pieces = both & Extension::TAKES_PIECES != 0;
+        peer.takes_compressed = both & Extension::TAKES_COMPRESSED != 0;
         let bulk = Extension::SERVES_RUNS | Extension::TELLS_MANY_HEADERS;
         let features = introduction.features & (!bulk | self.features());
         peer.address = address;
