@@ -206,6 +206,7 @@ fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
     config.handshake_timeout = args.handshake_timeout;
     config.heartbeat = args.heartbeat;
     config.idle_timeout = args.idle_timeout;
+    config.compression = !args.bandwidth.no_compression;
     node_limits(&mut config, connections, ranges(args)?);
     config.admission.without_handshake = ExemptRanges(ranges_of("--without-handshake", &args.without_handshake)?);
     Ok(config)

@@ -39,7 +39,7 @@
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
 //! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
-//! | `packing` | frames that leave compressed, and come so |
+//! | `packing`, `packed` | frames that leave compressed, and come so |
 //! | `turn_shares` | who is served first when there is more to do than a turn holds |
 //! | `budget` | memory over all connections, and who waits for it |
 //! | `turn_times` | how long turns took |
@@ -68,6 +68,8 @@ mod listen;
 mod listener;
 mod meter;
 mod net;
+#[cfg(feature = "lz4")]
+mod packed;
 #[cfg(feature = "lz4")]
 mod packing;
 mod read;

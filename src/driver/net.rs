@@ -156,7 +156,7 @@ pub struct Net {
     pub(super) pool: BufferPool,
     /// What was compressed in this turn.
     #[cfg(feature = "lz4")]
-    pub(super) packed: super::packing::Packed,
+    pub(super) packed: super::packed::Packed,
     pub(super) totals: Totals,
     /// What is left of the turn's work, and who has used how much.
     pub(super) shares: TurnShares,

@@ -10,7 +10,7 @@ use crate::wire::compressed::{CompressedFault, ENVELOPE_LEN, Envelope};
 const GAIN: usize = 8;
 
 /// The payload of the compressed frame for one of type `kind`; `None` when too little is gained.
-pub(crate) fn pack(kind: u8, payload: &[u8]) -> Option<Bytes> {
+pub fn pack(kind: u8, payload: &[u8]) -> Option<Bytes> {
     let worth = payload.len() - payload.len() / GAIN;
     let mut packed = vec![0; ENVELOPE_LEN + block::get_maximum_output_size(payload.len())];
     let (head, room) = packed.split_at_mut_checked(ENVELOPE_LEN)?;
@@ -28,7 +28,7 @@ pub(crate) fn pack(kind: u8, payload: &[u8]) -> Option<Bytes> {
 /// # Errors
 ///
 /// [`CompressedFault::Block`].
-pub(crate) fn expand(envelope: &Envelope<'_>) -> Result<Bytes, FrameError> {
+pub fn expand(envelope: &Envelope<'_>) -> Result<Bytes, FrameError> {
     let mut payload = BytesMut::with_capacity(envelope.len);
     payload.put_bytes(0, envelope.len);
     match block::decompress_into(envelope.block, &mut payload) {
@@ -81,6 +81,15 @@ mod tests {
                 prop_assert_eq!(expanded.len(), envelope.len);
             }
         }
+    }
+
+    /// The vector of `wire::protocol`, section 13.
+    #[test]
+    fn the_vector_of_a_compressed_frame_expands() {
+        let bytes = [0x30, 0, 4, 0, 0, 0x1f, 0, 1, 0, 0xff, 0xff, 0xff, 0xea, 0x50, 0, 0, 0, 0, 0];
+        let envelope = Envelope::read(&bytes, &RULES).unwrap();
+        assert_eq!((envelope.kind, expand(&envelope)), (0x30, Ok(Bytes::from(vec![0; 1024]))));
+        assert_eq!(pack(0x30, &[0; 1024]).unwrap().len(), bytes.len(), "what is sent is no longer");
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub mod buffer_pool;
 mod buffers;
 pub mod inbox;
 #[cfg(feature = "lz4")]
-pub(crate) mod lz4;
+#[cfg_attr(docsrs, doc(cfg(feature = "lz4")))]
+pub mod lz4;
 pub mod outbox;
 mod queue_account;
 #[cfg(feature = "tls")]

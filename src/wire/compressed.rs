@@ -1,16 +1,12 @@
 //! The envelope of a compressed frame: what is in it and how long that will be is judged before a byte of it is expanded.
 //! `wire::protocol`, section 13.
 
-use core::fmt;
-
 use crate::wire::frame::{FrameError, FrameRules};
 
-/// The type byte of a compressed frame.
-pub const COMPRESSED: u8 = 0x52;
+pub use crate::wire::wrapper::{COMPRESSED, CompressedFault, MAX_EXPANDED};
+
 /// The smallest payload that is compressed: below it there is little to gain.
 pub const MIN_EXPANDED: usize = 1024;
-/// The largest: an event loop expands it at once, in about two milliseconds.
-pub const MAX_EXPANDED: usize = 1_048_576;
 /// Bytes before the compressed ones: the type and the length.
 pub const ENVELOPE_LEN: usize = 5;
 /// An LZ4 block never grows by more than this: what claims more is no block, and gets no memory.
@@ -52,29 +48,6 @@ impl<'a> Envelope<'a> {
     pub fn head(kind: u8, len: usize) -> [u8; ENVELOPE_LEN] {
         let [a, b, c, d] = u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
         [kind, a, b, c, d]
-    }
-}
-
-/// What is wrong with a compressed frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CompressedFault {
-    /// No envelope, or one of a length that is not allowed.
-    Envelope,
-    /// What is in it is no LZ4 block, or one of another length.
-    Block,
-}
-
-impl CompressedFault {
-    /// Both.
-    pub const ALL: [CompressedFault; 2] = [CompressedFault::Envelope, CompressedFault::Block];
-}
-
-impl fmt::Display for CompressedFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CompressedFault::Envelope => "a compressed frame of a length that is not allowed",
-            CompressedFault::Block => "a compressed frame that does not expand to what it announced",
-        })
     }
 }
 

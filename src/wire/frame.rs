@@ -6,10 +6,9 @@ use core::ops::Deref;
 
 pub use crate::wire::kind::MAX_PAYLOAD;
 
-use crate::wire::compressed::{COMPRESSED, CompressedFault, MAX_EXPANDED};
 use crate::wire::foreign::Foreign;
 use crate::wire::kind::Kind;
-use crate::wire::pieces::{GIVEN_UP, MAX_PIECE, PIECE, PieceFault};
+use crate::wire::wrapper::{COMPRESSED, CompressedFault, GIVEN_UP, MAX_EXPANDED, MAX_PIECE, PIECE, PieceFault};
 
 /// Bytes before the payload: the length and the type.
 pub const HEADER_LEN: usize = 5;

@@ -46,6 +46,7 @@ pub mod message;
 pub mod pieces;
 mod proof;
 mod transaction;
+mod wrapper;
 
 #[doc = include_str!("protocol.md")]
 pub mod protocol {}

@@ -2,16 +2,10 @@
 //!
 //! A frame that is cut keeps its place in its line, so there is one begun frame in each of the three lines below the critical one.
 
-use core::fmt;
-
 use crate::wire::frame::{FrameError, HEADER_LEN, MAX_LENGTH};
 
-/// The type byte of a piece.
-pub const PIECE: u8 = 0x53;
-/// The type byte that says that the rest of a begun frame does not come.
-pub const GIVEN_UP: u8 = 0x54;
-/// The largest payload of a frame with a piece: no such frame is itself a large one.
-pub const MAX_PIECE: u32 = 65_531;
+pub use crate::wire::wrapper::{GIVEN_UP, MAX_PIECE, PIECE, PieceFault};
+
 /// Bytes of a frame that each of its pieces carries at least, but for the last. Fewer would be many frames for what they bring.
 pub const MIN_PIECE_DATA: usize = 16_384;
 /// Bytes of begun frames on a connection, by the lengths that they announced: one of the largest fits, and no two can wait for
@@ -104,48 +98,6 @@ fn mark(line: usize) -> u8 {
 /// The length field of a frame whose payload has so many bytes.
 fn length(payload: usize) -> [u8; 4] {
     u32::try_from(payload + 1).unwrap_or(MAX_LENGTH).to_le_bytes()
-}
-
-/// What is wrong with a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PieceFault {
-    /// It has no line that there is, or no bytes.
-    Layout,
-    /// Fewer than [`MIN_PIECE_DATA`] bytes, and not the last piece; or all of a frame in one.
-    Small,
-    /// More of a frame than was announced.
-    Beyond,
-    /// The line's frame has not begun.
-    NotBegun,
-    /// A frame begins in a line whose last one is not complete.
-    BegunTwice,
-    /// More than [`MAX_BEGUN`] bytes would be begun.
-    TooMuch,
-}
-
-impl PieceFault {
-    /// Every one.
-    pub const ALL: [PieceFault; 6] = [
-        PieceFault::Layout,
-        PieceFault::Small,
-        PieceFault::Beyond,
-        PieceFault::NotBegun,
-        PieceFault::BegunTwice,
-        PieceFault::TooMuch,
-    ];
-}
-
-impl fmt::Display for PieceFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PieceFault::Layout => "a piece of no line, or without bytes",
-            PieceFault::Small => "a piece that is too small to be one",
-            PieceFault::Beyond => "more in pieces than was announced",
-            PieceFault::NotBegun => "a piece of a frame that has not begun",
-            PieceFault::BegunTwice => "a frame begins in pieces before the last of its line is complete",
-            PieceFault::TooMuch => "too much is begun in pieces",
-        })
-    }
 }
 
 #[cfg(test)]

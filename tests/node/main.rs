@@ -42,4 +42,5 @@ mod strict_peer;
 mod walls;
 mod without_handshake;
 mod world;
+mod wrapped;
 mod wrong_door;
