@@ -8,7 +8,7 @@ use crate::world::{Stranger, World, introduction};
 const HOST: &str = "10.0.0.1:8333";
 
 /// Whether a peer in this version and with these bits may send pieces and compressed frames, and what bits the node showed it.
-fn agreed(version: i32, features: u64, pieces: bool) -> ([bool; 2], u64) {
+fn agreed(version: u8, features: u64, pieces: bool) -> ([bool; 2], u64) {
     let mut world = World::new();
     let host = world.node("host", HOST, |config| (config.outbound, config.pieces) = (0, pieces));
     let stranger: Stranger = world.stranger(host, "10.0.0.2:1").unwrap();

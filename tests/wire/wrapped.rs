@@ -32,7 +32,7 @@ fn a_frame_that_is_cut_leaves_as_the_page_says_and_comes_whole() {
     let expected: Vec<u8> = block
         .chunks(PIECE_DATA)
         .zip(["first-piece", "further-piece", "further-piece", "further-piece", "last-piece"])
-        .flat_map(|(data, head)| [&vectors[head], data].concat())
+        .flat_map(|(data, head)| [&vectors[head][..], data].concat())
         .collect();
     let (mut outbox, mut pool, mut wire) = (Outbox::default(), BufferPool::new(), Vec::new());
     outbox.push_in_pieces(Priority::Normal, Kind::Block as u8, &block, &OutboxLimits::default(), &mut pool).unwrap();
