@@ -14,7 +14,9 @@ fuzz_target!(|input: &[u8]| {
     match input {
         [how, payload @ ..] if how % 2 == 0 => {
             let Ok(envelope) = Envelope::read(payload, rules) else { return };
-            assert!((MIN_EXPANDED..=MAX_EXPANDED).contains(&envelope.len) && envelope.len <= 255 * envelope.block.len());
+            assert!(
+                (MIN_EXPANDED..=MAX_EXPANDED).contains(&envelope.len) && envelope.len <= 255 * envelope.block.len()
+            );
             assert!(rules.max_payload(envelope.kind).is_some_and(|max| envelope.len <= max as usize));
             if let Ok(expanded) = lz4::expand(&envelope) {
                 assert_eq!(expanded.len(), envelope.len);
