@@ -145,11 +145,13 @@ pub fn send(genesis: &Genesis, address: SocketAddr, key: &SecretKey, payment: Pa
             return Err("nothing was heard of the transaction".into());
         }
     }
-    // Nobody answers a transaction. That it is there shows in what the node tells whoever comes next.
+    // Nobody answers a transaction. That it is there shows in what the node tells whoever comes next, which takes the longer the
+    // busier the machine is.
+    let mut patience = LEAVE;
     while begun.elapsed() < PATIENCE {
         let mut witness = take_chain(genesis, address)?;
         let asked = Instant::now();
-        while asked.elapsed() < LEAVE {
+        while asked.elapsed() < patience {
             witness.turn(Some(Duration::from_millis(10)))?;
             driver.turn(Some(Duration::ZERO))?;
             let chain = witness.protocol().node().chain();
@@ -158,6 +160,7 @@ pub fn send(genesis: &Genesis, address: SocketAddr, key: &SecretKey, payment: Pa
                 return Ok(to_hex(&transaction.hash()));
             }
         }
+        patience = patience.saturating_mul(2);
     }
     Err(format!("the node at {address} does not tell of the transaction; send it again").into())
 }

@@ -1,7 +1,8 @@
 //! A farmer: looks for the best leaf of its plots whenever the chain has a new end, and makes a block of it.
 //!
 //! No rule says when a block may come. Farmers here agree to wait for half the target block time and up to as much again, the
-//! longer the worse their score is: so the best of them comes first, and the others see its block and stop.
+//! longer the worse their score is: so the best of them comes first, and the others see its block and stop. They count from the end
+//! of the second that the parent names: were it from its begin, what is due in that second would be due at once, again and again.
 
 use core::time::Duration;
 use std::io;
@@ -135,8 +136,7 @@ fn contend(
         eprintln!("no leaf of these plots is good enough for block {}", contest.height);
         return;
     }
-    let due = u64::try_from(contest.parent_time).unwrap_or(0);
-    let due = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(due).saturating_add(delay(contest, &found.score)));
+    let due = SystemTime::UNIX_EPOCH.checked_add(due(contest, &found.score));
     if let Some(left) = due.and_then(|due| due.duration_since(SystemTime::now()).ok()) {
         wait(left);
     }
@@ -160,6 +160,12 @@ fn contend(
     }
 }
 
+/// When a block comes, since 1970.
+fn due(contest: &Contest, score: &Hash) -> Duration {
+    let parent = u64::try_from(contest.parent_time).unwrap_or(0).saturating_add(1);
+    Duration::from_secs(parent).saturating_add(delay(contest, score))
+}
+
 /// How long after its parent a block comes.
 fn delay(contest: &Contest, score: &Hash) -> Duration {
     let front = |hash: &Hash| hash.first_chunk().map_or(0, |front| u128::from_be_bytes(*front)) as f64;
@@ -179,5 +185,15 @@ mod tests {
         assert_eq!(delay(&contest, &[0; 32]), Duration::from_secs(5));
         assert_eq!(delay(&contest, &target(2)), Duration::from_secs(15));
         assert!(delay(&contest, &[1; 32]) < delay(&contest, &[2; 32]));
+    }
+
+    /// With a block a second in view, all that is left of a second was filled with blocks once, as fast as they could be made, until
+    /// the difficulty had outgrown every plot.
+    #[test]
+    fn no_block_is_due_in_the_second_of_its_parent() {
+        let pace = Pace { target_block_time: Duration::from_secs(1), interval: 100, dampening: 4 };
+        let contest = Contest { parent: [0; 32], height: 9, challenge: [0; 32], difficulty: 50, parent_time: 77, pace };
+        assert_eq!(due(&contest, &[0; 32]), Duration::from_millis(78_500));
+        assert_eq!(due(&contest, &target(50)), Duration::from_millis(79_500));
     }
 }

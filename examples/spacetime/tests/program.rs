@@ -62,8 +62,9 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// On a busy machine the farmers parted for good once, in some of a hundred runs: they filled the rest of each second with blocks, and
+/// a branch of a hundred is too deep to be left.
 #[test]
-#[ignore = "on a busy machine, in some of a hundred runs, one of the farmers makes no block: the cause is not found"]
 fn three_nodes_with_two_farmers_pay_each_other_and_one_that_is_killed_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| -> PathBuf { directory.path().join(name) };
