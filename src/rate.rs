@@ -197,6 +197,12 @@ impl ByteRate {
         };
         if quantum < self.burst { quantum } else { self.burst }
     }
+
+    /// How long it takes until there is one [quantum](Self::quantum) more.
+    pub fn turn(self) -> Duration {
+        let nanos = u128::from(self.quantum()) * NANOS.unsigned_abs() / u128::from(self.per_second.max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
 }
 
 /// A token bucket for bytes that may run into debt: as long as it is not in debt more may be taken than it holds, and nothing

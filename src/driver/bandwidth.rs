@@ -83,6 +83,9 @@ pub(super) struct Throttle {
     slow: BTreeSet<(Instant, ConnId)>,
     /// Who waits to be read.
     unread: VecDeque<ConnId>,
+    /// Bytes that belong to those whose turn to be read has come at that time, and who were not read yet.
+    promised: u64,
+    promised_at: Option<Instant>,
     upload_due: Option<Instant>,
     download_due: Option<Instant>,
 }
@@ -218,11 +221,12 @@ impl Throttle {
         let (available, debt) = (bucket.available(now), bucket.debt(now));
         let peer = self.peers.entry(id).or_default();
         let granted = core::mem::take(&mut peer.may_read);
+        self.promised = self.promised.saturating_sub(granted);
         let is_first = self.unread.is_empty() && !peer.waits_to_read;
         let quantum = bucket.rate().quantum();
         let share = if granted > 0 { available.min(granted) } else { quantum };
         // As with writing: less than a share is none.
-        if share > 0 && (granted > 0 || (is_first && available >= quantum)) {
+        if share > 0 && (granted > 0 || (is_first && available >= quantum.saturating_add(self.promised))) {
             return share;
         }
         let quiet = peer.quiet.get_or_insert_with(|| ByteBucket::new(ByteRate::with_burst(QUIET, QUIET), now));
@@ -251,6 +255,8 @@ impl Throttle {
             return;
         }
         let at = match &mut self.download {
+            // What there is belongs to those whose turn has just come.
+            Some(bucket) if self.promised > 0 && self.promised_at == Some(now) => now + bucket.rate().turn(),
             Some(bucket) => bucket.ready_at(bucket.rate().quantum(), now),
             None => now,
         };
@@ -260,20 +266,27 @@ impl Throttle {
         }
     }
 
-    /// Those whose turn to be read has come, as far as the bucket goes.
+    /// Those whose turn to be read has come, as far as the bucket goes: a whole share each. Were the rest of a share somebody's turn
+    /// too, whoever stands second would be read a few bytes each time that the first is read a share.
     pub(super) fn next_readers(&mut self, now: Instant) -> Vec<ConnId> {
         self.download_due = None;
         let (mut left, quantum) = match &mut self.download {
             Some(bucket) => (bucket.available(now), bucket.rate().quantum()),
-            None => (u64::MAX, u64::MAX),
+            // There is no limit any more: all may go on.
+            None => (u64::MAX, 0),
         };
+        // Whoever had his turn and could not be read holds up nobody for longer.
+        if self.promised_at.replace(now) != Some(now) {
+            self.promised = 0;
+        }
+        left = left.saturating_sub(self.promised);
         let mut readers = Vec::new();
-        while left > 0 {
+        while left >= quantum {
             let Some(id) = self.unread.pop_front() else { break };
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            let share = left.min(quantum);
-            (peer.waits_to_read, peer.may_read) = (false, share);
-            left -= share;
+            (peer.waits_to_read, peer.may_read) = (false, quantum);
+            self.promised = self.promised.saturating_add(quantum);
+            left -= quantum;
             readers.push(id);
         }
         readers
@@ -342,5 +355,47 @@ fn set_bucket(bucket: &mut Option<ByteBucket>, limit: Option<u64>, now: Instant)
         (_, None) => *bucket = None,
         (Some(bucket), Some(rate)) => bucket.set_rate(rate, now),
         (None, Some(rate)) => *bucket = Some(ByteBucket::new(rate, now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn conn(index: u32) -> ConnId {
+        ConnId::new(index, 0)
+    }
+
+    /// Of two that waited the first was read a whole share each time and the second the crumbs: the timer that one's turn armed came
+    /// in the same moment, before the first had been read, and gave the second what was the first one's.
+    #[test]
+    fn what_is_promised_to_one_reader_is_not_given_to_the_next() {
+        let limits = Bandwidth { download: Some(MIB), ..Bandwidth::UNLIMITED };
+        let mut timers = Timers::default();
+        let mut throttle = Throttle::new(limits, Instant::ZERO);
+        let (mut now, mut read) = (Instant::ZERO, [0, 0]);
+        throttle.charge_download(conn(9), MIB / 10, now);
+        [0, 1].into_iter().for_each(|index| throttle.wait_to_read(conn(index), now, &mut timers));
+        for _ in 0..100 {
+            now = now + throttle.download.unwrap().rate().turn();
+            // As often as the timer comes in this moment.
+            let mut ready = throttle.next_readers(now);
+            throttle.arm_download(now, &mut timers);
+            assert!(throttle.download_due.is_none_or(|due| due > now), "the loop would never end");
+            ready.extend(throttle.next_readers(now));
+            throttle.arm_download(now, &mut timers);
+            for id in ready {
+                let share = throttle.readable(id, now);
+                assert!(share >= MIB / 50, "{share} bytes are less than a share");
+                throttle.charge_download(id, share, now);
+                read[usize::from(id == conn(1))] += share;
+                assert!(throttle.readable(id, now) <= QUIET, "it has had its turn");
+                throttle.wait_to_read(id, now, &mut timers);
+            }
+        }
+        assert!(read[0].abs_diff(read[1]) <= MIB / 50, "{read:?}");
+        assert!(read[0] + read[1] >= 2 * MIB - MIB / 10, "{read:?}: nothing is left over");
     }
 }
