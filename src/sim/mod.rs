@@ -30,6 +30,7 @@
 //! | `build` | what a run is built of, from its seed |
 //! | `run`, `chaos` | one run, from its first event to a report; what goes wrong in it |
 //! | `newcomer` | those who come late, and those who were away |
+//! | `eclipse` | whom attackers have cut off from the others |
 //! | `liveness_checks` | what must hold once the faults have stopped |
 // Indices here are the simulator's own, never a remote's; one that is wrong must stop the run.
 #![allow(clippy::indexing_slicing)]
@@ -48,6 +49,7 @@ mod counters;
 mod data;
 mod delivery_checker;
 mod disk;
+mod eclipse;
 mod fairness_checker;
 mod fault;
 mod guest;

@@ -7,6 +7,7 @@ use super::run::{PLACED, World};
 use super::scenario::Scenario;
 use super::schedule::{Event, Milestone};
 use crate::invariant::Invariant;
+use crate::proto::PeerInfo;
 use crate::proto::peer::admission::AdmissionRefusal;
 use crate::proto::sync::chain::Chain;
 use crate::time::Instant;
@@ -212,19 +213,10 @@ impl World<'_> {
         }
     }
 
-    /// Whether all neighbours of a node are attackers, of whom one has an address in each of many subnets: as many nodes of the network
-    /// as there are honest ones, or more, so that a node which dials by chance may end among them. What an address book does against
-    /// that is another matter than whether news is passed on.
-    pub(super) fn is_eclipsed(&self, host: &Host) -> bool {
-        let Some(node) = host.node() else { return false };
-        let has_crowd = self.adversaries.iter().any(|one| one.role().crowd() > 0);
-        has_crowd && !node.connected().any(|peer| self.sim.machines.is_honest_ip(peer.remote.ip()))
-    }
-
     /// L6: a node with attackers among its neighbours, and an honest one that it dialed.
     pub(super) fn is_beset(&self, host: &Host) -> bool {
         let Some(node) = host.node() else { return false };
-        let honest = |peer: &crate::proto::PeerInfo| self.sim.machines.is_honest_ip(peer.remote.ip());
+        let honest = |peer: &PeerInfo| self.sim.machines.is_honest_ip(peer.remote.ip());
         let beset = node.connected().any(|peer| !honest(&peer));
         beset && node.connected().any(|peer| peer.outbound && honest(&peer))
     }

@@ -328,8 +328,10 @@ impl World<'_> {
             }
             Milestone::CheckAgreed => self.check_agreed(),
             Milestone::PayLast => {
-                let mut there: Vec<&mut Host> = self.hosts.iter_mut().filter(|host| !host.is_gone()).collect();
-                let payer = self.rng.index(there.len()).and_then(|at| there.get_mut(at));
+                let is_there = |host: &Host| !host.is_gone() && !self.is_eclipsed(host);
+                let there: Vec<u32> = self.hosts.iter().filter(|host| is_there(host)).map(|host| host.index).collect();
+                let payer = self.rng.index(there.len()).and_then(|at| there.get(at).copied());
+                let payer = self.hosts.iter_mut().find(|host| Some(host.index) == payer);
                 self.last_payment = payer.and_then(|payer| payer.pay(&mut self.sim));
             }
             Milestone::CheckHeard => {
