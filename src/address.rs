@@ -174,6 +174,28 @@ impl Scope {
     }
 }
 
+/// An address that stands for a name, of those of a reserved block in which nobody can be: who dials through a proxy that looks names up
+/// has no other. It follows from the name, so that it is the same in each run; `attempt` is for two names that would have one.
+///
+/// Nobody is told of such an address and nobody is believed who tells one, for it is [unusable](Scope::Unusable) to everyone else.
+pub fn stand_in(host: &str, port: u16, attempt: u32) -> SocketAddr {
+    let name =
+        host.bytes().map(|byte| byte.to_ascii_lowercase()).chain(port.to_be_bytes()).chain(attempt.to_be_bytes());
+    // FNV-1a: the names are the operator's own, and need no better.
+    let hash =
+        name.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(STAND_INS | ((a ^ e) >> 5), b ^ f, c ^ g, d ^ h)), port)
+}
+
+/// Could it be a [`stand_in`]?
+pub fn is_stand_in(address: SocketAddr) -> bool {
+    matches!(address.ip().to_canonical(), IpAddr::V4(v4) if v4.octets()[0] & 0xF8 == STAND_INS) && address.port() != 0
+}
+
+/// The first byte of a [`stand_in`], but for its last three bits: 240.0.0.0/5.
+const STAND_INS: u8 = 240;
+
 /// May `address` pass between us and `peer`, in either direction?
 ///
 /// A loopback address means this machine only to a peer on this machine, a private one our network only to a peer in it:
@@ -285,6 +307,21 @@ mod tests {
         }
         for far in ["8.8.8.8", "100.128.0.1", "2001:db8::1", "11.0.0.1"] {
             assert_eq!(Scope::of(ip(far)), Scope::Global, "{far}");
+        }
+    }
+
+    #[test]
+    fn a_stand_in_is_the_names_own_and_nobody_else_can_dial_or_tell_it() {
+        let one = stand_in("a.example", 7, 0);
+        assert_eq!(one, stand_in("A.Example", 7, 0), "names have no case");
+        let others = [stand_in("b.example", 7, 0), stand_in("a.example", 8, 0), stand_in("a.example", 7, 1)];
+        for address in others.into_iter().chain([one]) {
+            assert!(is_stand_in(address) && Scope::of_socket(address) == Scope::Unusable, "{address}");
+            assert!(!may_pass(address, ip("127.0.0.1"), true));
+        }
+        assert!(others.iter().all(|other| *other != one));
+        for other in ["239.255.255.255:1", "248.0.0.1:1", "8.8.8.8:1", "240.0.0.1:0", "[::1]:1"] {
+            assert!(!is_stand_in(socket(other)), "{other}");
         }
     }
 

@@ -3,9 +3,18 @@
 //! Assertions are about ourselves; these are about peers, networks and operators. [`CloseReason::blame`] sorts them,
 //! [`CloseReason::consequence`] turns them into a score, a last_error and whether to dial again.
 
+mod blame;
+mod proxy_fault;
+mod tls_fault;
+mod web_socket_fault;
+
 use core::fmt;
 use std::io;
 
+pub use self::blame::Blame;
+pub use self::proxy_fault::ProxyFault;
+pub use self::tls_fault::TlsFault;
+pub use self::web_socket_fault::WebSocketFault;
 use crate::wire::{DecodeError, Foreign, FrameError, Kind};
 
 /// Every reason for which a connection, or an attempt at one, ends.
@@ -35,6 +44,10 @@ pub enum CloseReason {
     // TLS: the fault knows whose doing it is.
     /// The security layer ended it.
     Tls(TlsFault),
+    /// WebSocket ended it, or never began.
+    WebSocket(WebSocketFault),
+    /// The proxy made no connection of the dial.
+    Proxy(ProxyFault),
 
     // The peer is merely incompatible.
     /// It announced a version below 1.
@@ -85,189 +98,6 @@ pub enum CloseReason {
     Done,
 }
 
-/// Why TLS ended a connection, or never let it begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum TlsFault {
-    // It breaks TLS, or shows a certificate that is no certificate.
-    /// A record or a handshake message that TLS does not allow where it came.
-    Protocol,
-    /// A certificate that cannot be read, or too many of them, or too large.
-    BadCertificate,
-    /// A signature that the certificate's key did not make.
-    BadSignature,
-    /// More handshake bytes than any correct node needs.
-    HandshakeTooLarge,
-
-    // It is another service, or nobody whom we trust.
-    /// What it sent is not TLS.
-    NotTls,
-    /// No TLS version, cipher suite, key exchange or signature scheme in common.
-    NothingInCommon,
-    /// We dialed it, and it begins TLS as a client itself: nobody there answers.
-    AlsoClient,
-    /// It offers no protocol of ours (ALPN).
-    WrongService,
-    /// It speaks our protocol in versions that we do not (ALPN).
-    WrongVersion,
-    /// It showed no certificate.
-    NoCertificate,
-    /// Its certificate is expired or not valid yet.
-    ExpiredCertificate,
-    /// Its certificate is readable, but of a kind, for a purpose or with conditions that are not accepted here.
-    UnfitCertificate,
-    /// Its certificate is signed by none of the authorities that we trust.
-    UnknownAuthority,
-    /// Its certificate is for another name.
-    WrongName,
-    /// Its identity is none that we trust.
-    UnknownIdentity,
-    /// Its address was another identity's before.
-    IdentityChanged,
-    /// It ended the connection with this alert (RFC 8446, section 6): something of ours displeased it.
-    Alert(u8),
-
-    // The network, or its silence, ended it.
-    /// The handshake took too long.
-    HandshakeTimeout,
-    /// The stream ended without TLS's close_notify: it may have been cut.
-    Cut,
-    /// The stream that we dialed ended before a byte came: whoever is there turns us away, or is no TLS service.
-    Unanswered,
-    /// Whoever we dialed turned us away before the handshake: it has no place for us, or is stopping.
-    TurnedAway,
-    /// A record is not as the holder of the key sealed it: it was changed on its way, or put in by somebody else.
-    Tampered,
-
-    // Our own doing.
-    /// The crypto library failed: no randomness, no clock.
-    Internal,
-}
-
-impl TlsFault {
-    /// Whose doing it is.
-    pub const fn blame(self) -> Blame {
-        use TlsFault::*;
-        match self {
-            Protocol | BadCertificate | BadSignature | HandshakeTooLarge => Blame::Misbehaved,
-            NotTls | NothingInCommon | AlsoClient | WrongService | WrongVersion | NoCertificate
-            | ExpiredCertificate | UnfitCertificate | UnknownAuthority | WrongName | UnknownIdentity
-            | IdentityChanged | Alert(1..) => Blame::Incompatible,
-            // Alert 0 is close_notify.
-            Alert(0) | HandshakeTimeout | Cut | Unanswered | TurnedAway | Tampered => Blame::Lost,
-            Internal => Blame::Ours,
-        }
-    }
-
-    /// A word for counters and logs; one for each variant.
-    pub const fn label(self) -> &'static str {
-        use TlsFault::*;
-        match self {
-            Protocol => "tls-protocol",
-            BadCertificate => "tls-bad-certificate",
-            BadSignature => "tls-bad-signature",
-            HandshakeTooLarge => "tls-handshake-too-large",
-            NotTls => "tls-not-tls",
-            NothingInCommon => "tls-nothing-in-common",
-            AlsoClient => "tls-also-client",
-            WrongService => "tls-wrong-service",
-            WrongVersion => "tls-wrong-version",
-            NoCertificate => "tls-no-certificate",
-            ExpiredCertificate => "tls-expired-certificate",
-            UnfitCertificate => "tls-unfit-certificate",
-            UnknownAuthority => "tls-unknown-authority",
-            WrongName => "tls-wrong-name",
-            UnknownIdentity => "tls-unknown-identity",
-            IdentityChanged => "tls-identity-changed",
-            Alert(_) => "tls-alert",
-            HandshakeTimeout => "tls-handshake-timeout",
-            Cut => "tls-cut",
-            Unanswered => "tls-unanswered",
-            TurnedAway => "tls-turned-away",
-            Tampered => "tls-tampered",
-            Internal => "tls-internal",
-        }
-    }
-}
-
-impl fmt::Display for TlsFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use TlsFault::*;
-        let text = match self {
-            Protocol => "it broke the TLS protocol",
-            BadCertificate => "its certificate is malformed or too large",
-            BadSignature => "its certificate is wrongly signed, or it does not hold the certificate's key",
-            HandshakeTooLarge => "its TLS handshake is too large",
-            NotTls => "it does not speak TLS; switch TLS on there or off here",
-            NothingInCommon => {
-                "no TLS version, cipher, key exchange or kind of key in common; nodes need TLS 1.3 and, without an \
-                 authority, an Ed25519 key"
-            }
-            AlsoClient => {
-                "it listens, but begins TLS as a client, as the C# library's listener does: nobody can dial it with TLS; have it \
-                 dial us, or run both without TLS"
-            }
-            WrongService => "it is another service; check the address",
-            WrongVersion => "it is a spacetime node of another protocol version; update the older of the two",
-            NoCertificate => {
-                "it showed no certificate, or has none of a kind accepted here; it must present its node key"
-            }
-            ExpiredCertificate => "its certificate is expired or not valid yet; renew it there, or set the clock here",
-            UnfitCertificate => {
-                "its certificate is not of an accepted kind; nodes use Ed25519 and sign it themselves, unless both trust \
-                 an authority, whose certificates must allow server authentication where a node is dialed and client \
-                 authentication where it dials"
-            }
-            UnknownAuthority => "its certificate is signed by no trusted authority; check the authority's file",
-            WrongName => "its certificate is for another name; check the address and the expected name",
-            UnknownIdentity => "its identity is not among the trusted ones; add it if it is the right node",
-            IdentityChanged => {
-                "its address had another identity before; if its operator changed the key, forget the old one"
-            }
-            // The alerts by which a peer says that it does not accept our certificate, in the order of their numbers.
-            Alert(40 | 71) => {
-                "no cipher, key exchange or kind of key in common; nodes use Ed25519 keys, unless both trust an authority"
-            }
-            Alert(42) => {
-                "it refused our certificate as malformed or for another name; compare its names with our address"
-            }
-            Alert(10) => "it does not speak TLS; switch TLS on there or off here",
-            Alert(43 | 51) => "it refused our certificate as of the wrong kind; both sides must trust in the same way",
-            Alert(45) => "our certificate is expired or not valid yet; renew it, or set the clock there",
-            Alert(44 | 46 | 49) => "it does not trust our identity; have our node id added there",
-            Alert(48) => "it trusts no authority that signed our certificate; both sides must trust the same",
-            Alert(70) => "no TLS version in common; both sides need TLS 1.3",
-            Alert(116) => "it wants a certificate, and has got none of a kind that it accepts",
-            Alert(120) => "it is another service, or a spacetime node of another protocol version",
-            Alert(0) => "it closed the connection (close_notify) before the TLS handshake was done",
-            Alert(number) => return write!(f, "it refused with TLS alert {number}"),
-            HandshakeTimeout => "the TLS handshake took too long",
-            Cut => "the connection was cut: it ended without TLS's close_notify",
-            Unanswered => {
-                "closed before the TLS handshake began; the node turns us away, as when it is full, or does not speak TLS: try \
-                 again later"
-            }
-            TurnedAway => "it turned us away: it has no place for us, or is stopping; try again later",
-            Tampered => "bytes were changed on their way, or put in by somebody else",
-            Internal => "the crypto library failed; look at the clock and the randomness of this machine",
-        };
-        f.write_str(text)
-    }
-}
-
-/// Whose doing it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Blame {
-    /// The peer broke the protocol.
-    Misbehaved,
-    /// The peer follows another protocol, network or version.
-    Incompatible,
-    /// The network failed, or the peer fell silent.
-    Lost,
-    /// We ended it for reasons of our own.
-    Ours,
-}
-
 /// Whether an address is worth another dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Redial {
@@ -294,7 +124,7 @@ pub struct Consequence {
 impl CloseReason {
     /// Every word that [`label`](Self::label) may say: a program that counts by them has so many rows, whatever strangers do.
     #[rustfmt::skip]
-    pub const LABELS: [&'static str; 54] = [
+    pub const LABELS: [&'static str; 83] = [
         "foreign-protocol", "bad-frame", "bad-payload", "unexpected-message", "truncated-frame", "identity-changed",
         "unrequested-block", "bad-answer", "invalid-data", "flooding", "identity-mismatch", "version-too-low",
         "wrong-network", "self-connection", "duplicate-connection", "remote-closed", "io-error", "dial-timeout",
@@ -304,7 +134,12 @@ impl CloseReason {
         "tls-nothing-in-common", "tls-also-client", "tls-wrong-service", "tls-wrong-version", "tls-no-certificate",
         "tls-expired-certificate", "tls-unfit-certificate", "tls-unknown-authority", "tls-wrong-name",
         "tls-unknown-identity", "tls-identity-changed", "tls-alert", "tls-handshake-timeout", "tls-cut",
-        "tls-unanswered", "tls-turned-away", "tls-tampered", "tls-internal",
+        "tls-unanswered", "tls-turned-away", "tls-tampered", "tls-internal", "ws-not-an-upgrade", "ws-origin-refused",
+        "ws-refused", "ws-bad-upgrade", "ws-upgrade-timeout", "ws-cut", "ws-protocol", "ws-text", "ws-bad-text",
+        "ws-too-large", "ws-flooding", "proxy-unreachable", "proxy-silent", "proxy-cut", "proxy-not-socks", "proxy-no-method",
+        "proxy-credentials-refused", "proxy-protocol", "proxy-no-connect", "proxy-failed", "proxy-not-allowed",
+        "proxy-address-kind", "proxy-dropped", "proxy-no-target", "proxy-network-unreachable", "proxy-host-unreachable",
+        "proxy-refused", "proxy-expired", "proxy-other",
     ];
 
     /// Whose doing the close is.
@@ -317,6 +152,8 @@ impl CloseReason {
             Frame(_) | Payload(..) | Unexpected(_) | IdentityChanged | UnrequestedBlock | BadAnswer(_) | Invalid(_)
             | Flooding(_) | IdentityMismatch => Blame::Misbehaved,
             Tls(fault) => fault.blame(),
+            WebSocket(fault) => fault.blame(),
+            Proxy(fault) => fault.blame(),
             VersionTooLow(_) | WrongNetwork | SelfConnection | DuplicateConnection => Blame::Incompatible,
             RemoteClosed | TruncatedFrame | Io(_) | DialTimeout | HandshakeTimeout | IdleTimeout | PingTimeout
             | FrameTimeout | WriteTimeout | RequestTimeout => Blame::Lost,
@@ -340,6 +177,7 @@ impl CloseReason {
             Frame(FrameError::Length(_)) => Some("bad frame length"),
             Frame(FrameError::UnknownType(_)) => Some("unknown message type"),
             Frame(FrameError::Oversize { .. }) => Some("frame too large for its type"),
+            Frame(FrameError::Pieces(_) | FrameError::Compressed(_)) => Some("bad piece or compressed frame"),
             Payload(..) => Some("malformed payload"),
             Unexpected(_) => Some("unexpected message"),
             IdentityChanged => Some("identity changed"),
@@ -363,7 +201,11 @@ impl CloseReason {
             SelfConnection | WrongNetwork => Redial::Never,
             _ => Redial::Later,
         };
-        let is_at_the_wrong_door = matches!(self, Frame(FrameError::Foreign(_)) | Tls(TlsFault::NotTls));
+        let is_at_the_wrong_door = match self {
+            Frame(FrameError::Foreign(_)) | Tls(TlsFault::NotTls) => true,
+            WebSocket(fault) => fault.is_at_the_wrong_door(),
+            _ => false,
+        };
         let wastes_its_place = is_at_the_wrong_door || matches!(self.blame(), Blame::Misbehaved);
         Consequence { counts_as_failure, last_error, redial, wastes_its_place }
     }
@@ -384,6 +226,8 @@ impl CloseReason {
             Flooding(_) => "flooding",
             IdentityMismatch => "identity-mismatch",
             Tls(fault) => fault.label(),
+            WebSocket(fault) => fault.label(),
+            Proxy(fault) => fault.label(),
             VersionTooLow(_) => "version-too-low",
             WrongNetwork => "wrong-network",
             SelfConnection => "self-connection",
@@ -423,6 +267,8 @@ impl fmt::Display for CloseReason {
             VersionTooLow(version) => write!(f, "protocol version {version} is below 1"),
             IdentityMismatch => f.write_str("the node id in its handshake is not its certificate's"),
             Tls(fault) => write!(f, "TLS: {fault}"),
+            WebSocket(fault) => write!(f, "WebSocket: {fault}"),
+            Proxy(fault) => write!(f, "the proxy: {fault}"),
             RemoteClosed => f.write_str("closed by the peer"),
             Io(kind) => write!(f, "{kind}"),
             LocalResource(kind) => write!(f, "local resources: {kind}"),
@@ -434,6 +280,7 @@ impl fmt::Display for CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{compressed::CompressedFault, pieces::PieceFault};
 
     /// Every reason, with one of each of what it carries. A new one does not compile until it stands here.
     fn every_reason() -> Vec<CloseReason> {
@@ -447,9 +294,11 @@ mod tests {
                 Some(Frame(FrameError::Foreign(foreign))) => {
                     match Foreign::ALL.iter().skip_while(|other| **other != foreign).nth(1) {
                         Some(next) => Frame(FrameError::Foreign(*next)),
-                        None => Payload(Kind::Ping, DecodeError::Trailing),
+                        None => Frame(FrameError::Pieces(PieceFault::Small)),
                     }
                 }
+                Some(Frame(FrameError::Pieces(_))) => Frame(FrameError::Compressed(CompressedFault::Block)),
+                Some(Frame(FrameError::Compressed(_))) => Payload(Kind::Ping, DecodeError::Trailing),
                 Some(Payload(..)) => Unexpected(Kind::Ping),
                 Some(Unexpected(_)) => TruncatedFrame,
                 Some(TruncatedFrame) => IdentityChanged,
@@ -479,7 +328,17 @@ mod tests {
                 Some(LocalResource(_)) => ClientTooFast(Kind::GetPeers),
                 Some(ClientTooFast(_)) => Done,
                 Some(Done) => Tls(TlsFault::Protocol),
-                Some(Tls(fault)) => Tls(after(fault)?),
+                Some(Tls(fault)) => match after(fault) {
+                    Some(next) => Tls(next),
+                    None => WebSocket(WebSocketFault::ALL[0]),
+                },
+                Some(WebSocket(fault)) => {
+                    match WebSocketFault::ALL.iter().skip_while(|other| **other != fault).nth(1) {
+                        Some(next) => WebSocket(*next),
+                        None => Proxy(ProxyFault::ALL[0]),
+                    }
+                }
+                Some(Proxy(fault)) => Proxy(*ProxyFault::ALL.iter().skip_while(|other| **other != fault).nth(1)?),
             })
         };
         core::iter::successors(next(None), |reason| next(Some(*reason))).collect()
@@ -545,6 +404,22 @@ mod tests {
                 ) => Blame::Lost,
                 Tls(TlsFault::Internal) => Blame::Ours,
                 Tls(_) => Blame::Incompatible,
+                WebSocket(
+                    WebSocketFault::NotAnUpgrade
+                    | WebSocketFault::OriginRefused
+                    | WebSocketFault::Refused(_)
+                    | WebSocketFault::BadUpgrade,
+                ) => Blame::Incompatible,
+                WebSocket(WebSocketFault::UpgradeTimeout | WebSocketFault::Cut) => Blame::Lost,
+                WebSocket(_) => Blame::Misbehaved,
+                Proxy(
+                    ProxyFault::NetworkUnreachable
+                    | ProxyFault::HostUnreachable
+                    | ProxyFault::Refused
+                    | ProxyFault::Expired
+                    | ProxyFault::Other(_),
+                ) => Blame::Lost,
+                Proxy(_) => Blame::Ours,
                 _ => Blame::Lost,
             };
             let consequence = reason.consequence();
@@ -552,7 +427,12 @@ mod tests {
             let polite = matches!(reason, RemoteClosed | Tls(TlsFault::TurnedAway));
             let fails = blame == Blame::Misbehaved || (blame == Blame::Lost && !polite);
             assert_eq!(consequence.counts_as_failure, fails, "{reason:?}");
-            let wrong_door = matches!(reason, Frame(FrameError::Foreign(_)) | Tls(TlsFault::NotTls));
+            let wrong_door = matches!(
+                reason,
+                Frame(FrameError::Foreign(_))
+                    | Tls(TlsFault::NotTls)
+                    | WebSocket(WebSocketFault::NotAnUpgrade | WebSocketFault::OriginRefused)
+            );
             assert_eq!(consequence.wastes_its_place, wrong_door || blame == Blame::Misbehaved, "{reason:?}");
             let never = matches!(reason, SelfConnection | WrongNetwork);
             assert_eq!(consequence.redial == Redial::Never, never, "{reason:?}");

@@ -207,7 +207,7 @@
 //! None by default: the engine alone builds on mio, slab, bytes, socket2, getrandom and ipnet, and needs no C compiler.
 //! `tls-aws-lc` and `tls-ring` are TLS with node identities, on either crypto library; `json` is the file `peers.json`;
 //! `chain` the reference chain and its store; `sim` the simulator, with the two before it; `upnp` the third way to ask a router for a
-//! port, which needs no crate. The program `spacetime-node` is a
+//! port, which needs no crate; `lz4` frames that are compressed between peers that both have it. The program `spacetime-node` is a
 //! package of its own.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]

@@ -6,6 +6,7 @@
 use core::time::Duration;
 
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD};
+use crate::wire::pieces::{FIRST_LEN, MAX_PIECE, MIN_PIECE_DATA};
 
 /// A frame of more bytes than this, header included, gets a buffer of its own, so that it is read straight into the
 /// memory it will be given away in. Below it, copying an unfinished tail costs less than another allocation.
@@ -33,6 +34,25 @@ pub const CHUNK_START: usize = 256;
 /// Payloads of at least this many bytes leave from the memory they were given in; a copy of fewer costs less than the
 /// two extra slices of a vectored write.
 pub const SHARE_FROM: usize = 8 * 1024;
+
+/// Between two sides that agreed on it, payloads above this many bytes leave in pieces. Below it there is little to wait for.
+pub const CUT_FROM: usize = 64 * 1024;
+/// Bytes of a payload in each piece but the last: what is urgent waits for so many at most, a third of a second on a line of 50
+/// kB/s. As many as a record of TLS holds.
+pub const PIECE_DATA: usize = 16 * 1024;
+
+/// The largest payload that the loop compresses: it takes about four milliseconds.
+#[cfg(feature = "lz4")]
+pub const COMPRESSED_MAX: usize = 512 * 1024;
+/// Payloads of which the loop remembers, until the end of a turn, what they were compressed to.
+#[cfg(feature = "lz4")]
+pub const PACKED_KEPT: usize = 4;
+/// Bytes that are compressed for one unit of work, and expanded.
+#[cfg(feature = "lz4")]
+pub const COMPRESS_BYTES_PER_WORK: usize = 24;
+/// See [`COMPRESS_BYTES_PER_WORK`].
+#[cfg(feature = "lz4")]
+pub const EXPAND_BYTES_PER_WORK: usize = 80;
 
 /// Slices in one vectored write: as many as [`WRITE_BYTES`] of the smallest shared payloads need.
 pub const WRITE_SLICES: usize = 64;
@@ -137,6 +157,12 @@ pub const WORK_REMEMBERED: u64 = 25_000_000;
 pub const RECORD_WORK: u32 = 8;
 /// Bytes of a TLS record that cost one unit.
 pub const RECORD_BYTES_PER_UNIT: usize = 256;
+/// Units that a WebSocket frame costs besides its bytes.
+pub const WS_FRAME_WORK: u32 = 1;
+/// Bytes in WebSocket frames that cost one unit: the mask.
+pub const WS_BYTES_PER_UNIT: usize = 2048;
+/// A WebSocket that was quiet for so long in our direction gets a ping: proxies cut what is quiet for 30 seconds.
+pub const WS_PING_AFTER: Duration = Duration::from_secs(25);
 /// How long a turn serves sockets before it flushes and looks at the timers; the rest is served next turn.
 pub const TURN_TIME: Duration = Duration::from_millis(20);
 
@@ -195,6 +221,10 @@ const _: () = {
     assert!(OUTBOX_LOW < OUTBOX_HIGH && OUTBOX_HIGH < OUTBOX_HARD);
     assert!(OUTBOX_HARD > MAX_PAYLOAD as usize + HEADER_LEN, "every frame fits an empty queue");
     assert!(SHARE_FROM + HEADER_LEN <= CHUNK, "what is not shared is packed");
+    assert!(CUT_FROM >= PIECE_DATA && CUT_FROM >= SHARE_FROM, "what is cut has two pieces, and is shared");
+    assert!(PIECE_DATA >= MIN_PIECE_DATA && PIECE_DATA + FIRST_LEN <= MAX_PIECE as usize);
+    assert!(MAX_PIECE as usize + HEADER_LEN <= LARGE_FRAME, "a piece is no large frame");
+    assert!(MIN_PIECE_DATA >= FRAME_START, "how a frame begins is in its first piece");
     assert!(LARGE_FRAME_STEP <= LARGE_FRAME && LARGE_FRAME_STEP <= MOVED_AT_ONCE);
     assert!(MOVED_PER_BYTE >= 4, "a quarter that arrives moves the whole");
     assert!(SEND_BUDGET > OUTBOX_HARD && RECEIVE_BUDGET > MAX_PAYLOAD as usize);

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/nat", &[VALUES]),
     ("src/limits.rs", &["wire"]),
     ("src/close.rs", &["wire"]),
+    ("src/close", &[]),
     ("src/wire", &[]),
     ("src/rate.rs", &["time", "config"]),
     ("src/address.rs", &["id"]),
@@ -70,6 +71,7 @@ const PURE: &[&str] = &[
     "src/source.rs",
     "src/limits.rs",
     "src/close.rs",
+    "src/close",
     "src/config.rs",
     "src/buggify.rs",
 ];

@@ -93,7 +93,8 @@ impl Ours {
             }
             (TlsFault::NothingInCommon | TlsFault::Alert(40 | 71 | 116), false) => {
                 "no TLS version, cipher, key exchange or kind of key in common; it needs TLS 1.3 and an Ed25519 key, or \
-                 --tls ca on both sides"
+                 --tls ca on both sides; who has no certificate and TLS 1.2 alone needs --tls-min 1.2 and --tls-clients \
+                 optional at the node"
             }
             _ => return None,
         })
@@ -186,7 +187,9 @@ fn of_reason(reason: CloseReason, secured: bool) -> &'static str {
             "check that it is a spacetime node; if it is one with TLS, give --tls"
         }
         CloseReason::IdentityMismatch => "it greets under an id that is not its key's; do not trust it",
-        CloseReason::SelfConnection => "it is this very node, or it has our key: each needs a key of its own",
+        CloseReason::SelfConnection => {
+            "it is this very node, or another one with our key or our id: each needs its own"
+        }
         CloseReason::WrongNetwork => "compare --difficulty and --reward with what it runs with",
         // What TLS answers to a plain greeting reads as an impossible frame.
         CloseReason::Frame(_) if !secured => {
@@ -194,6 +197,10 @@ fn of_reason(reason: CloseReason, secured: bool) -> &'static str {
         }
         CloseReason::LimitReached => "allow more --max-connections, or dial fewer nodes",
         CloseReason::LocalResource(_) => "free some files and memory, then try again",
+        CloseReason::Proxy(fault) if fault.is_of_all_dials() => {
+            "it is the one of --proxy, and nobody is dialed past it"
+        }
+        CloseReason::Proxy(_) => "check the address; the proxy's log may say more",
         _ => "check that it is a spacetime node",
     }
 }

@@ -14,7 +14,9 @@ use spacetime_network::driver::node::resolver::Resolver;
 use spacetime_network::driver::node::{NodeCommand, NodeDriver, NodeMut, NodeProtocol, Observer};
 use spacetime_network::driver::store::check_free;
 use spacetime_network::driver::{self, Bandwidth, Handle, Net};
+use spacetime_network::link::socks::Proxy;
 use spacetime_network::link::tls::Tls;
+use spacetime_network::link::web_socket::WebSocketOptions;
 use spacetime_network::proto::peer::address_book::{AddressBook, SavedAddress};
 use spacetime_network::proto::peer::peer_table::PeerTable;
 use spacetime_network::proto::peer::{Ban, PeerName};
@@ -100,12 +102,16 @@ pub(crate) struct Plan {
     pub(crate) params: Params,
     /// TLS, and who we are under it.
     pub(crate) security: Option<Security>,
+    /// Where WebSocket connections are accepted, and from pages of which origins besides.
+    pub(crate) web_socket: (Vec<SocketAddr>, Vec<String>),
     /// How many bytes a second may pass.
     pub(crate) bandwidth: Bandwidth,
     /// How much may be sent in a period.
     pub(crate) upload_quota: Option<Quota>,
     /// How a router is asked for a port, if at all.
     pub(crate) nat: Option<NatArgs>,
+    /// Through which proxy all dials go.
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// A node that listens and is ready to run.
@@ -113,6 +119,7 @@ pub(crate) struct Ready {
     driver: NodeDriver<ReferenceChain, Watch>,
     data: DataDir,
     listening: Vec<SocketAddr>,
+    listening_ws: Vec<SocketAddr>,
     signal: Arc<TipSignal>,
     traffic: Arc<Traffic>,
     progress: Arc<Progress>,
@@ -237,6 +244,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     // Of one who need not say anything nobody else finds out that he is gone.
     loop_config.keep_alive = (clients > 0).then_some(KEEP_ALIVE);
     loop_config.bandwidth = plan.bandwidth;
+    loop_config.proxy = plan.proxy;
     loop_config.tls = plan.security.as_ref().map(Security::tls);
     // Before a file is opened.
     config.validate().and_then(|()| loop_config.validate()).map_err(|errors| Failure::settings(&errors))?;
@@ -271,6 +279,13 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
     driver.protocol_mut().observer_mut().resolver = Some(Resolver::system(handle));
     let listening = plan.listen.iter().map(|address| listen(&mut driver, *address)).collect::<Result<Vec<_>, _>>()?;
     driver.protocol_mut().node_mut().set_listening(&listening);
+    let (addresses, origins) = &plan.web_socket;
+    let listening_ws = addresses.iter().map(|address| {
+        let mut options = WebSocketOptions::default();
+        options.origins.clone_from(origins);
+        driver.listen_web_socket(*address, options).map_err(|error| cannot_listen(*address, error, "--listen-ws"))
+    });
+    let listening_ws = listening_ws.collect::<Result<Vec<_>, _>>()?;
     if let Some(request) = plan.nat.and_then(|args| nat::request(&args, &listening, &external)) {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(random)?;
@@ -285,6 +300,7 @@ pub(crate) fn prepare(plan: Plan, data: &DataDir, sink: Box<dyn Sink>) -> Result
         driver,
         data: data.clone(),
         listening,
+        listening_ws,
         signal,
         traffic: Arc::default(),
         progress: Arc::default(),
@@ -318,21 +334,28 @@ pub(crate) fn earlier_chain(path: &Path) -> Failure {
 }
 
 fn listen(driver: &mut NodeDriver<ReferenceChain, Watch>, address: SocketAddr) -> Result<SocketAddr, Failure> {
-    driver.listen(address).map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => "stop the program that uses it or choose another --listen",
-            io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0 for all",
-            io::ErrorKind::PermissionDenied => "choose a port above 1023, or run with the right to use it",
-            _ => "choose another --listen",
-        };
-        Failure::new(format!("listen on {address}"), error, remedy)
-    })
+    driver.listen(address).map_err(|error| cannot_listen(address, error, "--listen"))
+}
+
+fn cannot_listen(address: SocketAddr, error: io::Error, flag: &str) -> Failure {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("stop the program that uses it or choose another {flag}"),
+        io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0 for all".to_owned(),
+        io::ErrorKind::PermissionDenied => "choose a port above 1023, or run with the right to use it".to_owned(),
+        _ => format!("choose another {flag}"),
+    };
+    Failure::new(format!("listen on {address}"), error, remedy)
 }
 
 impl Ready {
     /// The real addresses of the listeners, in the order they were asked for.
     pub(crate) fn listening(&self) -> &[SocketAddr] {
         &self.listening
+    }
+
+    /// The same of WebSocket.
+    pub(crate) fn listening_ws(&self) -> &[SocketAddr] {
+        &self.listening_ws
     }
 
     /// A way into the node once it runs.

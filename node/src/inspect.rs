@@ -217,10 +217,15 @@ struct ForgetReport {
 /// Takes an address out of what first use remembers.
 pub(crate) fn forget(args: &ForgetArgs) -> Result<(), Failure> {
     let data = DataDir::existing(args.data.data_dir.as_deref())?;
-    let addresses = args.address.resolve(LOOKUP)?;
     // A running node would write it back.
     let _lock = data.lock()?;
-    let forgotten = known_identities::forget(&data.known_identities(), &args.address, &addresses)?;
+    let forget =
+        |addresses: &[SocketAddr]| known_identities::forget(&data.known_identities(), &args.address, addresses);
+    // Of one that was dialed through a proxy, what stands for its name is remembered, and that needs no lookup.
+    let forgotten = match forget(&[args.address.through_proxy()]) {
+        Ok(forgotten) => forgotten,
+        Err(_) => forget(&args.address.resolve(LOOKUP)?)?,
+    };
     let report = |(address, id): &(SocketAddr, VerifiedId)| ForgetReport {
         address: address.to_string(),
         node_id: id.to_string(),

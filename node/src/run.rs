@@ -8,7 +8,7 @@ use spacetime_network::address::ExemptRanges;
 use spacetime_network::chain::Params;
 use spacetime_network::proto;
 
-use crate::cli::{GenesisArgs, RunArgs};
+use crate::cli::{GenesisArgs, NatMode, RunArgs, WebSocketArgs};
 use crate::data_dir::DataDir;
 use crate::event_log::EventLog;
 use crate::failure::Failure;
@@ -20,7 +20,7 @@ use crate::http;
 use crate::miner::{self, MinerPlan};
 use crate::output::announce;
 use crate::security::Security;
-use crate::value::{apart, ranges_of};
+use crate::value::{Endpoint, ListenAddress, apart, ranges_of};
 use crate::{catch_up, limits, logging, service, signals, stopping};
 
 /// Where a node listens when it is not told. IANA has given the port to nobody (the ports 7182 to 7199 are unassigned), no program
@@ -42,6 +42,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let _lock = data.lock()?;
     data.warn_of_weak_names();
     let security = Security::of_node(&args.tls, args.tls_clients, &data)?;
+    let proxy = args.proxy.plan()?;
+    let proxy_address = proxy.as_ref().map(|proxy| proxy.address);
     let node_id = match &security {
         Some(security) => security.id().to_string(),
         None => data.node_id()?,
@@ -63,11 +65,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let plan = Plan {
         config: proto_with_id(config, &node_id),
         listen: listeners(args)?,
+        web_socket: web_socket(args)?,
         params,
         security,
         bandwidth: args.bandwidth.limits(),
         upload_quota: args.bandwidth.upload_quota,
-        nat: Some(args.nat),
+        nat: Some(args.nat).filter(|_| proxy.is_none()),
+        proxy,
     };
     #[cfg(feature = "http")]
     let limits = &plan.config.admission;
@@ -94,10 +98,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         });
     }
 
-    let listening = ready.listening().to_vec();
+    let (listening, listening_ws) = (ready.listening().to_vec(), ready.listening_ws().to_vec());
     announce(format_args!("node {node_id}"))?;
     for address in &listening {
         announce(format_args!("listening {address}"))?;
+    }
+    for address in &listening_ws {
+        announce(format_args!("listening-ws {}://{address}/", if args.tls.tls.is_on() { "wss" } else { "ws" }))?;
     }
     #[cfg(feature = "http")]
     let _endpoint = match (endpoint, watched) {
@@ -132,6 +139,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let tls = args.tls.tls.name();
     if !args.tls.tls.is_on() {
         warn_of_plain_text(&listening);
+        warn_of_plain_text(&listening_ws);
+    }
+    if let Some(proxy) = proxy_address {
+        tracing::info!(%proxy, "dialing through the proxy, and never past it");
+        warn_of_listening(listening.iter().chain(&listening_ws));
     }
     tracing::info!(directory = %data.path().display(), network = %params, tls, "running");
     let ran = ready.run();
@@ -162,6 +174,50 @@ fn warn_of_plain_text(listening: &[SocketAddr]) {
     }
 }
 
+/// A proxy hides only who dials.
+fn warn_of_listening<'a>(listening: impl Iterator<Item = &'a SocketAddr>) {
+    for address in listening.filter(|address| !address.ip().to_canonical().is_loopback()) {
+        tracing::warn!(
+            %address,
+            "listening beyond this machine beside --proxy: who connects here sees where we are; use --no-listen, or listen on \
+             127.0.0.1"
+        );
+    }
+}
+
+/// What would tell others where we are, which a proxy is to hide.
+fn check_proxy(args: &RunArgs) -> Result<(), Failure> {
+    if args.proxy.proxy.is_none() {
+        let onion = args.connect.iter().chain(&args.seed_node).find_map(|endpoint| match endpoint {
+            Endpoint::Name(name) if name.is_onion() => Some(name),
+            _ => None,
+        });
+        return match onion {
+            Some(name) => Err(Failure::usage(format!(
+                "{name} is reached through a proxy only, and never looked up: give --proxy HOST:PORT, as of Tor"
+            ))),
+            None => Ok(()),
+        };
+    }
+    if !args.external.is_empty() {
+        return Err(Failure::usage("--external tells others where we are, which --proxy hides: give one or the other"));
+    }
+    let looked_up = args.listen.iter().chain(&args.web_socket.listen_ws).find_map(|listed| match listed {
+        ListenAddress::Name(name, _) if name.dns().is_some_and(|host| host != "localhost") => Some(name),
+        _ => None,
+    });
+    if let Some(name) = looked_up {
+        return Err(Failure::usage(format!(
+            "{} would be looked up here, and with --proxy no name is: give the address to listen at",
+            name.host()
+        )));
+    }
+    if !matches!(args.nat.nat, NatMode::None | NatMode::Auto) {
+        return Err(Failure::usage("--nat asks a router past the --proxy: give one or the other"));
+    }
+    Ok(())
+}
+
 fn miner_plan(args: &RunArgs, node_id: &str) -> MinerPlan {
     let name = args.miner.clone().unwrap_or_else(|| node_id.chars().take(MINER_DIGITS).collect());
     MinerPlan { name, interval: args.block_interval }
@@ -178,12 +234,43 @@ fn listeners(args: &RunArgs) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
+/// Where WebSocket connections are accepted, and whose pages may open them.
+fn web_socket(args: &RunArgs) -> Result<(Vec<SocketAddr>, Vec<String>), Failure> {
+    let WebSocketArgs { listen_ws, ws_origin } = &args.web_socket;
+    let found: Result<Vec<_>, _> = listen_ws.iter().map(|listed| listed.resolve(LISTEN_LOOKUP)).collect();
+    Ok((found?.concat(), ws_origin.clone()))
+}
+
+/// What is dialed over WebSocket is encrypted exactly if everything else is.
+fn check_urls(args: &RunArgs) -> Result<(), Failure> {
+    let urls = args.connect.iter().filter_map(|endpoint| match endpoint {
+        Endpoint::Name(name) => name.web().map(|web| (endpoint, web)),
+        Endpoint::Address(_) => None,
+    });
+    for (endpoint, web) in urls {
+        match (web.is_secure(), args.tls.tls.is_on()) {
+            (true, false) => {
+                return Err(Failure::usage(format!("--connect {endpoint} needs --tls: say whom to trust there")));
+            }
+            (false, true) => {
+                return Err(Failure::usage(format!(
+                    "--connect {endpoint} is plain text, and --tls is given: use wss://"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn proto_with_id(mut config: proto::Config, node_id: &str) -> proto::Config {
     node_id.clone_into(&mut config.node_id);
     config
 }
 
 fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
+    check_urls(args)?;
+    check_proxy(args)?;
     if args.idle_timeout <= args.heartbeat {
         return Err(Failure::usage("--idle-timeout must be longer than --heartbeat, or quiet peers are dropped"));
     }
@@ -207,6 +294,7 @@ fn config(args: &RunArgs) -> Result<proto::Config, Failure> {
     config.handshake_timeout = args.handshake_timeout;
     config.heartbeat = args.heartbeat;
     config.idle_timeout = args.idle_timeout;
+    config.compression = !args.bandwidth.no_compression;
     node_limits(&mut config, connections, ranges(args)?);
     config.admission.without_handshake = ExemptRanges(ranges_of("--without-handshake", &args.without_handshake)?);
     Ok(config)

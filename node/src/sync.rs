@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use spacetime_network::chain::{Block, Params};
 use spacetime_network::driver::Bandwidth;
+use spacetime_network::link::socks::Proxy;
 use spacetime_network::proto::sync::BranchProgress;
 use spacetime_network::proto::sync::chain::{Chain, Tip};
 use spacetime_network::proto::{self, Event};
@@ -72,7 +73,8 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     let data = DataDir::create(args.data.data_dir.as_deref())?.with_key_readers(args.tls.key_readers());
     let _lock = data.lock()?;
     let security = Security::of_node(&args.tls, TlsClientsArg::Required, &data)?;
-    let (params, helpers) = network_of(args, security.as_ref())?;
+    let proxy = args.proxy.plan()?;
+    let (params, helpers) = network_of(args, security.as_ref(), proxy.as_ref())?;
     let started = Instant::now();
 
     let mut config = proto::Config::default();
@@ -87,7 +89,17 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<(), Failure> {
     config.dial_timeout = args.timeout;
     config.handshake_timeout = args.timeout;
     let bandwidth = Bandwidth::UNLIMITED;
-    let plan = Plan { config, listen: Vec::new(), params, security, bandwidth, upload_quota: None, nat: None };
+    let plan = Plan {
+        config,
+        listen: Vec::new(),
+        params,
+        security,
+        web_socket: Default::default(),
+        bandwidth,
+        upload_quota: None,
+        nat: None,
+        proxy,
+    };
     let blocks = Arc::new(AtomicU64::new(0));
     let ready = full_node::prepare(plan, &data, Box::new(Blocks(Arc::clone(&blocks))))?;
     let handle = ready.handle();
@@ -149,10 +161,14 @@ impl Sink for Blocks {
 
 /// The network that most of the nodes are of, among equals that of the first who is named, and the nodes to download from. All are asked
 /// at once, and one that does not answer soon holds up nobody who does; it may answer later. Who is of another network is left out.
-fn network_of(args: &SyncArgs, security: Option<&Security>) -> Result<(Params, Vec<Endpoint>), Failure> {
-    let mut answers = ask_all(&args.addresses, args.timeout.min(SOON), security);
+fn network_of(
+    args: &SyncArgs,
+    security: Option<&Security>,
+    proxy: Option<&Proxy>,
+) -> Result<(Params, Vec<Endpoint>), Failure> {
+    let mut answers = ask_all(&args.addresses, args.timeout.min(SOON), (security, proxy));
     if !answers.iter().any(Result::is_ok) && args.timeout > SOON {
-        answers = ask_all(&args.addresses, args.timeout, security);
+        answers = ask_all(&args.addresses, args.timeout, (security, proxy));
     }
     let told: Vec<Params> = answers.iter().filter_map(|answer| answer.as_ref().ok().copied()).collect();
     let Some(params) = most_named(&told) else {
@@ -172,10 +188,16 @@ fn network_of(args: &SyncArgs, security: Option<&Security>) -> Result<(Params, V
 }
 
 /// What each says within this time.
-fn ask_all(endpoints: &[Endpoint], timeout: Duration, security: Option<&Security>) -> Vec<Result<Params, Failure>> {
+fn ask_all(
+    endpoints: &[Endpoint],
+    timeout: Duration,
+    (security, proxy): (Option<&Security>, Option<&Proxy>),
+) -> Vec<Result<Params, Failure>> {
     thread::scope(|scope| {
-        let asked: Vec<_> =
-            endpoints.iter().map(|endpoint| scope.spawn(move || ask_network(endpoint, timeout, security))).collect();
+        let asked: Vec<_> = endpoints
+            .iter()
+            .map(|endpoint| scope.spawn(move || ask_network(endpoint, timeout, (security, proxy))))
+            .collect();
         let died = || Failure::new("ask for the network", "it ended early", "report this");
         asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(died()))).collect()
     })
@@ -187,8 +209,12 @@ fn most_named(told: &[Params]) -> Option<Params> {
     told.iter().rev().max_by_key(|params| count(params)).copied()
 }
 
-fn ask_network(endpoint: &Endpoint, timeout: Duration, security: Option<&Security>) -> Result<Params, Failure> {
-    let mut client = Client::open_as(endpoint, timeout, security)?;
+fn ask_network(
+    endpoint: &Endpoint,
+    timeout: Duration,
+    (security, proxy): (Option<&Security>, Option<&Proxy>),
+) -> Result<Params, Failure> {
+    let mut client = Client::open_as(endpoint, timeout, security, proxy)?;
     let Some(extension) = client.host().extension else {
         // A node of version 1 cannot say; it is taken for one of the default network.
         client.leave();

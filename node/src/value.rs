@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use ipnet::IpNet;
-use spacetime_network::address::{ExemptRanges, Scope, canonical};
+use spacetime_network::address::{ExemptRanges, Scope, canonical, stand_in};
 use spacetime_network::driver::node::resolver;
 use spacetime_network::proto::peer::PeerName;
 use spacetime_network::sim::{Plan, PlanError, Scenario};
@@ -52,6 +52,14 @@ impl Endpoint {
         let usable: Vec<SocketAddr> =
             found.into_iter().filter(|address| Scope::of_socket(*address) != Scope::Unusable).collect();
         if usable.is_empty() { Err(failed(&"it has no address that can be dialed")) } else { Ok(usable) }
+    }
+
+    /// Where it is dialed through a proxy, which looks its name up: an address that stands for that.
+    pub(crate) fn through_proxy(&self) -> SocketAddr {
+        match self {
+            Endpoint::Address(address) => *address,
+            Endpoint::Name(name) => stand_in(name.host(), name.port(), 0),
+        }
     }
 
     /// The name that its certificate must be for, where it has one.
@@ -95,10 +103,23 @@ impl FromStr for Endpoint {
                 Some(why) => Err(why),
             };
         }
+        if text.contains("://") {
+            return Err("only run --connect takes the URL of a WebSocket: give ip:port or name:port".to_owned());
+        }
         text.parse().map(Endpoint::Name).map_err(|_| {
             "expected ip:port or name:port, like 192.0.2.7:7193, [2001:db8::7]:7193 or node.example.org:7193".to_owned()
         })
     }
+}
+
+/// An [`Endpoint`], or the URL of a WebSocket.
+pub(crate) fn dialable(text: &str) -> Result<Endpoint, String> {
+    if !text.contains("://") {
+        return text.parse();
+    }
+    text.parse().map(Endpoint::Name).map_err(|_| {
+        "expected the URL of a WebSocket, like ws://node.example.org:7194/ or wss://192.0.2.7/node".to_owned()
+    })
 }
 
 /// Why nothing can be dialed at an address, if nothing can. Where a node listens is no answer to where it is: taking 0.0.0.0 for
@@ -178,7 +199,8 @@ impl FromStr for ListenAddress {
             Some(host) => (format!("{host}:1"), true),
             None => (text.to_owned(), false),
         };
-        let name: PeerName = named.parse().map_err(|_| {
+        let name: Option<PeerName> = named.parse().ok().filter(|name: &PeerName| name.web().is_none());
+        let name = name.ok_or_else(|| {
             "expected ip:port or name:port, like 0.0.0.0:7193, [::]:7193, 127.0.0.1:0 or localhost:7193".to_owned()
         })?;
         let port = if any_port { 0 } else { name.port() };

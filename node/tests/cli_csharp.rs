@@ -88,6 +88,29 @@ fn clients_without_a_handshake_are_answered_from_the_ranges_that_are_named_and_l
     node.says("it has introduced itself, and is a peer now");
 }
 
+/// The library dials in TLS, and its users try a browser: where clients need no handshake, they were told of bad frames once, and banned.
+#[test]
+fn other_protocols_are_answered_in_their_own_words_where_clients_need_no_handshake_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--listen", "127.0.0.1:0", "--exempt", "none", "--without-handshake", "127.0.0.0/8"];
+    let node = LoggedNode::start(&directory.path().join("node"), &flags);
+    let hello = [&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3][..], &[7; 194]].concat();
+    // One address may dial five times at once.
+    for _ in 0..2 {
+        for (said, begins) in [(&hello[..], &[0x15, 3][..]), (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400")] {
+            let mut stream = dial(&node);
+            stream.write_all(said).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(answer.starts_with(begins), "{}", String::from_utf8_lossy(&answer));
+        }
+    }
+    // Nobody was blamed, and nobody banned.
+    let mut download = dial(&node);
+    download.write_all(&recorded("GetPeers")).unwrap();
+    assert_eq!(next(&mut download), (0x11, vec![0; 4]));
+}
+
 #[test]
 fn without_the_flag_nobody_is_answered_without_a_handshake() {
     let directory = tempfile::tempdir().unwrap();

@@ -57,7 +57,7 @@ impl<P: Protocol> Driver<P> {
         let mut counted = Counted::default();
         for (_, conn) in self.net.conns.iter() {
             let queued = conn.link.queued_bytes();
-            let holds = queued + conn.link.outbox.partial_frame_written();
+            let holds = conn.link.outbox.charged_bytes() + conn.link.transport.unsent();
             counted.opened += usize::from(conn.pending.is_none());
             counted.received += conn.link.held();
             counted.queued += holds;

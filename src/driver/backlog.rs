@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::door::Door;
 use super::system::Stream;
 use crate::time::Instant;
 
@@ -21,6 +22,7 @@ pub(super) struct Backlog {
 struct Waiting {
     stream: Stream,
     remote: SocketAddr,
+    door: Door,
     /// By when it has given up.
     until: Instant,
 }
@@ -35,20 +37,20 @@ impl Backlog {
     }
 
     /// Somebody waits behind the others, until then at most.
-    pub(super) fn push(&mut self, stream: Stream, remote: SocketAddr, until: Instant) {
+    pub(super) fn push(&mut self, stream: Stream, remote: SocketAddr, door: Door, until: Instant) {
         debug_assert!(self.waiting.back().is_none_or(|last| last.until <= until), "who comes later waits behind");
-        self.waiting.push_back(Waiting { stream, remote, until });
+        self.waiting.push_back(Waiting { stream, remote, door, until });
     }
 
     /// Whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<(Stream, SocketAddr)> {
-        self.waiting.pop_front().map(|first| (first.stream, first.remote))
+    pub(super) fn pop(&mut self) -> Option<(Stream, SocketAddr, Door)> {
+        self.waiting.pop_front().map(|first| (first.stream, first.remote, first.door))
     }
 
     /// Those whose time is up by now.
-    pub(super) fn give_up(&mut self, now: Instant) -> Vec<Stream> {
+    pub(super) fn give_up(&mut self, now: Instant) -> Vec<(Stream, Door)> {
         let count = self.waiting.iter().take_while(|waiting| waiting.until <= now).count();
-        self.waiting.drain(..count).map(|waiting| waiting.stream).collect()
+        self.waiting.drain(..count).map(|waiting| (waiting.stream, waiting.door)).collect()
     }
 
     /// Closes all of them.
@@ -67,7 +69,7 @@ mod tests {
         for n in 1..=4_u16 {
             let nowhere = mio::net::TcpStream::connect("127.0.0.1:9".parse().unwrap()).unwrap();
             let remote = SocketAddr::from(([127, 0, 0, 1], n));
-            backlog.push(Stream::Tcp(nowhere), remote, Instant::from_millis(u64::from(n) * 10));
+            backlog.push(Stream::Tcp(nowhere), remote, Door::Frames, Instant::from_millis(u64::from(n) * 10));
         }
         assert_eq!(backlog.pop().unwrap().1.port(), 1);
         assert_eq!(backlog.give_up(Instant::from_millis(30)).len(), 2);

@@ -4,12 +4,16 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use super::bandwidth::Bandwidth;
+use crate::address::Scope;
 use crate::close::TlsFault;
 use crate::config::{ConfigCheck, ConfigErrors};
 use crate::id::Direction;
 use crate::limits;
+use crate::link::socks::Proxy;
 #[cfg(feature = "tls")]
 use crate::link::tls::Tls;
+#[cfg(feature = "ws")]
+use crate::link::web_socket::WebSocketRole;
 use crate::link::{OutboxLimits, Transport};
 use crate::rate::Rate;
 use crate::wire::FrameRules;
@@ -90,6 +94,10 @@ pub struct Config {
     pub half_close_drain: Duration,
     /// How long connections may flush when the loop stops.
     pub stop_drain: Duration,
+    /// Dial everybody through this SOCKS5 proxy, and nobody past it; `None` dials them directly. A peer is known by what was dialed,
+    /// as without. Names are given to the proxy, see [`Net::stand_in`](super::Net::stand_in). A [node](super::node) then looks no
+    /// name up, asks no router for a port and tells nobody where it is.
+    pub proxy: Option<Proxy>,
     /// Speak TLS on every connection; `None` speaks plain.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
@@ -141,6 +149,7 @@ impl Default for Config {
             frame_stall: limits::FRAME_STALL,
             half_close_drain: limits::HALF_CLOSE_DRAIN,
             stop_drain: limits::STOP_DRAIN,
+            proxy: None,
             #[cfg(feature = "tls")]
             tls: None,
             tls_timeout: limits::TLS_TIMEOUT,
@@ -178,6 +187,25 @@ impl Config {
         Ok(Transport::Plain)
     }
 
+    /// WebSocket, in TLS where that is set.
+    #[cfg(feature = "ws")]
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, clippy::unused_self, reason = "without TLS there is one answer")
+    )]
+    pub(super) fn web_socket(
+        &self,
+        role: WebSocketRole,
+        remote: SocketAddr,
+        direction: Direction,
+    ) -> Result<Transport, TlsFault> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Transport::web_socket_in_tls(role, tls, remote, direction);
+        }
+        Ok(Transport::web_socket(role))
+    }
+
     /// Checks every setting and every relation between them.
     ///
     /// # Errors
@@ -201,6 +229,8 @@ impl Config {
         check.require(!self.write_stall.is_zero(), "write_stall", "must be longer than zero");
         check.require(!self.frame_stall.is_zero(), "frame_stall", "must be longer than zero");
         check.require(!self.half_close_drain.is_zero(), "half_close_drain", "must be longer than zero");
+        let is_there = |proxy: &Proxy| Scope::of_socket(proxy.address) != Scope::Unusable;
+        check.require(self.proxy.as_ref().is_none_or(is_there), "proxy.address", "must be one that can be dialed");
         check.require(!self.tls_timeout.is_zero(), "tls_timeout", "must be longer than zero");
         check.require(self.tls_pending >= 1, "tls_pending", at_least_one);
         check.part("tls_rate", self.tls_rate.validate());

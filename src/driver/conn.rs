@@ -5,8 +5,11 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::config::Config;
+use super::door::Door;
+use super::proxy_dial::ProxyDial;
 use super::system::Stream;
 use super::turn_shares::Source;
+use super::unsent_bound::UnsentBound;
 use crate::close::{CloseReason, TlsFault};
 use crate::id::Direction;
 use crate::link::{BufferPool, Link, Transport, WriteSide};
@@ -18,7 +21,7 @@ use crate::wire::FrameRules;
 ///
 /// | from | to | when |
 /// |---|---|---|
-/// | connecting | securing | the socket is connected, and TLS is spoken |
+/// | connecting | securing | the socket is connected, and TLS or WebSocket is spoken |
 /// | connecting, securing | open | the socket is connected, or the handshake is done |
 /// | securing | draining | the handshake failed, and the peer is told why |
 /// | open | half-closed | the peer has ended its direction |
@@ -27,9 +30,9 @@ use crate::wire::FrameRules;
 /// | any | closed | the end of the stream, a failure, a deadline |
 #[derive(Debug)]
 pub(super) enum ConnState {
-    /// The kernel is connecting.
+    /// The kernel is connecting, or the proxy to which it has connected.
     Connecting,
-    /// The TLS handshake is under way; our address is for the protocol, later.
+    /// The TLS handshake or the upgrade to WebSocket is under way; our address is for the protocol, later.
     Securing { local: Box<SocketAddr> },
     /// Frames flow.
     Open,
@@ -60,6 +63,10 @@ pub(super) struct Conn {
     pub(super) state: ConnState,
     /// Set until the protocol knows the connection, and for good if it never will.
     pub(super) pending: Option<Box<PendingConn>>,
+    /// By which way it comes to be, until it is connected.
+    pub(super) door: Door,
+    /// What is said to the proxy first, where there is one, until that has connected us.
+    pub(super) proxy: Option<Box<ProxyDial>>,
     /// Who answers for the work that it causes.
     pub(super) source: Option<Source>,
     pub(super) flags: Flags,
@@ -70,6 +77,8 @@ pub(super) struct Conn {
     pub(super) armed: Instant,
     /// When a byte was written last, or the first was queued.
     pub(super) progressed: Instant,
+    /// How much the system may hold that it cannot send.
+    pub(super) unsent: UnsentBound,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,6 +118,8 @@ impl Conn {
             stream,
             state,
             pending: None,
+            door: Door::Frames,
+            proxy: None,
             source: None,
             flags: Flags::default(),
             link: Link::default(),
@@ -116,6 +127,7 @@ impl Conn {
             counters: Counters::default(),
             armed: Instant::NEVER,
             progressed: Instant::ZERO,
+            unsent: UnsentBound::default(),
         }
     }
 
@@ -205,6 +217,7 @@ impl Conn {
                 CloseReason::Tls(TlsFault::Cut)
                 | CloseReason::Io(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe),
             ) if self.counters.bytes_in == 0
+                && (self.link.transport.has_tls() || !self.link.transport.is_web_socket())
                 && self.pending.as_ref().is_some_and(|pending| pending.direction.is_outbound()) =>
             {
                 CloseReason::Tls(TlsFault::Unanswered)
@@ -216,9 +229,12 @@ impl Conn {
     /// The connection's earliest deadline and what it ends in; `None` when it is idle.
     pub(super) fn deadline(&self, config: &Config) -> Option<(Instant, CloseReason)> {
         match &self.state {
-            ConnState::Connecting => self.pending.as_ref().map(|pending| (pending.until, CloseReason::DialTimeout)),
+            ConnState::Connecting => {
+                let reason = self.proxy.as_ref().map_or(CloseReason::DialTimeout, |proxy| proxy.timeout());
+                self.pending.as_ref().map(|pending| (pending.until, reason))
+            }
             ConnState::Securing { .. } => {
-                self.pending.as_ref().map(|pending| (pending.until, CloseReason::Tls(TlsFault::HandshakeTimeout)))
+                self.pending.as_ref().map(|pending| (pending.until, self.link.transport.timeout()))
             }
             ConnState::HalfClosed { until, reason, .. }
             | ConnState::Draining { until, reason, .. }
@@ -235,7 +251,7 @@ impl Conn {
         }
     }
 
-    /// The socket is connected, and the TLS handshake begins. It may fail to, and then the connection is removed.
+    /// The socket is connected, and the TLS handshake or the upgrade begins. It may fail to, and then the connection is removed.
     pub(super) fn start_securing(
         &mut self,
         local: SocketAddr,
@@ -278,6 +294,7 @@ impl Conn {
         // Without a drain the flush at the end of the turn is the one attempt, and the end; no timer may come before it.
         let until = if drain.is_zero() { Instant::NEVER } else { now + drain };
         self.state = ConnState::Draining { reason, until, one_attempt: drain.is_zero() };
+        self.link.transport.closes_for(reason);
         self.flags.backpressure = false;
     }
 

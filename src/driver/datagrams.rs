@@ -23,8 +23,11 @@ impl Net {
     /// # Errors
     ///
     /// What the system says: no way leads there, no descriptor is left. `ResourceBusy` when four are open; `Unsupported` in a
-    /// simulation, whose machines have streams alone.
+    /// simulation, whose machines have streams alone, and where a proxy carries all that leaves, for none carries these.
     pub fn open_datagrams(&mut self, remote: SocketAddr) -> io::Result<(DatagramId, SocketAddr)> {
+        if self.has_proxy() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let (index, token) = self.mailboxes.free().ok_or(io::ErrorKind::ResourceBusy)?;
         let (socket, local) = self.system.open_datagrams(remote, token)?;
         Ok((self.mailboxes.put(index, socket), local))

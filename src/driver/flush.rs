@@ -10,6 +10,8 @@ use crate::link::{OutboxLimits, Progress, WriteBudget};
 impl Net {
     /// Flushes every connection that has something to write or to end. What becomes dirty meanwhile is for the next turn.
     pub(super) fn flush_dirty(&mut self) {
+        #[cfg(feature = "lz4")]
+        self.packed.clear();
         for _ in 0..self.conns.dirty_len() {
             let Some(id) = self.conns.pop_dirty() else { return };
             self.flush(id);
@@ -55,6 +57,10 @@ impl Net {
             self.totals.frames_out += flush.frames as u64;
             if flush.bytes > 0 {
                 conn.progressed = now;
+                let more = !matches!(flush.progress, Progress::Empty);
+                if let Some(bound) = conn.unsent.wrote(now, flush.bytes, more) {
+                    conn.stream.set_unsent_bound(bound);
+                }
             }
             let has_more = matches!(flush.progress, Progress::Budget);
             let sealing_failed = matches!(conn.link.transport.end(), Some(Err(_)));

@@ -71,7 +71,11 @@ impl Net {
                 Notice::DialFailed { dial, remote, reason }
             }
             Some(PendingConn { direction: Direction::Inbound, remote, told, .. }) => {
-                *self.totals.tls_failures.entry(reason.label()).or_insert(0) += 1;
+                let failures = match reason {
+                    CloseReason::WebSocket(_) => &mut self.totals.web_socket_failures,
+                    _ => &mut self.totals.tls_failures,
+                };
+                *failures.entry(reason.label()).or_insert(0) += 1;
                 if told {
                     return None;
                 }
@@ -114,6 +118,10 @@ impl Net {
             Some((at, reason)) if at <= now => self.remove(id, reason),
             Some((at, _)) => self.arm(id, at),
             None => {}
+        }
+        #[cfg(feature = "ws")]
+        if let Some(at) = self.keep_open(id) {
+            self.arm(id, at);
         }
     }
 }

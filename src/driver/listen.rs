@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
+use super::door::{self, Door};
 use super::listener::{Listener, listener_token};
 use super::net::Net;
 use super::system::{PortUse, Stream};
@@ -28,10 +29,15 @@ impl<P: Protocol> Driver<P> {
 
     /// The same, of a port that may be shared with other loops.
     pub(super) fn listen_on(&mut self, address: SocketAddr, port: PortUse) -> io::Result<SocketAddr> {
+        self.listen_at(address, port, Door::Frames)
+    }
+
+    /// The same, for those who come by this door.
+    pub(super) fn listen_at(&mut self, address: SocketAddr, port: PortUse, door: Door) -> io::Result<SocketAddr> {
         let mut socket = self.net.system.listen(address, &self.net.config, port)?;
         let bound = socket.local_addr()?;
         self.net.system.register_acceptor(&mut socket, listener_token(self.listeners.len()))?;
-        self.listeners.push(Listener::new(socket));
+        self.listeners.push(Listener::new(socket, door));
         Ok(bound)
     }
 
@@ -39,9 +45,9 @@ impl<P: Protocol> Driver<P> {
     /// which is free now.
     pub(super) fn accept_all(&mut self) {
         while self.net.has_place_for_backlog()
-            && let Some((stream, remote)) = self.net.backlog.pop()
+            && let Some((stream, remote, door)) = self.net.backlog.pop()
         {
-            self.admit(stream, remote);
+            self.admit(stream, remote, door);
         }
         for index in 0..self.listeners.len() {
             let budget = self.net.config.turn_accepts;
@@ -50,7 +56,10 @@ impl<P: Protocol> Driver<P> {
                     break;
                 };
                 match listener.accept() {
-                    Ok((stream, remote)) => self.take_in(stream, remote),
+                    Ok((stream, remote)) => {
+                        let door = listener.door().clone();
+                        self.take_in(stream, remote, door);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => self.accept_failed(index, &error),
                 }
@@ -71,22 +80,23 @@ impl<P: Protocol> Driver<P> {
     ///
     /// A place is made before the protocol is asked, since it counts those who hold one as well. For a stranger whom it then
     /// refuses one is evicted for nothing, but not another before somebody who was admitted has filled the place.
-    fn take_in(&mut self, stream: Stream, remote: SocketAddr) {
+    fn take_in(&mut self, stream: Stream, remote: SocketAddr, door: Door) {
         let net = &mut self.net;
-        let is_taken = net.handshakes.len() >= net.config.tls_pending;
+        // Whoever shakes no hands needs no such place.
+        let is_taken = net.secures(&door) && net.handshakes.len() >= net.config.tls_pending;
         let Some(victim) = net.handshakes.eviction_candidate(remote).filter(|_| is_taken) else {
-            return self.admit(stream, remote);
+            return self.admit(stream, remote, door);
         };
         if victim.crowds_more {
             self.evict_handshake(victim.conn);
-            return self.admit(stream, remote);
+            return self.admit(stream, remote, door);
         }
         let has_room = net.backlog.len() < net.config.tls_backlog && !net.is_full();
-        net.wait_for_place(stream, remote);
+        net.wait_for_place(stream, remote, door);
         if !has_room {
             self.evict_handshake(victim.conn);
-            if let Some((stream, remote)) = self.net.backlog.pop() {
-                self.admit(stream, remote);
+            if let Some((stream, remote, door)) = self.net.backlog.pop() {
+                self.admit(stream, remote, door);
             }
         }
     }
@@ -96,10 +106,10 @@ impl<P: Protocol> Driver<P> {
     pub(super) fn check_backlog(&mut self) {
         let Driver { net, .. } = self;
         let (now, timeout) = (net.now.at, net.config.tls_timeout);
-        for stream in net.backlog.give_up(now) {
+        for (stream, door) in net.backlog.give_up(now) {
             net.totals.refused += 1;
             net.totals.refused_limit += 1;
-            turn_away(stream, &TURNED_AWAY);
+            turn_away(stream, net.last_word(&TURNED_AWAY, &door));
         }
         if net.backlog.is_empty() {
             return;
@@ -137,7 +147,7 @@ impl<P: Protocol> Driver<P> {
         }
         for _ in 0..self.net.config.turn_accepts {
             let Some(first) = self.net.waiting_room.take_first() else { break };
-            let is_in = self.ask_about(first.stream, first.remote, Some(first.until));
+            let is_in = self.ask_about(first.stream, (first.remote, first.door), Some(first.until));
             if !is_in {
                 break;
             }
@@ -162,19 +172,19 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn turn_away_waiting(&mut self, waiting: Waiting) {
-        let Waiting { stream, remote, last, .. } = waiting;
+        let Waiting { stream, remote, door, last, .. } = waiting;
         self.net.totals.refused += 1;
         self.net.totals.refused_admit += 1;
         self.protocol.handle(self.net.now, Event::WaitedInVain { remote, last }, &mut self.net);
-        turn_away(stream, self.net.last_word(last));
+        turn_away(stream, self.net.last_word(last, &door));
     }
 
-    fn admit(&mut self, stream: Stream, remote: SocketAddr) {
-        self.ask_about(stream, remote, None);
+    fn admit(&mut self, stream: Stream, remote: SocketAddr, door: Door) {
+        self.ask_about(stream, (remote, door), None);
     }
 
     /// Asks the protocol about an address, and does as it says. `waits_until` is of one who waits already. False when he still does.
-    fn ask_about(&mut self, stream: Stream, remote: SocketAddr, waits_until: Option<Instant>) -> bool {
+    fn ask_about(&mut self, stream: Stream, (remote, door): (SocketAddr, Door), waits_until: Option<Instant>) -> bool {
         let mut answer = self.protocol.admit(self.net.now, remote, &mut self.net);
         if let Admit::Evict(other) = answer
             && let Some(id) = self.net.handshakes.find(other)
@@ -195,7 +205,7 @@ impl<P: Protocol> Driver<P> {
             && !full
         {
             let until = waits_until.unwrap_or(net.now.at + net.config.admit_wait);
-            self.wait_for_protocol(Waiting { stream, remote, last, until }, waits_until.is_some());
+            self.wait_for_protocol(Waiting { stream, remote, door, last, until }, waits_until.is_some());
             return false;
         }
         if answer != Admit::Accept || full {
@@ -204,7 +214,7 @@ impl<P: Protocol> Driver<P> {
             net.totals.refused_admit += u64::from(!full);
             match answer {
                 Admit::Accept => self.release_admission(remote, CloseReason::LimitReached),
-                Admit::TurnAway(last) | Admit::Wait(last) => turn_away(stream, net.last_word(last)),
+                Admit::TurnAway(last) | Admit::Wait(last) => turn_away(stream, net.last_word(last, &door)),
                 Admit::Refuse | Admit::Evict(_) => {}
             }
             return true;
@@ -215,6 +225,7 @@ impl<P: Protocol> Driver<P> {
         let ready = stream.set_nodelay().and_then(|()| keep_alive.map_or(Ok(()), |idle| stream.set_keep_alive(idle)));
         let inserted = ready.and_then(|()| stream.local_addr()).and_then(|local| {
             let mut conn = Conn::new(stream, ConnState::Connecting, net.config.rules);
+            conn.door = door;
             conn.introduce(PendingConn { direction: Direction::Inbound, remote, until, told: false });
             Ok((net.insert(conn)?, local))
         });
@@ -251,15 +262,19 @@ impl Net {
     }
 
     /// What is said to somebody who is turned away: under TLS an alert, for nothing else can be said there.
-    fn last_word(&self, plain: &'static [u8]) -> &'static [u8] {
-        if self.config.speaks_tls() { &TURNED_AWAY } else { plain }
+    fn last_word(&self, plain: &'static [u8], door: &Door) -> &'static [u8] {
+        match (self.config.speaks_tls(), door.is_web_socket()) {
+            (true, _) => &TURNED_AWAY,
+            (false, true) => door::TURNED_AWAY,
+            (false, false) => plain,
+        }
     }
 
-    fn wait_for_place(&mut self, stream: Stream, remote: SocketAddr) {
+    fn wait_for_place(&mut self, stream: Stream, remote: SocketAddr, door: Door) {
         if self.backlog.is_empty() {
             self.timers.arm(self.now.at + TLS_SILENCE, Due::Backlog);
         }
-        self.backlog.push(stream, remote, self.now.at + self.config.tls_timeout);
+        self.backlog.push(stream, remote, door, self.now.at + self.config.tls_timeout);
         self.totals.tls_waited += 1;
     }
 }

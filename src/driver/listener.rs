@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
+use super::door::Door;
 use super::errno::is_resource;
 use super::system::{Acceptor, Stream};
 use crate::limits::{ACCEPT_PAUSE, ACCEPT_PAUSE_MAX};
@@ -28,6 +29,8 @@ pub(super) fn listener_index(token: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: Acceptor,
+    /// By which way those come who come here.
+    door: Door,
     /// Connections may be waiting.
     ready: bool,
     /// Resting until its timer.
@@ -37,8 +40,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(socket: Acceptor) -> Self {
-        Listener { socket, ready: true, resting: false, pause: ACCEPT_PAUSE }
+    pub(super) fn new(socket: Acceptor, door: Door) -> Self {
+        Listener { socket, door, ready: true, resting: false, pause: ACCEPT_PAUSE }
+    }
+
+    pub(super) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Is it worth an `accept`?
@@ -92,7 +99,7 @@ mod tests {
     #[test]
     fn a_listener_rests_longer_each_time_for_what_would_come_again_and_never_for_a_peer_that_left() {
         let socket = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut listener = Listener::new(Acceptor::Tcp(socket));
+        let mut listener = Listener::new(Acceptor::Tcp(socket), Door::Frames);
         assert_eq!(listener.failed(&io::ErrorKind::ConnectionAborted.into()), None);
         assert!(listener.is_waiting());
         let exhausted = io::Error::from_raw_os_error(EMFILE);

@@ -32,17 +32,20 @@
 //! |---|---|
 //! | `run`, `courtesy` | the turn and its order; how often a loop that looks for work lets others go first |
 //! | `shards` | several loops over one port |
-//! | `net` | what a protocol calls |
+//! | `net`, `sending` | what a protocol calls; frames into queues |
 //! | `slab` | connections by name; who is ready, who is dirty |
 //! | `conn`, `lifecycle` | a connection's states and transitions; how it comes and goes, and its timer |
 //! | `listen`, `listener`, `dial` | sockets that come in, when a listener rests, and sockets that go out |
 //! | `datagrams`, `mailboxes`, `gateway` | small datagrams, and what a stop waits for; their sockets by name; the router at home |
 //! | `handshakes`, `backlog`, `tls` | who may begin TLS, and who waits for a place to; from a socket to a known peer |
+//! | `door`, `web_dials`, `web_socket` | by which way connections come: listeners and dials of WebSocket, and its pings |
 //! | `waiting_room` | who waits until the protocol has a place for him |
 //! | `edge`, `read`, `flush` | one read and its readiness; bytes to frames, and the peer's end; frames to bytes, and ours |
+//! | `packing`, `packed` | frames that leave compressed, and come so |
 //! | `turn_shares` | who is served first when there is more to do than a turn holds |
 //! | `budget` | memory over all connections, and who waits for it |
 //! | `turn_times` | how long turns took |
+//! | `unsent_bound` | how much the system may hold of one connection that it cannot send |
 //! | `timer`, `buffer`, `stats`, `errno`, `handle` | deadlines, the read buffer, counters, errors of our own, other threads |
 //! | `system` | the operating system, or the virtual one of a simulation |
 //! | [`node`], [`store`] | a whole node on the loop; its files |
@@ -58,6 +61,7 @@ mod conn;
 mod courtesy;
 mod datagrams;
 mod dial;
+mod door;
 mod edge;
 mod errno;
 mod flush;
@@ -70,9 +74,16 @@ mod listener;
 mod mailboxes;
 mod meter;
 mod net;
+#[cfg(feature = "lz4")]
+mod packed;
+#[cfg(feature = "lz4")]
+mod packing;
+mod proxy;
+mod proxy_dial;
 mod read;
 mod run;
 mod send_room;
+mod sending;
 mod shards;
 mod slab;
 mod stats;
@@ -82,7 +93,10 @@ mod timer;
 mod tls;
 mod turn_shares;
 mod turn_times;
+mod unsent_bound;
 mod waiting_room;
+mod web_dials;
+mod web_socket;
 
 pub mod node;
 pub mod store;
@@ -103,6 +117,7 @@ pub(crate) use errno::{EMFILE, ENOBUFS};
 pub use handle::{Handle, HandleError};
 pub use meter::Meter;
 pub use net::{Net, SendOutcome};
+pub use proxy::NoStandIn;
 pub use run::Driver;
 pub use shards::Shards;
 pub use stats::{ConnStats, Totals};
@@ -117,9 +132,9 @@ pub enum Event<'a, C> {
     Opened {
         /// Its name.
         conn: ConnId,
-        /// The other side.
+        /// The other side, as it was dialed or as it came.
         remote: SocketAddr,
-        /// Our side.
+        /// Our side; of a dial through a proxy, our end of the connection to that.
         local: SocketAddr,
         /// Who dialed.
         direction: Direction,
@@ -132,7 +147,8 @@ pub enum Event<'a, C> {
         dial: DialId,
         /// Where to.
         remote: SocketAddr,
-        /// Why: `DialTimeout`, `Tls(fault)`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection` or `Shutdown`.
+        /// Why: `DialTimeout`, `Tls(fault)`, `Io(kind)`, `LocalResource(kind)`, `LimitReached`, `SelfConnection`,
+        /// `Proxy(fault)` or `Shutdown`.
         reason: CloseReason,
     },
     /// An address that was admitted became no connection: its socket or its TLS handshake failed, it was evicted for another, or the

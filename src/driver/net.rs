@@ -5,26 +5,26 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-
 use super::backlog::Backlog;
 use super::bandwidth::Throttle;
-use super::budget::{ReceiveBudget, SendBudget, is_over};
+use super::budget::{ReceiveBudget, SendBudget};
 use super::config::Config;
 use super::conn::{Conn, ConnState};
 use super::handshakes::Handshakes;
 use super::mailboxes::Mailboxes;
+use super::proxy_dial::Proxied;
 use super::slab::ConnSlab;
 use super::stats::{ConnStats, Totals};
 use super::system::System;
 use super::timer::Timers;
 use super::turn_shares::TurnShares;
 use super::waiting_room::WaitingRoom;
+use super::web_dials::WebSockets;
 use crate::close::CloseReason;
 use crate::id::{ConnId, DialId};
-use crate::link::{BufferPool, Link, PushError};
+use crate::link::BufferPool;
 use crate::time::Now;
-use crate::wire::{FrameRules, Priority};
+use crate::wire::FrameRules;
 
 /// What `Net::send` answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,9 @@ pub struct Net {
     pub(super) timers: Timers,
     pub(super) notices: VecDeque<Notice>,
     pub(super) pool: BufferPool,
+    /// What was compressed in this turn.
+    #[cfg(feature = "lz4")]
+    pub(super) packed: super::packed::Packed,
     pub(super) totals: Totals,
     /// What is left of the turn's work, and who has used how much.
     pub(super) shares: TurnShares,
@@ -165,6 +168,9 @@ pub struct Net {
     pub(super) touched: bool,
     /// Whose transport is taken out of its connection while its records are opened, and the bytes that it has still to write.
     pub(super) lent: Option<(ConnId, usize)>,
+    pub(super) web: WebSockets,
+    /// What dials through a proxy need; none without.
+    pub(super) proxied: Option<Box<Proxied>>,
     /// A simulation has the loop misbehave now and then.
     #[cfg(feature = "sim")]
     pub(super) buggify: Option<crate::buggify::Buggify>,
@@ -197,118 +203,17 @@ impl Net {
             timers: Timers::default(),
             notices: VecDeque::new(),
             pool: BufferPool::new(),
+            #[cfg(feature = "lz4")]
+            packed: Default::default(),
             totals: Totals::default(),
             shares: TurnShares::default(),
             touched: false,
             lent: None,
+            web: WebSockets::default(),
+            proxied: None,
             #[cfg(feature = "sim")]
             buggify: None,
         }
-    }
-
-    /// Queues a frame; the payload is copied.
-    #[inline]
-    pub fn send(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &[u8]) -> SendOutcome {
-        let fails = priority != Priority::Critical && buggify!(self, SendRefused);
-        if !fails && self.append(conn, priority, kind, payload) {
-            return SendOutcome::Accepted { dropped: 0 };
-        }
-        self.push(conn, priority, payload.len(), fails, |link, config, pool| {
-            link.outbox.push(priority, kind, payload, &config.outbox, pool)
-        })
-    }
-
-    /// The way of nearly all small frames of those who send many: one more behind the last, to a connection that is to be flushed
-    /// anyway, where no limit and no mark is near. Answers whether it was that; if not, nothing has changed.
-    #[inline]
-    fn append(&mut self, id: ConnId, priority: Priority, kind: u8, payload: &[u8]) -> bool {
-        if self.pool.queued_bytes() >= self.config.send_budget / 2 || self.lent.is_some() {
-            return false;
-        }
-        match self.conns.dirty_mut(id) {
-            // What TLS has still to write counts as well.
-            Some(conn) if conn.is_open() && conn.link.transport.is_plain() => {
-                conn.link.outbox.append(priority, kind, payload, self.config.outbox.high, &mut self.pool)
-            }
-            _ => false,
-        }
-    }
-
-    /// Queues a frame whose payload is shared when large, copied when small.
-    #[inline]
-    pub fn send_shared(&mut self, conn: ConnId, priority: Priority, kind: u8, payload: &Bytes) -> SendOutcome {
-        let fails = priority != Priority::Critical && buggify!(self, SendRefused);
-        self.push(conn, priority, payload.len(), fails, |link, config, pool| {
-            link.outbox.push_shared(priority, kind, payload, &config.outbox, pool)
-        })
-    }
-
-    /// Queues a frame by `push`. A simulation may have it refused (`fails`) as if the budget were used up.
-    fn push(
-        &mut self,
-        id: ConnId,
-        priority: Priority,
-        len: usize,
-        fails: bool,
-        push: impl FnOnce(&mut Link, &Config, &mut BufferPool) -> Result<u32, PushError>,
-    ) -> SendOutcome {
-        let lent = self.lent_by(id);
-        let Some(mut entry) = self.conns.entry(id).filter(|entry| entry.conn.takes_frames()) else {
-            return SendOutcome::Closed;
-        };
-        let conn = &mut *entry.conn;
-        let was_empty = conn.link.outbox.is_empty();
-        if !self.config.outbox.fits(len) {
-            return self.refuse_for_good(id);
-        }
-        let would_hold = conn.link.outbox.queued_bytes().saturating_add(len);
-        let over = priority != Priority::Critical
-            && (is_over(self.pool.queued_bytes(), self.config.send_budget, would_hold, self.config.connections)
-                || fails);
-        let pushed = if over { Err(PushError::Full) } else { push(&mut conn.link, &self.config, &mut self.pool) };
-        let dropped = match pushed {
-            Ok(dropped) => dropped,
-            Err(PushError::Full) => return self.refuse(id, over),
-            Err(PushError::TooLarge) => return self.refuse_for_good(id),
-        };
-        if dropped > 0 {
-            conn.counters.dropped = conn.counters.dropped.saturating_add(dropped);
-            self.totals.dropped_frames += u64::from(dropped);
-        }
-        if was_empty {
-            conn.progressed = self.now.at;
-        }
-        if conn.queued_bytes(lent) >= self.config.outbox.high {
-            conn.flags.backpressure = true;
-        }
-        entry.mark_dirty();
-        SendOutcome::Accepted { dropped }
-    }
-
-    /// Counts a frame that no queue takes.
-    #[cold]
-    fn refuse_for_good(&mut self, id: ConnId) -> SendOutcome {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.counters.refused = conn.counters.refused.saturating_add(1);
-        }
-        self.totals.refused_frames += 1;
-        SendOutcome::TooLarge
-    }
-
-    /// Counts a frame that was not taken, and sees to it that the sender hears when there is room: from its own queue when that
-    /// drains to the low watermark, or from the send budget, for which it was refused, when nothing of its own will drain.
-    #[cold]
-    fn refuse(&mut self, id: ConnId, over_send_budget: bool) -> SendOutcome {
-        let lent = self.lent_by(id);
-        let Some(conn) = self.conns.get_mut(id) else { return SendOutcome::Closed };
-        conn.counters.refused = conn.counters.refused.saturating_add(1);
-        self.totals.refused_frames += 1;
-        if !over_send_budget || conn.queued_bytes(lent) > self.config.outbox.low {
-            conn.flags.backpressure = true;
-        } else {
-            self.send.wait(id, self.now.at, &mut self.timers);
-        }
-        SendOutcome::Full
     }
 
     /// Takes and delivers no more frames, flushes what is queued, then closes; `Closed{reason}` follows once.
@@ -419,7 +324,8 @@ impl Net {
         }
     }
 
-    /// Changes which frames the connection accepts, from the next frame on, also of those received already.
+    /// Changes which frames the connection accepts, from the next frame on, also of those received already. Rules [with
+    /// pieces](FrameRules::with_pieces) or with compressed frames say that the other side takes them too.
     pub fn set_rules(&mut self, conn: ConnId, rules: &'static FrameRules) {
         self.touched = true;
         if let Some(conn) = self.open_mut(conn) {
@@ -508,7 +414,7 @@ impl Net {
 
     /// What a transport has to write that is not with its connection at the moment.
     #[inline]
-    fn lent_by(&self, id: ConnId) -> usize {
+    pub(super) fn lent_by(&self, id: ConnId) -> usize {
         self.lent.map_or(0, |(conn, unsent)| if conn == id { unsent } else { 0 })
     }
 

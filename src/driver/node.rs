@@ -3,6 +3,7 @@
 //! It decides nothing. The one rule it adds is the order: one input in, all outputs out, before the next.
 
 mod control;
+mod names;
 mod nat;
 mod net_api;
 pub mod resolver;
@@ -206,7 +207,8 @@ pub trait Observer<C> {
     /// Something happened.
     fn on_event(&mut self, now: Now, event: &Event, node: &Node<C>);
 
-    /// A name is to be looked up. True when that has begun: [`Command::Resolved`] will come for it, as a
+    /// A name is to be looked up; never one in `.onion`, and none at all where a [proxy](driver::Config::proxy) does it. True when
+    /// that has begun: [`Command::Resolved`] will come for it, as a
     /// [`Resolver`](resolver::Resolver) sends it. Without a resolver, as here, the lookup fails.
     fn resolve(&mut self, _now: Now, _name: &PeerName) -> bool {
         false
@@ -257,7 +259,8 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
         NodeProtocol { node, observer, answers: VecDeque::new(), owes_outputs: false, nat: None }
     }
 
-    /// Asks the router at home to forward a port from now on, until the loop stops. `seed` decides what nobody may guess; `wake`
+    /// Asks the router at home to forward a port from now on, until the loop stops; nobody where a [proxy](driver::Config::proxy)
+    /// hides where we are. `seed` decides what nobody may guess; `wake`
     /// wakes the loop, from another thread.
     pub fn request_port(&mut self, request: PortRequest, seed: u64, wake: impl Fn() + Send + Sync + 'static) {
         self.nat = Some(Box::new(Nat::new(request, seed, Arc::new(wake))));
@@ -302,10 +305,21 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
     /// [`Protocol::handle`], over any carrier.
     pub fn handle_over(&mut self, now: Now, event: driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
         self.settle_begun(now, net);
+        let has_proxy = net.has_proxy();
+        self.node.set_through_proxy(has_proxy);
         self.ask_router(now, &event, net);
         let input = match event {
             driver::Event::Opened { conn, remote, local, direction, identity } => {
-                Input::Opened { conn, remote, local: Some(local), direction, identity }
+                // Of a dial through a proxy our end is the one that the proxy sees.
+                let local = Some(local).filter(|_| !has_proxy || !direction.is_outbound());
+                let opened = Input::Opened { conn, remote, local, direction, identity };
+                if !net.is_web_socket(conn) {
+                    opened
+                } else {
+                    self.node.handle(now, opened);
+                    self.finish(now, net);
+                    Input::OverWebSocket { conn }
+                }
             }
             driver::Event::AdmissionReleased { remote, reason } => Input::AdmissionReleased { remote, reason },
             driver::Event::WaitedInVain { remote, .. } => Input::WaitedInVain { remote },
@@ -324,7 +338,13 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
                 return self.observer.turn_ended(now, &self.node);
             }
             driver::Event::Stopping => Input::Command(Command::Stop),
-            driver::Event::Command(NodeCommand::Do(command)) => Input::Command(command),
+            driver::Event::Command(NodeCommand::Do(command)) => {
+                #[cfg(feature = "ws")]
+                if let Command::Resolved(name, Ok(addresses)) = &command {
+                    names::note_web_socket(name, addresses, net);
+                }
+                Input::Command(command)
+            }
             driver::Event::Command(NodeCommand::SetBandwidth(limits)) => return net.set_bandwidth(limits),
             driver::Event::Command(NodeCommand::With(task)) => {
                 task(NodeMut(&mut self.node), now);
@@ -343,7 +363,7 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
 
     /// Whoever asks the router sees everything first: a stop, the time, its answers.
     fn ask_router(&mut self, now: Now, event: &driver::Event<'_, NodeCommand<C>>, net: &mut impl NetApi) {
-        let Some(nat) = &mut self.nat else { return };
+        let Some(nat) = self.nat.as_mut().filter(|_| !net.has_proxy()) else { return };
         for news in nat.on_event(now.at, event, net) {
             let command = match news {
                 News::Mapping(mapping) => Command::PortMapping(mapping),
@@ -376,10 +396,15 @@ impl<C: Chain, O: Observer<C>> NodeProtocol<C, O> {
             match output {
                 Output::Dial { dial, address, timeout } => net.dial(dial, address, timeout),
                 Output::Resolve { name } => {
-                    if !self.observer.resolve(now, &name) {
-                        let answer = Command::Resolved(name, Err("there is no resolver".to_owned()));
-                        self.answers.push_back(Input::Command(answer));
-                    }
+                    let known = names::not_looked_up(&name, net);
+                    let answer = match known {
+                        Some(answer) => answer,
+                        None if self.observer.resolve(now, &name) => continue,
+                        None => Err("there is no resolver".to_owned()),
+                    };
+                    #[cfg(feature = "ws")]
+                    names::note_web_socket(&name, answer.as_deref().unwrap_or_default(), net);
+                    self.answers.push_back(Input::Command(Command::Resolved(name, answer)));
                 }
                 Output::Send { conn, kind, byte, priority, payload, report } => {
                     match net.send_shared(conn, priority, byte, &payload) {

@@ -273,10 +273,13 @@ fn deliver_each<P: Protocol>(
         }
         (input, *frames_left) = (rest, left);
         if *frames_left > 0 && !net.touched {
-            let frame = match inbox.next(&mut input, rules, now.at, &mut net.pool) {
+            let next = inbox.next(&mut input, rules, now.at, &mut net.pool);
+            #[cfg(feature = "lz4")]
+            let next = next.and_then(|frame| frame.map(|frame| net.expand(frame, rules)).transpose());
+            let frame = match next {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
-                    if let Some((kind, len, head)) = inbox.take_start() {
+                    while let Some((kind, len, head)) = inbox.take_start() {
                         let start = FrameStart { conn: id, kind, len, head };
                         if protocol.begun(now, start, &mut Meter::of(net)) == Begun::Skip {
                             inbox.skip(&mut net.pool);

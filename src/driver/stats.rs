@@ -78,6 +78,10 @@ pub struct Totals {
     pub tls_failures: BTreeMap<&'static str, u64>,
     /// Dials of ours that failed in TLS, by `CloseReason::label`.
     pub tls_dial_failures: BTreeMap<&'static str, u64>,
+    /// Upgrades to WebSocket that were done, of either side's dials.
+    pub web_sockets: u64,
+    /// Inbound connections whose upgrade to WebSocket failed, by `CloseReason::label`. No protocol saw them.
+    pub web_socket_failures: BTreeMap<&'static str, u64>,
     /// Errors of `accept`.
     pub accept_errors: u64,
     /// Dials started.
@@ -120,6 +124,8 @@ impl Totals {
             tls_evicted,
             tls_failures,
             tls_dial_failures,
+            web_sockets,
+            web_socket_failures,
             accept_errors,
             dialed,
             dial_failures,
@@ -148,6 +154,7 @@ impl Totals {
             (&mut self.tls_waited, tls_waited),
             (&mut self.admit_waited, admit_waited),
             (&mut self.tls_evicted, tls_evicted),
+            (&mut self.web_sockets, web_sockets),
             (&mut self.accept_errors, accept_errors),
             (&mut self.dialed, dialed),
             (&mut self.dial_failures, dial_failures),
@@ -160,6 +167,7 @@ impl Totals {
         for (sums, counts) in [
             (&mut self.tls_failures, tls_failures),
             (&mut self.tls_dial_failures, tls_dial_failures),
+            (&mut self.web_socket_failures, web_socket_failures),
             (&mut self.closes, closes),
         ] {
             for (label, count) in counts {

@@ -1,4 +1,4 @@
-//! Connections with TLS: from a socket that is connected to a peer that is known, and from records to frames.
+//! Connections with TLS or WebSocket: from a socket that is connected to a peer that is known, and from records to frames.
 //!
 //! Budgets come before cryptography. Inbound handshakes are limited in number, in rate and in time, see `handshakes`, and all
 //! of them in bytes. A protocol hears of a connection when the peer is known; until then it knows the dial that it asked for,
@@ -8,11 +8,12 @@ use std::io::{IoSlice, Read};
 use std::net::SocketAddr;
 
 use super::conn::{Conn, ConnState, PendingConn};
+use super::door;
 use super::edge::{Received, read_some};
 use super::net::{Net, Notice};
 use super::read::{Finish, Pause, deliver, reason_of_end};
 use super::{Driver, Event, Protocol};
-use crate::close::{CloseReason, TlsFault};
+use crate::close::{CloseReason, TlsFault, WebSocketFault};
 use crate::id::{ConnId, Direction};
 use crate::limits::LINGER;
 use crate::link::{Inbox, Link, Transport};
@@ -45,15 +46,19 @@ impl<P: Protocol> Driver<P> {
         let Some(conn) = net.conns.get_mut(id) else { return };
         let Some(pending) = conn.pending.as_deref().copied() else { return };
         conn.flags.writable = true;
-        if !net.config.speaks_tls() {
+        let door = core::mem::take(&mut conn.door);
+        if !net.secures(&door) {
             return self.announce(id, local);
         }
         if !pending.direction.is_outbound() {
             net.handshakes.enter(pending.until, id, pending.remote);
         }
-        if let Err(fault) = conn.start_securing(local, net.config.transport(pending.remote, pending.direction)) {
+        let transport = net.transport(door, pending.remote, pending.direction);
+        let Some(conn) = net.conns.get_mut(id) else { return };
+        if let Err(fault) = conn.start_securing(local, transport) {
             return net.remove(id, CloseReason::Tls(fault));
         }
+        conn.link.transport.account(&mut net.pool);
         net.arm(id, pending.until);
         net.mark_dirty_if_queued(id);
     }
@@ -65,7 +70,10 @@ impl<P: Protocol> Driver<P> {
         // Where nothing was said yet an alert may be, and tells a dialer of ours that he may come again.
         if let Some(conn) = net.conns.get_mut(id).filter(|conn| conn.counters.bytes_out == 0) {
             net.totals.writes += 1;
-            let _ = conn.stream.write_vectored(&[IoSlice::new(&TURNED_AWAY)]);
+            let transport = &conn.link.transport;
+            let is_http = transport.is_web_socket() && !transport.has_tls();
+            let last = if is_http { door::TURNED_AWAY } else { &TURNED_AWAY };
+            let _ = conn.stream.write_vectored(&[IoSlice::new(last)]);
         }
         match net.take_out(id, CloseReason::LimitReached) {
             Some(Notice::Released(remote, reason)) => {
@@ -83,6 +91,13 @@ impl<P: Protocol> Driver<P> {
         net.leave_securing(id);
         let Some(pending) = net.conns.open(id) else { return };
         net.note_backpressure(id);
+        #[cfg(feature = "ws")]
+        if let Some(conn) = net.conns.get_mut(id).filter(|conn| conn.link.transport.is_web_socket()) {
+            conn.progressed = net.now.at;
+            if let Some(at) = net.ping_at(id) {
+                net.arm(id, at);
+            }
+        }
         let identity = net.conns.get(id).and_then(|conn| conn.link.transport.identity());
         let (remote, direction) = (pending.remote, pending.direction);
         self.protocol.handle(net.now, Event::Opened { conn: id, remote, local, direction, identity }, net);
@@ -93,7 +108,11 @@ impl<P: Protocol> Driver<P> {
         while let Some(shaken) = self.read_handshake(id) {
             match shaken {
                 Ok(local) => {
-                    self.net.totals.tls_handshakes += 1;
+                    let transport = self.net.conns.get(id).map(|conn| &conn.link.transport);
+                    let (has_tls, is_web_socket) =
+                        transport.map_or((true, false), |transport| (transport.has_tls(), transport.is_web_socket()));
+                    self.net.totals.tls_handshakes += u64::from(has_tls);
+                    self.net.totals.web_sockets += u64::from(is_web_socket);
                     self.announce(id, local);
                 }
                 Err(reason) => self.net.end_sealed(id, reason),
@@ -128,7 +147,7 @@ impl<P: Protocol> Driver<P> {
             let count = match read_some(conn, &mut net.totals, size, |stream| stream.read(room)) {
                 Received::Bytes { count, .. } => count,
                 Received::Nothing => return None,
-                Received::End => return Some(Err(CloseReason::Tls(TlsFault::Cut))),
+                Received::End => return Some(Err(conn.link.transport.cut())),
                 Received::Failed(reason) => return Some(Err(reason)),
             };
             if let Some(stranger) = stranger {
@@ -147,11 +166,11 @@ impl<P: Protocol> Driver<P> {
             net.totals.work += u64::from(work);
             net.receive.charge(conn.link.held());
             net.receive.release(held);
-            if let Some(Err(fault)) = conn.link.transport.end() {
-                if fault == TlsFault::NotTls && stranger.is_some() {
+            if let Some(Err(reason)) = conn.link.transport.end() {
+                if reason == CloseReason::Tls(TlsFault::NotTls) && stranger.is_some() {
                     return Some(Err(answer_without_tls(conn, buffer.filled(position, count))));
                 }
-                return Some(Err(CloseReason::Tls(fault)));
+                return Some(Err(reason));
             }
             if !conn.link.transport.is_securing() {
                 return Some(Ok(local));
@@ -178,6 +197,7 @@ impl<P: Protocol> Driver<P> {
         // Taken out, as the inbox is: the protocol may do anything to the connection meanwhile.
         let mut transport = core::mem::take(&mut conn.link.transport);
         self.net.lent = Some((id, transport.unsent()));
+        self.net.web.is_lent = transport.is_web_socket();
         let pause = self.read_records(id, &mut transport, inbox, (frames_left, bytes_left));
         self.net.lent = None;
         match self.net.conns.get_mut(id) {
@@ -203,7 +223,7 @@ impl<P: Protocol> Driver<P> {
         loop {
             match transport.end() {
                 None => {}
-                Some(Err(fault)) => return Pause::Failed(CloseReason::Tls(fault)),
+                Some(Err(reason)) => return Pause::Failed(reason),
                 Some(Ok(())) => {
                     let reason = reason_of_end(inbox, CloseReason::RemoteClosed);
                     return Pause::PeerFinished(reason, Finish::OfFrames);
@@ -224,7 +244,7 @@ impl<P: Protocol> Driver<P> {
                 Received::Bytes { count, drained } => (count, drained),
                 Received::Nothing => return Pause::Drained,
                 Received::End => {
-                    let reason = reason_of_end(inbox, CloseReason::Tls(TlsFault::Cut));
+                    let reason = reason_of_end(inbox, transport.cut());
                     return Pause::PeerFinished(reason, Finish::OfStream);
                 }
                 Received::Failed(reason) => return Pause::Failed(reason),
@@ -305,6 +325,7 @@ impl Net {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let has_word = match reason {
             CloseReason::Tls(fault) => fault != TlsFault::Cut,
+            CloseReason::WebSocket(fault) => fault != WebSocketFault::Cut,
             other => matches!(other, CloseReason::Frame(_)),
         };
         if !has_word || conn.link.transport.unsent() == 0 {

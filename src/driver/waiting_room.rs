@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use super::door::Door;
 use super::system::Stream;
 use crate::address::{Origin, Subnet, crowding};
 use crate::time::Instant;
@@ -27,6 +28,7 @@ pub(super) struct WaitingRoom {
 pub(super) struct Waiting {
     pub(super) stream: Stream,
     pub(super) remote: SocketAddr,
+    pub(super) door: Door,
     /// What is said to it if it has waited in vain.
     pub(super) last: &'static [u8],
     /// By when it has.
@@ -100,7 +102,13 @@ mod tests {
     fn waiting(remote: &str, until: u64) -> Waiting {
         let nowhere = mio::net::TcpStream::connect("127.0.0.1:9".parse().unwrap()).unwrap();
         let until = Instant::from_millis(until);
-        Waiting { stream: Stream::Tcp(nowhere), remote: remote.parse().unwrap(), last: b"full", until }
+        Waiting {
+            stream: Stream::Tcp(nowhere),
+            remote: remote.parse().unwrap(),
+            door: Door::Frames,
+            last: b"full",
+            until,
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::link::outbox::queues::Queues;
 use crate::link::queue_account::QueueAccount;
 #[cfg(feature = "tls")]
 use crate::link::tls::sealing::Sealing;
+#[cfg(feature = "ws")]
+use crate::link::web_socket::sender::Framing;
 
 /// What is lent to inboxes and outboxes. All of its lists are bounded.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub struct BufferPool {
     held: Option<Box<Held>>,
     #[cfg(feature = "tls")]
     sealing: Option<Box<Sealing>>,
+    #[cfg(feature = "ws")]
+    framing: Option<Box<Framing>>,
 }
 
 impl BufferPool {
@@ -42,6 +46,8 @@ impl BufferPool {
         let kept = self.buffers.kept_bytes() + self.held.as_ref().map_or(0, |held| held.capacity());
         #[cfg(feature = "tls")]
         let kept = kept + self.sealing.as_ref().map_or(0, |sealing| sealing.capacity());
+        #[cfg(feature = "ws")]
+        let kept = kept + self.framing.as_ref().map_or(0, |framing| framing.capacity());
         kept
     }
 
@@ -79,5 +85,15 @@ impl BufferPool {
     #[cfg(feature = "tls")]
     pub(super) fn give_sealing(&mut self, sealing: Box<Sealing>) {
         self.sealing = Some(sealing);
+    }
+
+    #[cfg(feature = "ws")]
+    pub(super) fn framing(&mut self) -> Box<Framing> {
+        self.framing.take().unwrap_or_default()
+    }
+
+    #[cfg(feature = "ws")]
+    pub(super) fn give_framing(&mut self, framing: Box<Framing>) {
+        self.framing = Some(framing);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An [`Inbox`] turns a stream of bytes into frames and keeps what is unfinished; an [`Outbox`] keeps frames by priority
 //! and turns them into vectored writes. Both hold no memory while they have nothing to hold, so a connection that is
-//! idle costs two empty pointers. The [`BufferPool`] belongs to the loop and lends them memory that is already warm.
+//! idle costs three empty pointers. The [`BufferPool`] belongs to the loop and lends them memory that is already warm.
 //!
 //! Nothing here knows a socket, a clock or what a frame means. The caller lends the bytes it read, says what time it is
 //! and passes a closure that writes.
@@ -10,11 +10,14 @@
 //! | file | what it is |
 //! |---|---|
 //! | this one | [`Link`]: both directions and the transport, as one connection has them |
-//! | [`transport`] | what lies between the frames and the socket: nothing, or `tls` |
+//! | [`transport`] | what lies between the frames and the socket: nothing, `tls`, or `web_socket` over either |
 //! | [`inbox`], [`outbox`] | bytes to frames, and frames to bytes |
 //! | [`buffer_pool`] | the loop's memory for all of these |
-//! | `inbox::held`, `outbox::queues`, `tls::sealing` | what they keep while they keep something |
+//! | [`socks`] | how a proxy is asked for a connection, before any of these |
+//! | `lz4` | payloads compressed and expanded |
+//! | `inbox::held`, `outbox::queues`, `tls::sealing`, `web_socket::sender` | what they keep while they keep something |
 //! | `buffers` | plain memory to lend |
+//! | `unsent` | what a layer has made and the socket did not take |
 //! | `queue_account` | how much is queued, over all connections |
 //!
 //! Each file imports only from those below it.
@@ -22,12 +25,21 @@
 pub mod buffer_pool;
 mod buffers;
 pub mod inbox;
+#[cfg(feature = "lz4")]
+#[cfg_attr(docsrs, doc(cfg(feature = "lz4")))]
+pub mod lz4;
 pub mod outbox;
 mod queue_account;
+pub mod socks;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
 pub mod tls;
 pub mod transport;
+#[cfg(any(feature = "tls", feature = "ws"))]
+mod unsent;
+#[cfg(feature = "ws")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+pub mod web_socket;
 
 use core::time::Duration;
 use std::io::{self, IoSlice};
@@ -96,6 +108,8 @@ impl Link {
             }
             #[cfg(feature = "tls")]
             Transport::Tls(stream) => stream.flush(&mut self.outbox, pool, budget.into(), side, write),
+            #[cfg(feature = "ws")]
+            Transport::WebSocket(stream) => stream.flush(&mut self.outbox, pool, budget.into(), side, write),
         }
     }
 

@@ -1,6 +1,6 @@
-//! What lies between a socket and the frames: nothing, or TLS.
+//! What lies between a socket and the frames: nothing, TLS, WebSocket, or WebSocket in TLS.
 //!
-//! The pipe's one place for a security layer. It takes the socket's bytes before the inbox sees them and the outbox's bytes
+//! The pipe's one place for such layers. It takes the socket's bytes before the inbox sees them and the outbox's bytes
 //! before the socket does, and may have bytes of its own to write; the frames, the queues and their limits are the same on
 //! both sides of it. [`Transport::Plain`] passes everything through.
 //!
@@ -10,13 +10,15 @@
 
 use core::time::Duration;
 
-use crate::close::TlsFault;
+use crate::close::{CloseReason, TlsFault, WebSocketFault};
 use crate::id::VerifiedId;
 use crate::link::buffer_pool::BufferPool;
 use crate::time::Instant;
 
 #[cfg(feature = "tls")]
-use super::{tls::Tls, tls::stream::TlsStream};
+use super::tls::{Tls, alpn::Inside, stream::TlsStream};
+#[cfg(feature = "ws")]
+use super::web_socket::{WebSocketRole, stream::WebSocket};
 #[cfg(feature = "tls")]
 use crate::id::Direction;
 #[cfg(feature = "tls")]
@@ -33,15 +35,21 @@ pub enum Transport {
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
     Tls(Box<TlsStream>),
+    /// WebSocket, over TLS or over nothing.
+    #[cfg(feature = "ws")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+    WebSocket(Box<WebSocket>),
 }
 
-/// The one look at which of the two it is: `$plain`, or `$tls` with the stream.
+/// The one look at which of them it is: `$plain`, or `$tls` with the stream, of either kind.
 macro_rules! either {
     ($transport:expr, $plain:expr, $stream:ident => $tls:expr) => {
         match $transport {
             Transport::Plain => $plain,
             #[cfg(feature = "tls")]
             Transport::Tls($stream) => $tls,
+            #[cfg(feature = "ws")]
+            Transport::WebSocket($stream) => $tls,
         }
     };
 }
@@ -55,7 +63,88 @@ impl Transport {
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))))]
     pub fn tls(tls: &Tls, remote: SocketAddr, direction: Direction) -> Result<Self, TlsFault> {
-        TlsStream::new(tls, remote, direction).map(|stream| Transport::Tls(Box::new(stream)))
+        TlsStream::new(tls, remote, direction, Inside::Frames).map(|stream| Transport::Tls(Box::new(stream)))
+    }
+
+    /// WebSocket. If we dialed, the request is queued.
+    #[cfg(feature = "ws")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+    pub fn web_socket(role: WebSocketRole) -> Self {
+        Transport::WebSocket(Box::new(WebSocket::new(role)))
+    }
+
+    /// The same inside of TLS with `remote`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::tls`].
+    #[cfg(all(feature = "ws", feature = "tls"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+    pub fn web_socket_in_tls(
+        role: WebSocketRole,
+        tls: &Tls,
+        remote: SocketAddr,
+        direction: Direction,
+    ) -> Result<Self, TlsFault> {
+        let stream = TlsStream::new(tls, remote, direction, Inside::Http)?;
+        Ok(Transport::WebSocket(Box::new(WebSocket::new(role).over(stream))))
+    }
+
+    /// Is it WebSocket?
+    #[inline]
+    pub fn is_web_socket(&self) -> bool {
+        #[cfg(feature = "ws")]
+        return matches!(self, Transport::WebSocket(_));
+        #[cfg(not(feature = "ws"))]
+        false
+    }
+
+    /// Is there TLS, alone or below WebSocket?
+    pub fn has_tls(&self) -> bool {
+        match self {
+            Transport::Plain => false,
+            #[cfg(feature = "tls")]
+            Transport::Tls(_) => true,
+            #[cfg(feature = "ws")]
+            Transport::WebSocket(stream) => stream.is_over_tls(),
+        }
+    }
+
+    /// What it is called when the stream ends without a word, now.
+    pub fn cut(&self) -> CloseReason {
+        match self.has_tls() {
+            true => CloseReason::Tls(TlsFault::Cut),
+            false if self.is_securing() => CloseReason::WebSocket(WebSocketFault::Cut),
+            // As on a plain line: a browser that is gone says nothing.
+            false => CloseReason::RemoteClosed,
+        }
+    }
+
+    /// What it is called when [securing](Transport::is_securing) takes too long.
+    pub fn timeout(&self) -> CloseReason {
+        if self.is_web_socket() {
+            CloseReason::WebSocket(WebSocketFault::UpgradeTimeout)
+        } else {
+            CloseReason::Tls(TlsFault::HandshakeTimeout)
+        }
+    }
+
+    /// Says something of its own, where the line has been quiet: so that nobody on the way takes it for dead. Only WebSocket can.
+    #[cfg(feature = "ws")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+    pub fn ping(&mut self) {
+        if let Transport::WebSocket(stream) = self {
+            stream.ping();
+        }
+    }
+
+    /// Our side will be closed for this reason: WebSocket has a code for it.
+    pub fn closes_for(&mut self, reason: CloseReason) {
+        let _ = reason;
+        #[cfg(feature = "ws")]
+        if let Transport::WebSocket(stream) = self {
+            stream.closes_for(reason);
+        }
     }
 
     /// True when bytes pass as they are.
@@ -74,10 +163,16 @@ impl Transport {
         either!(self, None, stream => stream.identity())
     }
 
-    /// Why no plaintext comes any more: `Ok` when the peer sent close_notify, the fault when it broke the rules. What it should
+    /// Why no plaintext comes any more: `Ok` when the peer sent close_notify or a close frame, the reason when it broke the rules. What it should
     /// be told of it waits to be flushed.
-    pub fn end(&self) -> Option<Result<(), TlsFault>> {
-        either!(self, None, stream => stream.end())
+    pub fn end(&self) -> Option<Result<(), CloseReason>> {
+        match self {
+            Transport::Plain => None,
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => stream.end().map(|end| end.map_err(CloseReason::Tls)),
+            #[cfg(feature = "ws")]
+            Transport::WebSocket(stream) => stream.end(),
+        }
     }
 
     /// How many bytes may be read from the socket next: a handshake must be done within its limit.
@@ -149,7 +244,7 @@ impl Transport {
         );
     }
 
-    /// True when the peer is still owed our close_notify.
+    /// True when the peer is still owed our close_notify, or our close frame.
     pub fn owes_close_notify(&self) -> bool {
         either!(self, false, stream => stream.can_seal())
     }

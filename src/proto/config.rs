@@ -79,6 +79,13 @@ pub struct Config {
     /// Ask those whom we dial at which address they see us: for a node that has a port forwarded to it, and says where. See
     /// [`Node::reach`](crate::proto::Node::reach).
     pub asks_its_address: bool,
+    /// Set the feature bit that says that we take large frames in pieces, and send them so to those who set it too: what is urgent
+    /// waits for a piece, and not for a block.
+    pub pieces: bool,
+    /// Set the feature bit that says that we take frames compressed, and send them so to those who set it too.
+    #[cfg(feature = "lz4")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "lz4")))]
+    pub compression: bool,
     /// Bytes of blocks that one peer is given for its questions, per second; an exempt one
     /// [`EXEMPT_FACTOR`](crate::proto::budget::EXEMPT_FACTOR) times as many.
     pub serving_rate: u64,
@@ -121,6 +128,9 @@ impl Default for Config {
             rates: MessageRates::default(),
             many_transactions: true,
             asks_its_address: false,
+            pieces: true,
+            #[cfg(feature = "lz4")]
+            compression: true,
             serving_rate: SERVING_RATE,
             sync: SyncConfig::default(),
             dial_timeout: Duration::from_secs(10),

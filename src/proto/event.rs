@@ -113,6 +113,12 @@ pub enum Input<'a> {
         /// Why.
         reason: CloseReason,
     },
+    /// The connection, which was said to be opened with the input before, is a WebSocket: a browser perhaps, which nobody can dial.
+    /// Its address is no node's and is told to nobody, and it has its place among its like.
+    OverWebSocket {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The deadline passed.
     Tick,
     /// Everything that came at once is fed: the chain may start one durable write for all of it. A driver without turns says it
@@ -383,7 +389,8 @@ pub enum Event {
         /// Why it cannot be reached; `None` when it can.
         closed: Option<CloseReason>,
     },
-    /// No dial leaves this machine, for want of something of our own such as descriptors, or dials leave it again. Told once;
+    /// No dial leaves this machine, for want of something of our own such as descriptors or since the proxy that all go through is
+    /// down, or dials leave it again. Told once;
     /// meanwhile one is tried ever more rarely, and no address pays for it.
     DialsPaused {
         /// Why; `None` when it is over.

@@ -16,7 +16,7 @@ use crate::proto::pool::PoolExchange;
 use crate::proto::session::speech::Speech;
 use crate::time::Instant;
 use crate::wire::message::GetHeaders;
-use crate::wire::{FrameRules, Hash, Kind};
+use crate::wire::{Agreed, FrameRules, Hash, Kind};
 
 /// Transactions that may wait for one peer's pace, in about 1 MiB; what gives way is offered when the pools are compared, which
 /// comes before the last of so many would leave at the slowest pace.
@@ -93,6 +93,10 @@ pub(super) struct Peer {
     pub(super) sees_us: Option<IpAddr>,
     /// Both of us serve runs of blocks.
     pub(super) serves_runs: bool,
+    /// Large frames pass between us in pieces.
+    pub(super) takes_pieces: bool,
+    /// Frames pass between us compressed.
+    pub(super) takes_compressed: bool,
     /// Between us an answer to a question for headers may be several frames.
     pub(super) tells_many_headers: bool,
     /// What it may still be given of blocks.
@@ -150,6 +154,8 @@ impl Peer {
             block_at: None,
             sees_us: None,
             serves_runs: false,
+            takes_pieces: false,
+            takes_compressed: false,
             tells_many_headers: false,
             serving,
             deferred: VecDeque::new(),
@@ -165,12 +171,12 @@ impl Peer {
         if self.speech.is_version_1() {
             return self.speech.rules();
         }
-        match (self.serves_runs, self.may_send_block) {
-            (true, true) => FrameRules::version(self.version),
-            (true, false) => FrameRules::version_without_blocks(self.version),
-            (false, true) => FrameRules::version_without_runs(self.version),
-            (false, false) => FrameRules::version_without_runs_and_blocks(self.version),
-        }
+        FrameRules::agreed(Agreed {
+            runs: self.serves_runs,
+            blocks: self.may_send_block,
+            pieces: self.takes_pieces,
+            compressed: self.takes_compressed,
+        })
     }
 
     /// May a transaction of so many bytes leave now? It is charged then.

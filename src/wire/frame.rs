@@ -8,6 +8,7 @@ pub use crate::wire::kind::MAX_PAYLOAD;
 
 use crate::wire::foreign::Foreign;
 use crate::wire::kind::Kind;
+use crate::wire::wrapper::{COMPRESSED, CompressedFault, GIVEN_UP, MAX_EXPANDED, MAX_PIECE, PIECE, PieceFault};
 
 /// Bytes before the payload: the length and the type.
 pub const HEADER_LEN: usize = 5;
@@ -51,12 +52,16 @@ pub struct FrameRules {
     bounds: [u32; 256],
     /// Is another protocol recognised by how it begins?
     foreign: bool,
+    /// Do large frames come and go in pieces?
+    pieces: bool,
+    /// Do frames come and go compressed?
+    compressed: bool,
 }
 
 impl FrameRules {
     /// No type at all; a start for [`FrameRules::with`].
     pub const fn none() -> Self {
-        FrameRules { bounds: [0; 256], foreign: false }
+        FrameRules { bounds: [0; 256], foreign: false, pieces: false, compressed: false }
     }
 
     /// Every type byte with payloads of at most `max_payload` bytes, for protocols that are not this one.
@@ -93,6 +98,48 @@ impl FrameRules {
         self.foreign
     }
 
+    /// These rules for a connection whose two sides cut large frames [in pieces](crate::wire::pieces): what comes so is put together
+    /// and judged by these rules as if it came whole, and what is sent is cut.
+    pub const fn with_pieces(mut self) -> Self {
+        self.pieces = true;
+        self.with(PIECE, MAX_PIECE).with(GIVEN_UP, 1)
+    }
+
+    /// Whether they are for a connection with [pieces](FrameRules::with_pieces).
+    #[inline]
+    pub const fn has_pieces(&self) -> bool {
+        self.pieces
+    }
+
+    /// These rules for a connection whose two sides [compress](crate::wire::compressed) frames: what comes so is expanded and judged
+    /// by these rules as if it came as it is, and what is sent is compressed where that gains enough.
+    #[cfg(feature = "lz4")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "lz4")))]
+    pub const fn with_compressed(self) -> Self {
+        self.compress()
+    }
+
+    const fn compress(mut self) -> Self {
+        self.compressed = true;
+        self.with(COMPRESSED, MAX_EXPANDED as u32)
+    }
+
+    /// Whether they are for a connection with compressed frames.
+    #[inline]
+    pub const fn has_compressed(&self) -> bool {
+        self.compressed
+    }
+
+    /// Is a frame of this type no message, but what another frame comes in?
+    #[inline]
+    pub const fn wraps(&self, byte: u8) -> bool {
+        match byte {
+            COMPRESSED => self.compressed,
+            PIECE | GIVEN_UP => self.pieces,
+            _ => false,
+        }
+    }
+
     /// What the protocol accepts before the handshake is done.
     pub const fn greeting() -> &'static Self {
         &GREETING
@@ -101,6 +148,11 @@ impl FrameRules {
     /// What is accepted of one who need not introduce himself: whatever version 1 has, as small as a greeting.
     pub const fn unintroduced() -> &'static Self {
         &UNINTRODUCED
+    }
+
+    /// The same of one that has a place of those who need not: as large as version 1 has it, for a miner begins with its block.
+    pub const fn client() -> &'static Self {
+        &CLIENT
     }
 
     /// What protocol version `version` accepts after the handshake, extensions included: 1, or 2 for everything above. In version
@@ -123,6 +175,13 @@ impl FrameRules {
     /// The same for a peer of which no block was asked.
     pub const fn version_without_runs_and_blocks(version: u8) -> &'static Self {
         if version <= 1 { &VERSION_1 } else { &VERSION_2_WITHOUT_RUNS_AND_BLOCKS }
+    }
+
+    /// What version 2 accepts of a peer, by what was agreed on with it.
+    #[allow(clippy::indexing_slicing, reason = "four bits index sixteen places")]
+    pub const fn agreed(agreed: Agreed) -> &'static Self {
+        let Agreed { runs, blocks, pieces, compressed } = agreed;
+        &AGREED[(runs as usize) | (blocks as usize) << 1 | (pieces as usize) << 2 | (compressed as usize) << 3]
     }
 
     /// The largest payload of type `byte`; `None` when the type is not accepted.
@@ -163,6 +222,19 @@ impl FrameRules {
     }
 }
 
+/// What was agreed on with a peer of version 2, and so what it may send: see [`FrameRules::agreed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Both [serve runs](crate::wire::message::Extension::SERVES_RUNS).
+    pub runs: bool,
+    /// It was asked for a block. Otherwise one that comes all the same is refused by its header.
+    pub blocks: bool,
+    /// Both take [pieces](crate::wire::message::Extension::TAKES_PIECES).
+    pub pieces: bool,
+    /// Both take [compressed frames](crate::wire::message::Extension::TAKES_COMPRESSED).
+    pub compressed: bool,
+}
+
 impl fmt::Debug for FrameRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries((0..=255u8).filter_map(|byte| Some((byte, self.max_payload(byte)?)))).finish()
@@ -177,6 +249,8 @@ static GREETING: FrameRules = FrameRules::none()
 /// A later revision says under 0x40 what is a ProofSubmission.
 static VERSION_1: FrameRules =
     FrameRules::of_version(1).with(Kind::NewChallenge as u8, Kind::ProofSubmission.max_payload());
+static CLIENT: FrameRules =
+    FrameRules::of_version(1).with(Kind::NewChallenge as u8, Kind::ProofSubmission.max_payload()).with_foreign();
 static UNINTRODUCED: FrameRules = FrameRules::of_version(1).up_to(MAX_GREETING_PAYLOAD).with_foreign();
 static VERSION_2: FrameRules = FrameRules::of_version(2);
 static VERSION_2_WITHOUT_BLOCKS: FrameRules =
@@ -185,6 +259,31 @@ static VERSION_2_WITHOUT_RUNS: FrameRules =
     FrameRules::of_version(2).without(Kind::GetBlocks as u8).without(Kind::Blocks as u8);
 static VERSION_2_WITHOUT_RUNS_AND_BLOCKS: FrameRules =
     FrameRules::of_version(2).without(Kind::GetBlocks as u8).without(Kind::Blocks as u8).without(Kind::Block as u8);
+
+/// By the bits of what was agreed.
+static AGREED: [FrameRules; 16] = {
+    let mut all = [const { FrameRules::of_version(2) }; 16];
+    let mut bits = 0;
+    #[allow(clippy::indexing_slicing, reason = "the index is below the length")]
+    while bits < all.len() {
+        let mut rules = FrameRules::of_version(2);
+        if bits & 1 == 0 {
+            rules = rules.without(Kind::GetBlocks as u8).without(Kind::Blocks as u8);
+        }
+        if bits & 2 == 0 {
+            rules = rules.without(Kind::Block as u8).without(Kind::Blocks as u8);
+        }
+        if bits & 4 != 0 {
+            rules = rules.with_pieces();
+        }
+        if bits & 8 != 0 {
+            rules = rules.compress();
+        }
+        all[bits] = rules;
+        bits += 1;
+    }
+    all
+};
 
 /// Why bytes can never become a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -203,6 +302,10 @@ pub enum FrameError {
     /// The stream begins as another protocol does, or as none that is ours; known after four or five bytes, where the rules
     /// [ask for it](FrameRules::with_foreign).
     Foreign(Foreign),
+    /// What comes in pieces is none, or breaks the order of them.
+    Pieces(PieceFault),
+    /// What comes compressed can not be what it says.
+    Compressed(CompressedFault),
 }
 
 impl fmt::Display for FrameError {
@@ -218,6 +321,8 @@ impl fmt::Display for FrameError {
             FrameError::UnknownType(byte) => write!(f, "type 0x{byte:02x} is not accepted here"),
             FrameError::Oversize { kind, len } => write!(f, "{len} bytes are too many for type 0x{kind:02x}"),
             FrameError::Foreign(foreign) => write!(f, "{foreign}"),
+            FrameError::Pieces(fault) => write!(f, "{fault}"),
+            FrameError::Compressed(fault) => write!(f, "{fault}"),
         }
     }
 }

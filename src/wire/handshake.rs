@@ -103,6 +103,11 @@ impl Extension {
 
     /// The feature bit of a dialer that wants to be told at which address it is seen.
     pub const ASKS_ITS_ADDRESS: u64 = 1 << 14;
+    /// The feature bit of a side that takes frames compressed from another one that sets it, and sends them so: `wire::protocol`,
+    /// section 14.
+    pub const TAKES_COMPRESSED: u64 = 1 << 12;
+    /// The feature bit of a side that takes large frames in pieces from another one that sets it, and sends them so.
+    pub const TAKES_PIECES: u64 = 1 << 13;
 
     /// Whether a side with these feature bits tells many headers in one answer.
     pub(crate) const fn tells_many_headers(features: u64) -> bool {

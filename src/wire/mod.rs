@@ -31,6 +31,7 @@
 
 mod address;
 mod block;
+pub mod compressed;
 mod cursor;
 pub mod dialect;
 mod error;
@@ -42,15 +43,17 @@ mod header;
 pub mod kind;
 mod liveness;
 pub mod message;
+pub mod pieces;
 mod proof;
 mod transaction;
+mod wrapper;
 
 #[doc = include_str!("protocol.md")]
 pub mod protocol {}
 
 pub use dialect::Dialect;
 pub use foreign::Foreign;
-pub use frame::{Frame, FrameError, FrameRules, Parse, Payload};
+pub use frame::{Agreed, Frame, FrameError, FrameRules, Parse, Payload};
 pub use hash::Hash;
 pub use kind::{Kind, Priority};
 pub use message::{DecodeError, EncodeError, Message};

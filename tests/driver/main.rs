@@ -7,9 +7,13 @@ mod faults;
 mod fill;
 mod half_close;
 mod party;
+mod pieces;
 mod promise;
 mod shards;
 mod shares;
+mod socks;
+#[path = "../socks_support/mod.rs"]
+mod socks_support;
 mod stop;
 mod traffic;
 mod urgent;

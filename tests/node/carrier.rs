@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use spacetime_network::address::stand_in;
 use spacetime_network::chain::ReferenceChain;
 use spacetime_network::close::{Blame, CloseReason};
 use spacetime_network::driver::node::{NetApi, Observer};
-use spacetime_network::driver::{ConnStats, SendOutcome};
+use spacetime_network::driver::{ConnStats, NoStandIn, SendOutcome};
 use spacetime_network::id::{ConnId, DialId};
 use spacetime_network::proto::peer::PeerName;
 use spacetime_network::proto::{Event, Node};
@@ -75,6 +76,18 @@ impl NetApi for Carrier<'_> {
         }
         self.world.cut(end, reason);
         self.world.mail.push_back(Mail::Closed(end, reason));
+    }
+
+    fn has_proxy(&self) -> bool {
+        self.world.proxied.contains(&self.index)
+    }
+
+    fn stand_in(&mut self, host: &str, port: u16) -> Result<SocketAddr, NoStandIn> {
+        if self.has_proxy() { Ok(stand_in(host, port, 0)) } else { Err(NoStandIn::NoProxy) }
+    }
+
+    fn is_web_socket(&self, conn: ConnId) -> bool {
+        self.world.links.get(&(self.index, conn)).is_some_and(|(other, _)| self.world.browsers.contains(other))
     }
 
     fn spend(&mut self, units: u32) {

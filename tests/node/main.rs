@@ -27,6 +27,7 @@ mod own_address;
 mod own_gossip;
 mod places;
 mod pools;
+mod proxied;
 mod pushed;
 mod reach;
 mod recorded;
@@ -41,6 +42,8 @@ mod strict_network;
 #[path = "../strict_peer/mod.rs"]
 mod strict_peer;
 mod walls;
+mod web_sockets;
 mod without_handshake;
 mod world;
+mod wrapped;
 mod wrong_door;

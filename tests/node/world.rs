@@ -69,14 +69,17 @@ pub struct World {
     fed: u64,
     /// Objects that went over a connection, in either direction, as its node sees them.
     pub(crate) passed: BTreeSet<(End, u8, Bytes)>,
-    /// Nobody has IPv6.
     pub no_ipv6: bool,
-    /// No node has a descriptor left to dial with.
-    pub no_descriptors: bool,
+    /// All dials fail for this reason.
+    pub no_dial: Option<CloseReason>,
     /// Nodes that are started without seeds the next time.
     seedless: BTreeSet<usize>,
     /// How many milliseconds a node's wall clock is ahead of everybody's; those that are not listed are right.
     pub clocks: BTreeMap<usize, i64>,
+    /// Parties that come over WebSocket.
+    pub(crate) browsers: BTreeSet<usize>,
+    /// Nodes that dial through a proxy.
+    pub(crate) proxied: BTreeSet<usize>,
 }
 
 pub(crate) enum Mail {
@@ -130,9 +133,11 @@ impl World {
             left: BTreeSet::new(),
             passed: BTreeSet::new(),
             no_ipv6: false,
-            no_descriptors: false,
+            no_dial: None,
             seedless: BTreeSet::new(),
             clocks: BTreeMap::new(),
+            browsers: BTreeSet::new(),
+            proxied: BTreeSet::new(),
             fed: 0,
         }
     }
@@ -467,12 +472,8 @@ impl World {
         if self.black_holes.contains(&address) {
             return;
         }
-        if self.no_ipv6 && address.is_ipv6() {
-            let reason = CloseReason::Io(std::io::ErrorKind::AddrNotAvailable);
-            return self.mail.push_back(Mail::DialFailed(from, dial, reason));
-        }
-        if self.no_descriptors {
-            let reason = CloseReason::LocalResource(std::io::ErrorKind::Other);
+        let no_way = CloseReason::Io(std::io::ErrorKind::AddrNotAvailable);
+        if let Some(reason) = self.no_dial.or((self.no_ipv6 && address.is_ipv6()).then_some(no_way)) {
             return self.mail.push_back(Mail::DialFailed(from, dial, reason));
         }
         let to = self.parties.iter().position(|party| matches!(party, Party::Node { address: a, .. } if *a == address));

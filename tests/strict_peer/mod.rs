@@ -171,6 +171,10 @@ impl StrictPeer {
     /// What throws in the library: the connection is over.
     pub fn hear(&mut self, now: Duration, byte: u8, payload: &[u8]) -> Result<Vec<Said>, String> {
         *self.heard.entry(byte).or_default() += 1;
+        // The type byte is a part of the length.
+        if payload.len() >= 16_777_216 {
+            return Err(format!("no revision reads a length of {}", payload.len() + 1));
+        }
         let mut out = Vec::new();
         match self.revision {
             Revision::First => self.hear_as_first(byte, payload, &mut out)?,
@@ -243,7 +247,10 @@ impl StrictPeer {
             0x10 => {
                 check(payload.len() >= 8)?;
                 check(reader.i32().is_some_and(|max| (1..=1000).contains(&max)))?;
-                check(reader.i32().is_some_and(|count| (0..=1000).contains(&count)))?;
+                let count = reader.i32().filter(|count| (0..=1000).contains(count)).ok_or_else(broken)?;
+                for _ in 0..count {
+                    reader.text().ok_or_else(broken)?;
+                }
             }
             0x11 => {
                 let count = reader.i32().filter(|count| (0..=1000).contains(count)).ok_or_else(broken)?;

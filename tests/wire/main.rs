@@ -9,3 +9,4 @@ mod limits;
 mod messages;
 mod page;
 mod vectors;
+mod wrapped;

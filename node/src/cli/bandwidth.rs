@@ -16,6 +16,9 @@ pub(crate) struct BandwidthArgs {
     /// Send at most so much in a second to each single peer, in the same units
     #[arg(long, value_name = "RATE", value_parser = value::byte_rate, help_heading = "Bandwidth")]
     pub(crate) max_upload_per_peer: Option<u64>,
+    /// Neither send frames compressed nor take them so: where lines are fast and the processor is not
+    #[arg(long, help_heading = "Bandwidth")]
+    pub(crate) no_compression: bool,
     /// Send about so much in a period, like 20GiB/day or 500GB/30days: when nine tenths are used up, old blocks are no longer served
     /// until the next; all else goes on. What was used is remembered over a restart
     #[arg(long, value_name = "SIZE/PERIOD", value_parser = value::quota, help_heading = "Bandwidth")]

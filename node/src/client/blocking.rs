@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use spacetime_network::close::{CloseReason, TlsFault};
-use spacetime_network::driver::{self, Driver, SendOutcome};
+use spacetime_network::driver::{self, Driver, NoStandIn, SendOutcome};
 use spacetime_network::id::DialId;
+use spacetime_network::link::socks::Proxy;
 use spacetime_network::wire::Message;
 
 use crate::cli::AskArgs;
@@ -35,7 +36,7 @@ impl Client {
     /// Connects and greets as a question asks for it.
     pub(crate) fn open(ask: &AskArgs) -> Result<Self, Failure> {
         let security = Security::of_client(&ask.tls, ask.data.data_dir.as_deref(), &ask.address)?;
-        Client::open_as(&ask.address, ask.timeout, security.as_ref())
+        Client::open_as(&ask.address, ask.timeout, security.as_ref(), ask.proxy.plan()?.as_ref())
     }
 
     /// Connects and greets within `timeout`, which is also the longest wait for each answer. Of several addresses of a name, each
@@ -44,9 +45,13 @@ impl Client {
         endpoint: &Endpoint,
         timeout: Duration,
         security: Option<&Security>,
+        proxy: Option<&Proxy>,
     ) -> Result<Self, Failure> {
         let end = Instant::now() + timeout;
-        let addresses = endpoint.resolve(timeout)?;
+        let addresses = match proxy {
+            Some(_) => vec![endpoint.through_proxy()],
+            None => endpoint.resolve(timeout)?,
+        };
         let mut last = None;
         for (index, address) in addresses.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
@@ -55,7 +60,7 @@ impl Client {
                 1 => endpoint.to_string(),
                 _ => format!("{endpoint} at {address}"),
             };
-            match Client::open_at(endpoint, &name, *address, (share, timeout), security)? {
+            match Client::open_at(endpoint, &name, *address, (share, timeout), (security, proxy))? {
                 Ok(client) => return Ok(client),
                 Err(failure) => last = Some(failure),
             }
@@ -70,13 +75,14 @@ impl Client {
         name: &str,
         address: SocketAddr,
         (patience, timeout): (Duration, Duration),
-        security: Option<&Security>,
+        (security, proxy): (Option<&Security>, Option<&Proxy>),
     ) -> Result<Result<Self, Failure>, Failure> {
         let operation = format!("talk to {name}");
         let local = |error: io::Error| Failure::new(&operation, error, "free some files and memory, then try again");
         let protocol = ClientProtocol::new(security.map(Security::id)).map_err(local)?;
         let mut config = driver::Config::default();
         config.tls = security.map(Security::tls);
+        config.proxy = proxy.cloned();
         if let (Some(tls), Some(name)) = (&config.tls, endpoint.name()) {
             tls.expect_names(address, &[name])
                 .map_err(|error| Failure::new(&operation, error, "check the name, or give ip:port"))?;
@@ -85,7 +91,17 @@ impl Client {
             .map_err(|error| Failure::new(&operation, error, "free some files and memory, then try again"))?;
         let security = security.cloned();
         let mut client = Client { driver, endpoint: name.to_owned(), address, timeout, security };
-        client.driver.with(|_, _, net| net.dial(DialId(0), address, patience));
+        client
+            .driver
+            .with(|_, _, net| {
+                if let (Some(_), Endpoint::Name(name)) = (proxy, endpoint) {
+                    // The first of a loop has the address that it should have.
+                    net.stand_in(name.host(), name.port()).map(drop)?;
+                }
+                net.dial(DialId(0), address, patience);
+                Ok(())
+            })
+            .map_err(|error: NoStandIn| Failure::new(&operation, error, "check the name"))?;
         let end = Instant::now() + patience;
         while !matches!(client.driver.protocol().state, State::Open(_)) {
             if let State::Gone(reason) = client.driver.protocol().state {

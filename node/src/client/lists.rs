@@ -35,8 +35,8 @@ pub(crate) fn peers(args: &PeersArgs) -> Result<(), Failure> {
             "no node was named: give the ADDR of any node, or --http ADDR of one of yours; try --help",
         ));
     };
-    let (tls, data) = (args.tls.clone(), args.data.clone());
-    let ask = AskArgs { address, timeout: args.timeout, tls, data, output: args.output };
+    let (proxy, tls, data) = (args.proxy.clone(), args.tls.clone(), args.data.clone());
+    let ask = AskArgs { address, timeout: args.timeout, proxy, tls, data, output: args.output };
     let mut client = Client::open(&ask)?;
     // A node that has addresses of its own announces them unasked, in a Peers frame too: what comes behind a Pong is the answer.
     // Version 1 knows no Ping.

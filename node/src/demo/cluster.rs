@@ -149,9 +149,11 @@ impl NodeSlot {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             params: Params::default(),
             security,
+            web_socket: Default::default(),
             bandwidth: Bandwidth::UNLIMITED,
             upload_quota: None,
             nat: None,
+            proxy: None,
         };
         let index = self.index;
         let sink = Box::new(move |_: Now, event: &Event, _: &full_node::LiveNode| {

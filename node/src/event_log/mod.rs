@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use spacetime_network::address::is_stand_in;
 use spacetime_network::close::{Blame, CloseReason, TlsFault};
 use spacetime_network::id::ConnId;
 use spacetime_network::proto::Event;
@@ -78,6 +79,7 @@ pub(crate) struct EventLog {
     blocks: LineLimit,
     reorganisations: LineLimit,
     relay: LineLimit,
+    pauses: LineLimit,
     branches: LineLimit,
     sync_logged: Option<Instant>,
     pace: Pace,
@@ -136,6 +138,7 @@ impl EventLog {
             blocks: others(),
             reorganisations: others(),
             relay: others(),
+            pauses: strangers(),
             branches: others(),
             sync_logged: None,
             pace: Pace::default(),
@@ -215,6 +218,13 @@ impl EventLog {
             }
             Event::NameResolved { name, addresses } => {
                 debug!(%name, ?addresses, "looked up");
+                if let Ok([address]) = addresses.as_deref()
+                    && is_stand_in(*address)
+                    && !self.connect.contains(*address)
+                    && !self.seeds.contains(*address)
+                {
+                    info!(%name, %address, "dialed through the proxy by its name, for which this address stands here");
+                }
                 match addresses {
                     Ok(_) => self.isolation.found(name),
                     Err(why) => self.isolation.failed(Endpoint::Name(name.clone()), nowhere(why)),
@@ -231,12 +241,22 @@ impl EventLog {
             Event::RouteChanged { family, closed: None } => {
                 info!("{family} can be reached again");
             }
-            Event::DialsPaused { reason: Some(reason) } => warn!(
-                reason = %reason,
-                "nobody can be dialed at present, and it is tried every few seconds: {}",
-                remedy(*reason, None, false)
-            ),
-            Event::DialsPaused { reason: None } => info!("others can be dialed again"),
+            // A proxy may come and go.
+            Event::DialsPaused { reason: Some(reason) } => {
+                if let Some(withheld) = self.pauses.admit(at) {
+                    warn!(
+                        reason = %reason,
+                        withheld,
+                        "nobody can be dialed at present, and it is tried every few seconds: {}",
+                        remedy(*reason, None, false)
+                    );
+                }
+            }
+            Event::DialsPaused { reason: None } => {
+                if let Some(withheld) = self.pauses.admit(at) {
+                    info!(withheld, "others can be dialed again");
+                }
+            }
             Event::AddressRefused { address } => warn!(%address, "nothing can be dialed there"),
             Event::RelayDropped { count } => {
                 if let Some(withheld) = self.relay.admit(at) {
@@ -510,9 +530,13 @@ impl EventLog {
     }
 }
 
-/// Has a dial failed for something that we lack?
+/// Has a dial failed for something that we lack, or that the proxy does?
 fn is_ours(reason: CloseReason) -> bool {
-    matches!(reason, CloseReason::LocalResource(_) | CloseReason::LimitReached)
+    match reason {
+        CloseReason::LocalResource(_) | CloseReason::LimitReached => true,
+        CloseReason::Proxy(fault) => fault.is_of_all_dials(),
+        _ => false,
+    }
 }
 
 /// Those who are there to stay: whoever asks a question and leaves is no company.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::close::CloseReason;
-use crate::driver::{Bandwidth, ConnStats, Net, SendOutcome};
+use crate::driver::{Bandwidth, ConnStats, Net, NoStandIn, SendOutcome};
 use crate::id::{ConnId, DatagramId, DialId};
+#[cfg(feature = "ws")]
+use crate::link::web_socket::WebSocketTarget;
 use crate::time::Instant;
 use crate::wire::{FrameRules, Priority};
 
@@ -30,6 +32,25 @@ pub trait NetApi {
     fn conn_stats(&self, conn: ConnId) -> Option<ConnStats>;
     /// See [`Net::spend`].
     fn spend(&mut self, units: u32);
+    /// See [`Net::has_proxy`].
+    fn has_proxy(&self) -> bool {
+        false
+    }
+    /// See [`Net::stand_in`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn stand_in(&mut self, _host: &str, _port: u16) -> Result<SocketAddr, NoStandIn> {
+        Err(NoStandIn::NoProxy)
+    }
+    /// See [`Net::is_web_socket`]. A carrier that has none has nothing to say.
+    fn is_web_socket(&self, _conn: ConnId) -> bool {
+        false
+    }
+    /// See [`Net::set_web_socket`]. A carrier that dials otherwise ignores it.
+    #[cfg(feature = "ws")]
+    fn set_web_socket(&mut self, _target: &WebSocketTarget, _addresses: &[SocketAddr]) {}
     /// See [`Net::set_bandwidth`]. A carrier that has no limits ignores it.
     fn set_bandwidth(&mut self, _limits: Bandwidth) {}
 
@@ -92,6 +113,23 @@ impl NetApi for Net {
 
     fn net(&self) -> Option<&Net> {
         Some(self)
+    }
+
+    fn has_proxy(&self) -> bool {
+        Net::has_proxy(self)
+    }
+
+    fn stand_in(&mut self, host: &str, port: u16) -> Result<SocketAddr, NoStandIn> {
+        Net::stand_in(self, host, port)
+    }
+
+    fn is_web_socket(&self, conn: ConnId) -> bool {
+        Net::is_web_socket(self, conn)
+    }
+
+    #[cfg(feature = "ws")]
+    fn set_web_socket(&mut self, target: &WebSocketTarget, addresses: &[SocketAddr]) {
+        Net::set_web_socket(self, target, addresses);
     }
 
     fn set_bandwidth(&mut self, limits: Bandwidth) {

@@ -122,8 +122,11 @@ impl Shared {
 ///
 /// # Errors
 ///
-/// What the system says.
+/// What the system says. Of a name in `.onion`, which would tell a name server what is none of its business, it is not asked.
 pub fn system(name: &PeerName) -> io::Result<Vec<SocketAddr>> {
+    if name.is_onion() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, super::names::ONION));
+    }
     // It reads `fe80::1%eth0` too, and knows the interface's number.
     (name.host(), name.port()).to_socket_addrs().map(Iterator::collect)
 }
@@ -160,6 +163,14 @@ mod tests {
         assert!(others.iter().all(|(one, answer)| *one != name(0) && answer.is_ok()), "{others:?}");
         open.send(()).unwrap();
         assert_eq!(answers.recv().unwrap(), (name(0), Err("nobody knows".to_owned())));
+    }
+
+    #[test]
+    fn an_onion_service_is_never_looked_up() {
+        for text in ["a.onion:7", "a.b.ONION:7", "a.onion.:7"] {
+            let error = system(&text.parse().unwrap()).unwrap_err();
+            assert!(error.to_string().contains("give a proxy"), "{text}: {error}");
+        }
     }
 
     #[test]

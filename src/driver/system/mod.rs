@@ -60,6 +60,21 @@ impl System {
         }
     }
 
+    /// Randomness for what must not be foreseen and need not be repeated: a virtual system's is the same each time.
+    pub(super) fn seed(&self) -> u64 {
+        match self {
+            System::Os(_) => {
+                // Without randomness, masks can be foreseen, and users per destination: the first matter to caches between a browser and
+                // us, the second to a proxy, which sees the destinations anyway.
+                let mut seed = [0; 8];
+                let _ = getrandom::fill(&mut seed);
+                u64::from_le_bytes(seed)
+            }
+            #[cfg(feature = "sim")]
+            System::Virtual(_) => 0,
+        }
+    }
+
     /// Binds and listens.
     pub(super) fn listen(&self, address: SocketAddr, config: &Config, port: PortUse) -> io::Result<Acceptor> {
         match self {

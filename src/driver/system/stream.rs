@@ -7,11 +7,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 use super::readiness::TELLS_EVERY_ARRIVAL;
-
-/// Bytes that the system holds of what it cannot send yet, above what is on its way: twice what one call writes. At
-/// [`FRAME_RATE`](crate::limits::FRAME_RATE) they leave in eight seconds.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const NOT_SENT_MAX: u32 = 512 * 1024;
+use crate::driver::unsent_bound::UNSENT_MIN;
 
 #[derive(Debug)]
 pub(in crate::driver) enum Stream {
@@ -42,15 +38,30 @@ impl Read for Stream {
 
 impl Stream {
     /// A stream of the real system. Its urgent byte is one of the stream like the others: otherwise a peer that marks one, as some
-    /// libraries do by accident, would have it taken out of the middle of a frame. What the system takes from us and cannot send
-    /// yet is limited: nothing urgent overtakes it, and with megabytes of it a ping over a slow line comes too late.
+    /// libraries do by accident, would have it taken out of the middle of a frame.
     pub(super) fn tcp(stream: TcpStream) -> Self {
         let socket = socket2::SockRef::from(&stream);
         // A socket that refuses is about to fail anyway.
         let _ = socket.set_out_of_band_inline(true);
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_MAX);
-        Stream::Tcp(stream)
+        let stream = Stream::Tcp(stream);
+        stream.set_unsent_bound(UNSENT_MIN);
+        stream
+    }
+
+    /// Limits what the system takes from us and cannot send yet. Below half of it, an event tells that there is room.
+    pub(in crate::driver) fn set_unsent_bound(&self, bytes: u32) {
+        match self {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            // As above.
+            Stream::Tcp(stream) => drop(socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes)),
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            Stream::Tcp(_) => {
+                let _ = bytes;
+            }
+            #[cfg(feature = "sim")]
+            // A virtual line has room for what one turn writes, and no more.
+            Stream::Virtual(_) => {}
+        }
     }
 
     /// Is an event promised for all that arrives from now on, and for the room that a short write leaves behind? Elsewhere the

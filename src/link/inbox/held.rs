@@ -3,11 +3,10 @@
 use core::ops::Range;
 use core::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::limits::{
-    COPY_STEP, FRAME_RATE, FRAME_START, FRESH_BYTES, LARGE_FRAME, LARGE_FRAME_STEP, MOVED_AT_ONCE, MOVED_PER_BYTE,
-};
+use super::large::LargeFrame;
+use crate::limits::{FRAME_RATE, LARGE_FRAME};
 use crate::link::buffers::{Buffers, append};
 use crate::time::Instant;
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, parse};
@@ -55,7 +54,7 @@ impl Held {
         (self.began, self.progressed, self.unfinished) = (now, now, true);
         match (total, tail.split_first_chunk::<HEADER_LEN>()) {
             (Some(total), Some((header, body))) if total > LARGE_FRAME => {
-                self.large = Some(LargeFrame::begin(header, total, body, buffers));
+                self.large = Some(LargeFrame::begin(header[HEADER_LEN - 1], total - HEADER_LEN, body, buffers));
                 // What another connection's stash grew to would be held for nothing as long as the large frame takes.
                 self.bytes = Vec::new();
             }
@@ -129,7 +128,7 @@ impl Held {
             && total > LARGE_FRAME
             && let Some((header, body)) = self.bytes.split_first_chunk::<HEADER_LEN>()
         {
-            self.large = Some(LargeFrame::begin(header, total, body, buffers));
+            self.large = Some(LargeFrame::begin(header[HEADER_LEN - 1], total - HEADER_LEN, body, buffers));
             self.bytes = Vec::new();
             self.check();
             return true;
@@ -154,19 +153,14 @@ impl Held {
 
     /// See [`Inbox::take_start`](super::Inbox::take_start).
     pub(super) fn take_start(&mut self) -> Option<(u8, usize, &[u8])> {
-        let large = self.large.as_mut().filter(|large| !large.is_shown && large.filled >= FRAME_START)?;
-        large.is_shown = true;
-        Some((large.kind, large.len, large.buffer.get(..large.filled)?))
+        self.large.as_mut()?.take_start()
     }
 
     /// The rest of the large frame is thrown away. Answers the memory that it had.
     pub(super) fn skip(&mut self) -> Option<Bytes> {
-        let large = self.large.as_mut().filter(|large| !large.is_skipped)?;
-        large.is_skipped = true;
-        large.next = BytesMut::new();
-        let buffer = core::mem::take(&mut large.buffer);
+        let buffer = self.large.as_mut()?.skip();
         self.check();
-        Some(buffer.freeze())
+        buffer
     }
 
     /// Does the frame end within [`Held::space`], so that what follows it may be read as well?
@@ -205,6 +199,11 @@ impl Held {
         };
         let in_all = stall.saturating_add(Duration::from_millis((len as u64).saturating_mul(1000) / FRAME_RATE));
         Some((self.began + in_all).min(self.progressed + stall))
+    }
+
+    /// The length of the large frame under way, header included; 0 when there is none.
+    pub(super) fn large_len(&self) -> usize {
+        self.large.as_ref().map_or(0, |large| large.len + HEADER_LEN)
     }
 
     pub(super) fn is_large(&self) -> bool {
@@ -268,133 +267,6 @@ impl Held {
             debug_assert!(large.next.len() <= large.filled, "more moves than came");
             debug_assert!(large.len + HEADER_LEN > LARGE_FRAME, "a small frame with a buffer of its own");
         }
-    }
-}
-
-/// A frame of more than [`LARGE_FRAME`] bytes, in the buffer that it will be given away in.
-#[derive(Debug)]
-struct LargeFrame {
-    kind: u8,
-    /// The payload's length, as announced and accepted by the rules.
-    len: usize,
-    filled: usize,
-    /// Somebody has looked at how it begins.
-    is_shown: bool,
-    /// Nobody wants it: what comes is counted and not kept.
-    is_skipped: bool,
-    /// What it holds beyond `filled` is to be overwritten.
-    buffer: BytesMut,
-    /// A larger one, while what came moves there: it holds the first of it. Without memory when nothing moves.
-    next: BytesMut,
-}
-
-impl LargeFrame {
-    fn begin(header: &[u8; HEADER_LEN], total: usize, body: &[u8], buffers: &mut Buffers) -> Self {
-        let len = total - HEADER_LEN;
-        let (kind, buffer) = (header[HEADER_LEN - 1], buffers.large(len));
-        let (is_shown, is_skipped) = (false, false);
-        let mut large = LargeFrame { kind, len, filled: 0, is_shown, is_skipped, buffer, next: BytesMut::new() };
-        let mut body = body;
-        large.take(&mut body);
-        debug_assert!(body.is_empty() && large.filled < large.len, "a frame that is complete is under way");
-        large
-    }
-
-    /// Bytes of it for which there is memory.
-    fn room(&self) -> usize {
-        self.buffer.capacity().min(self.len)
-    }
-
-    /// From how many bytes on it moves to a larger buffer.
-    fn moves_from(&self) -> usize {
-        let room = self.room();
-        if room >= self.len || room <= MOVED_AT_ONCE { room } else { room - room / 4 }
-    }
-
-    fn space(&mut self) -> Option<&mut [u8]> {
-        if self.is_skipped {
-            return None;
-        }
-        self.grow();
-        let fresh = self.filled.saturating_add(FRESH_BYTES).max(self.buffer.len());
-        // No further than where it begins to move, for from there on each byte moves its part.
-        let is_still = self.next.capacity() == 0;
-        let end = fresh.min(if is_still { self.moves_from() } else { self.room() });
-        if self.buffer.len() < end {
-            self.buffer.resize(end, 0);
-        }
-        self.buffer.get_mut(self.filled..end).filter(|space| !space.is_empty())
-    }
-
-    fn advance(&mut self, count: usize) {
-        debug_assert!(self.filled + count <= self.buffer.len().min(self.len), "more was read than there was room");
-        self.filled = self.filled.saturating_add(count).min(self.len).min(self.buffer.len());
-        if self.next.capacity() > 0 {
-            self.move_on(count.saturating_mul(MOVED_PER_BYTE));
-        }
-    }
-
-    /// Makes room for more by doubling, never past the frame's length. A buffer from the pool has its room already.
-    fn grow(&mut self) {
-        let room = self.room();
-        if room >= self.len {
-            return;
-        }
-        if self.next.capacity() == 0 && self.filled >= self.moves_from() {
-            self.next = BytesMut::with_capacity(room.saturating_mul(2).max(LARGE_FRAME_STEP).min(self.len));
-        }
-        if self.filled >= room {
-            // A quarter of an odd number, rounded down, leaves a few bytes to be moved.
-            let left = self.filled.saturating_sub(self.next.len());
-            debug_assert!(left <= MOVED_AT_ONCE, "{left} of {room} bytes move at once");
-            self.move_on(usize::MAX);
-        }
-    }
-
-    /// So much more of what came moves to the larger buffer, which takes the place of the smaller one when it has all.
-    fn move_on(&mut self, most: usize) {
-        let moved = self.next.len();
-        let end = self.filled.min(moved.saturating_add(most));
-        self.next.extend_from_slice(self.buffer.get(moved..end).unwrap_or_default());
-        if end >= self.filled {
-            self.buffer = core::mem::take(&mut self.next);
-        }
-    }
-
-    /// Bytes of memory.
-    fn capacity(&self) -> usize {
-        self.buffer.capacity() + self.next.capacity()
-    }
-
-    /// Copies what the frame misses from `input`, or as much of that as there is; answers how much.
-    fn take(&mut self, input: &mut &[u8]) -> usize {
-        let before = self.filled;
-        if self.is_skipped {
-            let (more, rest) = input.split_at(input.len().min(self.len.saturating_sub(before)));
-            self.filled += more.len();
-            *input = rest;
-        }
-        while !input.is_empty() && self.filled < self.len {
-            let Some(space) = self.space() else { break };
-            let (more, rest) = input.split_at(space.len().min(input.len()));
-            for (to, from) in space.chunks_mut(COPY_STEP).zip(more.chunks(COPY_STEP)) {
-                if let Some(to) = to.get_mut(..from.len()) {
-                    to.copy_from_slice(from);
-                }
-            }
-            self.advance(more.len());
-            *input = rest;
-        }
-        self.filled - before
-    }
-
-    /// Its kind and payload, once it is complete.
-    fn finish(&mut self) -> Option<(u8, Bytes)> {
-        (self.filled >= self.len).then(|| {
-            let mut buffer = core::mem::take(&mut self.buffer);
-            buffer.truncate(self.len);
-            (self.kind, buffer.freeze())
-        })
     }
 }
 

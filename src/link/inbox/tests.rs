@@ -176,7 +176,7 @@ proptest! {
 
 #[test]
 fn a_complete_frame_is_lent_and_leaves_nothing_behind() {
-    assert_eq!(size_of::<Inbox>(), size_of::<usize>());
+    assert_eq!(size_of::<Inbox>(), 2 * size_of::<usize>());
     let (mut inbox, mut pool) = (Inbox::default(), BufferPool::new());
     let bytes = [3, 0, 0, 0, 1, 7, 8];
     let mut input = &bytes[..];

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use super::plan::{Plan, Rounds, Run};
 use super::queues::Queues;
 use crate::limits::WRITE_BYTES;
+use crate::wire::pieces::MAX_BEGUN;
 
 /// Makes the next offer, of up to `N` slices, and shows it to `write`.
 ///
@@ -21,6 +22,8 @@ pub(super) fn offer<const N: usize>(
         used: 0,
         cursors: [Cursor::default(); 4],
         rounds: queues.rounds,
+        begins: 0,
+        blocked: [false; 4],
     };
     if let Some(partial) = &queues.partial {
         gather.add_slices(partial.slices());
@@ -44,6 +47,10 @@ struct Gather<'a, const N: usize> {
     used: usize,
     cursors: [Cursor; 4],
     rounds: Rounds,
+    /// Bytes of frames that begin in pieces with this offer.
+    begins: usize,
+    /// Lines whose next frame has to wait until others that have begun are complete.
+    blocked: [bool; 4],
 }
 
 impl<'a, const N: usize> Gather<'a, N> {
@@ -66,6 +73,18 @@ impl<'a, const N: usize> Gather<'a, N> {
     fn add_run(&mut self, queues: &'a Queues, rank: usize, max: usize) -> bool {
         let (Some(line), Some(cursor)) = (queues.lines.get(rank), self.cursors.get_mut(rank)) else { return false };
         let Some(segment) = line.segment(cursor.segment) else { return false };
+        // What is behind in an offer may be written in another one: a frame that ends with this one counts as well.
+        if cursor.skip == 0
+            && let Some(len) = segment.begins()
+        {
+            if queues.begun().saturating_add(self.begins).saturating_add(len) > MAX_BEGUN {
+                if let Some(blocked) = self.blocked.get_mut(rank) {
+                    *blocked = true;
+                }
+                return false;
+            }
+            self.begins += len;
+        }
         let bytes = segment.complete_frames(cursor.skip, max);
         if bytes == 0 {
             return false;
@@ -84,6 +103,7 @@ impl<'a, const N: usize> Gather<'a, N> {
 
     fn is_exhausted(&self, queues: &Queues, rank: usize) -> bool {
         match (queues.lines.get(rank), self.cursors.get(rank)) {
+            _ if self.blocked.get(rank).is_some_and(|blocked| *blocked) => true,
             (Some(line), Some(cursor)) => line.segment(cursor.segment).is_none(),
             _ => true,
         }

@@ -1,4 +1,4 @@
-//! One priority's frames in order: packed chunks of small ones, and large payloads beside their headers.
+//! One priority's frames in order: packed chunks of small ones, and large payloads beside their headers, or cut into pieces.
 //!
 //! A packed chunk needs no table of its frames: each frame says in its header how long it is.
 
@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::cut::{Cut, CutPiece};
 use crate::limits::{CHUNK, COPY_STEP};
 use crate::link::buffers::{Buffers, append};
 use crate::link::queue_account::QueueAccount;
 use crate::wire::frame::{HEADER_LEN, header};
+use crate::wire::pieces::{self, MORE_LEN};
 
 /// A piece of a line that leaves as one or two slices.
 #[derive(Debug)]
@@ -18,17 +20,29 @@ pub(super) enum Segment {
     Packed { bytes: Vec<u8>, at: usize, frames: usize },
     /// One frame whose payload is shared.
     Shared { header: [u8; HEADER_LEN], body: Bytes },
+    /// One frame that leaves in pieces: each is planned and written for itself.
+    Cut(Box<Cut>),
+    /// One piece, written in part. Never in a line.
+    Piece(Box<CutPiece>),
+    /// The word that the frame which had begun in this line is given up. Always the first of its line.
+    GivenUp([u8; GIVEN_UP_LEN]),
 }
+
+/// Bytes of the frame that gives another one up.
+const GIVEN_UP_LEN: usize = HEADER_LEN + MORE_LEN;
 
 impl Segment {
     pub(super) fn len(&self) -> usize {
         match self {
             Segment::Packed { bytes, at, .. } => bytes.len() - at,
             Segment::Shared { body, .. } => HEADER_LEN + body.len(),
+            Segment::Cut(cut) => cut.len(),
+            Segment::Piece(piece) => piece.len(),
+            Segment::GivenUp(frame) => frame.len(),
         }
     }
 
-    /// The bytes from `skip` on, as up to two slices.
+    /// The bytes from `skip` on, as up to two slices; of a frame in pieces those of the piece that begins there.
     pub(super) fn slices(&self, skip: usize) -> [&[u8]; 2] {
         match self {
             Segment::Packed { bytes, at, .. } => [bytes.get(at + skip..).unwrap_or_default(), &[]],
@@ -36,17 +50,25 @@ impl Segment {
                 header.get(skip..).unwrap_or_default(),
                 body.get(skip.saturating_sub(HEADER_LEN)..).unwrap_or_default(),
             ],
+            Segment::Cut(cut) => cut.piece(skip),
+            Segment::Piece(piece) => piece.slices(skip),
+            Segment::GivenUp(frame) => [frame.get(skip..).unwrap_or_default(), &[]],
         }
     }
 
-    /// Bytes of the complete frames among the first `max`; `skip` bytes, themselves complete frames, are left out.
+    /// Bytes of the complete frames among the first `max`; `skip` bytes, themselves complete frames, are left out. Of a frame in
+    /// pieces, of the next piece alone.
     pub(super) fn complete_frames(&self, skip: usize, max: usize) -> usize {
+        if let Segment::Cut(cut) = self {
+            let len = cut.piece(skip).iter().map(|slice| slice.len()).sum();
+            return if len <= max { len } else { 0 };
+        }
         let len = self.len() - skip;
         if len <= max {
             return len;
         }
         match self {
-            Segment::Shared { .. } => 0,
+            Segment::Shared { .. } | Segment::Cut(_) | Segment::Piece(_) | Segment::GivenUp(_) => 0,
             Segment::Packed { bytes, at, .. } => {
                 let (_, len) = frames_within(bytes.get(at + skip..).unwrap_or_default(), max);
                 len
@@ -65,6 +87,22 @@ impl Segment {
                 account.release(HEADER_LEN);
                 account.release_shared(&body);
             }
+            Segment::Cut(cut) => cut.release(account),
+            Segment::Piece(piece) => piece.release(account),
+            Segment::GivenUp(frame) => account.release(frame.len()),
+        }
+    }
+
+    /// Bytes of a payload that the other side holds a part of, and frees a part of only when it is complete.
+    pub(super) fn begun(&self) -> usize {
+        if let Segment::Cut(cut) = self { cut.begun() } else { 0 }
+    }
+
+    /// The payload's length of a frame that leaves in pieces and has not begun to.
+    pub(super) fn begins(&self) -> Option<usize> {
+        match self {
+            Segment::Cut(cut) if cut.begun() == 0 => Some(cut.payload_len()),
+            _ => None,
         }
     }
 }
@@ -83,10 +121,22 @@ impl PartialFrame {
         PartialFrame { segment, written }
     }
 
-    /// Bytes that are written already, but held until the frame is complete.
+    /// Bytes that it has in the account of what is queued: a chunk's are released as they are written, a shared payload's when the
+    /// frame is complete.
     #[cfg(feature = "sim")]
-    pub(super) fn written(&self) -> usize {
-        self.written
+    pub(super) fn charged(&self) -> usize {
+        match &self.segment {
+            Segment::Piece(piece) => piece.charged(),
+            segment => segment.len(),
+        }
+    }
+
+    /// Frames that are complete when it is: a piece is one only if it is the last.
+    pub(super) fn frames(&self) -> usize {
+        match &self.segment {
+            Segment::Piece(piece) => usize::from(piece.is_last()),
+            _ => 1,
+        }
     }
 
     /// Bytes that are still to be written.
@@ -143,6 +193,36 @@ impl Line {
         self.segments.len()
     }
 
+    /// Is one segment all there is, and does it leave as one?
+    #[inline]
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.segments.front(), Some(Segment::Cut(_)))
+    }
+
+    /// Bytes that can be dropped: all but the word that a frame is given up, or will be.
+    pub(super) fn droppable(&self) -> usize {
+        let kept = match self.segments.front() {
+            Some(Segment::GivenUp(frame)) => frame.len(),
+            Some(segment) if segment.begun() > 0 => GIVEN_UP_LEN,
+            _ => 0,
+        };
+        self.bytes.saturating_sub(kept)
+    }
+
+    /// Bytes of the begun frame; see [`Segment::begun`].
+    pub(super) fn begun(&self) -> usize {
+        self.segments.front().map_or(0, Segment::begun)
+    }
+
+    /// Bytes of the begun frame that have left and are held.
+    #[cfg(feature = "sim")]
+    pub(super) fn taken(&self) -> usize {
+        match self.segments.front() {
+            Some(Segment::Cut(cut)) => cut.taken(),
+            _ => 0,
+        }
+    }
+
     pub(super) fn segment(&self, index: usize) -> Option<&Segment> {
         self.segments.get(index)
     }
@@ -196,9 +276,32 @@ impl Line {
         self.segments.push_back(Segment::Shared { header, body });
     }
 
-    /// Drops the oldest frame; answers its bytes.
-    pub(super) fn drop_oldest(&mut self, buffers: &mut Buffers, account: &mut QueueAccount) -> Option<usize> {
-        let dropped = match self.segments.front_mut()? {
+    pub(super) fn push_cut(&mut self, cut: Cut, account: &mut QueueAccount) {
+        cut.charge(account);
+        self.bytes += cut.len();
+        self.segments.push_back(Segment::Cut(Box::new(cut)));
+    }
+
+    /// Drops the oldest frame; answers its bytes, and how many frames fewer there are: none where the other side must be told that
+    /// the rest of it does not come. `rank` is the line's.
+    pub(super) fn drop_oldest(
+        &mut self,
+        rank: usize,
+        buffers: &mut Buffers,
+        account: &mut QueueAccount,
+    ) -> Option<(usize, usize)> {
+        let front = self.segments.front_mut()?;
+        if front.begun() > 0 {
+            let frame = pieces::given_up(rank.saturating_sub(1));
+            let begun = core::mem::replace(front, Segment::GivenUp(frame));
+            let freed = begun.len().saturating_sub(frame.len());
+            begun.release(buffers, account);
+            account.charge(frame.len());
+            self.bytes -= freed;
+            return Some((freed, 0));
+        }
+        let oldest = usize::from(matches!(front, Segment::GivenUp(_)));
+        let dropped = match self.segments.get_mut(oldest)? {
             Segment::Packed { bytes, at, frames } if *frames > 1 => {
                 let len = frame_len(bytes.get(*at..).unwrap_or_default());
                 *at += len;
@@ -207,14 +310,14 @@ impl Line {
                 len
             }
             _ => {
-                let segment = self.segments.pop_front()?;
+                let segment = self.segments.remove(oldest)?;
                 let len = segment.len();
                 segment.release(buffers, account);
                 len
             }
         };
         self.bytes -= dropped;
-        Some(dropped)
+        Some((dropped, 1))
     }
 
     /// The first `count` bytes are written.
@@ -227,7 +330,12 @@ impl Line {
             let Some(front) = self.segments.front_mut() else { break };
             if left < front.len() {
                 let (complete, partial) = front.split(left, buffers, account);
-                if matches!(front, Segment::Shared { .. } | Segment::Packed { frames: 0, .. })
+                let is_spent = match front {
+                    Segment::Packed { frames, .. } => *frames == 0,
+                    Segment::Cut(cut) => cut.is_spent(),
+                    Segment::Shared { .. } | Segment::Piece(_) | Segment::GivenUp(_) => true,
+                };
+                if is_spent
                     && let Some(spent) = self.segments.pop_front()
                     && let Segment::Packed { bytes, .. } = spent
                 {
@@ -273,6 +381,15 @@ impl Segment {
             Segment::Shared { header, body } => {
                 let (header, body) = (*header, core::mem::take(body));
                 (0, Some(PartialFrame::new(Segment::Shared { header, body }, count)))
+            }
+            Segment::Cut(cut) => {
+                let part = cut.take(count);
+                (0, part.map(|(piece, written)| PartialFrame::new(Segment::Piece(Box::new(piece)), written)))
+            }
+            Segment::GivenUp(frame) => (0, Some(PartialFrame::new(Segment::GivenUp(*frame), count))),
+            Segment::Piece(_) => {
+                debug_assert!(false, "a piece that is written in part is in no line");
+                (0, None)
             }
             Segment::Packed { bytes, at, frames } => {
                 let (complete, len) = frames_within(bytes.get(*at..).unwrap_or_default(), count);

@@ -6,9 +6,12 @@
 //! - A full queue makes room by dropping frames that have not begun to leave, oldest first, from the lowest lines below the
 //!   new frame's own. When that is not enough, nothing is dropped and the new frame is refused.
 //! - Small payloads are copied and packed together; large ones are shared and leave from where they are.
+//! - A frame that is queued to leave in pieces lets frames of other lines pass between two of them, and is given up when it has to
+//!   make room. Each piece is a frame by itself for what stands above.
 //!
 //! An empty outbox holds no memory.
 
+mod cut;
 mod gather;
 mod line;
 mod plan;
@@ -19,7 +22,7 @@ use std::io::{self, IoSlice};
 
 use self::queues::Queues;
 use crate::config::{ConfigCheck, ConfigErrors};
-use crate::limits::{OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, SHARE_FROM, WRITE_SLICES};
+use crate::limits::{CUT_FROM, OUTBOX_HARD, OUTBOX_HIGH, OUTBOX_LOW, PIECE_DATA, SHARE_FROM, WRITE_SLICES};
 use crate::link::buffer_pool::BufferPool;
 use crate::wire::Priority;
 use crate::wire::frame::{HEADER_LEN, MAX_PAYLOAD, header};
@@ -236,6 +239,31 @@ impl Outbox {
         Ok(dropped)
     }
 
+    /// Queues a frame that shares `payload` and leaves in [pieces](crate::wire::pieces) when it is larger than
+    /// [`CUT_FROM`], as the other side must have agreed to. One that is critical is never cut, nor one for
+    /// which there is only room whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbox::push`].
+    pub fn push_in_pieces(
+        &mut self,
+        priority: Priority,
+        kind: u8,
+        payload: &Bytes,
+        limits: &OutboxLimits,
+        pool: &mut BufferPool,
+    ) -> Result<u32, PushError> {
+        let is_cut = payload.len() > CUT_FROM && priority != Priority::Critical;
+        if !is_cut || !limits.fits(payload.len()) || cut::wire_len(payload.len()) > limits.hard {
+            return self.push_shared(priority, kind, payload, limits, pool);
+        }
+        let dropped = self.make_room_for(priority, cut::wire_len(payload.len()), limits, pool)?;
+        let queues = self.queues.get_or_insert_with(|| pool.queues());
+        queues.push_cut(priority, kind, payload.clone(), &mut pool.account);
+        Ok(dropped)
+    }
+
     /// Writes until the outbox is empty, `write` takes no more, or `budget` bytes are written.
     ///
     /// `write` gets what leaves next, in order, and answers how many bytes of it were taken. Taking fewer than were
@@ -354,10 +382,10 @@ impl Outbox {
         self.queues.as_ref().is_some_and(|queues| queues.has_news())
     }
 
-    /// Bytes of the partial frame that are written already. Its memory is held, and accounted for, until its end.
+    /// Bytes that it has in the pool's account: with what is written already of frames whose memory is held until their end.
     #[cfg(feature = "sim")]
-    pub(crate) fn partial_frame_written(&self) -> usize {
-        self.queues.as_ref().map_or(0, |queues| queues.partial_frame_written())
+    pub(crate) fn charged_bytes(&self) -> usize {
+        self.queues.as_ref().map_or(0, |queues| queues.charged_bytes())
     }
 
     /// Frames queued of which the last byte is not yet written.
@@ -376,7 +404,19 @@ impl Outbox {
         if !limits.fits(payload) {
             return Err(PushError::TooLarge);
         }
-        let excess = (self.queued_bytes() + HEADER_LEN + payload).saturating_sub(limits.hard);
+        self.make_room_for(priority, HEADER_LEN + payload, limits, pool)
+    }
+
+    /// The same for so many bytes on the wire, which fit.
+    #[inline]
+    fn make_room_for(
+        &mut self,
+        priority: Priority,
+        bytes: usize,
+        limits: &OutboxLimits,
+        pool: &mut BufferPool,
+    ) -> Result<u32, PushError> {
+        let excess = (self.queued_bytes() + bytes).saturating_sub(limits.hard);
         if excess == 0 {
             return Ok(0);
         }
@@ -386,8 +426,8 @@ impl Outbox {
     }
 }
 
-/// How much of another frame a critical one waits for where the rate is limited.
-const URGENT_BEHIND: usize = 16 * 1024;
+/// From how much of another frame on a critical one has to wait where the rate is limited: more than any piece has.
+const URGENT_BEHIND: usize = PIECE_DATA + 64;
 
 /// Shows the first `most` bytes of `slices` to `write`.
 fn cut(
@@ -434,5 +474,7 @@ fn write_some<const N: usize>(
     Ok(Written { offered: plan.bytes(), count, frames })
 }
 
+#[cfg(test)]
+mod cut_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::cut::Cut;
 use super::line::{Done, Line, PartialFrame};
 use super::plan::{Plan, Rounds};
 use crate::link::buffers::Buffers;
@@ -35,7 +36,9 @@ impl Queues {
     /// Is one segment of one line all there is?
     #[inline]
     pub(super) fn is_lone(&self) -> bool {
-        self.partial.is_none() && self.lines.iter().map(Line::segments).sum::<usize>() == 1
+        self.partial.is_none()
+            && self.lines.iter().map(Line::segments).sum::<usize>() == 1
+            && !self.lines.iter().any(Line::is_cut)
     }
 
     /// Bytes queued and not written.
@@ -57,10 +60,16 @@ impl Queues {
         self.frames
     }
 
-    /// See [`Outbox::partial_frame_written`](super::Outbox::partial_frame_written).
+    /// See [`Outbox::charged_bytes`](super::Outbox::charged_bytes).
     #[cfg(feature = "sim")]
-    pub(super) fn partial_frame_written(&self) -> usize {
-        self.partial.as_ref().map_or(0, PartialFrame::written)
+    pub(super) fn charged_bytes(&self) -> usize {
+        let lines: usize = self.lines.iter().map(|line| line.bytes() + line.taken()).sum();
+        lines + self.partial.as_ref().map_or(0, PartialFrame::charged)
+    }
+
+    /// Bytes of payloads that the other side holds a part of.
+    pub(super) fn begun(&self) -> usize {
+        self.lines.iter().map(Line::begun).sum()
     }
 
     /// Queues a small frame behind the last of its line, if the chunk there and the limit have room for it. Answers whether they
@@ -110,6 +119,14 @@ impl Queues {
         self.line_mut(priority).push_shared(header, payload, account);
     }
 
+    /// Queues a frame that leaves in pieces. None of the critical ones does.
+    pub(super) fn push_cut(&mut self, priority: Priority, kind: u8, payload: Bytes, account: &mut QueueAccount) {
+        let cut = Cut::new(priority.rank().saturating_sub(1), kind, payload);
+        self.bytes += cut.len();
+        self.frames += 1;
+        self.line_mut(priority).push_cut(cut, account);
+    }
+
     /// Drops frames of lower priority than `priority` until `excess` bytes are free; `None` when that can not be done, and then
     /// none is dropped.
     pub(super) fn drop_below(
@@ -120,21 +137,22 @@ impl Queues {
         account: &mut QueueAccount,
     ) -> Option<u32> {
         let lower = self.lines.iter_mut().skip(priority.rank() + 1);
-        if lower.map(|line| line.bytes()).sum::<usize>() < excess {
+        if lower.map(|line| line.droppable()).sum::<usize>() < excess {
             return None;
         }
-        let (mut freed, mut dropped) = (0, 0);
-        for line in self.lines.iter_mut().skip(priority.rank() + 1).rev() {
+        let (mut freed, mut dropped, mut gone) = (0, 0, 0);
+        for (rank, line) in self.lines.iter_mut().enumerate().skip(priority.rank() + 1).rev() {
             while freed < excess
-                && let Some(bytes) = line.drop_oldest(buffers, account)
+                && let Some((bytes, frames)) = line.drop_oldest(rank, buffers, account)
             {
                 freed += bytes;
+                gone += frames;
                 dropped += 1;
             }
         }
         debug_assert!(freed >= excess, "{freed} of {excess} bytes could be freed");
         self.bytes -= freed;
-        self.frames -= dropped as usize;
+        self.frames -= gone;
         self.check();
         Some(dropped)
     }
@@ -159,7 +177,7 @@ impl Queues {
                 return 0;
             }
             left -= partial.left();
-            frames += 1;
+            frames += partial.frames();
             partial.release(buffers, account);
         }
         for run in plan.runs() {

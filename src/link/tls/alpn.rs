@@ -11,9 +11,32 @@ pub(super) const PROTOCOLS: [&[u8]; 2] = [b"spacetime/2", b"spacetime/1"];
 /// How the names of all our protocol's versions begin.
 const PROTOCOL_FAMILY: &[u8] = b"spacetime/";
 
-/// Is this one of ours, of all that ALPN may settle on?
-pub(super) fn is_ours(protocol: Option<&[u8]>) -> bool {
-    protocol.is_some_and(|protocol| PROTOCOLS.contains(&protocol))
+/// What WebSocket begins in. Browsers offer nothing else, and proxies understand it.
+const HTTP: [&[u8]; 1] = [b"http/1.1"];
+
+/// What is spoken inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::link) enum Inside {
+    /// Our frames.
+    Frames,
+    /// HTTP, and WebSocket then.
+    #[cfg_attr(not(feature = "ws"), allow(dead_code, reason = "nobody asks for it there"))]
+    Http,
+}
+
+impl Inside {
+    /// What is offered for it, in the order of preference.
+    pub(super) fn protocols(self) -> &'static [&'static [u8]] {
+        match self {
+            Inside::Frames => &PROTOCOLS,
+            Inside::Http => &HTTP,
+        }
+    }
+
+    /// Is this one of those, of all that ALPN may settle on?
+    pub(super) fn is(self, protocol: Option<&[u8]>) -> bool {
+        protocol.is_some_and(|protocol| self.protocols().contains(&protocol))
+    }
 }
 
 /// Our protocol among those that a client offers.

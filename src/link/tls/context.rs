@@ -14,7 +14,7 @@ use rustls::{ClientConfig, Error, ServerConfig};
 
 use crate::close::TlsFault;
 use crate::id::{Direction, VerifiedId};
-use crate::link::tls::alpn::{PROTOCOLS, Resolver, is_ours};
+use crate::link::tls::alpn::{Inside, Resolver};
 use crate::link::tls::clients::TlsClients;
 use crate::link::tls::error::TlsError;
 use crate::link::tls::fault::refused_by;
@@ -128,6 +128,27 @@ struct Settings {
     id: VerifiedId,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    /// The same where HTTP is spoken inside.
+    #[cfg(feature = "ws")]
+    http: (Arc<ClientConfig>, Arc<ServerConfig>),
+}
+
+impl Settings {
+    fn client(&self, inside: Inside) -> &Arc<ClientConfig> {
+        match inside {
+            #[cfg(feature = "ws")]
+            Inside::Http => &self.http.0,
+            _ => &self.client,
+        }
+    }
+
+    fn server(&self, inside: Inside) -> &Arc<ServerConfig> {
+        match inside {
+            #[cfg(feature = "ws")]
+            Inside::Http => &self.http.1,
+            _ => &self.server,
+        }
+    }
 }
 
 impl Tls {
@@ -223,27 +244,33 @@ impl Tls {
     }
 
     /// What a connection that we open to `remote` needs.
-    pub(crate) fn client(&self, remote: SocketAddr) -> (Arc<ClientConfig>, ServerName<'static>) {
-        (Arc::clone(&self.settings().client), name_of(remote))
+    pub(in crate::link) fn client_for(
+        &self,
+        remote: SocketAddr,
+        inside: Inside,
+    ) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (Arc::clone(self.settings().client(inside)), name_of(remote))
     }
 
     /// What a connection that we accept needs.
-    pub(crate) fn server(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.settings().server)
+    pub(in crate::link) fn server_for(&self, inside: Inside) -> Arc<ServerConfig> {
+        Arc::clone(self.settings().server(inside))
     }
 
     /// To be called once for each connection, when its handshake is done and before anything is read from it or written
-    /// to it: who is there, if it speaks our protocol and is trusted at this moment. `protocol` is what ALPN settled on. `None` is
+    /// to it: who is there, if it speaks our protocol and is trusted at this moment. `spoken` is what is expected inside and what ALPN settled on. `None` is
     /// one who has dialed us and showed nothing of himself, where that is enough.
-    pub(crate) fn verified(
+    pub(in crate::link) fn verified_for(
         &self,
         remote: SocketAddr,
         direction: Direction,
-        protocol: Option<&[u8]>,
+        (inside, protocol): (Inside, Option<&[u8]>),
         certificates: &[CertificateDer<'_>],
     ) -> Result<Option<VerifiedId>, TlsFault> {
         let may_be_nobody = !direction.is_outbound() && self.inner.verifier.lets_anybody_in();
-        let judged = if is_ours(protocol) || may_be_nobody && protocol.is_none() {
+        // Not everybody who speaks HTTP says so.
+        let may_be_silent = may_be_nobody || inside == Inside::Http;
+        let judged = if inside.is(protocol) || may_be_silent && protocol.is_none() {
             if may_be_nobody && certificates.is_empty() {
                 return Ok(None);
             }
@@ -261,6 +288,27 @@ impl Tls {
             }
             Err(refused) => Err(self.inner.refusals.keep(remote, refused)),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn client(&self, remote: SocketAddr) -> (Arc<ClientConfig>, ServerName<'static>) {
+        self.client_for(remote, Inside::Frames)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        self.server_for(Inside::Frames)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn verified(
+        &self,
+        remote: SocketAddr,
+        direction: Direction,
+        protocol: Option<&[u8]>,
+        certificates: &[CertificateDer<'_>],
+    ) -> Result<Option<VerifiedId>, TlsFault> {
+        self.verified_for(remote, direction, (Inside::Frames, protocol), certificates)
     }
 
     /// What an error of rustls means for the connection with `remote`. To be called at once, on the thread that got the
@@ -287,7 +335,8 @@ impl Settings {
     ) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
         let versions: &[_] = if options.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
-        let protocols: Vec<Vec<u8>> = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+        let protocols =
+            |inside: Inside| inside.protocols().iter().map(|protocol| protocol.to_vec()).collect::<Vec<Vec<u8>>>();
 
         let mut client = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
             .with_protocol_versions(versions)
@@ -295,7 +344,7 @@ impl Settings {
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(verifier) as _)
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
-        client.alpn_protocols.clone_from(&protocols);
+        client.alpn_protocols = protocols(Inside::Frames);
         // In TLS 1.2 only this binds a resumed session to the identities of the first.
         client.require_ems = true;
         // Nodes have no names to send.
@@ -311,7 +360,7 @@ impl Settings {
             .map_err(|_| TlsError::Library)?
             .with_client_cert_verifier(Arc::clone(verifier) as _)
             .with_cert_resolver(Arc::new(Resolver::new(identity.certified())));
-        server.alpn_protocols = protocols;
+        server.alpn_protocols = protocols(Inside::Frames);
         server.require_ems = true;
         // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
         if options.resumption {
@@ -322,7 +371,20 @@ impl Settings {
             server.send_tls13_tickets = 0;
         }
 
-        Ok(Settings { id: identity.id(), client: Arc::new(client), server: Arc::new(server) })
+        #[cfg(feature = "ws")]
+        let http = {
+            let (mut client, mut server) = (client.clone(), server.clone());
+            client.alpn_protocols = protocols(Inside::Http);
+            server.alpn_protocols = protocols(Inside::Http);
+            (Arc::new(client), Arc::new(server))
+        };
+        Ok(Settings {
+            id: identity.id(),
+            client: Arc::new(client),
+            server: Arc::new(server),
+            #[cfg(feature = "ws")]
+            http,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use rustls::{ClientConnection, ConnectionCommon, HandshakeKind, ProtocolVersion,
 
 use super::*;
 use crate::id::DialId;
+use crate::link::tls::alpn::PROTOCOLS;
 use crate::link::tls::trust::Authority;
 
 #[path = "enormous_key_tests.rs"]

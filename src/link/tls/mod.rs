@@ -5,7 +5,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `stream` | one connection's records, both ways: handshake, frames, close_notify |
-//! | `unsent`, `record` | what of that waits for the socket, and what is not opened yet |
+//! | `record` | what is not opened yet; what waits for the socket is in `link::unsent` |
 //! | `rustls_connection` | rustls's two state machines as one |
 //! | `sealing` | how plaintext becomes full records |
 //! | `context` | what all connections share: [`Tls`] |
@@ -18,7 +18,7 @@
 //!
 //! Each file imports only from those below it.
 
-mod alpn;
+pub(super) mod alpn;
 mod clients;
 mod context;
 mod effort;
@@ -32,7 +32,6 @@ mod rustls_connection;
 pub(super) mod sealing;
 pub(super) mod stream;
 pub mod trust;
-mod unsent;
 mod verify;
 
 pub use clients::TlsClients;

@@ -22,18 +22,19 @@ use core::time::Duration;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
+use super::alpn::Inside;
 use super::context::Tls;
 use super::effort::Effort;
 use super::fault::fault_of;
 use super::record::{Tail, begins_with_close_notify, complete_records, may_be_tls};
 use super::rustls_connection::{End, Opened, RustlsConnection};
 use super::sealing::{Sealing, Slices};
-use super::unsent::{Socket, Unsent};
 use crate::close::TlsFault;
 use crate::id::{Direction, VerifiedId};
 use crate::limits::HANDSHAKE_BYTES;
 use crate::link::buffer_pool::BufferPool;
 use crate::link::outbox::{Flush, Outbox, Progress, WriteBudget, WriteSide};
+use crate::link::unsent::{Socket, Unsent};
 use crate::time::Instant;
 
 /// The TLS of one connection.
@@ -62,6 +63,7 @@ struct Handshake {
     ours: VerifiedId,
     remote: SocketAddr,
     direction: Direction,
+    inside: Inside,
     received: usize,
     /// Of these, opened.
     opened: usize,
@@ -79,13 +81,18 @@ impl fmt::Debug for TlsStream {
 }
 
 impl TlsStream {
-    pub(in crate::link) fn new(tls: &Tls, remote: SocketAddr, direction: Direction) -> Result<Self, TlsFault> {
+    pub(in crate::link) fn new(
+        tls: &Tls,
+        remote: SocketAddr,
+        direction: Direction,
+        inside: Inside,
+    ) -> Result<Self, TlsFault> {
         let ours = tls.id();
         let connection = if direction.is_outbound() {
-            let (config, name) = tls.client(remote);
+            let (config, name) = tls.client_for(remote, inside);
             RustlsConnection::client(config, name)
         } else {
-            RustlsConnection::server(tls.server())
+            RustlsConnection::server(tls.server_for(inside))
         };
         let mut stream = TlsStream {
             connection: connection.map_err(|error| tls.fault(remote, &error))?,
@@ -94,6 +101,7 @@ impl TlsStream {
                 ours,
                 remote,
                 direction,
+                inside,
                 received: 0,
                 opened: 0,
                 sent: 0,
@@ -288,12 +296,13 @@ impl TlsStream {
         if self.connection.is_handshaking() {
             return;
         }
-        let Handshake { tls, ours, remote, direction, .. } = &**handshake;
+        let Handshake { tls, ours, remote, direction, inside, .. } = &**handshake;
         if tls.id() != *ours {
             // We are somebody else by now, and would greet as such.
             return self.fail(TlsFault::Cut);
         }
-        match tls.verified(*remote, *direction, self.connection.protocol(), self.connection.certificates()) {
+        let spoken = (*inside, self.connection.protocol());
+        match tls.verified_for(*remote, *direction, spoken, self.connection.certificates()) {
             Ok(identity) => {
                 self.identity = identity;
                 self.handshake = None;
@@ -329,21 +338,30 @@ impl TlsStream {
         side: WriteSide,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flush {
+        self.flush_through(pool, side, write, |pool, seal| {
+            let flush = outbox.flush(pool, budget, seal);
+            (flush, outbox.is_empty())
+        })
+    }
+
+    /// The same of whatever `produce` writes to what seals; it answers how that went and whether all is said.
+    pub(in crate::link) fn flush_through(
+        &mut self,
+        pool: &mut BufferPool,
+        side: WriteSide,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        produce: impl FnOnce(&mut BufferPool, &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> (Flush, bool),
+    ) -> Flush {
         let mut sealing = pool.sealing();
         let mut socket = Socket::new(write);
-        let mut flush = match self.unsent.drain(&mut socket) {
-            Ok(()) if self.can_seal() => {
-                outbox.flush(pool, budget, |slices| self.seal(slices, &mut sealing, &mut socket))
-            }
-            Ok(()) => Flush { bytes: 0, frames: 0, progress: Progress::Empty },
-            Err(error) => Flush { bytes: 0, frames: 0, progress: Progress::Failed(error) },
+        let nothing = |progress| (Flush { bytes: 0, frames: 0, progress }, false);
+        let (mut flush, is_done) = match self.unsent.drain(&mut socket) {
+            Ok(()) if self.can_seal() => produce(pool, &mut |slices| self.seal(slices, &mut sealing, &mut socket)),
+            Ok(()) => nothing(Progress::Empty),
+            Err(error) => nothing(Progress::Failed(error)),
         };
         pool.give_sealing(sealing);
-        if side == WriteSide::Closing
-            && outbox.is_empty()
-            && self.can_seal()
-            && matches!(flush.progress, Progress::Empty)
-        {
+        if side == WriteSide::Closing && is_done && self.can_seal() && matches!(flush.progress, Progress::Empty) {
             self.close_notify_sealed = true;
             let (kept, out) = (self.tail.bytes_mut(), self.unsent.bytes_mut());
             if let Err(error) = self.connection.seal(kept, out, &mut |seal, out| seal.close_notify(out)) {

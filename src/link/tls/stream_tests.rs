@@ -94,7 +94,12 @@ impl End {
     }
 
     fn end(&self) -> Option<Result<(), TlsFault>> {
-        self.link.transport.end()
+        self.link.transport.end().map(|end| {
+            end.map_err(|reason| match reason {
+                crate::close::CloseReason::Tls(fault) => fault,
+                other => panic!("{other} is no fault of TLS"),
+            })
+        })
     }
 }
 

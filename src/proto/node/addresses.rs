@@ -35,7 +35,10 @@ const NEWS_MAX: usize = 10;
 impl<C: Chain> Node<C> {
     /// A peer that dialed us says where it listens. Others are told when we have seen that somebody does.
     pub(super) fn on_announced(&mut self, now: Now, conn: ConnId, address: SocketAddr) {
-        self.book.announced(address, now);
+        if self.book.announced(address, now) == Heard::OutOfScope && self.is_through_proxy {
+            // The proxy would look for it in a network of its own.
+            return;
+        }
         self.outbound.nudge();
         if let Some(entry) = self.book.get(address).filter(|entry| entry.is_found()) {
             let knowing: Vec<ConnId> = entry.told_by.into_iter().chain([conn]).collect();

@@ -91,8 +91,13 @@ impl<C: Chain> Node<C> {
     /// What we say in version 2 that we can do.
     fn features(&self) -> u64 {
         let many = if self.config.many_transactions { Extension::TAKES_MANY_TRANSACTIONS } else { 0 };
-        let asks = if self.config.asks_its_address { Extension::ASKS_ITS_ADDRESS } else { 0 };
-        Extension::OFFERS_TRANSACTIONS | many | asks | self.waits_with_answers()
+        let asks = if self.config.asks_its_address && !self.is_through_proxy { Extension::ASKS_ITS_ADDRESS } else { 0 };
+        let pieces = if self.config.pieces { Extension::TAKES_PIECES } else { 0 };
+        #[cfg(feature = "lz4")]
+        let compressed = if self.config.compression { Extension::TAKES_COMPRESSED } else { 0 };
+        #[cfg(not(feature = "lz4"))]
+        let compressed = 0;
+        Extension::OFFERS_TRANSACTIONS | many | asks | pieces | compressed | self.waits_with_answers()
     }
 
     /// A frame before the handshake is done.
@@ -171,6 +176,7 @@ impl<C: Chain> Node<C> {
             (None, false) => Evidence::Claimed,
         };
         let (remote, direction, outbound) = (session.remote(), session.direction(), session.is_outbound());
+        let is_web_socket = session.is_web_socket;
         if !outbound && (!self.leave_client_place(now, conn) || !self.make_place(now, conn)) {
             self.close(now, conn, CloseReason::LimitReached);
             return;
@@ -181,6 +187,8 @@ impl<C: Chain> Node<C> {
             self.send_handshake(now, conn, Kind::HandshakeAck, introduction.version.min(self.config.version), seen);
         }
         let address = match (outbound, introduction.listening_port) {
+            // What is there is no port for our frames, and behind a browser there is none at all.
+            _ if is_web_socket => None,
             (true, _) => Some(remote),
             (false, 0) => None,
             // With the interface, where the address needs one.
@@ -193,7 +201,8 @@ impl<C: Chain> Node<C> {
         let next_heartbeat = now.at + self.config.heartbeat;
         let in_exempt_range = self.admission.exempt().contains(remote.ip());
         let manner = introduction.manner();
-        let takes_many = self.features() & introduction.features & Extension::TAKES_MANY_TRANSACTIONS != 0;
+        let both = self.features() & introduction.features;
+        let takes_many = both & Extension::TAKES_MANY_TRANSACTIONS != 0;
         let mut speech = Speech::new(introduction.version, &self.config.rates);
         speech.note(said);
         let client = self.sessions.get(conn).and_then(Session::client);
@@ -216,6 +225,8 @@ impl<C: Chain> Node<C> {
         peer.serves_runs = [introduction.features, self.features()].into_iter().all(Extension::serves_runs);
         peer.tells_many_headers =
             [introduction.features, self.features()].into_iter().all(Extension::tells_many_headers);
+        peer.takes_pieces = both & Extension::TAKES_PIECES != 0;
+        peer.takes_compressed = both & Extension::TAKES_COMPRESSED != 0;
         let bulk = Extension::SERVES_RUNS | Extension::TELLS_MANY_HEADERS;
         let features = introduction.features & (!bulk | self.features());
         peer.address = address;
@@ -257,7 +268,9 @@ impl<C: Chain> Node<C> {
         if outbound {
             self.compare_clocks(now);
             let is_chosen = matches!(direction, Direction::Outbound(dial) if self.outbound.is_chosen(dial));
-            if let Some(seen) = introduction.seen.filter(|_| is_chosen && self.config.asks_its_address) {
+            if let Some(seen) =
+                introduction.seen.filter(|_| is_chosen && self.config.asks_its_address && !self.is_through_proxy)
+            {
                 self.on_seen_at(now, conn, seen.ip().to_canonical());
             }
         }

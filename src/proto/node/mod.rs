@@ -220,6 +220,8 @@ pub struct Node<C> {
     tip: Hash,
     tip_moved_at: Option<Instant>,
     stopping: bool,
+    /// All dials go through a proxy.
+    is_through_proxy: bool,
     /// Old blocks are given to those who ask.
     serves_history: bool,
     #[cfg(feature = "sim")]
@@ -291,6 +293,7 @@ impl<C: Chain> Node<C> {
             tip,
             tip_moved_at: None,
             stopping: false,
+            is_through_proxy: false,
             serves_history: true,
             #[cfg(feature = "sim")]
             buggify: None,
@@ -309,6 +312,7 @@ impl<C: Chain> Node<C> {
             Input::Opened { conn, remote, local, direction, identity } => {
                 self.on_opened(now, conn, (remote, local), direction, identity);
             }
+            Input::OverWebSocket { conn } => self.on_web_socket(now, conn),
             Input::AdmissionReleased { remote, reason } => self.on_admission_released(now, remote, reason),
             Input::WaitedInVain { remote } => self.waited_in_vain(remote),
             Input::DialFailed { dial, reason } => self.on_dial_failed(now, dial, reason),
@@ -396,7 +400,7 @@ impl<C: Chain> Node<C> {
         }
         let rules = match may_be_client {
             // A miner begins with its block. There are few such places.
-            true if self.admission.has_client_place(conn) => FrameRules::version(1),
+            true if self.admission.has_client_place(conn) => FrameRules::client(),
             true => FrameRules::unintroduced(),
             false => FrameRules::greeting(),
         };

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::address::Subnet;
 use crate::close::CloseReason;
-use crate::id::ConnId;
+use crate::id::{ConnId, Direction};
 use crate::proto::node::Node;
 use crate::proto::node::sessions::Session;
 use crate::proto::peer::evict::{self, Candidate};
@@ -20,6 +20,21 @@ use crate::wire::Kind;
 
 /// How many unfinished handshakes a subnet has, and the oldest of them, by its deadline.
 type Crowd = (usize, Reverse<(Instant, ConnId)>);
+
+/// Who competes with whom for the places of inbound peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Takes the place of anybody.
+    Node,
+    /// Takes that of its like only, so that a page with many visitors cannot crowd out nodes.
+    WebSocket,
+}
+
+impl Class {
+    fn of(session: &Session) -> Self {
+        if session.is_web_socket { Class::WebSocket } else { Class::Node }
+    }
+}
 
 /// A handshake may take so long before it gives way to others, when there is no place left.
 const GREETING_SPARED: Duration = Duration::from_secs(1);
@@ -87,20 +102,41 @@ impl<C: Chain> Node<C> {
 
     /// Makes a place for an inbound peer whose handshake is about to be done; false when nobody gives way to it.
     pub(super) fn make_place(&mut self, now: Now, newcomer: ConnId) -> bool {
-        let Some(remote) = self.sessions.get(newcomer).map(|s| s.remote()) else { return false };
+        let Some((remote, class)) = self.sessions.get(newcomer).map(|s| (s.remote(), Class::of(s))) else {
+            return false;
+        };
         let settled = self.sessions.iter().filter(|s| !s.is_outbound() && s.peer().is_some()).count();
         if settled < self.admission.settled_max() {
             if buggify!(self, EvictNow) {
-                self.evict_one(now, remote);
+                self.evict_one(now, remote, class);
             }
             return true;
         }
-        self.evict_one(now, remote) || self.is_exempt(remote)
+        self.evict_one(now, remote, class) || self.is_exempt(remote)
     }
 
-    /// Ends the inbound peer that gives way to a newcomer from `remote`; false when there is none.
-    pub(super) fn evict_one(&mut self, now: Now, remote: SocketAddr) -> bool {
-        let inbound = self.sessions.iter().filter(|s| !s.is_outbound() && !self.is_exempt(s.remote()));
+    /// A connection is a WebSocket. Where there are too many from others, one of them gives way.
+    pub(super) fn on_web_socket(&mut self, now: Now, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(conn).filter(|session| !session.is_closing()) else { return };
+        session.is_web_socket = true;
+        if let Direction::Outbound(dial) = session.direction() {
+            return self.outbound.over_web_socket(dial);
+        }
+        let remote = session.remote();
+        let is_one = |s: &&Session| s.is_web_socket && !s.is_outbound() && !s.is_closing();
+        if self.sessions.iter().filter(is_one).count() <= self.config.admission.web_sockets_max()
+            || self.evict_one(now, remote, Class::WebSocket)
+        {
+            return;
+        }
+        let stalled = self.oldest_stalled(now, |session| session.is_web_socket && session.conn() != conn);
+        self.close(now, stalled.unwrap_or(conn), CloseReason::LimitReached);
+    }
+
+    /// Ends the inbound peer that gives way to a newcomer from `remote`; false when there is none. A WebSocket takes no node's place.
+    pub(super) fn evict_one(&mut self, now: Now, remote: SocketAddr, newcomer: Class) -> bool {
+        let gives_way = |s: &Session| newcomer == Class::Node || s.is_web_socket;
+        let inbound = self.sessions.iter().filter(|s| !s.is_outbound() && gives_way(s) && !self.is_exempt(s.remote()));
         let candidates = inbound.filter_map(|session| {
             let peer = session.peer()?;
             let kept = peer.address.is_some_and(|address| self.outbound.is_kept(address));

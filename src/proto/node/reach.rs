@@ -27,6 +27,17 @@ impl<C> Node<C> {
         self.own_addresses.set_listening(listening);
     }
 
+    /// Says whether all dials go through a proxy. Then nobody is told where we can be reached, nobody asked where he sees us, and a name
+    /// may lead to an address that [stands](crate::address::stand_in) for it.
+    pub fn set_through_proxy(&mut self, is_so: bool) {
+        if core::mem::replace(&mut self.is_through_proxy, is_so) == is_so {
+            return;
+        }
+        self.own_addresses.set_hidden(is_so);
+        self.outbound.set_through_proxy(is_so);
+        self.book.set_through_proxy(is_so);
+    }
+
     /// Whether others reach us, and where.
     pub fn reach(&self) -> Reach {
         self.own_addresses.reach()
@@ -77,6 +88,9 @@ impl<C: Chain> Node<C> {
     fn set_reach(&mut self, now: Now, reach: Reach) {
         let before = self.reach().announced();
         self.own_addresses.set_reach(reach);
+        if self.is_through_proxy {
+            return;
+        }
         let Some(address) = reach.announced().filter(|address| Some(*address) != before) else { return };
         let far = |remote: SocketAddr| Scope::of(remote.ip()) == Scope::Global;
         let ready = self.sessions.ready().map(|(session, _)| (session.conn(), session.remote()));

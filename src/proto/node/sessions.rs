@@ -82,6 +82,8 @@ pub(super) struct Session {
     pub(super) budgets: PeerBudgets,
     /// It comes from where nobody need introduce himself.
     pub(super) may_be_client: bool,
+    /// It is a WebSocket.
+    pub(super) is_web_socket: bool,
     /// How many addresses it may still tell us.
     pub(super) intake: Intake,
     /// What it said last in an Error frame, cut.
@@ -144,6 +146,7 @@ impl Sessions {
             last_received: now,
             budgets,
             may_be_client: false,
+            is_web_socket: false,
             intake: Intake::new(),
             remote_error: None,
         };

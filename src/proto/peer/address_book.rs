@@ -169,6 +169,7 @@ pub struct AddressBook {
     never: BTreeSet<SocketAddr>,
     /// The same, oldest first, so that the set stays bounded.
     never_order: VecDeque<SocketAddr>,
+    is_proxied: bool,
 }
 
 impl AddressBook {
@@ -177,10 +178,17 @@ impl AddressBook {
         AddressBook { config, ..Default::default() }
     }
 
+    /// All dials go through a proxy. Then no peer's word for a local address counts, not even of one who comes from nearby: the
+    /// proxy would dial a machine of its own network.
+    pub(crate) fn set_through_proxy(&mut self, is_so: bool) {
+        self.is_proxied = is_so;
+    }
+
     /// `source` told us of `address`; `None` for a file or the operator, who may name any address. O(log n).
     pub fn hear(&mut self, address: SocketAddr, source: Option<IpAddr>, now: Now) -> Heard {
         let address = canonical(address);
         let passes = match source {
+            Some(_) if self.is_proxied && !self.config.allow_private => Scope::of_socket(address) == Scope::Global,
             Some(peer) => may_pass(address, peer, self.config.allow_private),
             None => Scope::of_socket(address) != Scope::Unusable,
         };

@@ -295,6 +295,13 @@ impl OutboundManager {
         Some(since)
     }
 
+    /// The dial's connection is a WebSocket: what listens at its address takes no frames from others, and is told to nobody.
+    pub fn over_web_socket(&mut self, dial: DialId) {
+        if let Some(link) = self.links.get_mut(&dial) {
+            link.is_web_socket = true;
+        }
+    }
+
     /// The connection's handshake is done. Answers the dial whose connection has served its purpose with that, if there is one:
     /// the node should close it.
     pub fn ready(&mut self, dial: DialId, now: Now, book: &mut AddressBook, rng: &mut Rng) -> Option<DialId> {
@@ -311,12 +318,14 @@ impl OutboundManager {
         self.kept.reached(link.address, false);
         self.seeds.reached(link.address, true);
         let is_look = link.purpose.is_look();
-        let address = link.address;
-        let is_first = book.get(address).is_none_or(|entry| !entry.is_found());
-        book.reached(address, now);
+        let (address, is_web_socket) = (link.address, link.is_web_socket);
         self.looked_at(address);
-        if is_first {
-            self.found.push((address, None));
+        if !is_web_socket {
+            let is_first = book.get(address).is_none_or(|entry| !entry.is_found());
+            book.reached(address, now);
+            if is_first {
+                self.found.push((address, None));
+            }
         }
         self.nudge();
         if is_look {
@@ -388,6 +397,8 @@ impl OutboundManager {
             {
                 book.declined(link.address, now, rng);
             }
+            // What the proxy does not do for this address it may do another time: it is asked ever more rarely.
+            (_, CloseReason::Proxy(fault)) if fault.blame() == Blame::Ours => book.declined(link.address, now, rng),
             // Our own fault says nothing about the address.
             (_, reason) if reason.blame() == Blame::Ours => book.left(link.address, DisconnectKind::Early, now, rng),
             _ => {
@@ -521,7 +532,8 @@ impl OutboundManager {
         self.next_id = self.next_id.wrapping_add(1);
         let doubles = self.is_in_used_group(address.ip());
         let state = DialState::Dialing;
-        let link = Link { address, purpose, duplicate_of: None, is_full: false, is_grounded, doubles, state, since };
+        let (duplicate_of, is_full, is_web_socket) = (None, false, false);
+        let link = Link { address, purpose, duplicate_of, is_full, is_grounded, doubles, is_web_socket, state, since };
         let twin = self.links.insert(dial, link);
         let other = self.by_address.insert(address, dial);
         debug_assert!(twin.is_none() && other.is_none(), "{address} is dialed already, or a name is used twice");

@@ -17,13 +17,15 @@ pub struct OwnAddresses {
     listening: Vec<SocketAddr>,
     external: Vec<SocketAddr>,
     reach: Reach,
+    /// Nobody is told where we are.
+    is_hidden: bool,
 }
 
 impl OwnAddresses {
     /// Nobody listens yet. Port 0 of an external address stands for the port of the listener of its family.
     pub fn new(external: &[SocketAddr]) -> Self {
         let external = external.iter().map(|address| canonical(*address)).collect();
-        OwnAddresses { listening: Vec::new(), external, reach: Reach::default() }
+        OwnAddresses { listening: Vec::new(), external, ..OwnAddresses::default() }
     }
 
     /// Whom our listeners listen for: an address of ours, or unspecified for all of a family. An IPv6 listener that takes IPv4 as
@@ -32,9 +34,17 @@ impl OwnAddresses {
         self.listening = listening.iter().map(|address| canonical(*address)).collect();
     }
 
+    /// We dial through a proxy, which is to hide where we are: nothing is announced any more, whatever is known.
+    pub fn set_hidden(&mut self, is_hidden: bool) {
+        self.is_hidden = is_hidden;
+    }
+
     /// The port to announce on a connection, where `local` is our end of it; 0 when nobody listens at what the other side sees
     /// of us. `None` for the local end when it is not known: then the first listener counts.
     pub fn port_for(&self, local: Option<SocketAddr>, remote: SocketAddr) -> u16 {
+        if self.is_hidden {
+            return 0;
+        }
         let remote = canonical(remote);
         // From the internet we are seen by an address that the operator knows better than our sockets do.
         let seen_from_afar = Scope::of(remote.ip()) == Scope::Global;
@@ -55,6 +65,9 @@ impl OwnAddresses {
     /// What a peer should be told besides the port: all of our addresses that mean the same machine to it, but for the one that
     /// it can tell by itself.
     pub fn to_tell(&self, local: Option<SocketAddr>, remote: SocketAddr, allow_private: bool) -> Vec<SocketAddr> {
+        if self.is_hidden {
+            return Vec::new();
+        }
         let port = self.port_for(local, remote);
         let seen = local.map(|local| SocketAddr::new(canonical(local).ip(), port));
         let special = self.listening.iter().copied().filter(|listener| !listener.ip().is_unspecified());
@@ -166,6 +179,18 @@ mod tests {
         let mut named = OwnAddresses::new(&[socket("45.9.9.9:9000")]);
         named.set_reach(reach);
         assert_eq!(named.port_for(local, far), 9000, "the operator knows better");
+    }
+
+    #[test]
+    fn behind_a_proxy_nobody_is_told_where_we_are() {
+        let mut own = own(&["0.0.0.0:1"], &["45.9.9.9:9000"]);
+        let (local, far) = (Some(socket("45.1.1.1:50000")), socket("46.1.1.1:7"));
+        own.set_hidden(true);
+        for local in [local, None] {
+            assert_eq!((own.port_for(local, far), own.to_tell(local, far, true)), (0, vec![]));
+        }
+        own.set_hidden(false);
+        assert_eq!(own.port_for(local, far), 9000);
     }
 
     #[test]

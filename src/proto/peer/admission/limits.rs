@@ -97,6 +97,12 @@ impl AdmissionConfig {
         if self.without_handshake.0.is_empty() || self.inbound_max == 0 { 0 } else { (self.inbound_max / 8).max(1) }
     }
 
+    /// How many of the inbound connections may be WebSockets: half of them. Pages have many visitors, and a network of nodes must
+    /// not depend on how many.
+    pub fn web_sockets_max(&self) -> usize {
+        if self.inbound_max == 0 { 0 } else { (self.inbound_max / 2).max(1) }
+    }
+
     pub(super) fn kept_for_newcomers(&self) -> usize {
         self.newcomers.min(self.inbound_max / 4)
     }

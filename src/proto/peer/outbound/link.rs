@@ -17,6 +17,8 @@ pub(super) struct Link {
     pub(super) is_grounded: bool,
     /// Its group had an automatic connection already, for want of others.
     pub(super) doubles: bool,
+    /// No frames are taken there but inside of a WebSocket.
+    pub(super) is_web_socket: bool,
     pub(super) state: DialState,
     /// When its dial began.
     pub(super) since: Instant,

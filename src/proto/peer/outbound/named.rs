@@ -13,7 +13,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::address::{Scope, canonical};
+use crate::address::{Scope, canonical, is_stand_in};
 use crate::proto::peer::name::PeerName;
 use crate::proto::peer::peer_key::PeerKey;
 use crate::proto::peer::retry::Backoff;
@@ -92,6 +92,8 @@ pub(super) struct NamedPeers {
     peers: BTreeMap<Target, NamedPeer>,
     /// All their addresses.
     addresses: BTreeSet<SocketAddr>,
+    /// A name may lead to an address that stands for it.
+    takes_stand_ins: bool,
 }
 
 impl NamedPeers {
@@ -105,6 +107,11 @@ impl NamedPeers {
         self.peers.entry(Target::Address(address)).or_insert(peer);
         self.addresses.insert(address);
         true
+    }
+
+    /// Where a proxy looks names up, they lead to addresses that stand for them; elsewhere nobody is at such a one.
+    pub(super) fn take_stand_ins(&mut self, takes: bool) {
+        self.takes_stand_ins = takes;
     }
 
     /// Adds a node by its name.
@@ -141,13 +148,14 @@ impl NamedPeers {
         backoff: Backoff,
         rng: &mut Rng,
     ) -> Option<Vec<SocketAddr>> {
+        let takes_stand_ins = self.takes_stand_ins;
+        let can_be_dialed = |address: SocketAddr| {
+            Scope::of_socket(address) != Scope::Unusable || (takes_stand_ins && is_stand_in(address))
+        };
         let peer = self.peers.get_mut(&Target::Name(name.clone()))?;
         let mut usable = Vec::new();
         for address in addresses.iter().map(|address| canonical(*address)) {
-            if usable.len() < ADDRESSES_PER_NAME_MAX
-                && Scope::of_socket(address) != Scope::Unusable
-                && !usable.contains(&address)
-            {
+            if usable.len() < ADDRESSES_PER_NAME_MAX && can_be_dialed(address) && !usable.contains(&address) {
                 usable.push(address);
             }
         }

@@ -1,4 +1,5 @@
-//! Dials that fail for want of something of our own: one growing pause for all of them, and no address is blamed.
+//! Dials that fail for want of something of our own, or of the proxy that they all go through: one growing pause for all of them, and
+//! no address is blamed.
 //!
 //! Whoever has no descriptor left has none for any address. Without a pause such a node tried ten addresses a second for as long
 //! as that lasted, and each of them had failed once more.
@@ -12,6 +13,15 @@ use crate::time::Instant;
 
 /// Between two trials. The longest is short: a descriptor may be free at any moment, and one trial costs nothing.
 const TRIAL: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(15) };
+
+/// Would any other dial have failed as well?
+fn is_of_all_dials(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::LocalResource(_) | CloseReason::LimitReached => true,
+        CloseReason::Proxy(fault) => fault.is_of_all_dials(),
+        _ => false,
+    }
+}
 
 /// What we lack, and since how many trials.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +49,7 @@ impl OwnLimits {
     /// A dial has become no connection. True when that is for want of something of our own.
     pub(super) fn ended(&mut self, reason: CloseReason, now: Instant, rng: &mut Rng) -> bool {
         match reason {
-            CloseReason::LocalResource(_) | CloseReason::LimitReached => {
+            reason if is_of_all_dials(reason) => {
                 // Those that began together end together, and count once.
                 if self.failures == 0 {
                     self.changes.push(Some(reason));
@@ -76,6 +86,17 @@ mod tests {
     use std::io::ErrorKind;
 
     use super::*;
+    use crate::close::ProxyFault;
+
+    #[test]
+    fn a_proxy_that_is_down_pauses_all_dials_and_one_that_refuses_a_peer_pauses_none() {
+        let (mut limits, mut rng) = (OwnLimits::default(), Rng::from_seed(1));
+        for fault in ProxyFault::ALL {
+            let reason = CloseReason::Proxy(fault);
+            assert_eq!(limits.ended(reason, Instant::ZERO, &mut rng), fault.is_of_all_dials(), "{fault:?}");
+            assert_eq!(limits.ready_at() > Instant::ZERO, fault.is_of_all_dials(), "{fault:?}");
+        }
+    }
 
     #[test]
     fn who_lacks_something_tries_ever_more_rarely_says_it_once_and_goes_on_at_once_when_it_is_there() {

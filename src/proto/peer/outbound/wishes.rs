@@ -19,6 +19,12 @@ impl OutboundManager {
         is_kept
     }
 
+    /// All dials go through a proxy that looks names up, or none does.
+    pub(crate) fn set_through_proxy(&mut self, is_so: bool) {
+        self.kept.take_stand_ins(is_so);
+        self.seeds.take_stand_ins(is_so);
+    }
+
     /// Keeps a connection from now on to whoever the name leads to, one at a time.
     pub fn keep_name(&mut self, name: PeerName) {
         self.kept.add_name(name);

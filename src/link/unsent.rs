@@ -7,7 +7,7 @@ use crate::link::queue_account::QueueAccount;
 /// Bytes that wait for the socket: at most what one round of sealing makes, and the library's own messages. Without memory
 /// while there are none.
 #[derive(Debug, Default)]
-pub(super) struct Unsent {
+pub(in crate::link) struct Unsent {
     bytes: Vec<u8>,
     /// Bytes at the front that are written.
     at: usize,
@@ -16,31 +16,42 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::link) fn len(&self) -> usize {
         debug_assert!(self.at <= self.bytes.len(), "more is written than was there");
         self.bytes.len().saturating_sub(self.at)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::link) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Where the library appends what it wants to send.
-    pub(super) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+    #[cfg(feature = "tls")]
+    pub(in crate::link) fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Bytes that were appended since the last time that all was written.
-    pub(super) fn appended(&self) -> usize {
+    #[cfg(feature = "tls")]
+    pub(in crate::link) fn appended(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) {
+    /// Takes over all that waits elsewhere.
+    #[cfg(feature = "ws")]
+    pub(in crate::link) fn append_all(&mut self, other: &mut Unsent) {
+        if !other.is_empty() {
+            self.bytes.extend_from_slice(other.bytes.get(other.at..).unwrap_or_default());
+            (other.bytes, other.at) = (Vec::new(), 0);
+        }
+    }
+
+    pub(in crate::link) fn append(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Writes as much as the socket takes.
-    pub(super) fn drain<W: FnMut(&[IoSlice<'_>]) -> io::Result<usize>>(
+    pub(in crate::link) fn drain<W: FnMut(&[IoSlice<'_>]) -> io::Result<usize>>(
         &mut self,
         socket: &mut Socket<W>,
     ) -> io::Result<()> {
@@ -53,47 +64,48 @@ impl Unsent {
     }
 
     /// Brings the loop's account up to date.
-    pub(super) fn account(&mut self, account: &mut QueueAccount) {
+    pub(in crate::link) fn account(&mut self, account: &mut QueueAccount) {
         let len = self.len();
         account.charge(len);
         account.release(core::mem::replace(&mut self.charged, len));
     }
 
-    pub(super) fn clear(&mut self, account: &mut QueueAccount) {
+    pub(in crate::link) fn clear(&mut self, account: &mut QueueAccount) {
         account.release(core::mem::take(&mut self.charged));
         (self.bytes, self.at) = (Vec::new(), 0);
     }
 
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    #[cfg(all(test, feature = "tls"))]
+    pub(in crate::link) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 }
 
 /// A writer, and how much it took so far.
-pub(super) struct Socket<W> {
+pub(in crate::link) struct Socket<W> {
     write: W,
     sent: usize,
     blocked: bool,
 }
 
 impl<W: FnMut(&[IoSlice<'_>]) -> io::Result<usize>> Socket<W> {
-    pub(super) fn new(write: W) -> Self {
+    pub(in crate::link) fn new(write: W) -> Self {
         Socket { write, sent: 0, blocked: false }
     }
 
     /// Bytes that it took.
-    pub(super) fn sent(&self) -> usize {
+    #[cfg(feature = "tls")]
+    pub(in crate::link) fn sent(&self) -> usize {
         self.sent
     }
 
     /// True when it takes no more now.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(in crate::link) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
     /// Writes as much as is taken; less than all means that it would block.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::link) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty() && !self.blocked) {
             match (self.write)(&[IoSlice::new(rest)]) {

@@ -5,8 +5,13 @@
 //! with the machine and its other users; the ratio is what counts; beside it the ratio of frames per
 //! second of processor time, which other users of the machine disturb less.
 //!
+//! With the feature `ws`, the same over WebSocket beside plain sockets and beside tungstenite: see `web_socket`.
+//!
 //! Options: `-- --rounds N --millis N` (per measurement), `--size N` for one row (64 for the ping), `--high BYTES` for another high
 //! watermark with a quarter of it as the low one, and `--test`, as `cargo test --benches` passes, for one short round.
+
+#[cfg(feature = "ws")]
+mod web_socket;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -51,6 +56,10 @@ fn main() {
     }
     if only == 0 || only == 64 {
         compare("ping-pong, 64 B", rounds, || raw_ping(period), || engine_ping(period));
+    }
+    #[cfg(feature = "ws")]
+    if only == 0 {
+        web_socket::compare_all(rounds, period);
     }
 }
 
@@ -298,6 +307,10 @@ fn engine_pair(dialer: Role, listener: Role, size: usize, period: Duration) -> R
     let (mut left, mut right) = (engine(dialer, size, &meter), engine(listener, size, &meter));
     let address: SocketAddr = right.listen("127.0.0.1:0".parse().unwrap()).unwrap();
     left.with(|_, _, net| net.dial(DialId(1), address, Duration::from_secs(5)));
+    run_pair(left, right, &meter, period)
+}
+
+fn run_pair(left: Driver<Bench>, right: Driver<Bench>, meter: &Meter, period: Duration) -> Rate {
     let handles: Vec<Handle<()>> = vec![left.handle(), right.handle()];
     let threads = [("dialer", left), ("listener", right)].map(|(name, mut driver)| {
         thread::Builder::new().name(name.into()).spawn(move || driver.run().unwrap()).unwrap()
