@@ -203,14 +203,14 @@ fn two_nodes_with_one_key_are_told_so() {
     fs::create_dir(&data).unwrap();
     fs::copy(scene.directory.path().join("node/node.key"), data.join("node.key")).unwrap();
     let node = Logged::dialing(&data, &["--tls", "any", "--connect", &scene.address()]);
-    node.says("each needs a key of its own");
+    node.says("each needs its own");
     assert!(node.stop().0.contains("WARN"));
-    assert!(scene.node.stop_with("-TERM").stderr.contains("each needs a key of its own"));
+    assert!(scene.node.stop_with("-TERM").stderr.contains("each needs its own"));
 
     let directory = tempfile::tempdir().unwrap();
     let flags = Office::open(directory.path()).flags("node", &["127.0.0.1"]);
     let scene = Scene::with(&borrowed(&flags));
-    assert!(line(&scene.ping(&borrowed(&flags))).ends_with("each needs a key of its own"));
+    assert!(line(&scene.ping(&borrowed(&flags))).ends_with("each needs its own"));
 }
 
 /// Once a node with a certificate was told to be pinned, which `--tls ca` rejects, and an authority's certificate was
