@@ -3,6 +3,7 @@
 //! What is kept between two reads is the start of a header, at most 14 bytes, or the start of a control frame's content, at most
 //! 125. A length is a claim: it is compared with a bound and counted down, and nothing is ever allocated for it.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use super::mask::{self, Key};
@@ -10,6 +11,8 @@ use crate::close::WebSocketFault;
 use crate::time::Instant;
 use crate::wire::frame::MAX_PAYLOAD;
 
+/// Bytes that are unmasked before they are taken: they are still in the first cache level then.
+const UNMASKED_AT_ONCE: usize = 16 * 1024;
 /// The longest header.
 const HEADER_MAX: usize = 14;
 /// The longest content of a control frame.
@@ -36,9 +39,9 @@ pub(super) enum End {
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'i> {
-    /// A piece of a binary message, where it was read.
-    Data(&'i [u8]),
+pub(super) enum Part {
+    /// A piece of a binary message: where in the input it lies.
+    Data(Range<usize>),
     /// A frame of a message is complete that has no content.
     Empty,
     /// A control frame is complete: its opcode. Its content is [`Decoder::control`].
@@ -120,19 +123,21 @@ impl Decoder {
         core::mem::take(&mut self.frames)
     }
 
-    /// The next part of `input`, which moves past what was taken; `None` when more bytes are needed.
+    /// The next part of `input` from `at` on, which moves past what was taken; `None` when more bytes are needed.
     ///
     /// # Errors
     ///
     /// What these bytes break. There is no next part then.
-    pub(super) fn next<'i>(
+    #[inline]
+    pub(super) fn next(
         &mut self,
-        input: &mut &'i mut [u8],
+        input: &mut [u8],
+        at: &mut usize,
         now: Instant,
-    ) -> Result<Option<Part<'i>>, WebSocketFault> {
+    ) -> Result<Option<Part>, WebSocketFault> {
         loop {
             let Some(mut frame) = self.frame else {
-                if !self.fill_head(input, now) {
+                if !self.fill_head(input.get(*at..).unwrap_or_default(), at, now) {
                     return Ok(None);
                 }
                 let Some(header) = self.header()? else { continue };
@@ -141,20 +146,22 @@ impl Decoder {
                 }
                 continue;
             };
-            let bytes = core::mem::take(input);
-            if bytes.is_empty() {
+            let from = *at;
+            let rest = input.get_mut(from..).unwrap_or_default();
+            if rest.is_empty() {
                 return Ok(None);
             }
-            let here = usize::try_from(frame.left).unwrap_or(usize::MAX).min(bytes.len());
-            let (part, rest) = bytes.split_at_mut(here);
-            *input = rest;
+            let most = if self.end == End::Server { UNMASKED_AT_ONCE } else { usize::MAX };
+            let here = usize::try_from(frame.left).unwrap_or(usize::MAX).min(rest.len()).min(most);
+            let part = rest.get_mut(..here).unwrap_or_default();
+            *at += here;
             if self.end == End::Server {
                 mask::apply(part, frame.key, frame.len.saturating_sub(frame.left));
             }
             frame.left = frame.left.saturating_sub(here as u64);
             self.frame = (frame.left > 0).then_some(frame);
             if frame.opcode < CLOSE {
-                return Ok(Some(Part::Data(part)));
+                return Ok(Some(Part::Data(from..*at)));
             }
             self.control.extend_from_slice(part);
             if frame.left == 0 {
@@ -163,13 +170,23 @@ impl Decoder {
         }
     }
 
-    /// Takes what the header misses, as far as is known. False when there is not enough.
-    fn fill_head(&mut self, input: &mut &mut [u8], now: Instant) -> bool {
+    /// Takes what the header misses, as far as is known, from what is `ahead`. False when there is not enough.
+    #[inline]
+    fn fill_head(&mut self, ahead: &[u8], at: &mut usize, now: Instant) -> bool {
         let len = usize::from(self.head_len);
+        // As nearly always: no header is longer than what there is. What is behind it is overwritten by the next one.
+        if len == 0
+            && let Some(head) = ahead.first_chunk()
+        {
+            (self.head, self.head_len, self.began) = (*head, 2, now);
+            let need = self.head_need();
+            self.head_len = u8::try_from(need).unwrap_or(u8::MAX);
+            *at += need;
+            return true;
+        }
         let need = self.head_need();
-        let bytes = core::mem::take(input);
-        let (part, rest) = bytes.split_at_mut(need.saturating_sub(len).min(bytes.len()));
-        *input = rest;
+        let part = ahead.get(..need.saturating_sub(len)).unwrap_or(ahead);
+        *at += part.len();
         if len == 0 && !part.is_empty() {
             self.began = now;
         }
@@ -232,7 +249,7 @@ impl Decoder {
     }
 
     /// A frame begins. Answers it if it has no content, for then it is complete.
-    fn begin(&mut self, header: &Header) -> Result<Option<Part<'static>>, WebSocketFault> {
+    fn begin(&mut self, header: &Header) -> Result<Option<Part>, WebSocketFault> {
         let Header { fin, opcode, len, key } = *header;
         self.frames = self.frames.saturating_add(1);
         if opcode >= CLOSE {

@@ -19,11 +19,17 @@ const LENGTH_LEN: usize = 4;
 /// Content of fewer bytes in one piece is copied.
 const COPY_BELOW: usize = 2 * 1024;
 /// Bytes that are copied before they are written: they stay within the second cache level.
-const COPIED_MAX: usize = 64 * 1024;
+const COPIED_MAX: usize = 128 * 1024;
+/// Bytes that are copied and then masked: they are still in the first cache level then.
+const MASKED_AT_ONCE: usize = 16 * 1024;
 /// Pieces of one write.
 const PIECES_MAX: usize = 1024;
-/// Slices of one write.
-const PARTS_MAX: usize = 32;
+/// Slices of one write: frames of some KiB fill one as large as the outbox offers.
+const PARTS_MAX: usize = 128;
+/// The same of a write that is short: to clear the list would be the most of its cost.
+const FEW_PARTS: usize = 8;
+/// Content of fewer bytes makes a short write.
+const FEW_BYTES: usize = 4 * COPY_BELOW;
 
 /// The loop's memory for framing, warm and bounded by one write.
 #[derive(Debug, Default)]
@@ -104,13 +110,28 @@ impl Sender {
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         debug_assert!(unsent.is_empty(), "what is framed leaves behind what waits");
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() < FEW_BYTES {
+            self.send_in::<FEW_PARTS>(slices, framing, unsent, write)
+        } else {
+            self.send_in::<PARTS_MAX>(slices, framing, unsent, write)
+        }
+    }
+
+    /// The same by writes of at most `N` slices.
+    fn send_in<const N: usize>(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        framing: &mut Framing,
+        unsent: &mut Unsent,
+        write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut cursor = Cursor::new(slices);
         let mut taken = 0usize;
         while !cursor.is_empty() {
             let mut ahead = cursor;
-            let mut parts = Parts { list: [Part::Copied(0, 0); PARTS_MAX], used: 0, bytes: 0 };
+            let mut parts = Parts::<N> { list: [Part::Copied(0, 0); N], used: 0, bytes: 0 };
             let last = self.plan(&mut ahead, framing, &mut parts);
-            let mut shown = [IoSlice::new(&[]); PARTS_MAX];
+            let mut shown = [IoSlice::new(&[]); N];
             for (place, part) in shown.iter_mut().zip(parts.list.iter().take(parts.used)) {
                 *place = IoSlice::new(match part {
                     Part::Copied(from, to) => framing.bytes.get(*from..*to).unwrap_or_default(),
@@ -142,14 +163,19 @@ impl Sender {
     }
 
     /// Lays out the next write; answers where we are when all of it is written.
-    fn plan<'s>(&mut self, cursor: &mut Cursor<'s>, framing: &mut Framing, parts: &mut Parts<'s>) -> Place {
+    fn plan<'s, const N: usize>(
+        &mut self,
+        cursor: &mut Cursor<'s>,
+        framing: &mut Framing,
+        parts: &mut Parts<'s, N>,
+    ) -> Place {
         framing.bytes.clear();
         framing.pieces.clear();
         let mut place = self.place;
         while !cursor.is_empty()
             && framing.bytes.len() < COPIED_MAX
             && framing.pieces.len() < PIECES_MAX
-            && parts.used + 2 <= PARTS_MAX
+            && parts.used + 2 <= N
         {
             let mut header = (framing.bytes.len(), 0);
             if place.left == 0 {
@@ -164,9 +190,10 @@ impl Sender {
             let body = cursor.take(most);
             if is_masked || body.len() < COPY_BELOW {
                 let from = framing.bytes.len();
-                append(&mut framing.bytes, body);
-                if is_masked && let Some(copied) = framing.bytes.get_mut(from..) {
-                    mask::apply(copied, place.key, place.position);
+                if is_masked {
+                    place.append_masked(&mut framing.bytes, body);
+                } else {
+                    append(&mut framing.bytes, body);
                 }
                 parts.copied(from, framing.bytes.len());
             } else {
@@ -206,6 +233,17 @@ impl Sender {
 }
 
 impl Place {
+    /// Copies the next bytes of the message, masked.
+    fn append_masked(&self, out: &mut Vec<u8>, body: &[u8]) {
+        let mut position = self.position;
+        for piece in body.chunks(MASKED_AT_ONCE) {
+            let from = out.len();
+            append(out, piece);
+            mask::apply(out.get_mut(from..).unwrap_or_default(), self.key, position);
+            position = position.saturating_add(piece.len() as u64);
+        }
+    }
+
     /// How long the next message is: to the end of the wire frame, if enough of its length is to be seen; else of what there is.
     fn next_message(&mut self, cursor: &Cursor<'_>) -> usize {
         let known = usize::from(self.length_len).min(LENGTH_LEN);
@@ -223,13 +261,13 @@ impl Place {
     }
 }
 
-struct Parts<'s> {
-    list: [Part<'s>; PARTS_MAX],
+struct Parts<'s, const N: usize> {
+    list: [Part<'s>; N],
     used: usize,
     bytes: usize,
 }
 
-impl<'s> Parts<'s> {
+impl<'s, const N: usize> Parts<'s, N> {
     /// These bytes of what is copied, in one with those before if they follow them.
     fn copied(&mut self, from: usize, to: usize) {
         self.bytes += to.saturating_sub(from);
@@ -249,7 +287,7 @@ impl<'s> Parts<'s> {
     }
 
     fn push(&mut self, part: Part<'s>) {
-        debug_assert!(self.used < PARTS_MAX, "a write has room for what is planned");
+        debug_assert!(self.used < N, "a write has room for what is planned");
         if let Some(place) = self.list.get_mut(self.used) {
             *place = part;
             self.used += 1;
