@@ -253,6 +253,7 @@ fn every_attacker_is_really_played() {
     );
     let mut plan = Plan::default();
     plan.set("adversaries", 100).unwrap();
+    plan.set("web-breakers", 50).unwrap();
     // There are as many as nodes, so that not every run ends well.
     for seed in 0..60 {
         let few = Options { nodes: 4, chaos: Duration::from_secs(40), ..options(seed, Faults::Plan(plan)) };

@@ -5,12 +5,12 @@ mod web_socket_support;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socks_support::{Manner, TestProxy};
-use spacetime_network::close::{CloseReason, WebSocketFault};
+use spacetime_network::close::{CloseReason, TlsFault, WebSocketFault};
 use spacetime_network::driver::{Config, Driver, Event, Handle, Net, Protocol};
 use spacetime_network::id::{ConnId, DialId, Direction};
 use spacetime_network::link::socks::Proxy;
@@ -185,6 +185,20 @@ fn whoever_breaks_the_rules_is_closed_with_the_code_that_says_which() {
     assert!(ended.iter().all(|label| label.starts_with("ws-")), "{ended:?}");
 }
 
+/// Proxies cut what is quiet for half a minute. A protocol of an embedder's own may say nothing for hours.
+#[test]
+fn a_quiet_web_socket_is_pinged_before_a_proxy_cuts_it() {
+    let server = Server::start(Config::default());
+    let mut client = RawClient::upgrade(server.connect(), "");
+    client.stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(client.receive(), Some((9, Vec::new())));
+    client.send(0x8a, b"");
+    client.send(0x82, &frame(7, b"still here"));
+    assert_eq!(client.receive(), Some((2, frame(7, b"still here"))));
+    drop(client);
+    server.stop();
+}
+
 #[test]
 fn a_stop_says_that_we_go_away() {
     let server = Server::start(Config::default());
@@ -297,6 +311,40 @@ fn inside_of_tls_both_ends_prove_who_they_are() {
     );
     let driver = server.stop();
     assert_eq!(driver.net().totals().web_sockets, 1);
+}
+
+/// The request of the upgrade waited behind a handshake that had failed, and the loop turned without a pause until the end of the
+/// linger. The simulator found it.
+#[test]
+fn a_dial_that_tls_refuses_keeps_no_loop_busy() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut hello = [0; 4096];
+        assert!(stream.read(&mut hello).unwrap() > 0);
+        // Fatal: no application protocol.
+        stream.write_all(&[21, 3, 3, 0, 2, 2, 120]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        while stream.read(&mut hello).is_ok_and(|count| count > 0) {}
+    });
+    let mut config = Config::default();
+    config.rules = &RULES;
+    config.tls = Some(Tls::new(&Identity::generate().unwrap(), Trust::Any, TlsOptions::default()).unwrap());
+    let target = Some((remote, "node.example:443/".parse().unwrap()));
+    let dialer = Dialer { target, conn: None, heard: vec![], failed: None, is_web_socket: false, has_identity: false };
+    let mut driver = Driver::new(config, dialer).unwrap();
+    // It dials at the end of this one.
+    driver.turn(Some(Duration::ZERO)).unwrap();
+    let mut turns = 0;
+    while driver.protocol().failed.is_none() {
+        driver.turn(Some(Duration::from_secs(60))).unwrap();
+        turns += 1;
+    }
+    assert_eq!(driver.protocol().failed, Some(CloseReason::Tls(TlsFault::Alert(120))));
+    assert!(turns < 50, "{turns} turns");
+    drop(driver);
+    server.join().unwrap();
 }
 
 #[test]

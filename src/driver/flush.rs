@@ -63,7 +63,8 @@ impl Net {
                 }
             }
             let has_more = matches!(flush.progress, Progress::Budget);
-            let sealing_failed = matches!(conn.link.transport.end(), Some(Err(_)));
+            // One that drains is read no more: nobody would hear of it, and it would be ready again in each turn until its end.
+            let sealing_failed = !conn.is_draining() && matches!(conn.link.transport.end(), Some(Err(_)));
             match flush.progress {
                 Progress::Empty | Progress::Budget => {}
                 Progress::Blocked => conn.flags.writable = false,

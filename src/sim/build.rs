@@ -14,6 +14,7 @@ use super::fault::{Faults, Plan, Rates};
 use super::guest::{GuestHost, Invitation};
 use super::host::Host;
 use super::kernel::{Calls, Machine, SharedMachine};
+use super::machines::web_address;
 use super::run::{Options, World};
 use super::scenario::Scenario;
 use super::schedule::Event;
@@ -177,6 +178,23 @@ impl Blueprint {
         config
     }
 
+    /// Do the nodes listen for WebSocket, too?
+    fn takes_web_sockets(&self) -> bool {
+        self.plan.web_socket > 0 || self.plan.web_breakers > 0
+    }
+
+    fn web_breakers(&self) -> u32 {
+        let count = u64::from(self.nodes).saturating_mul(self.plan.web_breakers) / 100;
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// With whom this node keeps a connection over WebSocket, if it does. Drawn apart, so that it changes nothing else.
+    fn web_dial(&self, index: u32) -> Option<SocketAddr> {
+        let mut rng = Rng::from_seed(fnv(self.seed ^ 0x7765_6273_6f63, &[index.into()]));
+        let (dials, whom) = (rng.chance(self.plan.web_socket, 100), rng.below(self.there.into()) as u32);
+        (dials && whom != index).then(|| web_address(address(whom)))
+    }
+
     /// What the operator of this node says falsely of its address: one where nobody lives, or another's. Drawn apart, so that it
     /// changes nothing else.
     fn false_external(&self, index: u32) -> Option<SocketAddr> {
@@ -209,13 +227,23 @@ impl Blueprint {
         let mut host = |index| {
             let config = self.config(index, rng);
             let seed = rng.next_u64();
-            let machine = machine(sim, index, sim.rates.calls, seed);
+            let mut calls = sim.rates.calls;
+            if self.takes_web_sockets() {
+                // For the second listener.
+                calls.descriptors = calls.descriptors.saturating_add(1);
+            }
+            let machine = machine(sim, index, calls, seed);
+            if self.takes_web_sockets() {
+                sim.machines.add_address(web_address(address(index)));
+            }
             let mut limits = limits.clone();
             if let Some(scenario) = self.scenario {
                 scenario.limit(index, &mut limits);
             }
             let mut host = Host::new(index, address(index), config, limits, self.params, seed, machine);
             host.absent = index == self.nodes;
+            host.web = self.takes_web_sockets().then(|| self.web_dial(index));
+            host.config.connect.extend(host.web.flatten());
             // Without a scenario every other node, but one at least.
             let inherits = self.scenario.is_some() || index == 0 || history_rng.chance(1, 2);
             if inherits && !self.is_latecomer(index) && !host.absent {
@@ -244,7 +272,8 @@ impl Blueprint {
         };
         let mut adversary = |number| {
             let index = self.honest + number;
-            let drawn = rng.index(Role::ALL.len()).and_then(|at| Role::ALL.get(at).copied()).unwrap_or(Role::Silent);
+            let drawn = rng.index(Role::DRAWN.len()).and_then(|at| Role::DRAWN.get(at).copied());
+            let drawn = if number < self.adversaries { drawn.unwrap_or(Role::Silent) } else { Role::WebBreaker };
             let role = self.scenario.and_then(|scenario| scenario.role(number)).unwrap_or(drawn);
             sim.count(role.name());
             let seed = rng.next_u64();
@@ -254,7 +283,7 @@ impl Blueprint {
             adversary.listens().for_each(|address| sim.machines.add_address(address));
             adversary
         };
-        (0..self.adversaries).map(&mut adversary).collect()
+        (0..self.adversaries + self.web_breakers()).map(&mut adversary).collect()
     }
 }
 

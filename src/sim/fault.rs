@@ -275,6 +275,10 @@ plan! {
             "an operator names an external address that is nobody's, or another node's";
         small_limits = "small-limits" "of 1" most 1 light 1 full 1:
             "nodes keep three connections and short queues";
+        web_socket = "web-socket" "per 100 nodes" most 100 light 40 full 40:
+            "a node keeps a connection to another one over WebSocket, besides those that it has anyway";
+        web_breakers = "web-breakers" "per 100 nodes" most 1_000 light 0 full 30:
+            "how many there are who break WebSocket, which all nodes take";
         // The last: a build without TLS leaves it out.
         tls = "tls" "of 1" most 1 light 1 full 1:
             "nodes speak TLS with each other, and attackers do not";
@@ -294,7 +298,7 @@ fn drawn(seed: u64, name: &str, most: u64) -> u64 {
 }
 
 /// What a network is like and is used for, and who is in it: with these alone nothing goes wrong by itself.
-const CALM: [&str; 13] = [
+const CALM: [&str; 15] = [
     "latency-min",
     "latency-mean",
     "bandwidth",
@@ -307,6 +311,8 @@ const CALM: [&str; 13] = [
     "challenges",
     "history",
     "adversaries",
+    "web-socket",
+    "web-breakers",
     "tls",
 ];
 

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::auditor::Auditor;
 use super::clock::Clock;
 use super::data::{Data, Exit};
 use super::kernel::SharedMachine;
+use super::machines::web_address;
 use super::schedule::Event;
 use super::simulation::SimState;
 use super::timing;
@@ -23,6 +25,7 @@ use crate::chain::{Params, ReferenceChain};
 use crate::driver::{self, Driver, SharedKernel};
 use crate::id::ConnId;
 use crate::invariant::Invariant;
+use crate::link::web_socket::{WebSocketOptions, WebSocketTarget};
 use crate::proto::sync::chain::Chain;
 use crate::proto::{Config, Node};
 use crate::time::Instant;
@@ -66,6 +69,8 @@ pub(super) struct Host {
     pub(super) payments: u64,
     /// Blacklisted addresses to which it was found connected, and since when.
     pub(super) contacts: BTreeMap<SocketAddr, Instant>,
+    /// Where nodes listen for WebSocket, too: the address that it dials by it, if it does.
+    pub(super) web: Option<Option<SocketAddr>>,
     /// It is not there yet, and cannot start.
     pub(super) absent: bool,
     /// It was asked to stop.
@@ -106,6 +111,7 @@ impl Host {
             turns: 0,
             payments: 0,
             contacts: BTreeMap::new(),
+            web: None,
             absent: false,
             stopping: false,
             gone: false,
@@ -222,7 +228,7 @@ impl Host {
         let audited = AuditedNode::new(node, auditor, self.machine.clone(), self.config.node_id.clone());
         let kernel: SharedKernel = self.machine.clone();
         let driver = Driver::on_kernel(self.limits.clone(), audited, &kernel)
-            .and_then(|mut driver| driver.listen(self.address).map(|_| driver));
+            .and_then(|mut driver| self.open(&mut driver).map(|()| driver));
         match driver {
             Ok(mut driver) => {
                 driver.set_buggify(buggify);
@@ -233,6 +239,19 @@ impl Host {
             }
         }
         sim.schedule.thaw(self.index);
+    }
+
+    /// Listens where it should.
+    fn open(&self, driver: &mut Driver<AuditedNode>) -> io::Result<()> {
+        driver.listen(self.address)?;
+        let Some(dial) = self.web else { return Ok(()) };
+        driver.listen_web_socket(web_address(self.address), WebSocketOptions::default())?;
+        if let Some(address) = dial
+            && let Ok(target) = WebSocketTarget::new(address.to_string(), "/")
+        {
+            driver.with(|_, _, net| net.set_web_socket(&target, &[address]));
+        }
+        Ok(())
     }
 
     /// Ends the process, or the machine, where it stands.

@@ -7,6 +7,11 @@ use std::sync::{MutexGuard, PoisonError};
 use super::kernel::{Machine, SharedMachine};
 use crate::time::Instant;
 
+/// Where the node that listens at an address takes WebSocket, if it does.
+pub(super) fn web_address(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), 8334)
+}
+
 #[derive(Default)]
 pub(super) struct Machines {
     list: Vec<SharedMachine>,

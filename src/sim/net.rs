@@ -70,7 +70,7 @@ impl SimState<'_> {
         let (host, Some(socket)) = (from.host, from.socket) else { return };
         let to = self.machines.listener(remote).unwrap_or(NOBODY);
         self.note(host, What::Dial, u64::from(to), 0);
-        let id = self.pipes.open([from, End::new(to, None)], self.now());
+        let id = self.pipes.open([from, End::new(to, None).dialed(remote.port())], self.now());
         if !self.machine(host).name(socket, serial, id) {
             self.pipes.remove(id);
             return;
@@ -95,8 +95,9 @@ impl SimState<'_> {
         let knock = if self.partition.is_cut(from, to) || self.partition.is_cut(to, from) {
             Knock::Ignored
         } else {
+            let port = pipe.end(1).port;
             let ip = pipe.end(0).ip.unwrap_or_else(|| self.machine(from).ip);
-            self.machine(to).knock(SocketAddr::new(ip, id.port()), id)
+            self.machine(to).knock(SocketAddr::new(ip, id.port()), port, id)
         };
         match knock {
             Knock::Accepted(socket) => {

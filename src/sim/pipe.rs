@@ -46,6 +46,8 @@ pub(super) struct End {
     pub(super) host: u32,
     /// Which of its addresses it dialed from.
     pub(super) ip: Option<IpAddr>,
+    /// The port that was dialed, of the end that was.
+    pub(super) port: u16,
     /// The socket there; `None` before the kernel has one, and when it is closed.
     pub(super) socket: Option<SocketId>,
     /// Not yet closed.
@@ -56,12 +58,17 @@ pub(super) struct End {
 
 impl End {
     pub(super) fn new(host: u32, socket: Option<SocketId>) -> End {
-        End { host, ip: None, socket, open: true, reset: false }
+        End { host, ip: None, port: 0, socket, open: true, reset: false }
     }
 
     /// The same, from this address.
     pub(super) fn at(self, ip: IpAddr) -> End {
         End { ip: Some(ip), ..self }
+    }
+
+    /// The same, dialed at this port.
+    pub(super) fn dialed(self, port: u16) -> End {
+        End { port, ..self }
     }
 
     /// The kernel has closed it, or has lost its power.

@@ -39,6 +39,8 @@ const ANSWERS_MAX: usize = 2 * 1024;
 /// What is unmasked at a time where the bytes belong to TLS.
 #[cfg(feature = "tls")]
 const COPY: usize = 4 * 1024;
+/// Content of so many bytes in a frame is moved to the content before it.
+const MOVED_MAX: usize = 512;
 /// Content of fewer bytes in a frame makes reads short, so that one does not bring thousands of frames.
 const SMALL_FRAME: usize = 64;
 /// So many frames say something of the next ones.
@@ -235,7 +237,10 @@ impl WebSocket {
     pub(in crate::link) fn unsent(&self) -> usize {
         let unsent = self.core.unsent.len() + self.core.control.len();
         #[cfg(feature = "tls")]
-        let unsent = unsent + self.tls.as_ref().map_or(0, |tls| tls.unsent());
+        if let Some(tls) = &self.tls {
+            // What TLS cannot seal any more never leaves.
+            return tls.unsent() + if matches!(tls.end(), Some(Err(_))) { 0 } else { unsent };
+        }
         unsent
     }
 
@@ -336,9 +341,9 @@ impl Core {
         }
         let len = input.len();
         self.pay_bytes(len);
-        let mut rest = input;
+        let mut at = 0;
         if let Some(upgrade) = &mut self.upgrade {
-            match upgrade.take(rest) {
+            match upgrade.take(input) {
                 Step::NeedMore => return,
                 Step::Refused { say, fault } => {
                     self.upgrade = None;
@@ -349,15 +354,34 @@ impl Core {
                 Step::Done { say, used } => {
                     self.upgrade = None;
                     self.unsent.append(&say);
-                    rest = core::mem::take(&mut rest).get_mut(used..).unwrap_or_default();
+                    at = used;
                 }
             }
         }
+        // Content that is not taken yet. That of small frames is moved up to what came before it, over their headers: a move of few
+        // bytes costs less than to hand each of them on.
+        let mut run = at..at;
         while !self.is_over() {
-            let outcome = match self.decoder.next(&mut rest, now) {
+            let part = self.decoder.next(input, &mut at, now);
+            if let Ok(Some(Part::Data(content))) = &part
+                && content.len() <= MOVED_MAX
+                && !run.is_empty()
+            {
+                let end = run.end + content.len();
+                input.copy_within(content.clone(), run.end);
+                run.end = end;
+                continue;
+            }
+            if !run.is_empty() {
+                self.input_closed = !take(input.get(core::mem::take(&mut run)).unwrap_or_default());
+                if self.input_closed {
+                    break;
+                }
+            }
+            let outcome = match part {
                 Ok(None) => break,
                 Ok(Some(Part::Data(content))) => {
-                    self.input_closed = !take(content);
+                    run = content;
                     Ok(())
                 }
                 Ok(Some(Part::Empty)) => self.allow(now),

@@ -104,7 +104,8 @@ impl Adversary {
             | Role::Squatter
             | Role::PendingHog
             | Role::HighClaimer
-            | Role::RateSharer => {}
+            | Role::RateSharer
+            | Role::WebBreaker => {}
         }
     }
 

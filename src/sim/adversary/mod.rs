@@ -5,6 +5,7 @@ mod body;
 mod branches;
 mod crowd;
 mod role;
+mod web;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::kernel::{Machine, SharedMachine};
+use super::machines::web_address;
 use super::simulation::SimState;
 use crate::chain::{Block, Header};
 use crate::driver::{Kernel, SocketId};
@@ -243,6 +245,7 @@ impl Adversary {
         } else if self.conns.len() < self.role.conns_max()
             && let Some(target) = self.rng.index(self.targets.len()).and_then(|at| self.targets.get(at).copied())
         {
+            let target = if self.role == Role::WebBreaker { web_address(target) } else { target };
             let dialed = self.kernel().connect(target);
             if let Ok(socket) = dialed {
                 self.keep(socket, None, now);
@@ -278,7 +281,9 @@ impl Adversary {
                 return self.drop(key);
             }
             conn.connected = true;
-            if !self.role.is_silent() {
+            if self.role == Role::WebBreaker {
+                self.break_web_socket(key);
+            } else if !self.role.is_silent() {
                 self.send_handshake(key, Kind::Handshake);
             }
         }
@@ -306,6 +311,10 @@ impl Adversary {
                 return false;
             }
         };
+        if self.role == Role::WebBreaker {
+            // It does not care what it is told.
+            return true;
+        }
         let Some(conn) = self.conns.get_mut(&key) else { return false };
         let mut inbox = core::mem::take(&mut conn.inbox);
         let mut input = &buffer[..count];

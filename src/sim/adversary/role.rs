@@ -19,7 +19,7 @@ macro_rules! roles {
             }
         }
 
-        /// The attackers of the class `adversaries`: the name of each, and what it does.
+        /// The attackers of the classes `adversaries` and `web-breakers`: the name of each, and what it does.
         pub const ATTACKERS: &[(&str, &str)] = &[$(($name, $text),)*];
     };
 }
@@ -47,9 +47,14 @@ roles! {
     Sibling = "sibling": "sends many blocks of one height that share their transactions";
     SybilRestarter = "sybil restarter": "dials in from many subnets, says where it listens and looks useful, to be dialed after a restart";
     HighClaimer = "high claimer": "claims a long chain from many subnets and answers nothing";
+    // The last: it comes by a class of its own.
+    WebBreaker = "web breaker": "breaks WebSocket in every way, where nodes take it";
 }
 
 impl Role {
+    /// Those that the class `adversaries` draws from.
+    pub(in crate::sim) const DRAWN: &'static [Role] = Role::ALL.split_at(Role::ALL.len() - 1).0;
+
     /// Time between two of its attacks.
     pub(super) fn pace(self) -> Duration {
         Duration::from_millis(match self {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::socket::SocketState;
+use super::socket::{Socket, SocketState};
 use super::{Calls, Machine, SocketId};
 use crate::sim::pipe::{PipeId, Side};
 
@@ -19,14 +19,14 @@ pub(in crate::sim) enum Knock {
 }
 
 impl Machine {
-    /// Somebody dials.
-    pub(in crate::sim) fn knock(&mut self, remote: SocketAddr, pipe: PipeId) -> Knock {
+    /// Somebody dials this port.
+    pub(in crate::sim) fn knock(&mut self, remote: SocketAddr, port: u16, pipe: PipeId) -> Knock {
         if self.off {
             return Knock::Ignored;
         }
-        let listening = |state: &SocketState| matches!(state, SocketState::Listening { .. });
-        let Some(listener) = self.sockets.iter().find(|(_, socket)| listening(&socket.state)).map(|(key, _)| key)
-        else {
+        let listens =
+            |socket: &Socket| matches!(socket.state, SocketState::Listening { .. }) && socket.local.port() == port;
+        let Some(listener) = self.sockets.iter().find(|(_, socket)| listens(socket)).map(|(key, _)| key) else {
             return Knock::Refused;
         };
         let local = self.sockets[listener].local;

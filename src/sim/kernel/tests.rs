@@ -33,7 +33,7 @@ fn read(machine: &mut Machine, socket: SocketId, len: usize) -> io::Result<Vec<u
 /// An accepted connection under token 3.
 fn connection(machine: &mut Machine) -> SocketId {
     let listener = machine.listen(HERE, 4).unwrap();
-    assert!(matches!(machine.knock(THERE, pipe(1)), Knock::Accepted(_)));
+    assert!(matches!(machine.knock(THERE, HERE.port(), pipe(1)), Knock::Accepted(_)));
     let (socket, remote) = machine.accept(listener).unwrap();
     assert_eq!(remote, THERE);
     machine.register(socket, 3).unwrap();
@@ -139,7 +139,7 @@ fn without_descriptors_nobody_is_accepted_until_one_is_closed() {
     let mut machine = machine(Calls { descriptors: 2, ..Calls::QUIET });
     let socket = connection(&mut machine);
     assert_eq!(machine.open(), 2);
-    assert!(matches!(machine.knock(THERE, pipe(2)), Knock::Accepted(_)), "the kernel accepts in any case");
+    assert!(matches!(machine.knock(THERE, HERE.port(), pipe(2)), Knock::Accepted(_)), "the kernel accepts in any case");
     assert_eq!(machine.accept(0).unwrap_err().raw_os_error(), Some(EMFILE));
     assert_eq!(machine.connect(THERE).unwrap_err().raw_os_error(), Some(EMFILE));
     assert_eq!(machine.waited(), None, "there is no descriptor for it");
@@ -153,10 +153,10 @@ fn without_descriptors_nobody_is_accepted_until_one_is_closed() {
 #[test]
 fn a_full_backlog_ignores_and_no_listener_refuses() {
     let mut machine = machine(Calls::QUIET);
-    assert_eq!(machine.knock(THERE, pipe(1)), Knock::Refused);
+    assert_eq!(machine.knock(THERE, HERE.port(), pipe(1)), Knock::Refused);
     let listener = machine.listen(HERE, 1).unwrap();
-    assert!(matches!(machine.knock(THERE, pipe(1)), Knock::Accepted(_)));
-    assert_eq!(machine.knock(THERE, pipe(2)), Knock::Ignored);
+    assert!(matches!(machine.knock(THERE, HERE.port(), pipe(1)), Knock::Accepted(_)));
+    assert_eq!(machine.knock(THERE, HERE.port(), pipe(2)), Knock::Ignored);
     machine.close(listener);
     let mut signals = Vec::new();
     machine.take_signals(&mut signals);
@@ -201,8 +201,8 @@ fn every_fault_of_a_call_comes_up() {
     machine.register(listener, 1).unwrap();
     for round in 0..200 {
         let dialed = machine.connect(THERE);
-        machine.knock(THERE, pipe(round));
-        machine.knock(THERE, pipe(round + 1000));
+        machine.knock(THERE, HERE.port(), pipe(round));
+        machine.knock(THERE, HERE.port(), pipe(round + 1000));
         let accepted = machine.accept(listener);
         if let Ok((socket, _)) = accepted {
             machine.register(socket, 10 + socket as usize).unwrap();
