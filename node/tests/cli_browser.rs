@@ -41,7 +41,7 @@ fn the_page_shows_blocks_as_they_come_and_finds_the_node_again() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("a");
     let (node, http) = start(&data, &[]);
-    let mut browser = Browser::start(&program, directory.path());
+    let mut browser = Browser::start(&program, directory.path(), &[]);
     browser.looks((1280, 1500), "light");
     browser.visit(&format!("http://{http}/"));
     browser.wait_for("document.querySelector('#live')?.dataset.state === 'on'");
@@ -102,7 +102,7 @@ fn five_hundred_peers_are_shown_and_sorted_without_a_stutter() {
     let address = node.listening()[0].clone();
     let peers: Vec<TcpStream> = (0..500).map(|n| greet(&address, n)).collect();
     wait_for("the peers", || get(&http, "/api/node/status").json()["peers"] == 500);
-    let mut browser = Browser::start(&program, directory.path());
+    let mut browser = Browser::start(&program, directory.path(), &[]);
     browser.looks((1280, 1500), "light");
     browser.visit(&format!("http://{http}/"));
     browser.wait_for("document.querySelectorAll('#rows tr').length === 500");

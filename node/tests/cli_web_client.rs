@@ -6,6 +6,10 @@
 
 mod cli_support;
 mod http_support;
+#[path = "cli_support/tls.rs"]
+mod tls;
+#[path = "cli_support/web.rs"]
+mod web;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -17,6 +21,8 @@ use http_support::browser::{Browser, installed};
 use http_support::{post, start};
 use serde_json::{Value, json};
 use spacetime_network::chain::Params;
+use tls::{Office, borrowed};
+use web::web_of;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/js")
@@ -24,10 +30,6 @@ fn folder() -> PathBuf {
 
 fn network() -> String {
     Params::default().genesis().header.hash().to_string()
-}
-
-fn web_of(node: &RunningNode) -> String {
-    node.lines.iter().find_map(|line| line.strip_prefix("listening-ws ")).unwrap().to_owned()
 }
 
 fn mine(http: &str, count: usize) {
@@ -61,7 +63,7 @@ fn the_client_follows_the_chain_and_pays_in_node_js() {
     mine(&http, 3);
     let mut command = Command::new("node");
     command.args(["--experimental-websocket", "--no-warnings"]).arg(folder().join("test/node.mjs"));
-    let spawned = command.args([web_of(&node), network()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let spawned = command.args([web_of(&node.lines).0, network()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(child) = spawned else {
         return eprintln!("no Node.js is installed: the client is not tested there");
     };
@@ -129,9 +131,9 @@ fn a_page_is_a_peer_that_shows_blocks_and_pays_and_comes_back() {
     let data = directory.path().join("a");
     let (node, http) = start(&data, &["--listen-ws", "127.0.0.1:0"]);
     mine(&http, 2);
-    let url = web_of(&node);
+    let (url, address) = web_of(&node.lines);
     let files = serve_files();
-    let mut browser = Browser::start(&chromium, directory.path());
+    let mut browser = Browser::start(&chromium, directory.path(), &[]);
     browser.looks((860, 440), "light");
     browser.visit(&format!("http://{files}/?url={url}&network={}", network()));
     browser.wait_for("document.querySelector('#state').textContent.startsWith('Connected')");
@@ -158,8 +160,36 @@ fn a_page_is_a_peer_that_shows_blocks_and_pays_and_comes_back() {
     // The node goes away and comes back at the same place: so does the page.
     assert_eq!(node.stop_with("-TERM").code, 0);
     browser.wait_for("document.querySelector('#state').textContent.startsWith('Lost')");
-    let address = url.trim_start_matches("ws://").trim_end_matches('/').to_owned();
     let again = RunningNode::start(&data, &["--listen", "127.0.0.1:0", "--listen-ws", &address]);
     browser.wait_for("document.querySelector('#state').textContent.startsWith('Connected')");
     drop(again);
+}
+
+/// A browser has no certificate of its own, and takes a node's like that of any other server: here it is told to trust this one.
+#[test]
+fn a_page_is_a_peer_over_tls_where_the_browser_trusts_the_nodes_certificate() {
+    let Some(chromium) = installed() else {
+        return eprintln!("no Chromium is installed: the page is not tested");
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let office = Office::open(&directory.path().join("office"));
+    let mut flags = office.flags("node", &["127.0.0.1"]);
+    flags.extend(["--tls-clients", "optional"].map(str::to_owned));
+    let Some(hash) = office.key_hash("node") else {
+        return eprintln!("no OpenSSL is installed: no certificate can be named to the browser");
+    };
+    let trusted = format!("--ignore-certificate-errors-spki-list={hash}");
+    let arguments = [&["--listen-ws", "127.0.0.1:0"], &borrowed(&flags)[..]].concat();
+    let (node, http) = start(&directory.path().join("a"), &arguments);
+    mine(&http, 2);
+    let (url, _) = web_of(&node.lines);
+    assert!(url.starts_with("wss://"), "{url}");
+    let page = format!("http://{}/?url={url}&network={}", serve_files(), network());
+    for (place, options, state) in [("trusts", &[&*trusted][..], "Connected"), ("does not", &[][..], "Lost")] {
+        let profile = directory.path().join(place);
+        std::fs::create_dir(&profile).unwrap();
+        let mut browser = Browser::start(&chromium, &profile, options);
+        browser.visit(&page);
+        browser.wait_for(&format!("document.querySelector('#state').textContent.startsWith('{state}')"));
+    }
 }

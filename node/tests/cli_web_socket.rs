@@ -1,26 +1,19 @@
 //! WebSocket as an operator and a stranger meet it: two nodes over it, in plain text and in TLS, a raw client, and who is refused.
 
 mod cli_support;
+#[path = "cli_support/web.rs"]
+mod web;
 #[path = "../../tests/web_socket_support/mod.rs"]
 mod web_socket_support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cli_support::{LoggedNode, RunningNode, program};
-use spacetime_network::chain::Params;
-use spacetime_network::wire::Message;
-use spacetime_network::wire::message::{Extension, Handshake};
+use web::{greeting, web_of};
 use web_socket_support::RawClient;
-
-/// Where a node takes WebSockets: the URL, and the address in it.
-fn web_of(lines: &[String]) -> (String, String) {
-    let url = lines.iter().find_map(|line| line.strip_prefix("listening-ws ")).expect("it says where").to_owned();
-    let address = url.split("://").nth(1).unwrap().trim_end_matches('/').to_owned();
-    (url, address)
-}
 
 fn start(data: &Path, arguments: &[&str]) -> LoggedNode {
     LoggedNode::start(data, &[&["--listen", "127.0.0.1:0"][..], arguments].concat())
@@ -30,25 +23,6 @@ fn tcp(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream
-}
-
-/// The greeting of a peer of version 2 that listens nowhere but says a port.
-fn greeting(port: u16) -> Vec<u8> {
-    let extension = Extension {
-        network: Params::default().genesis().header.hash(),
-        nonce: 77,
-        listening_port: port,
-        features: 0,
-        best_height: 0,
-        best_hash: Params::default().genesis().header.hash(),
-        seen: None,
-    };
-    let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-    let handshake =
-        Handshake { version: 2, unix_seconds, node_id: "raw", user_agent: "raw/1", extension: Some(extension) };
-    let mut bytes = Vec::new();
-    Message::Handshake(handshake).encode(&mut bytes).unwrap();
-    bytes
 }
 
 #[test]
@@ -161,6 +135,8 @@ fn urls_and_origins_that_mean_nothing_are_wrong_usage() {
         (&["--connect", "ws://a.example/", "--tls", "any"], "use wss://"),
         (&["--connect", "http://a.example/"], "URL of a WebSocket"),
         (&["--connect", "ws://a b/"], "URL of a WebSocket"),
+        (&["--connect", "ws://0.0.0.0:5/"], "stands for every address"),
+        (&["--connect", "ws://[ff02::1]:5/"], "multicast"),
         (&["--listen-ws", "ws://127.0.0.1:1/"], "ip:port"),
         (&["--listen-ws", "127.0.0.1:0", "--ws-origin", "example.org"], "an origin"),
         (&["--ws-origin", "https://a.example"], "--listen-ws"),

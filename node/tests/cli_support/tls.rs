@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
@@ -88,6 +89,16 @@ impl Office {
     /// The same, with a certificate for these uses only.
     pub(crate) fn flags_for(&self, file: &str, names: &[&str], uses: &[ExtendedKeyUsagePurpose]) -> Vec<String> {
         self.sign(file, names, &PKCS_ED25519, uses, false)
+    }
+
+    /// What names the key of a certificate that was signed here: the SHA-256 of its SubjectPublicKeyInfo, as browsers write it. `None`
+    /// where there is no OpenSSL to say it.
+    pub(crate) fn key_hash(&self, file: &str) -> Option<String> {
+        let script = "openssl pkey -in \"$1\" -pubout -outform der | openssl dgst -sha256 -binary | openssl base64";
+        let key = self.folder.join(format!("{file}.key"));
+        let done = Command::new("sh").args(["-c", script, "sh"]).arg(key).output().unwrap();
+        let hash = String::from_utf8(done.stdout).unwrap().trim().to_owned();
+        (!hash.is_empty()).then_some(hash)
     }
 
     fn sign(

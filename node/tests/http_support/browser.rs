@@ -33,8 +33,8 @@ pub(crate) fn installed() -> Option<PathBuf> {
 }
 
 impl Browser {
-    /// Starts it, with its files in a directory of the test's.
-    pub(crate) fn start(program: &Path, directory: &Path) -> Browser {
+    /// Starts it, with its files in a directory of the test's, and with these options besides.
+    pub(crate) fn start(program: &Path, directory: &Path, options: &[&str]) -> Browser {
         let [to, from] = ["to", "from"].map(|name| directory.join(name));
         for pipe in [&to, &from] {
             assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
@@ -48,6 +48,7 @@ impl Browser {
             .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
             .args(["--remote-debugging-pipe", "--window-size=1280,1500", "--hide-scrollbars"])
             .arg(format!("--user-data-dir={}", directory.join("profile").display()))
+            .args(options)
             .arg("about:blank")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

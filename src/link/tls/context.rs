@@ -355,27 +355,36 @@ impl Settings {
             Resumption::disabled()
         };
 
-        let mut server = ServerConfig::builder_with_details(provider, Arc::clone(time))
-            .with_protocol_versions(versions)
-            .map_err(|_| TlsError::Library)?
-            .with_client_cert_verifier(Arc::clone(verifier) as _)
-            .with_cert_resolver(Arc::new(Resolver::new(identity.certified())));
-        server.alpn_protocols = protocols(Inside::Frames);
-        server.require_ems = true;
-        // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
-        if options.resumption {
-            server.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX);
-            server.send_tls13_tickets = 1;
-        } else {
-            server.session_storage = Arc::new(NoServerSessionStorage {});
-            server.send_tls13_tickets = 0;
-        }
+        let server_of = |inside: Inside, asks: bool| -> Result<ServerConfig, TlsError> {
+            let server = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
+                .with_protocol_versions(versions)
+                .map_err(|_| TlsError::Library)?;
+            let server = match asks {
+                true => server.with_client_cert_verifier(Arc::clone(verifier) as _),
+                false => server.with_no_client_auth(),
+            };
+            let mut server = server.with_cert_resolver(Arc::new(Resolver::new(identity.certified())));
+            server.alpn_protocols = protocols(inside);
+            server.require_ems = true;
+            // Sessions are kept here rather than in encrypted tickets: they are bounded, used once, and gone with the process.
+            if options.resumption {
+                server.session_storage = ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX);
+                server.send_tls13_tickets = 1;
+            } else {
+                server.session_storage = Arc::new(NoServerSessionStorage {});
+                server.send_tls13_tickets = 0;
+            }
+            Ok(server)
+        };
+        let server = server_of(Inside::Frames, true)?;
 
         #[cfg(feature = "ws")]
         let http = {
-            let (mut client, mut server) = (client.clone(), server.clone());
+            let mut client = client.clone();
             client.alpn_protocols = protocols(Inside::Http);
-            server.alpn_protocols = protocols(Inside::Http);
+            // Chromium ends a WebSocket whose server asks for a certificate, even where it could go on without one. So where
+            // anybody may come in without, nobody is asked.
+            let server = server_of(Inside::Http, !verifier.lets_anybody_in())?;
             (Arc::new(client), Arc::new(server))
         };
         Ok(Settings {
