@@ -127,7 +127,10 @@ impl fmt::Display for TlsFault {
                  dial us, or run both without TLS"
             }
             WrongService => "it is another service; check the address",
-            WrongVersion => "it is a spacetime node of another protocol version; update the older of the two",
+            WrongVersion => {
+                "it is a spacetime node of another protocol version, or one that is dialed without wss:// at its port for WebSocket; update \
+                 the older of the two, or give the URL"
+            }
             NoCertificate => {
                 "it showed no certificate, or has none of a kind accepted here; it must present its node key"
             }
@@ -157,7 +160,9 @@ impl fmt::Display for TlsFault {
             Alert(48) => "it trusts no authority that signed our certificate; both sides must trust the same",
             Alert(70) => "no TLS version in common; both sides need TLS 1.3",
             Alert(116) => "it wants a certificate, and has got none of a kind that it accepts",
-            Alert(120) => "it is another service, or a spacetime node of another protocol version",
+            Alert(120) => {
+                "it is another service, a spacetime node of another protocol version, or its port for WebSocket (wss://)"
+            }
             Alert(0) => "it closed the connection (close_notify) before the TLS handshake was done",
             Alert(number) => return write!(f, "it refused with TLS alert {number}"),
             HandshakeTimeout => "the TLS handshake took too long",

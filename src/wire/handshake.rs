@@ -103,6 +103,8 @@ impl Extension {
 
     /// The feature bit of a dialer that wants to be told at which address it is seen.
     pub const ASKS_ITS_ADDRESS: u64 = 1 << 14;
+    /// The feature bit of a dialer that asks something and leaves within seconds, as a health check does: nobody gives way to it.
+    pub const ASKS_ONLY: u64 = 1 << 15;
     /// The feature bit of a side that takes frames compressed from another one that sets it, and sends them so: `wire::protocol`,
     /// section 14.
     pub const TAKES_COMPRESSED: u64 = 1 << 12;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use spacetime_network::close::CloseReason;
 use spacetime_network::proto::Event;
+use spacetime_network::proto::event::Command;
+use spacetime_network::wire::message::{Extension, Handshake};
 use spacetime_network::wire::{Kind, Message};
 
 use crate::world::{Stranger, World, introduction};
@@ -67,6 +69,38 @@ fn a_newcomer_gets_a_place_though_one_network_holds_most() {
     world.say(late, &introduction("late", 2, 0));
     assert!(world.is_closed(late) && !world.is_closed(newcomer));
     assert_eq!(evicted(&world, alice), before);
+}
+
+/// Each health check drove a peer out of a full node, and always the same one, and was told that all is well.
+#[test]
+fn nobody_gives_way_to_a_question_that_is_over_in_a_moment() {
+    let mut world = World::new();
+    let alice = world.node("alice", ALICE, |_| {});
+    fill(&mut world, alice, 104, |n| format!("{}.{}.0.1:1", 60 + n / 50, n));
+    assert_eq!((world.get(alice).connected().count(), evicted(&world, alice)), (104, 0));
+    let question = |id| {
+        let mut message = introduction(id, 2, 0);
+        if let Message::Handshake(Handshake { extension: Some(extension), .. }) = &mut message {
+            extension.features = Extension::ASKS_ONLY;
+        }
+        message
+    };
+    for n in 0..5 {
+        let asker = world.stranger(alice, &format!("50.0.{n}.1:1")).unwrap();
+        world.say(asker, &question("question"));
+        assert!(world.is_closed(asker), "it is told that there is no place");
+        // From this machine it gets one beside the others.
+        let local = world.stranger(alice, &format!("127.0.0.1:{}", 2 + n)).unwrap();
+        world.say(local, &question("health check"));
+        assert!(!world.is_closed(local));
+        world.advance(Duration::from_secs(1));
+        world.hang_up(local);
+        world.advance(Duration::from_secs(1));
+    }
+    assert_eq!(evicted(&world, alice), 0);
+    // Who comes to stay still gets one.
+    let newcomer = world.peer(alice, "50.0.0.1:1", "newcomer", 2);
+    assert!(!world.is_closed(newcomer));
 }
 
 #[test]
@@ -148,6 +182,28 @@ fn dialed_and_named_peers_give_way_to_nobody() {
     assert_eq!(peers.len(), 4, "three places, and the peer that was named");
     assert!(peers.iter().any(|peer| peer.node_id == "bob" && peer.outbound));
     assert!(evicted(&world, alice) > 30);
+}
+
+/// A node that was named and for which there was no place was never dialed, and nobody was told.
+#[test]
+fn a_named_node_that_waits_for_a_place_is_known_to_wait() {
+    let mut world = World::new();
+    let named = ["10.71.0.1:8333", "10.72.0.1:8333", "10.73.0.1:8333"];
+    for address in named {
+        world.node(address, address, |_| {});
+    }
+    let alice = world.node("alice", ALICE, |config| {
+        (config.admission.connections_max, config.admission.inbound_max, config.outbound) = (2, 1, 1);
+        config.connect = named.map(|address| address.parse().unwrap()).to_vec();
+    });
+    world.advance(Duration::from_secs(30));
+    assert_eq!(world.get(alice).connected().count(), 2);
+    assert!(world.get(alice).outbound().lacks_room_since().is_some(), "the third has no place");
+    // As soon as one of them need not be kept, the third is dialed.
+    let there = world.get(alice).connected().next().unwrap().remote;
+    world.command(alice, Command::Disconnect(there));
+    world.advance(Duration::from_secs(30));
+    assert_eq!(world.get(alice).outbound().lacks_room_since(), None);
 }
 
 /// Found by simulation: attackers who had places came again and again for more, and their handshakes held all places that are

@@ -82,7 +82,7 @@ fn greeting(identity: Option<VerifiedId>) -> io::Result<Vec<u8>> {
             network: Hash::ZERO,
             nonce,
             listening_port: 0,
-            features: 0,
+            features: Extension::ASKS_ONLY,
             best_height: 0,
             best_hash: Hash::ZERO,
             seen: None,

@@ -61,6 +61,8 @@ const OTHERS_EVERY: Duration = Duration::from_secs(2);
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 /// Time between two looks at how the store is doing.
 const STORE_EVERY: Duration = Duration::from_secs(1);
+/// How long a node that was named may wait for a place before that is told.
+const NO_ROOM_AFTER: Duration = Duration::from_secs(15);
 /// Miners who find a block at the same moment undo so many blocks now and then. More is a sign of a network that was in parts,
 /// or of somebody who mines in secret.
 const USUAL_DEPTH: u64 = 3;
@@ -95,6 +97,7 @@ pub(crate) struct EventLog {
     /// Where the best chain ended when we looked last.
     tip: Option<Tip>,
     store_looked: Option<Instant>,
+    told_no_room: bool,
     /// Why blocks are not stored at present.
     store_problem: Option<String>,
 }
@@ -152,6 +155,7 @@ impl EventLog {
             clients: BTreeSet::new(),
             tip: None,
             store_looked: None,
+            told_no_room: false,
             store_problem: None,
         }
     }
@@ -276,6 +280,7 @@ impl EventLog {
             Event::Banned { who, term } => {
                 info!(%who, seconds = term.map(|term| term.as_secs()), "banned by the operator");
             }
+            Event::BanLifted { who, lifted } if lifted.lifted == 0 => debug!(%who, "no ban of the operator's to lift"),
             Event::BanLifted { who, lifted } => {
                 info!(%who, lifted = lifted.lifted, still_banned_by = lifted.still.map(tracing::field::display), "ban lifted");
             }
@@ -349,6 +354,15 @@ impl EventLog {
         self.security.is_some() && node.connected().any(|peer| peer.conn == conn && peer.identity.is_none())
     }
 
+    /// A node that the operator named, and for which there is no place, was dialed never and without a word.
+    fn tell_no_room(&mut self, now: Instant, since: Option<Instant>) {
+        let lasts = since.is_some_and(|since| now.since(since) >= NO_ROOM_AFTER);
+        if lasts && !self.told_no_room {
+            warn!("no place is left to dial a node that was named: all are taken; allow more with --max-connections");
+        }
+        self.told_no_room = lasts;
+    }
+
     /// What time alone changes. Called after every turn of the loop.
     fn look(&mut self, now: Now, node: &LiveNode) {
         self.tip.get_or_insert_with(|| node.chain().best());
@@ -358,6 +372,7 @@ impl EventLog {
             self.store(node.chain().health().error);
         }
         self.tell_left_out(now.at);
+        self.tell_no_room(now.at, node.outbound().lacks_room_since());
         let peers = peers_of(node);
         if peers > 0 {
             self.not_let_in.clear();
@@ -388,7 +403,10 @@ impl EventLog {
             if summary.is_full {
                 warn!(
                     connections,
-                    limits, from, "full: connections were turned away; allow more with --max-connections"
+                    limits,
+                    from,
+                    "full: connections were turned away; allow more with --max-connections, or keep fewer places for our own with \
+                     --outbound"
                 );
             } else {
                 info!(connections, limits, from, "connections were turned away");

@@ -177,7 +177,8 @@ impl<C: Chain> Node<C> {
         };
         let (remote, direction, outbound) = (session.remote(), session.direction(), session.is_outbound());
         let is_web_socket = session.is_web_socket;
-        if !outbound && (!self.leave_client_place(now, conn) || !self.make_place(now, conn)) {
+        let asks_only = introduction.features & Extension::ASKS_ONLY != 0;
+        if !outbound && (!self.leave_client_place(now, conn) || !self.make_place(now, conn, asks_only)) {
             self.close(now, conn, CloseReason::LimitReached);
             return;
         }

@@ -100,8 +100,9 @@ impl<C: Chain> Node<C> {
         }
     }
 
-    /// Makes a place for an inbound peer whose handshake is about to be done; false when nobody gives way to it.
-    pub(super) fn make_place(&mut self, now: Now, newcomer: ConnId) -> bool {
+    /// Makes a place for an inbound peer whose handshake is about to be done; false when nobody gives way to it, as to one who
+    /// `asks_only`: it is gone in a moment, and who gave way would have to come again.
+    pub(super) fn make_place(&mut self, now: Now, newcomer: ConnId, asks_only: bool) -> bool {
         let Some((remote, class)) = self.sessions.get(newcomer).map(|s| (s.remote(), Class::of(s))) else {
             return false;
         };
@@ -112,7 +113,7 @@ impl<C: Chain> Node<C> {
             }
             return true;
         }
-        self.evict_one(now, remote, class) || self.is_exempt(remote)
+        (!asks_only && self.evict_one(now, remote, class)) || self.is_exempt(remote)
     }
 
     /// A connection is a WebSocket. Where there are too many from others, one of them gives way.

@@ -160,6 +160,8 @@ pub struct OutboundManager {
     feeler_at: Option<Instant>,
     /// When to look again; `None` when only an input changes anything.
     wake: Option<Instant>,
+    /// Since when there is no room for a dial that the operator's word has made due.
+    no_room_since: Option<Instant>,
 }
 
 impl OutboundManager {
@@ -176,6 +178,11 @@ impl OutboundManager {
     /// When [`next_dial`](Self::next_dial) may have something.
     pub fn deadline(&self) -> Option<Instant> {
         self.wake
+    }
+
+    /// Since when somebody whom the operator named is not dialed because there is no place for another connection.
+    pub fn lacks_room_since(&self) -> Option<Instant> {
+        self.no_room_since
     }
 
     /// The next dial to begin, under a new name. Call until `None`; before [`deadline`](Self::deadline) that takes no time.
@@ -207,8 +214,12 @@ impl OutboundManager {
         }
         if context.room == 0 {
             self.wake = Some(now.at + ROOM_RECHECK);
+            let busy = |address: &SocketAddr| self.by_address.contains_key(address) || (context.connected)(address);
+            let waits = self.kept.is_due(now.at, &busy);
+            self.no_room_since = waits.then(|| self.no_room_since.unwrap_or(now.at));
             return None;
         }
+        self.no_room_since = None;
         if self.own_limits.ready_at() > now.at {
             self.wake = Some(self.own_limits.ready_at());
             return None;

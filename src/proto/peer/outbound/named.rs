@@ -212,6 +212,11 @@ impl NamedPeers {
         Err(wake)
     }
 
+    /// Is there one who would be dialed, or looked up, now?
+    pub(super) fn is_due(&self, now: Instant, busy: &dyn Fn(&SocketAddr) -> bool) -> bool {
+        self.peers.values().any(|peer| peer.at <= now && !peer.addresses.iter().any(busy))
+    }
+
     /// The connection or the dial to an address has ended.
     pub(super) fn closed(&mut self, address: SocketAddr, ended: &Ended, now: Instant, backoff: Backoff, rng: &mut Rng) {
         if !self.addresses.contains(&address) {
