@@ -250,11 +250,11 @@ fn a_socket_in_the_file_system_is_for_its_owner_and_goes_with_the_node() {
 
 /// A scrape must not wait for those who never finish a request, nor for those who never read.
 #[test]
-fn a_hundred_slow_clients_and_a_viewer_who_does_not_read_keep_nobody_waiting() {
+fn more_slow_clients_than_places_and_a_viewer_who_does_not_read_keep_nobody_waiting() {
     let directory = tempfile::tempdir().unwrap();
     let (_node, http) = start(&directory.path().join("a"), &[]);
     let mut slow: Vec<TcpStream> = Vec::new();
-    for n in 0..100 {
+    for n in 0..200 {
         let mut stream = TcpStream::connect(&http).unwrap();
         let begun: &[u8] = if n % 2 == 0 {
             b"GET /met"

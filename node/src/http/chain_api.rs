@@ -306,7 +306,8 @@ pub(super) fn transaction(admin: &Admin, request: &Request) -> Response {
             recipient: &asked.to,
             amount: asked.amount,
             time: UnixTime::from_millis(time),
-            nonce: asked.nonce.unwrap_or(u64::from_le_bytes(nonce)),
+            // What JavaScript takes for a number is exact up to 2^53, and somebody may give the block back that it is in.
+            nonce: asked.nonce.unwrap_or(u64::from_le_bytes(nonce) >> 11),
         };
         let bytes = transfer.encode().map_err(|error| Response::error(422, error.why()))?;
         check_transaction(&bytes).map_err(|rejection| Response::error(422, rejection.why))?;

@@ -27,7 +27,7 @@ const WRITE_TIME: Duration = Duration::from_secs(15);
 /// How long the other side may take to see our end.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Bytes that are read from one connection before the others have their turn.
-const READ_MAX: usize = 256 * 1024;
+pub(super) const READ_MAX: usize = 256 * 1024;
 /// What may wait for a viewer who does not read: some seconds of news of many peers.
 const VIEWER_QUEUE_MAX: usize = 2 * 1024 * 1024;
 
@@ -229,12 +229,13 @@ impl Conn {
     }
 
     /// Does what can be done without waiting.
-    pub(super) fn advance(&mut self, guard: &Guard, now: Instant) -> Next {
+    /// Reads by way of `scratch`, which is anybody's: who sends a byte at a time holds that byte and no buffer.
+    pub(super) fn advance(&mut self, guard: &Guard, scratch: &mut [u8], now: Instant) -> Next {
         loop {
             match &mut self.phase {
                 Phase::Head => match parse(&self.input) {
                     Parsed::Refused(refusal) => self.refuse(refusal, now),
-                    Parsed::NeedMore => match self.read(HEAD_MAX) {
+                    Parsed::NeedMore => match self.read(HEAD_MAX, scratch) {
                         Got::More => {}
                         Got::Enough => return Next::Again,
                         Got::Nothing => return Next::Wait,
@@ -259,7 +260,7 @@ impl Conn {
                     if !self.write(now) {
                         return Next::Gone;
                     }
-                    match self.read(wanted) {
+                    match self.read(wanted, scratch) {
                         Got::More => {}
                         Got::Enough => return Next::Again,
                         Got::Nothing => return Next::Wait,
@@ -292,7 +293,7 @@ impl Conn {
                     if self.queued == 0 {
                         self.deadline = now + IDLE_TIME;
                     }
-                    return match self.read(HEAD_MAX) {
+                    return match self.read(HEAD_MAX, scratch) {
                         Got::Nothing => Next::Wait,
                         // He has nothing more to say.
                         _ => Next::Gone,
@@ -302,7 +303,7 @@ impl Conn {
                     *left = left.saturating_sub(self.input.len().max(1));
                     let is_over = *left == 0;
                     self.input.clear();
-                    match self.read(HEAD_MAX) {
+                    match self.read(HEAD_MAX, scratch) {
                         Got::More if !is_over => {}
                         Got::Nothing => return Next::Wait,
                         _ => return Next::Gone,
@@ -332,21 +333,21 @@ impl Conn {
     }
 
     /// Reads until there are so many bytes, or none at the moment.
-    fn read(&mut self, wanted: usize) -> Got {
-        let before = self.input.len();
-        let room = wanted.saturating_sub(before).clamp(1, READ_MAX);
-        self.input.resize(before + room, 0);
+    fn read(&mut self, wanted: usize, scratch: &mut [u8]) -> Got {
+        let room = wanted.saturating_sub(self.input.len()).clamp(1, scratch.len().max(1));
+        let space = scratch.get_mut(..room).unwrap_or_default();
         let read = loop {
-            match self.socket.read(self.input.get_mut(before..).unwrap_or_default()) {
+            match self.socket.read(space) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
-        self.input.truncate(before + read.as_ref().copied().unwrap_or(0));
         match read {
             Ok(0) => Got::End,
-            Ok(len) if len >= READ_MAX => Got::Enough,
-            Ok(_) => Got::More,
+            Ok(len) => {
+                self.input.extend_from_slice(space.get(..len).unwrap_or_default());
+                if len >= READ_MAX { Got::Enough } else { Got::More }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
             Err(_) => Got::End,
         }

@@ -263,6 +263,7 @@ impl Snapshot {
         out.counters("tls_failures", "TLS handshakes of others that failed, by the reason", None, &faults)?;
         let faults = by_word("reason", CloseReason::LABELS, &totals.tls_dial_failures);
         out.counters("tls_dial_failures", "Dials of ours that failed in TLS, by the reason", None, &faults)?;
+        out.counter("web_sockets", "WebSockets that were opened, by others and by us", totals.web_sockets)?;
         out.gauge("bans", "Addresses, subnets and identities that are banned", None, sample.bans)?;
         out.counter("bans_imposed", "Bans that the rules imposed", counters.blacklisted)?;
         out.gauge(

@@ -17,6 +17,8 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
     pub(crate) body: Bytes,
+    /// The methods that there are, where it was not asked by one of them.
+    pub(super) allow: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -27,7 +29,7 @@ struct ErrorBody<'a> {
 impl Response {
     /// A body of some type.
     pub(crate) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Response { status: 200, content_type, body: body.into() }
+        Response { status: 200, content_type, body: body.into(), allow: None }
     }
 
     /// A value as JSON.
@@ -41,7 +43,13 @@ impl Response {
     /// Why there is none.
     pub(crate) fn error(status: u16, why: &str) -> Self {
         let body = serde_json::to_vec(&ErrorBody { error: why }).unwrap_or_default();
-        Response { status, content_type: "application/json", body: body.into() }
+        Response { status, content_type: "application/json", body: body.into(), allow: None }
+    }
+
+    /// It is asked by other methods.
+    pub(crate) fn not_allowed(allow: &'static str) -> Self {
+        let allow = Some(allow);
+        Response { allow, ..Response::error(405, "this is not done here: GET reads, POST does") }
     }
 
     /// The bytes of its head.
@@ -59,8 +67,8 @@ impl Response {
         if status == 401 {
             head.push_str("WWW-Authenticate: Bearer\r\n");
         }
-        if status == 405 {
-            head.push_str("Allow: GET, HEAD, POST\r\n");
+        if let Some(allow) = self.allow {
+            let _ = write!(head, "Allow: {allow}\r\n");
         }
         if status == 503 {
             head.push_str("Retry-After: 1\r\n");

@@ -113,10 +113,25 @@ pub(crate) fn answer(admin: &Admin, request: &Request) -> Response {
     }
     match route(head) {
         Some(route) => (route.answer)(admin, request),
-        None if ROUTES.iter().any(|route| route.path == head.path) || head.path.starts_with(BALANCE) => {
-            Response::error(405, "this is not done here: GET reads, POST does")
-        }
-        None => Response::error(404, "nothing is here; /api/openapi.json says what there is"),
+        None => match allowed(&head.path) {
+            Some(methods) => Response::not_allowed(methods),
+            None => Response::error(404, "nothing is here; /api/openapi.json says what there is"),
+        },
+    }
+}
+
+/// By which methods something is asked there, if anything is there.
+fn allowed(path: &str) -> Option<&'static str> {
+    if path.starts_with(BALANCE) {
+        return Some("GET, HEAD");
+    }
+    let has = |method| ROUTES.iter().any(|route| route.path == path && route.method == method);
+    match (has(Method::Get), has(Method::Post)) {
+        (true, true) => Some("GET, HEAD, POST"),
+        (true, false) if path == EVENTS => Some("GET"),
+        (true, false) => Some("GET, HEAD"),
+        (false, true) => Some("POST"),
+        (false, false) => None,
     }
 }
 
@@ -142,6 +157,14 @@ mod tests {
         told.sort();
         there.sort();
         assert_eq!(told, there);
+    }
+
+    #[test]
+    fn what_is_asked_by_another_method_is_told_by_which_it_can_be() {
+        let told = ["/metrics", EVENTS, "/api/node/mine", "/api/node/limits", "/api/node/balance/ann", "/nothing"]
+            .map(allowed);
+        let get = Some("GET, HEAD");
+        assert_eq!(told, [get, Some("GET"), Some("POST"), Some("GET, HEAD, POST"), get, None]);
     }
 
     #[test]

@@ -18,14 +18,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::conn::{Conn, Next, Request, Socket};
+use super::conn::{Conn, Next, READ_MAX, Request, Socket};
 use super::guard::Guard;
 use super::response::Response;
 use super::routes::{self, Speed};
 use crate::failure::Failure;
 
-/// Connections at a time.
-pub(crate) const CONNECTIONS_MAX: usize = 64;
+/// Connections at a time. Each holds what it has sent, at most 8 KiB of a head; where slow clients have too few places they drive out
+/// each other, and every turn of that costs more than all their bytes.
+pub(crate) const CONNECTIONS_MAX: usize = 128;
 /// Of these, viewers of the page.
 pub(crate) const VIEWERS_MAX: usize = 16;
 /// Requests of one sort that wait for a thread.
@@ -61,6 +62,9 @@ impl Listener {
     pub(crate) fn unix(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
         use std::os::unix::net::UnixStream;
+        // Before anything is made: nobody could connect to a longer one.
+        std::os::unix::net::SocketAddr::from_pathname(path)
+            .map_err(|error| io::Error::new(error.kind(), "the path of a socket is at most 107 bytes long"))?;
         match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -247,6 +251,7 @@ impl Server {
             greet: Box::new(greet),
             conns: BTreeMap::new(),
             next: FIRST,
+            scratch: vec![0; READ_MAX],
             again: Vec::new(),
             accept_at: None,
         };
@@ -286,6 +291,8 @@ struct Reactor {
     conns: BTreeMap<usize, Conn>,
     /// Names are never given twice, so that an answer to one who is gone reaches nobody.
     next: usize,
+    /// What is read goes through it.
+    scratch: Vec<u8>,
     /// Who has more to read.
     again: Vec<usize>,
     /// When to accept again, after it failed.
@@ -379,7 +386,7 @@ impl Reactor {
     fn advance(&mut self, token: usize, now: Instant) {
         loop {
             let Some(conn) = self.conns.get_mut(&token) else { return };
-            match conn.advance(&self.guard, now) {
+            match conn.advance(&self.guard, &mut self.scratch, now) {
                 Next::Wait => return,
                 Next::Again => return self.again.push(token),
                 Next::Gone => return self.drop_conn(token),
