@@ -4,7 +4,8 @@
 //! small is copied behind its header, for a slice costs more than that. As a client we mask, and so copy, everything.
 //!
 //! An offer may be cut anywhere, and a socket may take any part of one. What is remembered is where in a message that was, and in
-//! which length field of the wire protocol, so that the next offer goes on there.
+//! which wire frame and in which of its length's bytes, so that the next offer goes on there. Where a socket took a header and nothing behind
+//! it, the next offer may begin with another frame, of another length: then messages and frames end apart until that message is over.
 
 use std::io::{self, IoSlice};
 
@@ -60,6 +61,8 @@ struct Piece {
 struct Place {
     /// Bytes of the message that are still to come.
     left: usize,
+    /// Bytes of the wire frame that are still to come, or of that part of its length which could be seen; 0 where one begins.
+    frame: usize,
     /// Bytes of it that are written.
     position: u64,
     key: Key,
@@ -178,15 +181,19 @@ impl Sender {
             && parts.used + 2 <= N
         {
             let mut header = (framing.bytes.len(), 0);
+            if place.frame == 0 {
+                place.frame = place.next_frame(cursor);
+            }
             if place.left == 0 {
-                let message = place.next_message(cursor);
+                let message = place.frame;
                 let key = self.next_key();
                 header.1 = put_header(&mut framing.bytes, BINARY, message, key);
                 parts.copied(header.0, framing.bytes.len());
                 (place.left, place.position, place.key) = (message, 0, key.unwrap_or_default());
             }
             let is_masked = self.keys.is_some();
-            let most = if is_masked { place.left.min(COPIED_MAX) } else { place.left };
+            let most = place.left.min(place.frame);
+            let most = if is_masked { most.min(COPIED_MAX) } else { most };
             let body = cursor.take(most);
             if is_masked || body.len() < COPY_BELOW {
                 let from = framing.bytes.len();
@@ -200,6 +207,7 @@ impl Sender {
                 parts.lent(body);
             }
             place.left = place.left.saturating_sub(body.len());
+            place.frame = place.frame.saturating_sub(body.len());
             place.position = place.position.saturating_add(body.len() as u64);
             framing.pieces.push(Piece { header, body: body.len(), after: place });
         }
@@ -218,10 +226,12 @@ impl Sender {
             left -= of_header + of_body;
             content += of_body;
             let missing = body - of_body;
-            self.place = Place {
-                left: after.left.saturating_add(missing),
-                position: after.position.saturating_sub(missing as u64),
-                ..*after
+            let left = after.left.saturating_add(missing);
+            let position = after.position.saturating_sub(missing as u64);
+            self.place = match of_body {
+                // The message is promised, and with what it begins is not.
+                0 => Place { left, position, key: after.key, ..self.place },
+                _ => Place { left, frame: after.frame.saturating_add(missing), position, ..*after },
             };
             if of_header < *header {
                 let rest = framing.bytes.get(from + of_header..from + header);
@@ -244,8 +254,8 @@ impl Place {
         }
     }
 
-    /// How long the next message is: to the end of the wire frame, if enough of its length is to be seen; else of what there is.
-    fn next_message(&mut self, cursor: &Cursor<'_>) -> usize {
+    /// How long the wire frame is that begins here, or goes on within its length; if not enough of that is to be seen, what there is.
+    fn next_frame(&mut self, cursor: &Cursor<'_>) -> usize {
         let known = usize::from(self.length_len).min(LENGTH_LEN);
         let mut seen = 0;
         for (place, byte) in self.length.iter_mut().skip(known).zip(cursor.bytes()) {
