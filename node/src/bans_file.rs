@@ -104,8 +104,6 @@ pub(crate) struct BanReport {
     /// Missing until it is lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_left: Option<u64>,
-    /// Missing where none was given.
-    #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
 }
 
