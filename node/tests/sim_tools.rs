@@ -80,7 +80,7 @@ fn a_trace_is_in_columns_and_in_words() {
         before = now;
         let (node, rest) = rest.split_at(8);
         let name = node.trim();
-        assert!(name == "-" || (name.len() == 6 && name.starts_with('n')), "{line}");
+        assert!(name == "-" || (name.len() == 6 && name.starts_with(['n', 'x'])), "{line}");
         let word = rest.split_whitespace().next().unwrap();
         assert!(trace.contains(&format!("#                    {word:<6} ")), "{word} is not in the legend");
         assert_eq!(rest.as_bytes().get(6), Some(&b' '), "{line}");
