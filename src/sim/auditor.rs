@@ -124,6 +124,8 @@ pub(super) struct Auditor {
     pub(super) answering: Option<ConnId>,
     /// Who was closed for breaking the rules in this event, and why: what follows must be held against each of them.
     blamed: Vec<(Origin, IpAddr, CloseReason)>,
+    /// Whom the operator named: nothing is held against them.
+    kept: BTreeSet<SocketAddr>,
     handshake: Duration,
     idle: Duration,
     allowed: Allowed,
@@ -155,6 +157,7 @@ impl Auditor {
             turn_work_max: turn_work.into(),
             answering: None,
             blamed: Vec::new(),
+            kept: config.connect.iter().copied().collect(),
             handshake: config.handshake_timeout,
             idle: config.idle_timeout,
             allowed: Allowed::by(config),
@@ -232,6 +235,10 @@ impl Auditor {
     /// What the end of a connection with this peer is held against, if it is.
     pub(super) fn blame(&mut self, remote: SocketAddr, identity: Option<VerifiedId>, reason: CloseReason) {
         if reason.blame() == Blame::Misbehaved {
+            if self.kept.contains(&remote) {
+                // An honest one gives no cause for it all the same.
+                return self.notes.push(Note::Judged(remote.ip(), Some(reason)));
+            }
             let origins = [Some(Origin::of(remote.ip())), identity.map(Origin::Identity)];
             self.blamed.extend(origins.into_iter().flatten().map(|origin| (origin, remote.ip(), reason)));
         }
